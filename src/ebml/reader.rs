@@ -1,0 +1,348 @@
+//! The push parser: bytes in, element events out.
+
+use super::schema::{self, Kind};
+use super::vint::Vint;
+use super::{ElementId, Header, id};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What the reader has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The header of a master element that is walked into.
+    Start(Header),
+    /// A whole element: a leaf, or a master that is not walked into. All of its payload is there.
+    Element(Header),
+    /// The end of a master element that was walked into.
+    End(Header),
+}
+
+/// How a body ended, from [`Reader::finish`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Between elements, no open element being owed any bytes.
+    Clean,
+    /// Inside an element: it declared more bytes than came.
+    Cut,
+}
+
+/// Walks the elements of a body that arrives in pieces.
+///
+/// The caller keeps the bytes. It passes all that it has from some offset on, which must not be
+/// above [`needed_from`](Reader::needed_from), and drops what it no longer wants; the reader keeps
+/// only its place and the stack of open elements. Every byte of a header is read once it is
+/// complete, whatever the size of the pieces, and payloads are stepped over.
+///
+/// An element of unknown size ends where an element begins that cannot stand inside of it but can
+/// outside (RFC 8794 section 6.2); only Segment and Cluster may be of unknown size. Elements that
+/// are not in the schema are stepped over by their size.
+///
+/// ```
+/// use kinesis_video::ebml::{id, Event, Reader};
+///
+/// // A Segment of unknown size with a Cluster of unknown size with a timestamp.
+/// let body = [0x18, 0x53, 0x80, 0x67, 0xFF, 0x1F, 0x43, 0xB6, 0x75, 0xFF, 0xE7, 0x81, 42];
+/// let mut reader = Reader::new(16, |_| true);
+///
+/// let mut leaves = Vec::new();
+/// for end in 1..=body.len() {
+///     // One more byte each time: the events come as soon as their bytes are there.
+///     while let Some(event) = reader.next(&body[..end], 0)? {
+///         if let Event::Element(header) = event {
+///             leaves.push((end, header.id, header.size));
+///         }
+///     }
+/// }
+/// assert_eq!(leaves, [(13, id::TIMESTAMP, Some(1))]);
+/// # Ok::<(), kinesis_video::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Reader {
+    position: u64,
+    open: Vec<Open>,
+    awaited: Option<Header>,
+    depth: u8,
+    enter: fn(ElementId) -> bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    header: Header,
+    /// `u64::MAX` when unknown.
+    end: u64,
+}
+
+impl Reader {
+    /// A reader at offset 0 that walks into the master elements that `enter` says, at most `depth`
+    /// of them inside one another.
+    pub fn new(depth: u8, enter: fn(ElementId) -> bool) -> Self {
+        Self { position: 0, open: Vec::new(), awaited: None, depth, enter }
+    }
+
+    /// The offset of the first byte that the next call needs to see.
+    pub fn needed_from(&self) -> u64 {
+        self.awaited.map_or(self.position, |header| header.offset)
+    }
+
+    /// The element whose payload is not all there yet: known by its header as soon as that has
+    /// come, so that its size can be judged before the bytes are waited for.
+    pub fn awaited(&self) -> Option<&Header> {
+        self.awaited.as_ref()
+    }
+
+    /// The innermost open master element.
+    pub fn parent(&self) -> Option<&Header> {
+        self.open.last().map(|open| &open.header)
+    }
+
+    /// The names of the open elements, and of `last` behind them.
+    pub fn path(&self, last: Option<ElementId>) -> String {
+        let names = self.open.iter().map(|open| open.header.id).chain(last);
+        names.map(|id| id.to_string()).collect::<Vec<_>>().join("/")
+    }
+
+    /// The next event, or `None` when more bytes are needed. `input` is all there is from `offset`
+    /// on.
+    ///
+    /// # Errors
+    /// [`Malformed`](crate::ErrorKind::Malformed) for what is not EBML or contradicts itself,
+    /// [`Limit`](crate::ErrorKind::Limit) when elements nest too deeply. The error says at which
+    /// byte and in which element; the reader stays there and gives the same error again.
+    #[inline]
+    pub fn next(&mut self, input: &[u8], offset: u64) -> Result<Option<Event>> {
+        let reached = offset + input.len() as u64;
+        if let Some(header) = self.awaited {
+            return Ok(self.whole(header, reached));
+        }
+        if let Some(open) = self.open.last()
+            && open.end == self.position
+        {
+            return Ok(self.close());
+        }
+        let unread = input.get((self.position - offset) as usize..).unwrap_or_default();
+        let header = match Header::read(unread, self.position) {
+            Vint::Read(header, _) => header,
+            Vint::Short => return Ok(None),
+            Vint::Invalid => return Err(self.not_an_element(unread)),
+        };
+        // The one that counts: most elements of a fragment are SimpleBlocks.
+        let parent = self.open.last();
+        if header.id == id::SIMPLE_BLOCK
+            && let (Some(open), Some(end)) = (parent, header.end())
+            && open.header.id == id::CLUSTER
+            && end <= open.end
+        {
+            return Ok(self.whole(header, reached));
+        }
+        self.element(header, reached)
+    }
+
+    /// Tells the reader that the body has ended, and closes all open elements. `input` is as in
+    /// [`next`](Reader::next), which must have returned `None` for it.
+    pub fn finish(&mut self, input: &[u8], offset: u64) -> Ending {
+        let reached = offset + input.len() as u64;
+        let owed = self.open.iter().any(|open| open.end != u64::MAX && open.end > reached);
+        let cut = owed || self.awaited.is_some() || reached > self.position;
+        self.open.clear();
+        self.awaited = None;
+        self.position = reached;
+        if cut { Ending::Cut } else { Ending::Clean }
+    }
+
+    fn element(&mut self, header: Header, reached: u64) -> Result<Option<Event>> {
+        if let Some(open) = self.open.last() {
+            if open.end == u64::MAX && self.is_ended_by(header.id) {
+                return Ok(self.close());
+            }
+            if header.id == id::EBML && open.header.id != id::SEGMENT {
+                let message = format!("an EBML header inside a {}", open.header.id);
+                return Err(self.malformed(message, header));
+            }
+            if header.end().unwrap_or(0) > open.end && header.id != id::EBML {
+                let (parent, end) = (open.header.id, open.end);
+                let size = header.size.unwrap_or(0);
+                let message = format!("{} of {size} bytes goes past the end of its {parent} at byte {end}", header.id);
+                return Err(self.malformed(message, header));
+            }
+        } else if !schema::lookup(header.id).is_some_and(|row| !matches!(row.parent, schema::Parent::In(_))) {
+            return Err(self.malformed(format!("{} where a document should begin", header.id), header));
+        }
+        let row = schema::lookup(header.id);
+        if header.size.is_none() && !row.is_some_and(schema::ElementSchema::may_be_unknown_size) {
+            return Err(self.malformed(format!("{} of unknown size", header.id), header));
+        }
+        if !row.is_some_and(|row| row.kind == Kind::Master && (self.enter)(header.id)) {
+            if header.size.is_none() {
+                return Err(self.malformed(format!("{} of unknown size cannot be stepped over", header.id), header));
+            }
+            return Ok(self.whole(header, reached));
+        }
+        if self.open.len() >= usize::from(self.depth) {
+            let message = format!("elements nest more than {} deep", self.depth);
+            return Err(Error::limit(message).at(header.offset).in_path(self.path(Some(header.id))));
+        }
+        if header.id == id::EBML {
+            // A Segment of known size may be followed so: whoever made it did not keep its word.
+            self.open.clear();
+        }
+        self.open.push(Open { header, end: header.end().unwrap_or(u64::MAX) });
+        self.position = header.payload();
+        Ok(Some(Event::Start(header)))
+    }
+
+    #[inline]
+    fn whole(&mut self, header: Header, reached: u64) -> Option<Event> {
+        match header.end() {
+            Some(end) if end <= reached => {
+                self.awaited = None;
+                self.position = end;
+                Some(Event::Element(header))
+            }
+            _ => {
+                self.awaited = Some(header);
+                None
+            }
+        }
+    }
+
+    fn close(&mut self) -> Option<Event> {
+        self.open.pop().map(|open| Event::End(open.header))
+    }
+
+    fn is_ended_by(&self, next: ElementId) -> bool {
+        let mut ids = self.open.iter().map(|open| open.header.id);
+        ids.next_back().is_some_and(|open| schema::ends_unknown_size(open, ids, next))
+    }
+
+    fn not_an_element(&self, unread: &[u8]) -> Error {
+        let bytes = unread.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>();
+        Error::new(ErrorKind::Malformed, format!("no element begins with the bytes {}", bytes.join(" ")))
+            .at(self.position)
+            .in_path(self.path(None))
+    }
+
+    fn malformed(&self, message: String, header: Header) -> Error {
+        Error::malformed(message).at(header.offset).in_path(self.path(Some(header.id)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ebml::{Width, Writer};
+
+    fn events(body: &[u8]) -> Result<Vec<Event>> {
+        let mut reader = Reader::new(16, |_| true);
+        let mut events = Vec::new();
+        while let Some(event) = reader.next(body, 0)? {
+            events.push(event);
+        }
+        Ok(events)
+    }
+
+    fn names(body: &[u8]) -> Vec<String> {
+        let name = |event: &Event| match event {
+            Event::Start(header) => format!("<{}>", header.id),
+            Event::Element(header) => header.id.to_string(),
+            Event::End(header) => format!("</{}>", header.id),
+        };
+        events(body).unwrap().iter().map(name).collect()
+    }
+
+    #[test]
+    fn unknown_sizes_end_where_the_next_element_says() {
+        let mut writer = Writer::new();
+        writer.unknown(id::SEGMENT, 8);
+        writer.unknown(id::CLUSTER, 1);
+        writer.uint(id::TIMESTAMP, 7);
+        writer.binary(ElementId(0x4D4D), b"never heard of");
+        writer.binary(id::VOID, b"");
+        writer.master(id::TAGS, Width::Minimal, |_| {});
+        writer.master(id::EBML, Width::Minimal, |_| {});
+        let expected = [
+            "<Segment>",
+            "<Cluster>",
+            "Timestamp",
+            "0x4D4D",
+            "Void",
+            "</Cluster>",
+            "<Tags>",
+            "</Tags>",
+            "</Segment>",
+            "<EBML>",
+            "</EBML>",
+        ];
+        assert_eq!(names(&writer.into_bytes()), expected);
+    }
+
+    #[test]
+    fn an_empty_master_starts_and_ends() {
+        let mut writer = Writer::new();
+        writer.master(id::SEGMENT, Width::Octets(2), |segment| {
+            segment.master(id::CLUSTER, Width::Octets(8), |_| {});
+        });
+        assert_eq!(names(&writer.into_bytes()), ["<Segment>", "<Cluster>", "</Cluster>", "</Segment>"]);
+    }
+
+    #[test]
+    fn errors_say_where() {
+        let cases: [(&[u8], &str); 6] = [
+            (b"{\"Output\"", "malformed media: 0x7B22 where a document should begin (at byte 0, in 0x7B22)"),
+            (
+                &[0x18, 0x53, 0x80, 0x67, 0xFF, 0x00, 1, 2],
+                "malformed media: no element begins with the bytes 00 01 02 (at byte 5, in Segment)",
+            ),
+            (
+                &[0x18, 0x53, 0x80, 0x67, 0x83, 0xE7, 0x85, 0],
+                "malformed media: Timestamp of 5 bytes goes past the end of its Segment at byte 8 (at byte 5, in Segment/Timestamp)",
+            ),
+            (
+                &[0x18, 0x53, 0x80, 0x67, 0xFF, 0x12, 0x54, 0xC3, 0x67, 0xFF],
+                "malformed media: Tags of unknown size (at byte 5, in Segment/Tags)",
+            ),
+            (
+                &[0x18, 0x53, 0x80, 0x67, 0xFF, 0xA1, 0xFF],
+                "malformed media: Block of unknown size (at byte 5, in Segment/Block)",
+            ),
+            (
+                &[0x1A, 0x45, 0xDF, 0xA3, 0x88, 0x1A, 0x45, 0xDF, 0xA3, 0x80, 0, 0, 0],
+                "malformed media: an EBML header inside a EBML (at byte 5, in EBML/EBML)",
+            ),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(events(body).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn nesting_is_limited() {
+        let mut body = vec![0x18, 0x53, 0x80, 0x67, 0xFF];
+        for _ in 0..20 {
+            body.extend([0x1F, 0x43, 0xB6, 0x75, 0x08, 0, 0, 0, 0]);
+        }
+        let mut reader = Reader::new(3, |_| true);
+        let error = loop {
+            match reader.next(
+                &[0x18, 0x53, 0x80, 0x67, 0x98, 0x12, 0x54, 0xC3, 0x67, 0x93, 0x73, 0x73, 0x90, 0x67, 0xC8, 0x8D],
+                0,
+            ) {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("no limit"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::Limit);
+        assert_eq!(error.position().path(), Some("Segment/Tags/Tag/SimpleTag"));
+    }
+
+    #[test]
+    fn finish_tells_a_cut_from_an_end() {
+        let body = [0x18, 0x53, 0x80, 0x67, 0xFF, 0x1F, 0x43, 0xB6, 0x75, 0x83, 0xE7, 0x81, 42];
+        for (length, expected) in
+            [(5, Ending::Clean), (6, Ending::Cut), (10, Ending::Cut), (12, Ending::Cut), (13, Ending::Clean)]
+        {
+            let mut reader = Reader::new(16, |_| true);
+            while reader.next(&body[..length], 0).unwrap().is_some() {}
+            assert_eq!(reader.finish(&body[..length], 0), expected, "{length}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Blocks: what a Cluster holds (RFC 9559 section 10).
+
+use crate::ebml::vint::{self, Vint};
+use crate::error::{Error, Result};
+
+use super::Fragment;
+
+/// One block of a fragment: one coded frame of one track, or several laced together.
+///
+/// [`Fragment::packets`] gives the frames themselves.
+#[derive(Clone, Copy)]
+pub struct Block<'a> {
+    pub(super) fragment: &'a Fragment,
+    pub(super) entry: &'a BlockEntry,
+}
+
+impl<'a> Block<'a> {
+    /// The number of its track.
+    pub fn track(&self) -> u64 {
+        self.entry.track
+    }
+
+    /// Its time in nanoseconds on the track's timeline: that of the Cluster plus the block's own.
+    /// Only comparable within one producer session.
+    pub fn timecode_ns(&self) -> i64 {
+        self.fragment.header().ticks_to_ns(self.entry.timecode)
+    }
+
+    /// How long it lasts, in nanoseconds, where a BlockGroup says so.
+    pub fn duration_ns(&self) -> Option<i64> {
+        self.entry.duration().map(|ticks| self.fragment.header().ticks_to_ns(ticks))
+    }
+
+    /// Whether it can be decoded without others.
+    pub fn is_key(&self) -> bool {
+        self.entry.is_key()
+    }
+
+    /// Whether it is to be decoded but not shown.
+    pub fn is_invisible(&self) -> bool {
+        self.entry.flags & INVISIBLE != 0
+    }
+
+    /// Whether a player may leave it out.
+    pub fn is_discardable(&self) -> bool {
+        self.entry.flags & DISCARDABLE != 0
+    }
+
+    /// Its bytes behind the block header: one frame, or the lacing header and several.
+    pub fn payload(&self) -> &'a [u8] {
+        let (start, length) = (self.entry.start as usize, self.entry.length as usize);
+        self.fragment.raw().get(start..start + length).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Block<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Block")
+            .field("track", &self.track())
+            .field("timecode_ns", &self.timecode_ns())
+            .field("is_key", &self.is_key())
+            .field("bytes", &self.entry.length)
+            .finish()
+    }
+}
+
+const KEY: u8 = 0x80;
+const INVISIBLE: u8 = 0x08;
+const LACING: u8 = 0x06;
+const DISCARDABLE: u8 = 0x01;
+
+/// The index of a block: 32 bytes, whatever the block's size.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockEntry {
+    pub(crate) track: u64,
+    /// In ticks of the document's TimestampScale, the Cluster's included.
+    pub(crate) timecode: i64,
+    /// Where the bytes behind the block header stand in the fragment.
+    pub(crate) start: u32,
+    pub(crate) length: u32,
+    duration: u32,
+    flags: u8,
+}
+
+impl BlockEntry {
+    /// Reads the header of a SimpleBlock or Block whose payload stands at `start` in the fragment.
+    /// Errors are left for the caller to place.
+    #[inline]
+    pub(crate) fn read(payload: &[u8], start: u32, cluster_timecode: i64) -> Result<Self> {
+        let Vint::Read(track, width) = vint::read_number(payload) else {
+            return Err(Error::malformed("a block without a track number"));
+        };
+        let width = usize::from(width);
+        let Some(&[high, low, flags]) = payload.get(width..width + 3) else {
+            return Err(Error::malformed("a block that ends inside its header"));
+        };
+        let relative = i64::from(i16::from_be_bytes([high, low]));
+        let header = width as u32 + 3;
+        Ok(Self {
+            track,
+            timecode: cluster_timecode.saturating_add(relative),
+            start: start + header,
+            length: payload.len() as u32 - header,
+            duration: u32::MAX,
+            flags,
+        })
+    }
+
+    pub(crate) fn is_key(&self) -> bool {
+        self.flags & KEY != 0
+    }
+
+    /// A Block in a BlockGroup has no key flag of its own: it is one if it refers to no other.
+    pub(crate) fn with_key(mut self, key: bool) -> Self {
+        self.flags = self.flags & !KEY | if key { KEY } else { 0 };
+        self
+    }
+
+    pub(crate) fn with_duration(mut self, ticks: Option<u64>) -> Self {
+        self.duration = ticks.and_then(|ticks| u32::try_from(ticks).ok()).unwrap_or(u32::MAX);
+        self
+    }
+
+    pub(crate) fn duration(&self) -> Option<i64> {
+        (self.duration != u32::MAX).then_some(i64::from(self.duration))
+    }
+
+    pub(crate) fn is_laced(&self) -> bool {
+        self.flags & LACING != 0
+    }
+
+    /// Where the frames of a laced block stand: start and length within `payload`, the bytes behind
+    /// the block header.
+    pub(crate) fn frames(&self, payload: &[u8]) -> Result<Vec<(u32, u32)>> {
+        let broken = || Error::malformed("a block whose lacing does not add up");
+        let Some((&count, rest)) = payload.split_first() else { return Err(broken()) };
+        let count = usize::from(count) + 1;
+        let (sizes, used) = match self.flags & LACING {
+            0x02 => xiph_sizes(rest, count).ok_or_else(broken)?,
+            0x06 => ebml_sizes(rest, count).ok_or_else(broken)?,
+            _ => (vec![rest.len() / count; count - 1], 0),
+        };
+        let data = rest.len() - used;
+        let before_last: usize = sizes.iter().sum();
+        let last = data.checked_sub(before_last).ok_or_else(broken)?;
+        if self.flags & LACING == 0x04 && rest.len() % count != 0 {
+            return Err(broken());
+        }
+        let mut start = (1 + used) as u32;
+        let place = |size: usize| {
+            let frame = (start, size as u32);
+            start += size as u32;
+            frame
+        };
+        Ok(sizes.into_iter().chain([last]).map(place).collect())
+    }
+}
+
+/// RFC 9559 section 10.3.2: sizes of all frames but the last as sums of octets up to one below 255.
+fn xiph_sizes(data: &[u8], count: usize) -> Option<(Vec<usize>, usize)> {
+    let (mut sizes, mut used) = (Vec::with_capacity(count - 1), 0);
+    for _ in 1..count {
+        let mut size = 0;
+        loop {
+            let octet = *data.get(used)?;
+            used += 1;
+            size += usize::from(octet);
+            if octet != 255 {
+                break;
+            }
+        }
+        sizes.push(size);
+    }
+    Some((sizes, used))
+}
+
+/// RFC 9559 section 10.3.3: the first size, then differences.
+fn ebml_sizes(data: &[u8], count: usize) -> Option<(Vec<usize>, usize)> {
+    let (mut sizes, mut used) = (Vec::with_capacity(count - 1), 0);
+    let mut size = 0i64;
+    for index in 1..count {
+        let rest = data.get(used..)?;
+        let width = if index == 1 {
+            let Vint::Read(first, width) = vint::read_number(rest) else { return None };
+            size = i64::try_from(first).ok()?;
+            width
+        } else {
+            let Vint::Read(difference, width) = vint::read_signed(rest) else { return None };
+            size = size.checked_add(difference)?;
+            width
+        };
+        used += usize::from(width);
+        // No frame is larger than the block, so sums of them cannot overflow.
+        let frame = usize::try_from(size).ok().filter(|&size| size <= data.len())?;
+        sizes.push(frame);
+    }
+    Some((sizes, used))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames(flags: u8, lacing: &[u8], data: &[u8]) -> Result<Vec<(u32, u32)>> {
+        let payload = [&[0x81, 0, 0, flags], lacing, data].concat();
+        BlockEntry::read(&payload, 0, 0)?.frames(&payload[4..])
+    }
+
+    #[test]
+    fn headers_of_every_width_and_sign() {
+        let block = BlockEntry::read(&[0x81, 0xFF, 0xFE, 0x80, 9, 9], 100, 10).unwrap();
+        assert_eq!((block.track, block.timecode, block.start, block.length), (1, 8, 104, 2));
+        assert!(block.is_key());
+        let wide = BlockEntry::read(&[0x01, 0, 0, 0, 0, 0, 0, 200, 0, 5, 0x00], 0, 0).unwrap();
+        assert_eq!((wide.track, wide.timecode, wide.start, wide.length), (200, 5, 11, 0));
+        assert!(!wide.is_key());
+        for short in [&[][..], &[0x81], &[0x81, 0, 0], &[0x40, 1, 0, 0], &[0, 1, 2, 3]] {
+            assert!(BlockEntry::read(short, 0, 0).is_err(), "{short:?}");
+        }
+    }
+
+    #[test]
+    fn lacing_is_taken_apart() {
+        // The sizes are those of the examples in RFC 9559 section 10.3: 800, 500 and 1000 octets.
+        let data = [7; 2300];
+        let expected = |start: u32| vec![(start, 800), (start + 800, 500), (start + 1300, 1000)];
+        assert_eq!(frames(0x02, &[2, 255, 255, 255, 35, 255, 245], &data).unwrap(), expected(7));
+        assert_eq!(frames(0x06, &[2, 0x43, 0x20, 0x5E, 0xD3], &data).unwrap(), expected(5));
+        assert_eq!(frames(0x04, &[2], &[7; 2400]).unwrap(), [(1, 800), (801, 800), (1601, 800)]);
+        assert_eq!(frames(0x02, &[0], &[7; 5]).unwrap(), [(1, 5)]);
+    }
+
+    #[test]
+    fn lacing_that_does_not_add_up_is_an_error() {
+        let cases: [(u8, &[u8], &[u8]); 7] = [
+            (0x02, &[], &[]),
+            (0x02, &[1, 255], &[]),
+            (0x02, &[1, 9], &[0; 8]),
+            (0x04, &[1], &[0; 3]),
+            (0x06, &[1], &[]),
+            (0x06, &[2, 0x81, 0x80], &[0; 8]),
+            (0x06, &[1, 0x89], &[0; 8]),
+        ];
+        for (flags, lacing, data) in cases {
+            assert!(frames(flags, lacing, data).is_err(), "{flags} {lacing:?}");
+        }
+    }
+}

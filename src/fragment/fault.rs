@@ -1,0 +1,141 @@
+//! What a body can hold besides fragments.
+
+use bytes::Bytes;
+
+use super::{Fragment, FragmentNumber};
+use crate::error::{Error, ErrorKind};
+
+/// One item of a body: every byte of it is in exactly one.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum BodyItem {
+    /// A fragment.
+    Fragment(Fragment),
+    /// The service reported an error inside the media.
+    Fault(Fault),
+    /// Bytes that belong to no fragment.
+    Skipped(Skipped),
+}
+
+impl BodyItem {
+    /// The bytes of the item, as they were received.
+    pub fn raw(&self) -> &Bytes {
+        match self {
+            Self::Fragment(fragment) => fragment.raw(),
+            Self::Fault(fault) => fault.raw(),
+            Self::Skipped(skipped) => skipped.raw(),
+        }
+    }
+}
+
+/// An error that the service put into a body which had begun as a success: a document of tags
+/// without media. GetMedia stops behind it; GetMediaForFragmentList may go on with other fragments.
+///
+/// Ids seen or documented: 3000 and 4000 fragment not found, 3002 error while writing the response,
+/// 4500 to 4506 trouble with the stream's KMS key, 5000 internal error.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    pub(super) offset: u64,
+    pub(super) raw: Bytes,
+    pub(super) id: Option<u32>,
+    pub(super) message: Option<Box<str>>,
+    pub(super) fragment_number: Option<FragmentNumber>,
+}
+
+impl Fault {
+    /// The number of the error.
+    pub fn id(&self) -> Option<u32> {
+        self.id
+    }
+
+    /// What the service says about it, such as `FRAGMENT_NOT_FOUND`.
+    pub fn message(&self) -> Option<&str> {
+        self.message.as_deref()
+    }
+
+    /// The fragment it is about.
+    pub fn fragment_number(&self) -> Option<&FragmentNumber> {
+        self.fragment_number.as_ref()
+    }
+
+    /// Where its document begins in the body.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Its bytes.
+    pub fn raw(&self) -> &Bytes {
+        &self.raw
+    }
+
+    /// The fault as an error.
+    pub fn to_error(&self) -> Error {
+        let (kind, retryable) = match self.id {
+            Some(3000 | 4000) => (ErrorKind::NotFound, self.id == Some(3000)),
+            Some(4500..=4506) => (ErrorKind::AccessDenied, false),
+            Some(3002 | 5000) => (ErrorKind::Service, true),
+            _ => (ErrorKind::Service, false),
+        };
+        let message = format!("the service reported {:?} inside the media", self.message.as_deref().unwrap_or(""));
+        let error = Error::new(kind, message).retryable(retryable).at(self.offset);
+        let error = error.in_fragment(self.fragment_number.as_ref().map(FragmentNumber::as_str));
+        match self.id {
+            Some(id) => error.with_code(id.to_string()),
+            None => error,
+        }
+    }
+}
+
+/// Bytes of a body that are in no fragment.
+#[derive(Clone, Debug)]
+pub struct Skipped {
+    pub(super) offset: u64,
+    pub(super) raw: Bytes,
+    pub(super) reason: SkipReason,
+}
+
+/// Why bytes are in no fragment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// They stand behind the closing tags of a fragment, or behind a fault, and open no other
+    /// fragment.
+    AfterEnd,
+}
+
+impl SkipReason {
+    /// The reason in a few words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AfterEnd => "behind the end of a fragment",
+        }
+    }
+}
+
+impl std::fmt::Display for SkipReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Skipped {
+    /// Where they begin in the body.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// How many they are.
+    pub fn length(&self) -> u64 {
+        self.raw.len() as u64
+    }
+
+    /// Why they are in no fragment.
+    pub fn reason(&self) -> SkipReason {
+        self.reason
+    }
+
+    /// The bytes.
+    pub fn raw(&self) -> &Bytes {
+        &self.raw
+    }
+}

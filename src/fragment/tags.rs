@@ -1,0 +1,341 @@
+//! Tags: what the producer said about a fragment, and what the service did.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::ebml::{Element, Elements, id};
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+
+/// Every name that begins so is the service's, or reserved by it.
+const SERVICE_PREFIX: &str = "AWS_KINESISVIDEO";
+
+/// The producer's tags of a fragment, in the order they stand, whether before or after its media.
+/// Names may repeat.
+///
+/// The service's own tags are not among them: what they say is in the methods of
+/// [`Fragment`](crate::Fragment). Names that are reserved (`AWS_KINESISVIDEO…`) but mean nothing to
+/// this crate are in [`reserved`](Tags::reserved).
+///
+/// ```
+/// # use kinesis_video::Tags;
+/// # fn f(tags: &Tags) {
+/// if tags.get("ContactId").as_deref() == Some("4af1…") {
+///     println!("the call we wait for");
+/// }
+/// for tag in tags {
+///     println!("{} = {}", tag.name(), tag.value());
+/// }
+/// # }
+/// ```
+#[derive(Clone, Default)]
+pub struct Tags {
+    store: Option<Arc<Store>>,
+    /// How many of the stored ones belong here: those before the media are a front part of all.
+    length: usize,
+}
+
+#[derive(Debug, Default)]
+struct Store {
+    text: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    name: (u32, u32),
+    value: (u32, u32),
+    binary: bool,
+    reserved: bool,
+    after_media: bool,
+    track_uid: Option<u64>,
+}
+
+impl Tags {
+    /// The value of the first tag with this name that has a text.
+    pub fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.iter().filter(|tag| tag.name() == name).find_map(|tag| match tag.value() {
+            TagValue::Text(text) => Some(text),
+            TagValue::Binary(_) => None,
+        })
+    }
+
+    /// All tags with this name.
+    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Tag<'a>> + 'a {
+        self.iter().filter(move |tag| tag.name() == name)
+    }
+
+    /// The producer's tags.
+    pub fn iter(&self) -> TagsIter<'_> {
+        TagsIter { tags: self, next: 0, reserved: false }
+    }
+
+    /// Tags under a name that the service reserves for itself, but that this crate does not read.
+    pub fn reserved(&self) -> TagsIter<'_> {
+        TagsIter { tags: self, next: 0, reserved: true }
+    }
+
+    /// How many tags the producer wrote.
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Whether the producer wrote none.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+}
+
+impl fmt::Debug for Tags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl<'a> IntoIterator for &'a Tags {
+    type Item = Tag<'a>;
+    type IntoIter = TagsIter<'a>;
+
+    fn into_iter(self) -> TagsIter<'a> {
+        self.iter()
+    }
+}
+
+/// Iterates over [`Tags`].
+#[derive(Clone, Debug)]
+pub struct TagsIter<'a> {
+    tags: &'a Tags,
+    next: usize,
+    reserved: bool,
+}
+
+impl<'a> Iterator for TagsIter<'a> {
+    type Item = Tag<'a>;
+
+    fn next(&mut self) -> Option<Tag<'a>> {
+        let store = self.tags.store.as_deref()?;
+        let rest = store.entries.get(self.next..self.tags.length)?;
+        let skip = rest.iter().position(|entry| entry.reserved == self.reserved)?;
+        self.next += skip + 1;
+        rest.get(skip).map(|&entry| Tag { store, entry })
+    }
+}
+
+/// One tag.
+#[derive(Clone, Copy)]
+pub struct Tag<'a> {
+    store: &'a Store,
+    entry: Entry,
+}
+
+impl<'a> Tag<'a> {
+    /// Its name, without padding.
+    pub fn name(&self) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.slice(self.entry.name))
+    }
+
+    /// Its value.
+    pub fn value(&self) -> TagValue<'a> {
+        let value = self.slice(self.entry.value);
+        if self.entry.binary { TagValue::Binary(value) } else { TagValue::Text(String::from_utf8_lossy(value)) }
+    }
+
+    /// Whether it stands behind the media of its fragment. The service puts there what the producer
+    /// wrote between this fragment and the next.
+    pub fn is_after_media(&self) -> bool {
+        self.entry.after_media
+    }
+
+    /// The UID of the track that it is about; `None` when about everything.
+    pub fn track_uid(&self) -> Option<u64> {
+        self.entry.track_uid
+    }
+
+    fn slice(&self, (start, end): (u32, u32)) -> &'a [u8] {
+        self.store.text.get(start as usize..end as usize).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Tag<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name(), self.value())
+    }
+}
+
+/// The value of a tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TagValue<'a> {
+    /// Bytes.
+    Binary(&'a [u8]),
+    /// Text without trailing NULs; trailing spaces are kept. Octets that are not UTF-8 are replaced.
+    Text(Cow<'a, str>),
+}
+
+/// The text, or lower-case hexadecimal.
+impl fmt::Display for TagValue<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Binary(bytes) => bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+            Self::Text(text) => f.pad(text),
+        }
+    }
+}
+
+/// A tag of the service, in either API's spelling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ServiceTag {
+    ContinuationToken,
+    ErrorId,
+    /// GetMedia's `ERROR_CODE` is words, the archive's documented `EXCEPTION_ERROR_CODE` a number.
+    ErrorText,
+    FragmentNumber,
+    MillisBehindNow,
+    ProducerTimestamp,
+    ServerTimestamp,
+}
+
+impl ServiceTag {
+    fn named(name: &[u8]) -> Option<Self> {
+        let rest = name.strip_prefix(SERVICE_PREFIX.as_bytes())?.strip_prefix(b"_")?;
+        Some(match rest {
+            b"CONTINUATION_TOKEN" => Self::ContinuationToken,
+            b"ERROR_ID" | b"EXCEPTION_ERROR_CODE" => Self::ErrorId,
+            b"ERROR_CODE" | b"EXCEPTION_MESSAGE" => Self::ErrorText,
+            b"FRAGMENT_NUMBER" => Self::FragmentNumber,
+            b"MILLIS_BEHIND_NOW" => Self::MillisBehindNow,
+            b"PRODUCER_TIMESTAMP" | b"PRODUCER_SIDE_TIMESTAMP" => Self::ProducerTimestamp,
+            b"SERVER_TIMESTAMP" | b"SERVER_SIDE_TIMESTAMP" => Self::ServerTimestamp,
+            _ => return None,
+        })
+    }
+}
+
+/// Collects the tags of one fragment.
+#[derive(Debug, Default)]
+pub(crate) struct TagCollector {
+    store: Store,
+    seen: u32,
+    /// What was stored before the last Tags element.
+    mark: (usize, usize),
+}
+
+impl TagCollector {
+    /// Takes the tags of one Tags element whose payload stands at `offset`. Those of the service go
+    /// to `service`.
+    pub(crate) fn read(
+        &mut self,
+        payload: &[u8],
+        offset: u64,
+        after_media: bool,
+        limits: &Limits,
+        mut service: impl FnMut(ServiceTag, &str),
+    ) -> Result<()> {
+        self.mark = (self.store.text.len(), self.store.entries.len());
+        for tag in Elements::at(payload, offset) {
+            let tag = tag?;
+            if tag.id() != id::TAG {
+                continue;
+            }
+            let track_uid = track_uid(&tag)?;
+            for element in tag.children() {
+                let element = element?;
+                if element.id() == id::SIMPLE_TAG {
+                    let origin = Origin { after_media, track_uid };
+                    self.simple_tag(&element, origin, limits, 0, &mut service)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the tags of the Tags element that was read last: they belong to the next fragment.
+    pub(crate) fn forget_last(&mut self) {
+        self.store.text.truncate(self.mark.0);
+        self.store.entries.truncate(self.mark.1);
+    }
+
+    /// What was collected: the tags before the media, and all.
+    pub(crate) fn finish(&mut self) -> (Tags, Tags) {
+        if self.store.entries.is_empty() {
+            return (Tags::default(), Tags::default());
+        }
+        let store = std::mem::take(&mut self.store);
+        let leading = store.entries.iter().take_while(|entry| !entry.after_media).count();
+        let length = store.entries.len();
+        let store = Some(Arc::new(store));
+        (Tags { store: store.clone(), length: leading }, Tags { store, length })
+    }
+
+    fn simple_tag(
+        &mut self,
+        simple: &Element<'_>,
+        origin: Origin,
+        limits: &Limits,
+        depth: u8,
+        service: &mut impl FnMut(ServiceTag, &str),
+    ) -> Result<()> {
+        if depth >= limits.depth {
+            return Err(Error::limit(format!("tags nest more than {depth} deep")).at(simple.offset()));
+        }
+        self.seen += 1;
+        if self.seen > limits.tags {
+            let message = format!("more than {} tags in one fragment", limits.tags);
+            return Err(Error::limit(message).at(simple.offset()));
+        }
+        let (mut name, mut value, mut binary): (&[u8], &[u8], _) = (&[], &[], false);
+        for element in simple.children() {
+            let element = element?;
+            match element.id() {
+                id::TAG_NAME => name = crate::ebml::without_padding(element.payload()),
+                id::TAG_STRING => value = crate::ebml::without_padding(element.payload()),
+                id::TAG_BINARY => (value, binary) = (element.payload(), true),
+                _ => {}
+            }
+        }
+        match (ServiceTag::named(name), std::str::from_utf8(value)) {
+            (Some(tag), Ok(value)) => service(tag, value),
+            _ => self.keep(name, value, binary, origin),
+        }
+        for element in simple.children() {
+            let element = element?;
+            if element.id() == id::SIMPLE_TAG {
+                self.simple_tag(&element, origin, limits, depth + 1, service)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, name: &[u8], value: &[u8], binary: bool, origin: Origin) {
+        let text = &mut self.store.text;
+        let mut copy = |bytes: &[u8]| {
+            let start = text.len() as u32;
+            text.extend_from_slice(bytes);
+            (start, text.len() as u32)
+        };
+        self.store.entries.push(Entry {
+            name: copy(name),
+            value: copy(value),
+            binary,
+            reserved: name.starts_with(SERVICE_PREFIX.as_bytes()),
+            after_media: origin.after_media,
+            track_uid: origin.track_uid,
+        });
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Origin {
+    after_media: bool,
+    track_uid: Option<u64>,
+}
+
+fn track_uid(tag: &Element<'_>) -> Result<Option<u64>> {
+    for element in tag.children().find("Targets/TagTrackUID") {
+        // RFC 9559: 0 means all tracks.
+        if let Some(uid) = element?.value().as_uint().filter(|&uid| uid != 0) {
+            return Ok(Some(uid));
+        }
+    }
+    Ok(None)
+}

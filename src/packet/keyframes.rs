@@ -1,0 +1,78 @@
+//! [`Keyframes`], the type behind `.keyframes()`.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::Stream;
+use futures::stream::FusedStream;
+use pin_project_lite::pin_project;
+
+use super::Packet;
+use crate::error::Result;
+
+pin_project! {
+    /// Stream of the key frames among packets, from
+    /// [`keyframes`](crate::PacketStreamExt::keyframes).
+    #[derive(Debug)]
+    #[must_use = "streams do nothing unless polled"]
+    pub struct Keyframes<S> {
+        #[pin]
+        packets: S,
+        ended: bool,
+    }
+}
+
+impl<S> Keyframes<S> {
+    pub(crate) fn new(packets: S) -> Self {
+        Self { packets, ended: false }
+    }
+
+    /// The packet stream.
+    pub fn get_ref(&self) -> &S {
+        &self.packets
+    }
+
+    /// The packet stream.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.packets
+    }
+
+    /// The packet stream.
+    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
+        self.project().packets
+    }
+
+    /// The packet stream.
+    pub fn into_inner(self) -> S {
+        self.packets
+    }
+}
+
+impl<S: Stream<Item = Result<Packet>>> Stream for Keyframes<S> {
+    type Item = Result<Packet>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut this = self.project();
+        while !*this.ended {
+            match ready!(this.packets.as_mut().poll_next(cx)) {
+                Some(Ok(packet)) if !packet.is_video_key() => {}
+                Some(Ok(packet)) => return Poll::Ready(Some(Ok(packet))),
+                end => {
+                    *this.ended = true;
+                    return Poll::Ready(end);
+                }
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, self.packets.size_hint().1)
+    }
+}
+
+impl<S: Stream<Item = Result<Packet>>> FusedStream for Keyframes<S> {
+    fn is_terminated(&self) -> bool {
+        self.ended
+    }
+}

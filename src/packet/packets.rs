@@ -1,0 +1,86 @@
+//! [`Packets`], the type behind `.packets()`.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::Stream;
+use futures::stream::FusedStream;
+use pin_project_lite::pin_project;
+
+use super::{Packet, PacketIter};
+use crate::error::Result;
+use crate::fragment::Fragment;
+
+pin_project! {
+    /// Stream of the packets of a fragment stream, from
+    /// [`packets`](crate::FragmentStreamExt::packets).
+    #[derive(Debug)]
+    #[must_use = "streams do nothing unless polled"]
+    pub struct Packets<S> {
+        #[pin]
+        fragments: S,
+        current: Option<PacketIter>,
+        ended: bool,
+    }
+}
+
+impl<S> Packets<S> {
+    pub(crate) fn new(fragments: S) -> Self {
+        Self { fragments, current: None, ended: false }
+    }
+
+    /// The fragment stream.
+    pub fn get_ref(&self) -> &S {
+        &self.fragments
+    }
+
+    /// The fragment stream.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.fragments
+    }
+
+    /// The fragment stream.
+    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
+        self.project().fragments
+    }
+
+    /// The fragment stream. Packets of the current fragment that were not taken are lost.
+    pub fn into_inner(self) -> S {
+        self.fragments
+    }
+}
+
+impl<S: Stream<Item = Result<Fragment>>> Stream for Packets<S> {
+    type Item = Result<Packet>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut this = self.project();
+        loop {
+            if let Some(packet) = this.current.as_mut().and_then(Iterator::next) {
+                return Poll::Ready(Some(Ok(packet)));
+            }
+            *this.current = None;
+            if *this.ended {
+                return Poll::Ready(None);
+            }
+            match ready!(this.fragments.as_mut().poll_next(cx)) {
+                Some(Ok(fragment)) => *this.current = Some(Packet::all_of(fragment)),
+                Some(Err(error)) => {
+                    *this.ended = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => *this.ended = true,
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.current.as_ref().map_or(0, |packets| packets.size_hint().0), None)
+    }
+}
+
+impl<S: Stream<Item = Result<Fragment>>> FusedStream for Packets<S> {
+    fn is_terminated(&self) -> bool {
+        self.ended && self.current.is_none()
+    }
+}

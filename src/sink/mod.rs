@@ -1,0 +1,44 @@
+//! Where media goes. All sinks have the crate's error, so that they can be combined, and one
+//! contract, [`MediaSink`].
+
+mod mkv;
+mod record;
+
+use futures::Sink;
+use futures::sink::Fanout;
+
+use crate::error::Error;
+use crate::summary::Summary;
+
+pub use mkv::MkvSink;
+pub use record::Record;
+
+/// A sink that can tell what it has recorded.
+///
+/// Files are written under a temporary name in the same folder, finished when the sink is flushed or
+/// closed, and renamed then, so that a file under its final name is always whole. Dropping a sink
+/// without closing it does no I/O: what is unfinished stays under its temporary name.
+///
+/// Two sinks can take the same stream, through futures' `fanout`:
+///
+/// ```
+/// use futures::SinkExt;
+/// use kinesis_video::{Fragment, FragmentStream, FragmentStreamExt, MkvSink};
+///
+/// # async fn f(body: &[u8]) -> kinesis_video::Result<()> {
+/// let both = SinkExt::<Fragment>::fanout(MkvSink::to_dir("here"), MkvSink::to_dir("there"));
+/// let summary = FragmentStream::new(body).record(both).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub trait MediaSink<Item>: Sink<Item, Error = Error> {
+    /// What has been recorded so far.
+    fn summary(&self) -> Summary;
+}
+
+impl<Item: Clone, A: MediaSink<Item>, B: MediaSink<Item>> MediaSink<Item> for Fanout<A, B> {
+    fn summary(&self) -> Summary {
+        let (a, b) = self.get_ref();
+        a.summary().plus(b.summary())
+    }
+}
