@@ -191,7 +191,11 @@ fn text_item(out: &mut impl Write, options: &Options, item: &BodyItem, index: &m
                     let (track, bytes) = (packet.track_number(), packet.payload().len());
                     let key = if packet.is_key() { " key" } else { "" };
                     let milliseconds = packet.timecode_ns() as f64 / 1e6;
-                    writeln!(out, "  packet {} track {track} at {milliseconds} ms, {bytes} bytes{key}", packet.ordinal())?;
+                    writeln!(
+                        out,
+                        "  packet {} track {track} at {milliseconds} ms, {bytes} bytes{key}",
+                        packet.ordinal()
+                    )?;
                 }
             }
             if options.tree {

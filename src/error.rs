@@ -272,10 +272,7 @@ impl Error {
 
     #[cfg(feature = "aws")]
     pub(crate) fn with_request_id(self, id: Option<&str>) -> Self {
-        match id {
-            Some(id) => self.map(|e| e.context.request_id = Some(id.into())),
-            None => self,
-        }
+        self.map(|e| e.context.request_id = id.map(Into::into))
     }
 
     fn map(mut self, change: impl FnOnce(&mut Inner)) -> Self {

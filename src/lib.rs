@@ -6,6 +6,8 @@ mod ext;
 pub mod fragment;
 mod limits;
 pub mod packet;
+#[cfg(feature = "aws")]
+pub mod service;
 pub mod sink;
 mod summary;
 
@@ -18,5 +20,7 @@ pub use fragment::{
 };
 pub use limits::Limits;
 pub use packet::Packet;
+#[cfg(feature = "aws")]
+pub use service::{KinesisVideo, Live, LiveFragments, Start, StreamId};
 pub use sink::{MediaSink, MkvSink};
 pub use summary::Summary;

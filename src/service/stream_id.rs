@@ -1,0 +1,69 @@
+//! Which stream.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The name or the ARN of a stream. Amazon Connect hands over only the ARN.
+///
+/// ```
+/// use kinesis_video::StreamId;
+///
+/// assert!(!StreamId::from("front-door").is_arn());
+/// assert!(StreamId::from("arn:aws-cn:kinesisvideo:cn-north-1:1:stream/a/2").is_arn());
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(Arc<str>);
+
+impl StreamId {
+    /// As it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is an ARN. Names cannot have a colon.
+    pub fn is_arn(&self) -> bool {
+        self.0.starts_with("arn:")
+    }
+
+    /// As the pair of which every request takes exactly one.
+    pub(crate) fn name_and_arn(&self) -> (Option<String>, Option<String>) {
+        let text = Some(self.0.to_string());
+        if self.is_arn() { (None, text) } else { (text, None) }
+    }
+}
+
+impl From<&str> for StreamId {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<String> for StreamId {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<&String> for StreamId {
+    fn from(text: &String) -> Self {
+        Self(text.as_str().into())
+    }
+}
+
+impl From<&Self> for StreamId {
+    fn from(id: &Self) -> Self {
+        id.clone()
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
