@@ -5,6 +5,8 @@ mod error;
 mod ext;
 pub mod fragment;
 mod limits;
+#[cfg(feature = "local")]
+pub mod local;
 pub mod packet;
 #[cfg(feature = "aws")]
 pub mod service;

@@ -33,6 +33,12 @@ impl FragmentNumber {
         &self.0
     }
 
+    /// From text that is known to be decimal digits.
+    #[cfg(feature = "local")]
+    pub(crate) fn from_digits(digits: String) -> Self {
+        Self(digits.into())
+    }
+
     fn significant(&self) -> &str {
         self.0.trim_start_matches('0')
     }

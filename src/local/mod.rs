@@ -1,0 +1,225 @@
+//! An endpoint on loopback that speaks the service's wire format, so that nobody needs an AWS
+//! account to develop or test.
+
+mod document;
+mod looped;
+mod number;
+mod server;
+mod store;
+mod wire;
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, ErrorKind, Result};
+
+pub use document::{Document, Shape, Stamp};
+pub use number::fragment_number;
+
+use server::Server;
+use store::Stream;
+
+/// Kinesis Video Streams on 127.0.0.1: GetDataEndpoint, DescribeStream, ListStreams and GetMedia, for
+/// any client that can be told where the service is.
+///
+/// Streams are fed from payload files as they are ([`serve_file`](LocalEndpoint::serve_file)), from a
+/// file played over and over in real time ([`loop_file`](LocalEndpoint::loop_file)), or by pushing
+/// documents ([`create_stream`](LocalEndpoint::create_stream)). Nothing is authenticated. Dropping it
+/// stops it and cuts all connections.
+///
+/// ```
+/// # #[cfg(feature = "aws")]
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use futures::TryStreamExt;
+/// use kinesis_video::{KinesisVideo, Start};
+/// use kinesis_video::local::{Document, LocalEndpoint, Shape};
+///
+/// let endpoint = LocalEndpoint::start().await?;
+/// let door = endpoint.create_stream("door");
+/// door.push(&Document::new(Shape::Ffmpeg).video_track(1).block(1, 0, true, b"coded frame"));
+/// door.finish();
+///
+/// let kvs = KinesisVideo::new(&endpoint.sdk_config());
+/// let fragments: Vec<_> = kvs.live("door").start(Start::Earliest).fragments().try_collect().await?;
+/// assert_eq!(fragments.len(), 1);
+/// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
+/// ```
+pub struct LocalEndpoint {
+    address: SocketAddr,
+    server: Arc<Server>,
+    stop: CancellationToken,
+}
+
+/// A stream of a [`LocalEndpoint`], to be fed. Cheap to clone; clones feed the same stream.
+#[derive(Clone)]
+pub struct LocalStream {
+    stream: Arc<Stream>,
+}
+
+impl LocalEndpoint {
+    /// Starts on a free port. Needs a tokio runtime with I/O and time.
+    ///
+    /// # Errors
+    /// If no port can be had.
+    pub async fn start() -> Result<Self> {
+        Self::start_on(0).await
+    }
+
+    /// Starts on this port.
+    ///
+    /// # Errors
+    /// If the port is taken.
+    pub async fn start_on(port: u16) -> Result<Self> {
+        let failed = |error| {
+            let message = format!("listening on 127.0.0.1:{port} failed");
+            Error::new(ErrorKind::Io, message).retryable(false).caused_by(error)
+        };
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let stop = CancellationToken::new();
+        let server = Arc::new(Server::new(format!("http://{address}"), stop.clone()));
+        let router = server::router(Arc::clone(&server));
+        let stopped = stop.clone().cancelled_owned();
+        tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+                tracing::warn!(%error, "the local endpoint failed");
+            }
+        });
+        Ok(Self { address, server, stop })
+    }
+
+    /// Where it listens: `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> &str {
+        self.server.url()
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// A configuration with which any client of the AWS SDK talks to this endpoint.
+    #[cfg(feature = "aws")]
+    pub fn sdk_config(&self) -> aws_config::SdkConfig {
+        use aws_credential_types::Credentials;
+        use aws_credential_types::provider::SharedCredentialsProvider;
+
+        let credentials = Credentials::new("local", "local", None, None, "local endpoint");
+        aws_config::SdkConfig::builder()
+            .behavior_version(aws_config::BehaviorVersion::latest())
+            .region(aws_config::Region::new(wire::REGION))
+            .endpoint_url(self.url())
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .build()
+    }
+
+    /// Makes a stream that is fed by pushing documents. One of the same name is replaced.
+    pub fn create_stream(&self, name: &str) -> LocalStream {
+        let stream = Arc::new(Stream::new(name));
+        self.server.add(Arc::clone(&stream));
+        LocalStream { stream }
+    }
+
+    /// Makes a stream of a payload file, byte for byte: a reader that starts at
+    /// [`Earliest`](crate::Start::Earliest) gets the whole file, then its body ends.
+    ///
+    /// # Errors
+    /// If the file cannot be read. One that is not a payload is served all the same.
+    pub async fn serve_file(&self, name: &str, path: impl AsRef<Path>) -> Result<()> {
+        self.serve_payload(name, read(path.as_ref()).await?);
+        Ok(())
+    }
+
+    /// Makes a stream of a payload, byte for byte, as [`serve_file`](LocalEndpoint::serve_file) does.
+    pub fn serve_payload(&self, name: &str, payload: impl Into<Bytes>) {
+        let stream = Stream::new(name);
+        stream.add_payload(payload.into());
+        self.server.add(Arc::new(stream));
+    }
+
+    /// Makes a stream that plays a file over and over in real time, with fresh fragment numbers and
+    /// times: each Cluster of the file becomes a fragment as long as the media in it, and can be
+    /// read when it is complete, as if a camera had just sent it. The file may be a payload or any
+    /// MKV file whose Clusters begin with key frames.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or has no Cluster with media.
+    pub async fn loop_file(&self, name: &str, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        self.loop_media(name, read(path).await?)
+    }
+
+    /// Makes a stream that plays these bytes over and over, as
+    /// [`loop_file`](LocalEndpoint::loop_file) does.
+    ///
+    /// # Errors
+    /// If they cannot be read, or have no Cluster with media.
+    pub fn loop_media(&self, name: &str, media: impl Into<Bytes>) -> Result<()> {
+        let clusters = looped::clusters(media.into())?;
+        let stream = Arc::new(Stream::new(name));
+        self.server.add(Arc::clone(&stream));
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(looped::play(stream, clusters)));
+        Ok(())
+    }
+}
+
+async fn read(path: &Path) -> Result<Bytes> {
+    let bytes = tokio::fs::read(path).await.map_err(|error| {
+        let message = format!("reading {} failed", path.display());
+        Error::new(ErrorKind::Io, message).retryable(false).caused_by(error)
+    })?;
+    Ok(bytes.into())
+}
+
+impl Drop for LocalEndpoint {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl fmt::Debug for LocalEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalEndpoint").field("url", &self.url()).finish_non_exhaustive()
+    }
+}
+
+impl LocalStream {
+    /// Its ARN.
+    pub fn arn(&self) -> &str {
+        self.stream.arn()
+    }
+
+    /// Adds a fragment, as if it had been ingested now: it gets the next number, and the time of now
+    /// on both clocks. Returns what it was stamped with.
+    pub fn push(&self, document: &Document) -> Stamp {
+        let stamp = self.stream.next_stamp();
+        self.push_stamped(document, stamp.clone());
+        stamp
+    }
+
+    /// Adds a fragment with a number and times of one's own. Numbers must rise.
+    pub fn push_stamped(&self, document: &Document, stamp: Stamp) {
+        self.stream.push(document.before_trailer(&stamp), stamp);
+    }
+
+    /// Adds bytes as they are: parts of documents, or no documents at all.
+    pub fn push_raw(&self, bytes: impl Into<Bytes>) {
+        self.stream.push_raw(bytes.into());
+    }
+
+    /// Says that no more will come: readers get what there is, then their bodies end.
+    pub fn finish(&self) {
+        self.stream.finish();
+    }
+}
+
+impl fmt::Debug for LocalStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalStream").field("arn", &self.arn()).finish_non_exhaustive()
+    }
+}

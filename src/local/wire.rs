@@ -1,0 +1,131 @@
+//! How the service says things: names, errors, JSON.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use crate::fragment::Timestamp;
+
+/// The region that the endpoint claims to be in.
+pub(super) const REGION: &str = "us-west-2";
+
+const ACCOUNT: &str = "111122223333";
+
+pub(super) fn arn(name: &str, created_millis: i64) -> String {
+    format!("arn:aws:kinesisvideo:{REGION}:{ACCOUNT}:stream/{name}/{created_millis}")
+}
+
+/// A refused request.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    name: &'static str,
+    message: String,
+}
+
+impl Refusal {
+    pub(super) fn invalid_argument(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, name: "InvalidArgumentException", message: message.into() }
+    }
+
+    pub(super) fn not_found(what: &str) -> Self {
+        let message = format!("The requested stream is not found or not active: {what}");
+        Self { status: StatusCode::NOT_FOUND, name: "ResourceNotFoundException", message }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = serde_json::json!({ "Message": self.message });
+        let mut response = (self.status, axum::Json(body)).into_response();
+        let kind = format!("{}:https://kinesisvideo.amazonaws.com/doc/2017-09-30/", self.name);
+        if let Ok(kind) = HeaderValue::from_str(&kind) {
+            response.headers_mut().insert("x-amzn-errortype", kind);
+        }
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+}
+
+/// What the service says to a path that it does not know: success.
+pub(super) async fn unknown_operation() -> Response {
+    let kind = "com.amazon.coral.service#UnknownOperationException";
+    axum::Json(serde_json::json!({ "Output": { "__type": kind }, "Version": "1.0" })).into_response()
+}
+
+/// Reads the body of a request, whatever its content type says.
+pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body)
+        .map_err(|error| Refusal::invalid_argument(format!("the request is not understood: {error}")))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct StreamRequest {
+    pub(super) stream_name: Option<String>,
+    #[serde(rename = "StreamARN")]
+    pub(super) stream_arn: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct GetDataEndpointRequest {
+    #[serde(flatten)]
+    pub(super) stream: StreamRequest,
+    #[serde(rename = "APIName")]
+    pub(super) api_name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListStreamsRequest {
+    pub(super) max_results: Option<u32>,
+    pub(super) next_token: Option<String>,
+    pub(super) stream_name_condition: Option<StreamNameCondition>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct StreamNameCondition {
+    pub(super) comparison_operator: Option<String>,
+    pub(super) comparison_value: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct GetMediaRequest {
+    #[serde(flatten)]
+    pub(super) stream: StreamRequest,
+    #[serde(rename = "StartSelector")]
+    pub(super) start_selector: Option<StartSelector>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct StartSelector {
+    pub(super) start_selector_type: Option<String>,
+    pub(super) after_fragment_number: Option<String>,
+    pub(super) start_timestamp: Option<f64>,
+    pub(super) continuation_token: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct StreamInfo {
+    pub(super) stream_name: String,
+    #[serde(rename = "StreamARN")]
+    pub(super) stream_arn: String,
+    pub(super) media_type: &'static str,
+    pub(super) version: &'static str,
+    pub(super) status: &'static str,
+    pub(super) creation_time: f64,
+    pub(super) data_retention_in_hours: u32,
+}
+
+/// A time in JSON: a number of seconds.
+pub(super) fn to_seconds(time: Timestamp) -> f64 {
+    time.as_millis() as f64 / 1e3
+}
+
+pub(super) fn from_seconds(seconds: f64) -> Timestamp {
+    Timestamp::from_millis((seconds * 1e3).round() as i64)
+}
