@@ -157,6 +157,10 @@ impl Reader {
                 let message = format!("an EBML header inside a {}", open.header.id);
                 return Err(self.malformed(message, header));
             }
+            if open.header.id == id::SEGMENT && header.id.width() < 4 && !is_global(header.id) {
+                // All that stands there has an id of four octets, so that damage is told from it.
+                return Err(self.malformed(format!("{} directly inside a Segment", header.id), header));
+            }
             if header.end().unwrap_or(0) > open.end && header.id != id::EBML {
                 let (parent, end) = (open.header.id, open.end);
                 let size = header.size.unwrap_or(0);
@@ -225,6 +229,10 @@ impl Reader {
     }
 }
 
+fn is_global(id: ElementId) -> bool {
+    schema::lookup(id).is_some_and(|row| row.parent == schema::Parent::Anywhere)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,31 +293,24 @@ mod tests {
 
     #[test]
     fn errors_say_where() {
-        let cases: [(&[u8], &str); 6] = [
-            (b"{\"Output\"", "malformed media: 0x7B22 where a document should begin (at byte 0, in 0x7B22)"),
+        let segment = |rest: &[u8]| [&[0x18, 0x53, 0x80, 0x67, 0xFF], rest].concat();
+        let cases = [
+            (b"{\"Output\"".to_vec(), "0x7B22 where a document should begin (at byte 0, in 0x7B22)"),
+            (segment(&[0, 1, 2]), "no element begins with the bytes 00 01 02 (at byte 5, in Segment)"),
+            (segment(&[0xE7, 0x85, 0]), "Timestamp directly inside a Segment (at byte 5, in Segment/Timestamp)"),
+            (segment(&[0x12, 0x54, 0xC3, 0x67, 0xFF]), "Tags of unknown size (at byte 5, in Segment/Tags)"),
             (
-                &[0x18, 0x53, 0x80, 0x67, 0xFF, 0x00, 1, 2],
-                "malformed media: no element begins with the bytes 00 01 02 (at byte 5, in Segment)",
+                vec![0x18, 0x53, 0x80, 0x67, 0x83, 0xEC, 0x85, 0],
+                "Void of 5 bytes goes past the end of its Segment at byte 8 (at byte 5, in Segment/Void)",
             ),
             (
-                &[0x18, 0x53, 0x80, 0x67, 0x83, 0xE7, 0x85, 0],
-                "malformed media: Timestamp of 5 bytes goes past the end of its Segment at byte 8 (at byte 5, in Segment/Timestamp)",
-            ),
-            (
-                &[0x18, 0x53, 0x80, 0x67, 0xFF, 0x12, 0x54, 0xC3, 0x67, 0xFF],
-                "malformed media: Tags of unknown size (at byte 5, in Segment/Tags)",
-            ),
-            (
-                &[0x18, 0x53, 0x80, 0x67, 0xFF, 0xA1, 0xFF],
-                "malformed media: Block of unknown size (at byte 5, in Segment/Block)",
-            ),
-            (
-                &[0x1A, 0x45, 0xDF, 0xA3, 0x88, 0x1A, 0x45, 0xDF, 0xA3, 0x80, 0, 0, 0],
-                "malformed media: an EBML header inside a EBML (at byte 5, in EBML/EBML)",
+                vec![0x1A, 0x45, 0xDF, 0xA3, 0x88, 0x1A, 0x45, 0xDF, 0xA3, 0x80, 0, 0, 0],
+                "an EBML header inside a EBML (at byte 5, in EBML/EBML)",
             ),
         ];
         for (body, expected) in cases {
-            assert_eq!(events(body).unwrap_err().to_string(), expected);
+            let error = events(&body).unwrap_err();
+            assert_eq!(error.to_string(), format!("malformed media: {expected}"));
         }
     }
 

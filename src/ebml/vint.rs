@@ -32,9 +32,10 @@ pub fn read_id(bytes: &[u8]) -> Vint<u32> {
     }
     let Some(octets) = bytes.get(..length) else { return Vint::Short };
     let id = octets.iter().fold(0, |id, octet| id << 8 | u32::from(*octet));
-    // RFC 8794 section 5: neither all zeros nor all ones behind the marker.
+    // RFC 8794 section 5: neither all zeros nor all ones behind the marker. ChapterDisplay is older
+    // than that rule.
     let data = id & !(1 << (7 * length));
-    if data == 0 || data == (1 << (7 * length)) - 1 {
+    if (data == 0 && id != 0x80) || data == (1 << (7 * length)) - 1 {
         return Vint::Invalid;
     }
     Vint::Read(id, length as u8)
@@ -168,7 +169,7 @@ mod tests {
 
     #[test]
     fn ids_of_only_zeros_or_ones_are_invalid() {
-        for bytes in [&[0x80][..], &[0xFF], &[0x40, 0x00], &[0x7F, 0xFF], &[0x00, 0xFF, 0xFF, 0xFF]] {
+        for bytes in [&[0xFF][..], &[0x40, 0x00], &[0x7F, 0xFF], &[0x00, 0xFF, 0xFF, 0xFF]] {
             assert_eq!(read_id(bytes), Vint::Invalid, "{bytes:02x?}");
         }
     }

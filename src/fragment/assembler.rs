@@ -140,11 +140,10 @@ impl Assembler {
                 None => match self.reader.next(input, self.base).map_err(|error| self.in_fragment(error))? {
                     Some(event) => event,
                     None => {
-                        let awaited = self.reader.awaited().copied();
-                        return match awaited.map(|header| self.judge(&header)) {
-                            Some(Err(error)) => Err(error),
-                            _ => Ok(None),
-                        };
+                        if let Some(header) = self.reader.awaited() {
+                            self.judge(header).map_err(|error| self.in_fragment(error))?;
+                        }
+                        return Ok(None);
                     }
                 },
             };

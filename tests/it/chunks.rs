@@ -1,0 +1,89 @@
+//! How a body is cut into pieces changes nothing.
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use kinesis_video::{BodyDecoder, FragmentDecoder};
+use tokio_util::codec::{Decoder, FramedRead};
+
+use crate::media::{CAPTURES, Chunking, bodies, capture, describe, items};
+
+async fn described(body: &Bytes, chunking: Chunking) -> Vec<String> {
+    let (items, error) = items(body, chunking).await;
+    let received: usize = items.iter().map(|item| item.raw().len()).sum();
+    match &error {
+        None => assert_eq!(received, body.len(), "{chunking:?}: bytes without a home"),
+        Some(error) => assert_eq!(error.position().offset(), Some(received as u64), "{chunking:?}: {error}"),
+    }
+    let joined: Vec<u8> = items.iter().flat_map(|item| item.raw().to_vec()).collect();
+    assert!(body.starts_with(&joined), "{chunking:?}: not the bytes that came in");
+    let mut described: Vec<String> = items.iter().map(describe).collect();
+    described.extend(error.map(|error| format!("{error:?}")));
+    described
+}
+
+fn chunkings() -> impl Iterator<Item = Chunking> {
+    let random = (0..6).map(|seed| Chunking::Random([3, 40, 700, 5000, 20_000, 100_000][seed as usize], seed));
+    [1, 2, 7, 1000].map(Chunking::Each).into_iter().chain(random)
+}
+
+#[tokio::test]
+async fn generated_bodies() {
+    for (name, body) in bodies() {
+        let whole = described(&body, Chunking::Whole).await;
+        for chunking in chunkings() {
+            assert_eq!(described(&body, chunking).await, whole, "{name}, {chunking:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_truncation_of_a_body() {
+    for (name, body) in bodies() {
+        if body.len() > 4000 {
+            continue;
+        }
+        for length in 0..body.len() {
+            let body = body.slice(..length);
+            let whole = described(&body, Chunking::Whole).await;
+            assert_eq!(described(&body, Chunking::Each(1)).await, whole, "{name} up to {length}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn captures() {
+    for name in CAPTURES {
+        let Some(body) = capture(name) else { continue };
+        let whole = described(&body, Chunking::Whole).await;
+        for chunking in chunkings() {
+            assert!(described(&body, chunking).await == whole, "{name}, {chunking:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_bare_decoders_agree_with_the_streams() {
+    for (name, body) in bodies() {
+        let (expected, error) = items(&body, Chunking::Whole).await;
+        let mut framed = FramedRead::new(&body[..], BodyDecoder::new());
+        for item in &expected {
+            let decoded = framed.next().await.unwrap().unwrap();
+            assert_eq!(decoded.raw(), item.raw(), "{name}");
+        }
+        assert_eq!(framed.next().await.map(|item| item.unwrap_err().to_string()), error.map(|error| error.to_string()));
+        assert!(framed.next().await.is_none(), "{name}");
+        assert!(framed.next().await.is_none(), "{name}");
+    }
+}
+
+#[test]
+fn a_decoder_that_has_failed_stays_so() {
+    let mut decoder = FragmentDecoder::new();
+    let mut received = BytesMut::from(&b"{\"Output\":{}}"[..]);
+    assert!(decoder.decode(&mut received).is_err());
+    let good = crate::media::live_body([crate::media::producer_document(1)]);
+    received.extend_from_slice(&good);
+    assert!(decoder.decode(&mut received).unwrap().is_none());
+    assert!(decoder.decode_eof(&mut received).unwrap().is_none());
+    assert!(received.is_empty());
+}

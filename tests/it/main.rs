@@ -1,0 +1,18 @@
+//! One test binary, since the SDK takes long to link; its modules are named for what they test.
+
+mod auto_traits;
+mod captures;
+mod chunks;
+mod concurrency;
+mod endpoint;
+mod errors;
+mod judge;
+mod latency;
+mod layering;
+mod limits;
+mod media;
+mod programs;
+mod shapes;
+mod sinks;
+mod transport;
+mod tree;
