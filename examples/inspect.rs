@@ -3,6 +3,7 @@
 //! ```text
 //! inspect [--json] [--tree] [--packets] [--chunk BYTES] FILE|-
 //! ```
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -127,8 +128,8 @@ fn json_fragment(index: u64, fragment: &Fragment) -> Value {
         "length": fragment.raw().len(),
         "end": fragment.end().as_str(),
         "fragment_number": fragment.number().map(ToString::to_string),
-        "server_timestamp_ms": fragment.server_time().map(|time| time.as_millis()),
-        "producer_timestamp_ms": fragment.producer_time().map(|time| time.as_millis()),
+        "server_timestamp_ms": fragment.server_time().map(kinesis_video::Timestamp::as_millis),
+        "producer_timestamp_ms": fragment.producer_time().map(kinesis_video::Timestamp::as_millis),
         "millis_behind_now": fragment.behind().map(|behind| behind.as_millis() as u64),
         "continuation_token": fragment.continuation_token(),
         "tags": tags,
@@ -151,7 +152,7 @@ fn json_track(track: &Track) -> Value {
         "type": track.kind().name(),
         "name": track.name(),
         "codec_id": track.codec_id(),
-        "codec_private_length": track.codec_private().map(|data| data.len()),
+        "codec_private_length": track.codec_private().map(tokio_util::bytes::Bytes::len),
         "width": track.width(),
         "height": track.height(),
         "sampling_frequency": track.sampling_frequency(),
@@ -166,7 +167,7 @@ fn json_packet(index: u64, packet: &Packet) -> Value {
         "packet": packet.ordinal(),
         "track": packet.track_number(),
         "timecode_ns": packet.timecode_ns(),
-        "producer_time_ms": packet.producer_time().map(|time| time.as_millis()),
+        "producer_time_ms": packet.producer_time().map(kinesis_video::Timestamp::as_millis),
         "duration_ns": packet.duration_ns(),
         "key": packet.is_key(),
         "bytes": packet.payload().len(),

@@ -3,6 +3,7 @@
 //! ```text
 //! local_endpoint [--port P] [--stream NAME=FILE]... [--loop NAME=FILE]...
 //! ```
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
 use std::path::PathBuf;
 

@@ -5,6 +5,7 @@
 //! quickstart --file FILE [--out DIR]                      a payload file, through a local endpoint
 //! quickstart --stream NAME|ARN [--region R] [--profile P] a stream in AWS
 //! ```
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -84,7 +85,7 @@ fn print_row(fragment: &Fragment) {
     let tracks: Vec<_> =
         fragment.tracks().iter().map(|track| track.codec_id().rsplit('/').next().unwrap_or("")).collect();
     let packets = fragment.packets().count();
-    let keys = fragment.packets().filter(|packet| packet.is_key()).count();
+    let keys = fragment.packets().filter(kinesis_video::Packet::is_key).count();
     let tags: Vec<_> =
         fragment.tags().iter().filter(|tag| tag.track_uid().is_none()).map(|tag| format!("{tag:?}")).collect();
     let (tracks, bytes, tags) = (tracks.join("+"), fragment.raw().len(), tags.join(" "));

@@ -266,7 +266,7 @@ impl Error {
     }
 
     #[cfg(feature = "aws")]
-    pub(crate) fn from_endpoint(self, endpoint: &str) -> Self {
+    pub(crate) fn at_endpoint(self, endpoint: &str) -> Self {
         self.map(|e| e.context.endpoint = Some(endpoint.into()))
     }
 

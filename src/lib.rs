@@ -1,4 +1,92 @@
-//! Amazon Kinesis Video Streams media as ordinary async Rust.
+//! Amazon Kinesis Video Streams media as ordinary async Rust: what cameras and contact centres send
+//! comes out as a [`Stream`](futures::Stream) of fragments, and everything after that is an adapter
+//! or a [`Sink`](futures::Sink), with backpressure instead of callbacks.
+//!
+//! ```text
+//!  bytes ──▶ ebml ──▶ fragment ──┬─▶ packets   coded frames
+//!  file, socket,                 ├─▶ elements  the searchable tree
+//!  SDK body                      └─▶ MKV files
+//!
+//!  service: GetMedia     where bytes come from
+//!  local:   an endpoint  where tests come from
+//! ```
+//!
+//! # A first program
+//!
+//! Reads a stream of the local endpoint, through the real AWS SDK. With
+//! `KinesisVideo::from_env().await` it reads from AWS.
+//!
+//! ```
+//! # #[cfg(all(feature = "aws", feature = "local"))]
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! use futures::TryStreamExt;
+//! use kinesis_video::local::{Document, LocalEndpoint, Shape};
+//! use kinesis_video::{KinesisVideo, Start};
+//!
+//! let endpoint = LocalEndpoint::start().await?;
+//! let camera = endpoint.create_stream("front-door");
+//! camera.push(&Document::new(Shape::Producer).video_track(1).block(1, 0, true, b"a coded frame"));
+//!
+//! let kvs = KinesisVideo::new(&endpoint.sdk_config());
+//! let mut fragments = kvs.live("front-door").start(Start::Earliest).fragments();
+//! let fragment = fragments.try_next().await?.expect("one was pushed");
+//! println!("{:?} is {:?} behind", fragment.number(), fragment.behind());
+//! assert_eq!(fragment.packets().count(), 1);
+//! # Ok::<(), kinesis_video::Error>(()) }).unwrap();
+//! ```
+//!
+//! # Sources
+//!
+//! | from | use |
+//! |---|---|
+//! | a stream in AWS | [`KinesisVideo::live`] |
+//! | the payload of one's own SDK call | [`FragmentStream::from_byte_stream`] |
+//! | a file, a socket, any `AsyncRead` | [`FragmentStream::new`] |
+//! | any stream of byte chunks | [`FragmentStream::from_stream`] |
+//! | any of these, faults and skipped bytes included | [`BodyStream`] |
+//! | a tokio-util codec | [`FragmentDecoder`], [`BodyDecoder`] |
+//!
+//! # Adapters and sinks
+//!
+//! | method | on a stream of | gives |
+//! |---|---|---|
+//! | [`packets`](FragmentStreamExt::packets) | fragments | every coded frame |
+//! | [`keyframes`](PacketStreamExt::keyframes) | packets | the key frames of video tracks |
+//! | [`record`](FragmentStreamExt::record) | fragments | a [`Summary`] of what a sink recorded |
+//!
+//! | sink | takes | writes |
+//! |---|---|---|
+//! | [`MkvSink`] | fragments | an MKV file each |
+//!
+//! One's own work goes between them with the combinators of futures: fragments are `Send` and
+//! `'static`, so `fragments.map_ok(|f| work(f)).try_buffer_unordered(8)` bounds it at eight at once.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `aws` | yes | [`KinesisVideo`]: reading from the service with the AWS SDK |
+//! | `local` | no | [`local::LocalEndpoint`]: the service on loopback, and documents to feed it |
+//!
+//! # Errors
+//!
+//! Everything fails with the one [`Error`], which has a [kind](Error::kind), says
+//! [where](Error::position) and over [which connection](Error::context), and whether it
+//! [may go away by itself](Error::is_retryable). What a consumer can survive is data, not an error:
+//! see [`Discontinuity`]. After an error every stream is at its end.
+//!
+//! # Cancel safety
+//!
+//! Every stream may be polled from `select!` and its `next()` future be dropped: nothing is lost.
+//! Dropping a stream drops what it reads from, and so closes the connection.
+//!
+//! # Stability
+//!
+//! Needs Rust 1.94.1, as the AWS SDK does, and moves with it in minor releases. Enums that may grow
+//! are `#[non_exhaustive]`. No type of another crate is in the public API but those of tokio, futures,
+//! bytes and the AWS SDK where one hands something over.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod ebml;
 mod error;
@@ -26,3 +114,8 @@ pub use packet::Packet;
 pub use service::{KinesisVideo, Live, LiveFragments, Start, StreamId};
 pub use sink::{MediaSink, MkvSink};
 pub use summary::Summary;
+
+/// The examples of the README are compiled and run with the tests.
+#[cfg(all(doctest, feature = "aws", feature = "local"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -91,7 +91,7 @@ impl<'a> Elements<'a> {
         };
         self.next = start + size;
         let parents = [self.parents[1], Some(header.id)];
-        let payload = &self.bytes[start..self.next];
+        let payload = self.bytes.get(start..self.next).unwrap_or_default();
         Ok(Some(Element { header, payload, parents, depth: self.depth + 1, lenient: self.lenient }))
     }
 

@@ -101,7 +101,7 @@ pub fn width(value: u64) -> Option<u8> {
 pub fn write_number(out: &mut Vec<u8>, value: u64, width: u8) {
     assert!((1..=8).contains(&width) && value <= ones(width), "{value} does not fit {width} octets");
     let marked = value | 1 << (7 * u32::from(width));
-    out.extend_from_slice(&marked.to_be_bytes()[8 - usize::from(width)..]);
+    out.extend(marked.to_be_bytes().into_iter().skip(8 - usize::from(width)));
 }
 
 /// Appends the reserved size for "unknown", `width` octets wide.

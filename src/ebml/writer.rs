@@ -105,7 +105,7 @@ impl Writer {
     /// An unsigned integer in as few octets as it needs, at least one.
     pub fn uint(&mut self, id: ElementId, value: u64) {
         let octets = 8 - value.leading_zeros() as usize / 8;
-        self.binary(id, &value.to_be_bytes()[8 - octets.max(1)..]);
+        self.binary(id, value.to_be_bytes().get(8 - octets.max(1)..).unwrap_or_default());
     }
 
     /// A signed integer in eight octets.
@@ -119,6 +119,6 @@ impl Writer {
     }
 
     fn id(&mut self, id: ElementId) {
-        self.out.extend_from_slice(&id.0.to_be_bytes()[4 - usize::from(id.width())..]);
+        self.out.extend(id.0.to_be_bytes().into_iter().skip(4 - usize::from(id.width())));
     }
 }

@@ -312,7 +312,7 @@ impl Assembler {
             (id::EBML, id::DOC_TYPE) => {
                 let doc_type = crate::ebml::without_padding(payload);
                 if !matches!(doc_type, b"matroska" | b"webm") {
-                    let shown = String::from_utf8_lossy(&doc_type[..doc_type.len().min(32)]);
+                    let shown = String::from_utf8_lossy(doc_type.get(..32).unwrap_or(doc_type));
                     let error = Error::malformed(format!("a document of type {shown:?}, neither matroska nor webm"));
                     return Err(error.at(header.offset).in_path("EBML/DocType"));
                 }

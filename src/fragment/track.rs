@@ -163,7 +163,7 @@ impl Track {
                         other => TrackKind::Other(other),
                     }
                 }
-                id::NAME => track.name = value.as_text().map(|text| text.into()),
+                id::NAME => track.name = value.as_text().map(std::convert::Into::into),
                 id::CODEC_ID => track.codec_id = value.as_text().unwrap_or_default().into(),
                 // Copied: tracks outlive the fragment that they came with.
                 id::CODEC_PRIVATE => track.codec_private = Some(Bytes::copy_from_slice(element.payload())),

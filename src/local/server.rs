@@ -128,9 +128,10 @@ async fn list_streams(State(server): State<Arc<Server>>, body: Bytes) -> Answer 
     };
     let behind = |name: &String| after.as_ref().is_none_or(|after| name > after);
     let mut page: Vec<_> = streams.iter().filter(|(name, _)| name.starts_with(&prefix) && behind(name)).collect();
-    let next =
-        (page.len() > most).then(|| page[most - 1].0.bytes().map(|byte| format!("{byte:02x}")).collect::<String>());
+    let more = page.len() > most;
     page.truncate(most);
+    let last = page.last().filter(|_| more);
+    let next = last.map(|(name, _)| name.bytes().map(|byte| format!("{byte:02x}")).collect::<String>());
     let infos: Vec<StreamInfo> = page.iter().map(|(_, stream)| info(stream)).collect();
     Ok(axum::Json(match next {
         Some(token) => json!({ "StreamInfoList": infos, "NextToken": token }),

@@ -13,8 +13,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// Data endpoints by stream and API. Each is asked for once, however many ask at the same time.
 #[derive(Debug, Default)]
 pub(super) struct EndpointCache {
-    known: Mutex<HashMap<(StreamId, ApiName), Arc<OnceCell<Arc<str>>>>>,
+    known: Mutex<HashMap<(StreamId, ApiName), Endpoint>>,
 }
+
+/// An endpoint that is known, or being asked for.
+type Endpoint = Arc<OnceCell<Arc<str>>>;
 
 impl EndpointCache {
     pub(super) async fn get(&self, kvs: &KinesisVideo, stream: &StreamId, api: ApiName) -> Result<Arc<str>> {

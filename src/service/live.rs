@@ -118,7 +118,7 @@ impl Live {
             let Self { kvs, stream, start, limits } = self;
             let (endpoint, body, request_id) = open(&kvs, &stream, &start).await?;
             let mut fragments = FragmentStream::from_byte_stream(body).limits(limits).map_err(|error| {
-                error.of_stream(stream.as_str()).from_endpoint(&endpoint).with_request_id(request_id.as_deref())
+                error.of_stream(stream.as_str()).at_endpoint(&endpoint).with_request_id(request_id.as_deref())
             });
             while let Some(fragment) = fragments.try_next().await? {
                 yield fragment;
@@ -154,7 +154,7 @@ async fn open(
                 return Ok((endpoint, output.payload, request_id));
             }
             Err(error) => {
-                let error = from_sdk(error, "GetMedia").of_stream(stream.as_str()).from_endpoint(&endpoint);
+                let error = from_sdk(error, "GetMedia").of_stream(stream.as_str()).at_endpoint(&endpoint);
                 if matches!(error.kind(), ErrorKind::WrongEndpoint | ErrorKind::Io) {
                     kvs.endpoints.forget(stream, ApiName::GetMedia);
                 }

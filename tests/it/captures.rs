@@ -23,9 +23,12 @@ async fn output_get_media() {
     let lengths: Vec<_> = fragments.iter().map(|fragment| fragment.raw().len()).collect();
     assert_eq!(lengths, [547_925, 492_514, 482_934, 489_206, 490_906]);
     for fragment in &fragments {
-        assert_eq!(fragment.continuation_token(), fragment.number().map(|number| number.as_str()));
+        assert_eq!(fragment.continuation_token(), fragment.number().map(kinesis_video::FragmentNumber::as_str));
         assert_eq!(fragment.end(), End::Trailer);
-        assert_eq!((fragment.blocks().len(), fragment.packets().filter(|packet| packet.is_key()).count()), (60, 1));
+        assert_eq!(
+            (fragment.blocks().len(), fragment.packets().filter(kinesis_video::Packet::is_key).count()),
+            (60, 1)
+        );
         assert_eq!(fragment.tags().len(), 7);
         assert_eq!(fragment.tags().get("MAJOR_BRAND").as_deref(), Some("M4V "));
         let track = fragment.track(1).unwrap();

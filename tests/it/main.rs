@@ -1,4 +1,13 @@
 //! One test binary, since the SDK takes long to link; its modules are named for what they test.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "tests fail by panicking, and their helpers are shared between modules"
+)]
 
 mod auto_traits;
 mod captures;
