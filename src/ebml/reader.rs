@@ -67,7 +67,7 @@ pub struct Reader {
 #[derive(Clone, Copy, Debug)]
 struct Open {
     header: Header,
-    /// `u64::MAX` when unknown.
+    /// Where it ends at the latest: of unknown size, with its parent; `u64::MAX` if that is unknown too.
     end: u64,
 }
 
@@ -150,7 +150,7 @@ impl Reader {
 
     fn element(&mut self, header: Header, reached: u64) -> Result<Option<Event>> {
         if let Some(open) = self.open.last() {
-            if open.end == u64::MAX && self.is_ended_by(header.id) {
+            if open.header.size.is_none() && schema::ends_unknown_size(open.header.id, header.id) {
                 return Ok(self.close());
             }
             if header.id == id::EBML && open.header.id != id::SEGMENT {
@@ -188,7 +188,8 @@ impl Reader {
             // A Segment of known size may be followed so: whoever made it did not keep its word.
             self.open.clear();
         }
-        self.open.push(Open { header, end: header.end().unwrap_or(u64::MAX) });
+        let latest = self.open.last().map_or(u64::MAX, |parent| parent.end);
+        self.open.push(Open { header, end: header.end().unwrap_or(latest) });
         self.position = header.payload();
         Ok(Some(Event::Start(header)))
     }
@@ -210,11 +211,6 @@ impl Reader {
 
     fn close(&mut self) -> Option<Event> {
         self.open.pop().map(|open| Event::End(open.header))
-    }
-
-    fn is_ended_by(&self, next: ElementId) -> bool {
-        let mut ids = self.open.iter().map(|open| open.header.id);
-        ids.next_back().is_some_and(|open| schema::ends_unknown_size(open, ids, next))
     }
 
     fn not_an_element(&self, unread: &[u8]) -> Error {
@@ -279,6 +275,18 @@ mod tests {
             "<EBML>",
             "</EBML>",
         ];
+        assert_eq!(names(&writer.into_bytes()), expected);
+    }
+
+    #[test]
+    fn an_unknown_size_ends_with_its_parent() {
+        let mut writer = Writer::new();
+        writer.master(id::SEGMENT, Width::Minimal, |segment| {
+            segment.unknown(id::CLUSTER, 1);
+            segment.uint(id::TIMESTAMP, 7);
+        });
+        writer.master(id::SEGMENT, Width::Minimal, |_| {});
+        let expected = ["<Segment>", "<Cluster>", "Timestamp", "</Cluster>", "</Segment>", "<Segment>", "</Segment>"];
         assert_eq!(names(&writer.into_bytes()), expected);
     }
 

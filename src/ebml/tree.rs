@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::schema::{self, Kind, Parent};
+use super::schema::{self, Kind};
 use super::vint::Vint;
 use super::{ElementId, Header};
 use crate::error::{Error, Result};
@@ -27,8 +27,6 @@ pub struct Elements<'a> {
     bytes: &'a [u8],
     base: u64,
     next: usize,
-    /// Ids of the enclosing elements, outermost first; only Segment and Cluster matter.
-    parents: [Option<ElementId>; 2],
     depth: u8,
     /// What does not fit the end is a cut, not damage: the last element is given with what is there.
     lenient: bool,
@@ -46,7 +44,7 @@ impl<'a> Elements<'a> {
 
     /// The elements in `bytes`, which stand at the offset `base` of something larger.
     pub fn at(bytes: &'a [u8], base: u64) -> Self {
-        Self { bytes, base, next: 0, parents: [None; 2], depth: 0, lenient: false, failed: false }
+        Self { bytes, base, next: 0, depth: 0, lenient: false, failed: false }
     }
 
     /// The same, but an element that goes past the end is given with as much of it as there is
@@ -54,11 +52,6 @@ impl<'a> Elements<'a> {
     #[must_use]
     pub fn lenient(mut self) -> Self {
         self.lenient = true;
-        self
-    }
-
-    pub(crate) fn inside(mut self, parents: [Option<ElementId>; 2]) -> Self {
-        self.parents = parents;
         self
     }
 
@@ -90,9 +83,8 @@ impl<'a> Elements<'a> {
             None => self.unknown_size(header.id, start)?,
         };
         self.next = start + size;
-        let parents = [self.parents[1], Some(header.id)];
         let payload = self.bytes.get(start..self.next).unwrap_or_default();
-        Ok(Some(Element { header, payload, parents, depth: self.depth + 1, lenient: self.lenient }))
+        Ok(Some(Element { header, payload, depth: self.depth + 1, lenient: self.lenient }))
     }
 
     /// How long an element of unknown size is: its children are walked.
@@ -100,13 +92,12 @@ impl<'a> Elements<'a> {
         if !schema::lookup(id).is_some_and(schema::ElementSchema::may_be_unknown_size) {
             return Err(Error::malformed(format!("{id} of unknown size")).at(self.base + self.next as u64));
         }
-        let mut children = Elements { next: start, ..self.clone() }.inside([self.parents[1], Some(id)]);
+        let mut children = Elements { next: start, ..self.clone() };
         loop {
             let at = children.next;
-            let unread = self.bytes.get(at..).unwrap_or_default();
-            let ancestors = self.parents.into_iter().flatten();
-            match Header::read(unread, 0) {
-                Vint::Read(header, _) if schema::ends_unknown_size(id, ancestors, header.id) => return Ok(at - start),
+            match Header::read(self.bytes.get(at..).unwrap_or_default(), 0) {
+                // Nothing of unknown size can be inside of it, so this does not go deeper.
+                Vint::Read(header, _) if schema::ends_unknown_size(id, header.id) => return Ok(at - start),
                 _ if children.read()?.is_none() => return Ok(self.bytes.len() - start),
                 _ => {}
             }
@@ -193,7 +184,6 @@ impl<'a> Iterator for Find<'a, '_> {
 pub struct Element<'a> {
     header: Header,
     payload: &'a [u8],
-    parents: [Option<ElementId>; 2],
     depth: u8,
     lenient: bool,
 }
@@ -227,7 +217,6 @@ impl<'a> Element<'a> {
             bytes,
             base: self.header.payload(),
             next: 0,
-            parents: self.parents,
             depth: self.depth,
             lenient: self.lenient,
             failed: false,
@@ -238,14 +227,6 @@ impl<'a> Element<'a> {
     pub fn value(&self) -> Value<'a> {
         let kind = schema::lookup(self.id()).map_or(Kind::Binary, |row| row.kind);
         Value::read(kind, self.payload)
-    }
-
-    /// Whether it stands where RFC 9559 has it.
-    pub fn is_in_place(&self) -> bool {
-        match (schema::lookup(self.id()).map(|row| row.parent), self.parents[0]) {
-            (Some(Parent::In(expected)), Some(parent)) => expected == parent,
-            _ => true,
-        }
     }
 }
 

@@ -274,14 +274,7 @@ impl Fragment {
     /// # }
     /// ```
     pub fn elements(&self) -> Elements<'_> {
-        use crate::ebml::id;
-        let elements = Elements::at(&self.inner.raw, self.inner.offset);
-        let elements = match self.inner.mkv {
-            // Its elements stand inside a Segment that began before it.
-            Mkv::After(_) => elements.inside([None, Some(id::SEGMENT)]),
-            Mkv::Whole | Mkv::Resized { .. } => elements,
-        };
-        elements.lenient()
+        Elements::at(&self.inner.raw, self.inner.offset).lenient()
     }
 
     /// Its bytes, exactly as they were received.

@@ -13,7 +13,6 @@ async fn finds_by_path_at_offsets_in_the_body() {
         assert_eq!(name.value(), Value::Text("kinesis_video".into()));
         let at = name.offset() as usize;
         assert_eq!(body[at..at + 2], [0x53, 0x6E]);
-        assert!(name.is_in_place());
         assert_eq!(fragment.elements().find("Segment/Cluster/SimpleBlock").count(), 5);
         assert_eq!(fragment.elements().find("Segment/Tags/Tag/SimpleTag/TagName").count(), 6);
         assert_eq!(fragment.elements().find("Cluster").count(), 0);
@@ -58,6 +57,14 @@ async fn agrees_with_the_index_of_every_fragment() {
             assert!(from_tree == indexed);
         }
     }
+}
+
+#[test]
+fn unknown_sizes_do_not_nest_for_ever() {
+    let bytes = [0x1F, 0x43, 0xB6, 0x75, 0xFF].repeat(200_000);
+    assert_eq!(Elements::new(&bytes).count(), 200_000);
+    let bytes = [0x18, 0x53, 0x80, 0x67, 0xFF, 0x1F, 0x43, 0xB6, 0x75, 0xFF].repeat(1000);
+    assert_eq!(Elements::new(&bytes).find("Segment/Cluster").count(), 1000);
 }
 
 #[test]
