@@ -1,7 +1,7 @@
 //! Shows what is in a body: a payload of GetMedia or GetMediaForFragmentList, or any MKV file.
 //!
 //! ```text
-//! inspect [--json] [--tree] [--packets] [--chunk BYTES] FILE|-
+//! inspect [--json] [--tree] [--packets] [--chunk BYTES] [--resync] FILE|-
 //! ```
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
@@ -31,6 +31,9 @@ struct Options {
     /// How many bytes to feed at a time. The output does not depend on it.
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 10, value_parser = clap::value_parser!(u64).range(1..))]
     chunk: u64,
+    /// Go on behind damage, and say what was skipped.
+    #[arg(long)]
+    resync: bool,
     /// The file, or - for standard input.
     file: PathBuf,
 }
@@ -65,7 +68,7 @@ async fn show(input: impl AsyncRead + Unpin, options: &Options, out: &mut impl W
     // A file is on this machine already: let one fragment be as large as it is.
     let limits = Limits::default().fragment_bytes(u32::MAX >> 1).blocks(u32::MAX);
     let chunks = ReaderStream::with_capacity(input, usize::try_from(options.chunk).unwrap_or(usize::MAX).min(1 << 24));
-    let mut items = BodyStream::from_stream(chunks).limits(limits);
+    let mut items = BodyStream::from_stream(chunks).limits(limits).resync(options.resync);
     let mut index = 0;
     while let Some(item) = items.next().await {
         match item {
@@ -104,7 +107,7 @@ fn json_item(out: &mut impl Write, options: &Options, item: &BodyItem, index: &m
             *index += 1;
         }
         BodyItem::Skipped(skipped) => {
-            let (offset, length, reason) = (skipped.offset(), skipped.length(), skipped.reason().as_str());
+            let (offset, length, reason) = (skipped.offset(), skipped.length(), skipped.to_string());
             writeln!(out, "{}", json!({ "skipped": { "offset": offset, "length": length, "reason": reason } }))?;
         }
         _ => {}
@@ -209,7 +212,7 @@ fn text_item(out: &mut impl Write, options: &Options, item: &BodyItem, index: &m
             *index += 1;
         }
         BodyItem::Skipped(skipped) => {
-            writeln!(out, "skipped {} bytes at {}: {}", skipped.length(), skipped.offset(), skipped.reason())?;
+            writeln!(out, "skipped {} bytes at {}: {}", skipped.length(), skipped.offset(), skipped)?;
         }
         _ => {}
     }

@@ -38,8 +38,8 @@ pub struct Error(Arc<Inner>);
 struct Inner {
     kind: ErrorKind,
     message: Cow<'static, str>,
-    position: Position,
-    context: Context,
+    position: ErrorPosition,
+    context: ErrorContext,
     code: Option<Box<str>>,
     retryable: bool,
     summary: Option<Summary>,
@@ -102,14 +102,14 @@ impl fmt::Display for ErrorKind {
 
 /// Where in a body an error was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Position {
+pub struct ErrorPosition {
     offset: Option<u64>,
     path: Option<Box<str>>,
     fragment: Option<Box<str>>,
     track: Option<u64>,
 }
 
-impl Position {
+impl ErrorPosition {
     /// The byte in the body, counted from 0 at its start, at which the offending element begins.
     pub fn offset(&self) -> Option<u64> {
         self.offset
@@ -134,13 +134,13 @@ impl Position {
 
 /// Which stream, over which connection, an error came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Context {
+pub struct ErrorContext {
     stream: Option<Box<str>>,
     endpoint: Option<Box<str>>,
     request_id: Option<Box<str>>,
 }
 
-impl Context {
+impl ErrorContext {
     /// The name or ARN of the stream, as the caller gave it.
     pub fn stream(&self) -> Option<&str> {
         self.stream.as_deref()
@@ -170,8 +170,8 @@ impl Error {
         Self(Arc::new(Inner {
             kind,
             message: message.into(),
-            position: Position::default(),
-            context: Context::default(),
+            position: ErrorPosition::default(),
+            context: ErrorContext::default(),
             code: None,
             retryable: matches!(
                 kind,
@@ -188,12 +188,12 @@ impl Error {
     }
 
     /// Where in the body it was found.
-    pub fn position(&self) -> &Position {
+    pub fn position(&self) -> &ErrorPosition {
         &self.0.position
     }
 
     /// Which stream and connection it came from.
-    pub fn context(&self) -> &Context {
+    pub fn context(&self) -> &ErrorContext {
         &self.0.context
     }
 
@@ -246,6 +246,10 @@ impl Error {
             Some(number) => self.map(|e| e.position.fragment = Some(number.into())),
             None => self,
         }
+    }
+
+    pub(crate) fn on_track(self, track: u64) -> Self {
+        self.map(|e| e.position.track = Some(track))
     }
 
     pub(crate) fn with_code(self, code: impl Into<Box<str>>) -> Self {
@@ -347,7 +351,24 @@ impl From<io::Error> for Error {
         if let Some(inner) = error.get_ref().and_then(|e| e.downcast_ref::<Self>()) {
             return inner.clone();
         }
-        Self::new(ErrorKind::Io, "reading or writing failed").caused_by(error)
+        use io::ErrorKind as Io;
+        // What the network does may go away by itself, what a file system says seldom does.
+        let retryable = matches!(
+            error.kind(),
+            Io::BrokenPipe
+                | Io::ConnectionAborted
+                | Io::ConnectionRefused
+                | Io::ConnectionReset
+                | Io::HostUnreachable
+                | Io::Interrupted
+                | Io::NetworkDown
+                | Io::NetworkUnreachable
+                | Io::Other
+                | Io::TimedOut
+                | Io::UnexpectedEof
+                | Io::WouldBlock
+        );
+        Self::new(ErrorKind::Io, "reading or writing failed").retryable(retryable).caused_by(error)
     }
 }
 

@@ -101,12 +101,12 @@ pub mod service;
 pub mod sink;
 mod summary;
 
-pub use error::{Context, Error, ErrorKind, Position, Result};
+pub use error::{Error, ErrorContext, ErrorKind, ErrorPosition, Result};
 pub use ext::{FragmentStreamExt, PacketStreamExt};
 pub use fragment::{
     Arrival, Block, BodyDecoder, BodyItem, BodyStream, Discontinuity, End, Fault, Fragment, FragmentDecoder,
-    FragmentHeader, FragmentNumber, FragmentStream, SkipReason, Skipped, Tag, TagValue, Tags, Timestamp, Track,
-    TrackKind,
+    FragmentEnd, FragmentHeader, FragmentNumber, FragmentStream, SkipReason, Skipped, Tag, TagValue, Tags, Timestamp,
+    Track, TrackKind,
 };
 pub use limits::Limits;
 pub use packet::Packet;

@@ -1,7 +1,7 @@
 //! The push parser: bytes in, element events out.
 
 use super::schema::{self, Kind};
-use super::vint::Vint;
+use super::vint::{self, Vint};
 use super::{ElementId, Header, id};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -90,8 +90,21 @@ impl Reader {
     }
 
     /// The innermost open master element.
+    #[inline]
     pub fn parent(&self) -> Option<&Header> {
         self.open.last().map(|open| &open.header)
+    }
+
+    /// The open master elements, the outermost first.
+    pub fn open(&self) -> impl DoubleEndedIterator<Item = &Header> {
+        self.open.iter().map(|open| &open.header)
+    }
+
+    /// Goes on at an offset that the caller knows to be between documents.
+    pub fn restart(&mut self, offset: u64) {
+        self.open.clear();
+        self.awaited = None;
+        self.position = offset;
     }
 
     /// The names of the open elements, and of `last` behind them.
@@ -181,7 +194,7 @@ impl Reader {
             return Ok(self.whole(header, reached));
         }
         if self.open.len() >= usize::from(self.depth) {
-            let message = format!("elements nest more than {} deep", self.depth);
+            let message = format!("elements nest deeper than the {} levels of Limits::depth", self.depth);
             return Err(Error::limit(message).at(header.offset).in_path(self.path(Some(header.id))));
         }
         if header.id == id::EBML {
@@ -214,7 +227,13 @@ impl Reader {
     }
 
     fn not_an_element(&self, unread: &[u8]) -> Error {
-        let bytes = unread.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>();
+        // Those up to the one that made it clear, however many more there are.
+        let decisive = match vint::read_id(unread) {
+            Vint::Read(_, width) => usize::from(width) + 1,
+            Vint::Short | Vint::Invalid => unread.first().map_or(0, |first| first.leading_zeros() as usize + 1),
+        };
+        let decisive = if decisive > 5 { 1 } else { decisive };
+        let bytes = unread.iter().take(decisive).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>();
         Error::new(ErrorKind::Malformed, format!("no element begins with the bytes {}", bytes.join(" ")))
             .at(self.position)
             .in_path(self.path(None))
@@ -304,7 +323,7 @@ mod tests {
         let segment = |rest: &[u8]| [&[0x18, 0x53, 0x80, 0x67, 0xFF], rest].concat();
         let cases = [
             (b"{\"Output\"".to_vec(), "0x7B22 where a document should begin (at byte 0, in 0x7B22)"),
-            (segment(&[0, 1, 2]), "no element begins with the bytes 00 01 02 (at byte 5, in Segment)"),
+            (segment(&[0, 1, 2]), "no element begins with the bytes 00 (at byte 5, in Segment)"),
             (segment(&[0xE7, 0x85, 0]), "Timestamp directly inside a Segment (at byte 5, in Segment/Timestamp)"),
             (segment(&[0x12, 0x54, 0xC3, 0x67, 0xFF]), "Tags of unknown size (at byte 5, in Segment/Tags)"),
             (

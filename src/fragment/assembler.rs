@@ -1,13 +1,13 @@
 //! Elements to fragments: the state machine under all decoders. No I/O, no async, no clock.
 //!
 //! ```text
-//!            EBML header                 Cluster, or service tags
+//!            EBML header                 Cluster, or a fragment number
 //!  (start) ──────────────▶ document ──────────────────────────────▶ fragment ──┐
 //!                            ▲  ▲                                              │ closing tags
 //!                            │  └───────────── next EBML header ◀──────────────┤ (Trailer)
 //!                            │                 (NextDocument)                  ▼
 //!                            └─────────────── EBML header ◀──────────────── behind an end
-//!                                                                              │ Cluster, or service tags:
+//!                                                                              │ Cluster, or a number:
 //!                                                                              ▼ another fragment of the document
 //! ```
 
@@ -16,35 +16,47 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::block::BlockEntry;
-use super::fault::{BodyItem, Fault, SkipReason, Skipped};
-use super::tags::{ServiceTag, TagCollector};
-use super::{End, Fragment, FragmentHeader, FragmentNumber, Inner, Mkv, Timestamp, Track};
-use crate::ebml::{Elements, Ending, Event, Header, Reader, Writer, id, uint};
+use super::document::Document;
+use super::fault::{Fault, SkipReason, Skipped};
+use super::service_tags::ServiceTags;
+use super::tags::TagCollector;
+use super::{End, Fragment, FragmentEnd, FragmentHeader, FragmentNumber, Inner, Tags, Track};
+use crate::ebml::{Elements, Ending, Event, Header, Reader, id, uint};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
-/// Cuts a body into items.
+/// Cuts a body into pieces: whole items, or what fragments consist of.
 ///
-/// The caller keeps the bytes of the current item. [`scan`](Assembler::scan) looks for its end in
+/// The caller keeps the bytes of the current piece. [`scan`](Assembler::scan) looks for its end in
 /// what has come so far, each time going on where it stopped; [`take`](Assembler::take) makes the
-/// item of the bytes that the caller splits off there.
+/// piece of the bytes that the caller splits off there.
 #[derive(Debug)]
 pub(crate) struct Assembler {
     reader: Reader,
     limits: Limits,
-    /// Where the current item begins in the body.
+    grain: Grain,
+    /// Where the bytes that the caller keeps begin in the body.
     base: u64,
+    /// Where the current item begins: before `base`, once parts of it have been taken.
+    start: u64,
     document: Document,
-    /// The last Tracks element and what was read from it: most documents repeat it byte for byte.
-    known_tracks: (Vec<u8>, Arc<[Track]>),
     item: Item,
-    /// An event that ended an item but belongs to the next.
+    /// An event that ended a piece but belongs to the next.
     replay: Option<Event>,
+    /// How the body ended, once it has.
+    ending: Option<End>,
     /// How many blocks the last fragment had: a good guess for the next.
     block_count: usize,
 }
 
-/// Where the current item ends, and as what.
+/// How fine the pieces are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Grain {
+    Fragment,
+    Packet,
+}
+
+/// Where the current piece ends, and as what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Boundary {
     pub(crate) length: usize,
@@ -56,18 +68,30 @@ enum Outcome {
     Fragment(End),
     Fault,
     Skipped,
+    /// The header of a fragment is known.
+    Opened,
+    /// The only block in the index is whole.
+    Block,
 }
 
-/// What later fragments need to know of the document that they are in.
+/// A piece of a body.
 #[derive(Debug)]
-struct Document {
-    /// Whether there was an EBML header at all.
-    begun: bool,
-    /// EBML header, Segment of unknown size, Info, Tracks: what makes a lone Cluster a file.
-    header: Writer,
-    segment: Option<Header>,
-    tracks: Option<Arc<[Track]>>,
-    timestamp_scale: u64,
+pub(crate) enum Piece {
+    Fragment(Fragment),
+    Fault(Fault),
+    Skipped(Skipped),
+    Opened(Arc<FragmentHeader>),
+    Block(BlockPiece),
+    Closed(FragmentEnd),
+}
+
+/// A block that came by itself.
+#[derive(Debug)]
+pub(crate) struct BlockPiece {
+    pub(crate) header: Arc<FragmentHeader>,
+    pub(crate) entry: BlockEntry,
+    /// The bytes that the entry points into.
+    pub(crate) raw: Bytes,
 }
 
 /// What is known of the item that is coming in.
@@ -75,20 +99,20 @@ struct Document {
 struct Item {
     /// It began with an EBML header.
     is_document: bool,
-    /// It has a Cluster or tags of the service.
+    /// It has a Cluster or a number of its own.
     is_fragment: bool,
+    /// What to put before it to make it a file, if it did not begin with an EBML header.
+    prefix: Option<Bytes>,
     clusters: u32,
     timecode: i64,
     first_timecode: Option<i64>,
     blocks: Vec<BlockEntry>,
+    block_count: u32,
     group: Option<Group>,
     tags: TagCollector,
-    number: Option<FragmentNumber>,
-    server_time: Option<Timestamp>,
-    producer_time: Option<Timestamp>,
-    behind_millis: Option<u64>,
-    continuation_token: Option<Arc<str>>,
-    fault: Option<FaultTags>,
+    service: ServiceTags,
+    /// Once it was handed on before the rest.
+    header: Option<Arc<FragmentHeader>>,
 }
 
 #[derive(Debug, Default)]
@@ -98,57 +122,48 @@ struct Group {
     duration: Option<u64>,
 }
 
-#[derive(Debug, Default)]
-struct FaultTags {
-    id: Option<u32>,
-    message: Option<Box<str>>,
-}
-
-/// The default TimestampScale (RFC 9559 section 5.1.2.9): a tick is a millisecond.
-const MILLISECOND: u64 = 1_000_000;
-
 impl Assembler {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits, grain: Grain) -> Self {
         // Only what tells fragments apart is walked into; the rest is read when it is whole.
         let enter = |id| matches!(id, id::EBML | id::SEGMENT | id::CLUSTER | id::BLOCK_GROUP);
         Self {
             reader: Reader::new(limits.depth, enter),
             limits,
+            grain,
             base: 0,
-            document: Document {
-                begun: false,
-                header: Writer::new(),
-                segment: None,
-                tracks: None,
-                timestamp_scale: MILLISECOND,
-            },
-            known_tracks: (Vec::new(), Arc::default()),
+            start: 0,
+            document: Document::new(),
             item: Item::default(),
             replay: None,
+            ending: None,
             block_count: 0,
         }
     }
 
-    /// Looks for the end of the current item, of which `input` is all there is.
+    /// Looks for the end of the current piece, of which `input` is all there is.
     ///
     /// On an error nothing more can be read; [`cut`](Assembler::cut) says what is left.
     #[inline]
     pub(crate) fn scan(&mut self, input: &[u8]) -> Result<Option<Boundary>> {
+        if let Some(event) = self.replay.take()
+            && let Some(boundary) = self.event(event, input)?
+        {
+            return Ok(Some(boundary));
+        }
         loop {
-            let event = match self.replay.take() {
-                Some(event) => event,
-                None => match self.reader.next(input, self.base).map_err(|error| self.in_fragment(error))? {
-                    Some(event) => event,
-                    None => {
-                        if let Some(header) = self.reader.awaited() {
-                            self.judge(header).map_err(|error| self.in_fragment(error))?;
-                        }
-                        return Ok(None);
+            match self.reader.next(input, self.base) {
+                Ok(Some(event)) => {
+                    if let Some(boundary) = self.event(event, input)? {
+                        return Ok(Some(boundary));
                     }
-                },
-            };
-            if let Some(boundary) = self.event(event, input)? {
-                return Ok(Some(boundary));
+                }
+                Ok(None) => {
+                    if let Some(header) = self.reader.awaited() {
+                        self.judge(header).map_err(|error| self.in_fragment(error))?;
+                    }
+                    return Ok(None);
+                }
+                Err(error) => return Err(self.in_fragment(error)),
             }
         }
     }
@@ -157,81 +172,141 @@ impl Assembler {
     pub(crate) fn owed(&self, received: usize) -> u64 {
         let reached = self.base + received as u64;
         let element = self.reader.awaited().and_then(Header::end).unwrap_or(0);
-        let parent = self.reader.parent().filter(|parent| parent.id == id::CLUSTER).and_then(Header::end).unwrap_or(0);
-        element.max(parent).saturating_sub(reached)
+        let parent = self.reader.parent().filter(|parent| parent.id == id::CLUSTER && self.grain == Grain::Fragment);
+        let cluster = parent.and_then(Header::end).unwrap_or(0);
+        element.max(cluster).saturating_sub(reached)
     }
 
-    /// The end of the current item when the body ended properly.
+    /// The end of the current item when the body ended properly. To be asked until there is none, as
+    /// are [`abort`](Assembler::abort) and [`cut`](Assembler::cut).
     pub(crate) fn finish(&mut self, input: &[u8]) -> Option<Boundary> {
-        let ending = self.reader.finish(input, self.base);
-        let end = if ending == Ending::Cut { End::Cut } else { End::EndOfBody };
-        self.last(input.len(), end)
+        let end = match self.ending {
+            Some(end) => end,
+            None => match self.reader.finish(input, self.base) {
+                Ending::Clean => End::EndOfBody,
+                Ending::Cut => End::Cut,
+            },
+        };
+        self.ending = Some(end);
+        self.last(input, input.len(), end)
     }
 
-    /// The end of the current item when nothing more can be read. What comes behind the place where
+    /// The end of the current item when the transport failed.
+    pub(crate) fn abort(&mut self, input: &[u8]) -> Option<Boundary> {
+        self.last(input, input.len(), End::Cut)
+    }
+
+    /// The end of the current item when it cannot be read on. What comes behind the place where
     /// reading stopped is left out.
-    pub(crate) fn cut(&mut self, input: &[u8], stopped_at: Option<u64>) -> Option<Boundary> {
-        let here = stopped_at.and_then(|offset| usize::try_from(offset.checked_sub(self.base)?).ok());
-        self.last(here.unwrap_or(input.len()).min(input.len()), End::Cut)
+    pub(crate) fn cut(&mut self, input: &[u8]) -> Option<Boundary> {
+        let here = usize::try_from(self.stopped_at().saturating_sub(self.base)).unwrap_or(usize::MAX);
+        // A Segment that has ended is owed nothing.
+        let is_whole = self.reader.parent().is_none() && self.document.has_segment();
+        let end = if is_whole { End::EndOfBody } else { End::Cut };
+        self.last(input, here.min(input.len()), end)
     }
 
     /// Where the element begins that could not be read.
-    pub(crate) fn stopped_at(&self) -> u64 {
+    fn stopped_at(&self) -> u64 {
         match self.replay {
             Some(Event::Start(header) | Event::Element(header) | Event::End(header)) => header.offset,
             None => self.reader.needed_from(),
         }
     }
 
-    /// Makes the item of its bytes.
-    pub(crate) fn take(&mut self, raw: Bytes, boundary: Boundary) -> BodyItem {
+    /// Where the bytes that the caller keeps begin in the body.
+    pub(crate) fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Where the Cluster ends in which reading stopped, if it said so: how far into what the caller
+    /// keeps.
+    pub(crate) fn cluster_end(&self) -> Option<usize> {
+        let end = self.reader.open().find(|open| open.id == id::CLUSTER)?.end()?;
+        usize::try_from(end.checked_sub(self.base)?).ok()
+    }
+
+    /// Drops bytes that were searched in vain, and tells where they began.
+    pub(crate) fn pass_over(&mut self, length: usize) -> u64 {
+        let offset = self.base;
+        self.base += length as u64;
+        self.start = self.base;
+        self.item = Item::default();
+        self.replay = None;
+        self.document.forget();
+        self.reader.restart(self.base);
+        offset
+    }
+
+    /// Makes the piece of its bytes.
+    pub(crate) fn take(&mut self, raw: Bytes, boundary: Boundary) -> Piece {
         let offset = self.base;
         self.base += raw.len() as u64;
+        match boundary.outcome {
+            Outcome::Opened => {
+                let (leading, _) = self.item.tags.finish();
+                return Piece::Opened(self.open(leading));
+            }
+            Outcome::Block => {
+                if let (Some(header), Some(entry)) = (&self.item.header, self.item.blocks.pop()) {
+                    return Piece::Block(BlockPiece { header: Arc::clone(header), entry, raw });
+                }
+            }
+            Outcome::Fragment(_) | Outcome::Fault | Outcome::Skipped => {}
+        }
         let mut item = std::mem::take(&mut self.item);
         self.block_count = item.blocks.len();
+        let start = std::mem::replace(&mut self.start, self.base);
         match boundary.outcome {
-            Outcome::Fragment(end) => BodyItem::Fragment(self.fragment(&mut item, raw, offset, end)),
-            Outcome::Skipped => BodyItem::Skipped(Skipped { offset, raw, reason: SkipReason::AfterEnd }),
-            Outcome::Fault => {
-                let FaultTags { id, message } = item.fault.unwrap_or_default();
-                BodyItem::Fault(Fault { offset, raw, id, message, fragment_number: item.number })
+            Outcome::Fragment(end) if self.grain == Grain::Packet => {
+                let (leading, tags) = item.tags.finish();
+                let header = item
+                    .header
+                    .take()
+                    .unwrap_or_else(|| Arc::new(self.document.header(&item.service, leading, item.first_timecode)));
+                Piece::Closed(FragmentEnd {
+                    header,
+                    tags,
+                    end,
+                    behind_millis: item.service.behind_millis,
+                    continuation_token: item.service.continuation_token.take(),
+                })
             }
+            Outcome::Fragment(end) => Piece::Fragment(self.fragment(item, raw, offset, end)),
+            Outcome::Fault => {
+                let (id, message) = item.service.fault();
+                Piece::Fault(Fault { offset: start, raw, id, message, fragment_number: item.service.number })
+            }
+            _ => Piece::Skipped(Skipped {
+                offset,
+                length: raw.len() as u64,
+                raw,
+                reason: SkipReason::AfterEnd,
+                cause: None,
+            }),
         }
     }
 
-    fn fragment(&self, item: &mut Item, raw: Bytes, offset: u64, end: End) -> Fragment {
+    fn open(&mut self, leading: Tags) -> Arc<FragmentHeader> {
+        let header = Arc::new(self.document.header(&self.item.service, leading, self.item.first_timecode));
+        self.item.header = Some(Arc::clone(&header));
+        header
+    }
+
+    fn fragment(&self, mut item: Item, raw: Bytes, offset: u64, end: End) -> Fragment {
         let (leading_tags, tags) = item.tags.finish();
-        let document = &self.document;
-        let header = FragmentHeader {
-            number: item.number.take(),
-            server_time: item.server_time,
-            producer_time: item.producer_time,
-            tracks: document.tracks.clone().unwrap_or_default(),
-            tags: leading_tags,
-            timecode: item.first_timecode.unwrap_or(0),
-            timestamp_scale: document.timestamp_scale,
-        };
-        let mkv = match document.segment {
-            _ if !item.is_document => Mkv::After(Bytes::copy_from_slice(document.header.as_bytes())),
-            // A cut fragment ends inside its Segment anyway.
-            Some(segment) if end != End::Cut && segment.end().is_some_and(|end| end != self.base) => {
-                let id_width = segment.id.width();
-                let at = (segment.offset - offset) as u32 + u32::from(id_width);
-                Mkv::Resized { at, width: segment.length - id_width }
-            }
-            _ => Mkv::Whole,
-        };
+        let header = self.document.header(&item.service, leading_tags, item.first_timecode);
         Fragment {
             inner: Arc::new(Inner {
                 header: Arc::new(header),
+                mkv: self.document.mkv(item.prefix, item.is_document, offset, self.base, end),
                 raw,
-                blocks: std::mem::take(&mut item.blocks),
+                blocks: item.blocks,
                 tags,
                 end,
-                behind_millis: item.behind_millis,
-                continuation_token: item.continuation_token.take(),
+                behind_millis: item.service.behind_millis,
+                continuation_token: item.service.continuation_token,
                 offset,
-                mkv,
                 arrival: None,
                 discontinuities: Vec::new(),
             }),
@@ -240,58 +315,54 @@ impl Assembler {
 
     #[inline]
     fn event(&mut self, event: Event, input: &[u8]) -> Result<Option<Boundary>> {
-        match event {
-            Event::Element(header) if header.id == id::SIMPLE_BLOCK => {
-                self.judge(&header).and_then(|()| self.block(&header, input)).or_else(|error| self.stop(event, error))
+        let done = match event {
+            Event::Element(header) if header.id == id::SIMPLE_BLOCK => self.simple_block(header, event, input),
+            _ => self.other_event(event, input),
+        };
+        match done {
+            Ok(boundary) => Ok(boundary),
+            Err(error) => {
+                // Kept, so that it is known where reading stopped.
+                self.replay = Some(event);
+                Err(self.in_fragment(error))
             }
-            _ => self.other_event(event, input).or_else(|error| self.stop(event, error)),
         }
-    }
-
-    /// Keeps the event, so that it is known where reading stopped.
-    fn stop<T>(&mut self, event: Event, error: Error) -> Result<T> {
-        self.replay = Some(event);
-        Err(self.in_fragment(error))
     }
 
     fn other_event(&mut self, event: Event, input: &[u8]) -> Result<Option<Boundary>> {
         match event {
-            Event::Start(header) => {
-                self.judge(&header)?;
-                return self.start(header, event);
-            }
-            Event::Element(header) => {
-                self.judge(&header)?;
-                return self.element(header, event, input);
-            }
+            Event::Start(header) => self.start(header, event, input),
+            Event::Element(header) => self.element(header, event, input),
             Event::End(header) if header.id == id::EBML => {
                 let bytes = self.whole(&header, input);
-                self.document.header.raw(bytes);
+                self.document.set_ebml(bytes);
+                Ok(None)
             }
-            Event::End(header) if header.id == id::BLOCK_GROUP => self.end_group(),
-            Event::End(_) => {}
+            Event::End(header) if header.id == id::BLOCK_GROUP => Ok(self.end_group(&header)),
+            Event::End(_) => Ok(None),
         }
-        Ok(None)
     }
 
-    fn start(&mut self, header: Header, event: Event) -> Result<Option<Boundary>> {
+    fn start(&mut self, header: Header, event: Event, input: &[u8]) -> Result<Option<Boundary>> {
+        if header.id == id::EBML && header.offset > self.start {
+            // Not judged as part of what it ends.
+            return Ok(self.ends_before(input, &header, event, End::NextDocument));
+        }
+        self.judge(&header)?;
         match header.id {
             id::EBML => {
-                if header.offset > self.base {
-                    return Ok(self.ends_before(&header, event, End::NextDocument));
-                }
                 self.item.is_document = true;
                 self.document.begin();
             }
             id::SEGMENT => {
-                if !self.document.begun {
+                if !self.document.has_begun() {
                     let error = Error::malformed("a document begins with an EBML header");
                     return Err(error.at(header.offset).in_path("Segment"));
                 }
-                self.document.segment = Some(header);
-                self.document.header.unknown(id::SEGMENT, 8);
+                self.document.set_segment(header);
             }
             id::CLUSTER => {
+                self.keep_prefix();
                 self.item.is_fragment = true;
                 self.item.clusters += 1;
                 self.item.timecode = 0;
@@ -299,14 +370,25 @@ impl Assembler {
                     self.item.blocks.reserve(self.block_count);
                 }
             }
-            id::BLOCK_GROUP => self.item.group = Some(Group::default()),
+            id::BLOCK_GROUP => {
+                if let Some(boundary) = self.open_before(&header, event) {
+                    return Ok(Some(boundary));
+                }
+                self.item.group = Some(Group::default());
+            }
             _ => {}
         }
         Ok(None)
     }
 
     fn element(&mut self, header: Header, event: Event, input: &[u8]) -> Result<Option<Boundary>> {
-        let Some(parent) = self.reader.parent().map(|parent| parent.id) else { return Ok(None) };
+        let Some(parent) = self.reader.parent().map(|parent| parent.id) else {
+            return self.judge(&header).map(|()| None);
+        };
+        if (parent, header.id) == (id::SEGMENT, id::TAGS) {
+            return self.tags(&header, event, input);
+        }
+        self.judge(&header)?;
         let payload = self.payload(&header, input);
         match (parent, header.id) {
             (id::EBML, id::DOC_TYPE) => {
@@ -318,6 +400,7 @@ impl Assembler {
                 }
             }
             (id::SEGMENT, id::INFO) => {
+                self.keep_prefix();
                 for scale in Elements::at(payload, header.payload()).find("TimestampScale") {
                     match scale.map_err(|error| error.in_path("Segment/Info"))?.value().as_uint() {
                         Some(scale) if scale > 0 => self.document.timestamp_scale = scale,
@@ -327,24 +410,25 @@ impl Assembler {
                         }
                     }
                 }
-                self.document.header.raw(self.whole(&header, input));
+                let bytes = self.whole(&header, input);
+                self.document.set_info(bytes);
             }
             (id::SEGMENT, id::TRACKS) => {
-                if payload != self.known_tracks.0 || self.known_tracks.1.is_empty() {
-                    let tracks = Track::read_all(payload, header.payload(), &self.limits);
-                    let tracks = tracks.map_err(|error| error.in_path("Segment/Tracks"))?;
-                    self.known_tracks = (payload.to_vec(), tracks);
-                }
-                self.document.tracks = Some(Arc::clone(&self.known_tracks.1));
-                self.document.header.raw(self.whole(&header, input));
+                self.keep_prefix();
+                let bytes = self.whole(&header, input);
+                let read = || Track::read_all(payload, header.payload(), &self.limits);
+                self.document.set_tracks(bytes, read).map_err(|error| error.in_path("Segment/Tracks"))?;
             }
-            (id::SEGMENT, id::TAGS) => return self.tags(&header, event, payload),
             (id::CLUSTER, id::TIMESTAMP) => {
                 let ticks = uint(payload).unwrap_or(0);
                 self.item.timecode = i64::try_from(ticks).unwrap_or(i64::MAX);
                 self.item.first_timecode.get_or_insert(self.item.timecode);
+                if self.grain == Grain::Packet && self.item.header.is_none() {
+                    return Ok(Some(self.ends_behind(&header, Outcome::Opened)));
+                }
             }
-            (id::BLOCK_GROUP, id::BLOCK) => {
+            // A second one, which no group should have, is passed over.
+            (id::BLOCK_GROUP, id::BLOCK) if self.group().block.is_none() => {
                 let entry = self.read_block(&header, payload)?;
                 self.group().block = Some(entry);
             }
@@ -355,111 +439,165 @@ impl Assembler {
         Ok(None)
     }
 
-    fn tags(&mut self, header: &Header, event: Event, payload: &[u8]) -> Result<Option<Boundary>> {
+    fn tags(&mut self, header: &Header, event: Event, input: &[u8]) -> Result<Option<Boundary>> {
+        self.judge(header)?;
+        let payload = self.payload(header, input);
         let mut found = ServiceTags::default();
         let after_media = self.item.clusters > 0;
-        let tags = self.item.tags.read(payload, header.payload(), after_media, &self.limits, |tag, value| {
-            found.set(tag, value);
-        });
-        tags.map_err(|error| error.in_path("Segment/Tags"))?;
-
-        let another = found.number.is_some() && self.item.number.is_some() && found.number != self.item.number;
+        let offset = header.payload();
+        let tags = self.item.tags.read(payload, offset, after_media, &self.limits, |tag, value| found.set(tag, value));
+        if let Err(error) = tags {
+            self.item.tags.forget_last();
+            return Err(error.in_path("Segment/Tags"));
+        }
+        let another =
+            found.number.is_some() && self.item.service.number.is_some() && found.number != self.item.service.number;
         if after_media && (another || found.is_fault()) {
             // These are not the tags of the fragment before them: the service went on to another one
             // without closing tags, or could not go on.
             self.item.tags.forget_last();
             let end = if found.is_fault() { End::Cut } else { End::NextDocument };
-            return Ok(self.ends_before(header, event, end));
+            return Ok(self.ends_before(input, header, event, end));
         }
+        if let Err(error) = self.judge_end(header, header.end().unwrap_or(header.payload())) {
+            self.item.tags.forget_last();
+            return Err(error);
+        }
+        self.keep_prefix();
         let item = &mut self.item;
         item.is_fragment |= found.number.is_some();
-        if item.number.is_none() {
-            item.number = found.number.take();
-        }
-        item.server_time = item.server_time.or(found.server_time);
-        item.producer_time = item.producer_time.or(found.producer_time);
-        if found.is_fault() {
-            let (id, message) = found.fault();
-            item.fault = Some(FaultTags { id, message });
+        item.service.merge(found);
+        if item.service.is_fault() {
             return Ok(Some(self.ends_behind(header, Outcome::Fault)));
         }
-        item.behind_millis = item.behind_millis.or(found.behind_millis);
-        if let Some(token) = found.continuation_token {
-            item.is_fragment = true;
-            item.continuation_token = Some(token);
-        }
-        if item.behind_millis.is_some() && item.continuation_token.is_some() {
+        // Closing tags alone close nothing.
+        if item.service.is_closed() && (item.is_fragment || item.is_document) {
             return Ok(Some(self.ends_behind(header, Outcome::Fragment(End::Trailer))));
         }
         Ok(None)
     }
 
     #[inline]
-    fn block(&mut self, header: &Header, input: &[u8]) -> Result<Option<Boundary>> {
+    fn simple_block(&mut self, header: Header, event: Event, input: &[u8]) -> Result<Option<Boundary>> {
+        self.judge(&header)?;
         if self.reader.parent().is_none_or(|parent| parent.id != id::CLUSTER) {
             return Ok(None);
         }
-        let payload = self.payload(header, input);
-        let entry = self.read_block(header, payload)?;
+        if let Some(boundary) = self.open_before(&header, event) {
+            return Ok(Some(boundary));
+        }
+        let payload = self.payload(&header, input);
+        let entry = self.read_block(&header, payload)?;
         self.item.blocks.push(entry);
+        if self.grain == Grain::Packet {
+            return Ok(Some(self.ends_behind(&header, Outcome::Block)));
+        }
         Ok(None)
     }
 
     #[inline]
-    fn read_block(&self, header: &Header, payload: &[u8]) -> Result<BlockEntry> {
+    fn read_block(&mut self, header: &Header, payload: &[u8]) -> Result<BlockEntry> {
+        let start = (header.payload() - self.base) as u32;
+        match BlockEntry::read(payload, start, self.item.timecode) {
+            Ok(entry)
+                if self.item.block_count < self.limits.blocks
+                    && !entry.is_laced()
+                    && !self.document.has_encodings() =>
+            {
+                self.item.block_count += 1;
+                Ok(entry)
+            }
+            read => self.check_block(header, payload, start, read),
+        }
+    }
+
+    #[cold]
+    fn check_block(
+        &mut self,
+        header: &Header,
+        payload: &[u8],
+        start: u32,
+        read: Result<BlockEntry>,
+    ) -> Result<BlockEntry> {
         let place = |error: Error| error.at(header.offset).in_path(self.reader.path(Some(header.id)));
-        if self.item.blocks.len() >= self.limits.blocks as usize {
-            let message = format!("more than {} blocks in one fragment", self.limits.blocks);
+        if self.item.block_count >= self.limits.blocks {
+            let message = format!("more than the {} blocks of Limits::blocks in one fragment", self.limits.blocks);
             return Err(place(Error::limit(message)));
         }
-        let start = (header.payload() - self.base) as u32;
-        let entry = BlockEntry::read(payload, start, self.item.timecode).map_err(place)?;
+        let entry = read.map_err(place)?;
         if entry.is_laced() {
             let data = payload.get((entry.start - start) as usize..).unwrap_or_default();
-            entry.frames(data).map_err(place)?;
+            entry.frames(data).map_err(|error| place(error).on_track(entry.track))?;
         }
+        self.document.check_encoding(entry.track).map_err(|error| place(error).on_track(entry.track))?;
+        self.item.block_count += 1;
         Ok(entry)
     }
 
-    fn end_group(&mut self) {
-        let Group { block, refers, duration } = self.item.group.take().unwrap_or_default();
-        if let Some(block) = block {
-            self.item.blocks.push(block.with_key(!refers).with_duration(duration));
-        }
+    fn end_group(&mut self, header: &Header) -> Option<Boundary> {
+        let Group { block, refers, duration } = self.item.group.take()?;
+        self.item.blocks.push(block?.with_key(!refers).with_duration(duration));
+        (self.grain == Grain::Packet).then(|| self.ends_behind(header, Outcome::Block))
     }
 
     fn group(&mut self) -> &mut Group {
         self.item.group.get_or_insert_default()
     }
 
+    /// In packets, what is known of a fragment comes before its first block.
+    #[inline]
+    fn open_before(&mut self, header: &Header, event: Event) -> Option<Boundary> {
+        if self.grain == Grain::Fragment || self.item.header.is_some() {
+            return None;
+        }
+        self.replay = Some(event);
+        Some(Boundary { length: (header.offset - self.base) as usize, outcome: Outcome::Opened })
+    }
+
+    /// Keeps the header of the document as it is at the start of an item that does not bring its own.
+    fn keep_prefix(&mut self) {
+        if !self.item.is_document && self.item.prefix.is_none() && self.grain == Grain::Fragment {
+            self.item.prefix = Some(self.document.prefix());
+        }
+    }
+
     /// Checks the declared size of an element, as soon as its header is known.
     #[inline]
     fn judge(&self, header: &Header) -> Result<()> {
-        let end = header.end().unwrap_or(header.payload());
-        // A Segment may hold many fragments.
-        if end - self.base > u64::from(self.limits.fragment_bytes) && header.id != id::SEGMENT {
-            return Err(self.too_large(header, end));
+        match header.id {
+            id::SIMPLE_BLOCK => self.judge_end(header, header.end().unwrap_or(header.payload())),
+            // Those behind media may turn out to be the next fragment's.
+            id::TAGS if self.item.clusters > 0 => self.judge_metadata(header),
+            // It may hold many fragments, and what it holds is judged.
+            id::SEGMENT => self.judge_end(header, header.payload()),
+            _ => {
+                self.judge_end(header, header.end().unwrap_or(header.payload()))?;
+                self.judge_metadata(header)
+            }
         }
-        let is_block = matches!(header.id, id::SIMPLE_BLOCK | id::BLOCK | id::BLOCK_GROUP);
-        if !is_block && header.size.is_some_and(|size| size > u64::from(self.limits.metadata_bytes)) {
-            return self.judge_metadata(header);
+    }
+
+    #[inline]
+    fn judge_end(&self, header: &Header, end: u64) -> Result<()> {
+        if end - self.start > u64::from(self.limits.fragment_bytes) {
+            return Err(self.too_large(header, end));
         }
         Ok(())
     }
 
     #[cold]
     fn too_large(&self, header: &Header, end: u64) -> Error {
-        let (limit, asked) = (self.limits.fragment_bytes, end - self.base);
+        let (limit, asked) = (self.limits.fragment_bytes, end - self.start);
         let message = format!("a fragment of at least {asked} bytes, more than the {limit} of Limits::fragment_bytes");
         Error::limit(message).at(header.offset).in_path(self.path_of(header))
     }
 
-    #[cold]
     fn judge_metadata(&self, header: &Header) -> Result<()> {
-        if !matches!(header.id, id::EBML | id::DOC_TYPE | id::INFO | id::TRACKS | id::TAGS) {
+        let (limit, size) = (self.limits.metadata_bytes, header.size.unwrap_or(0));
+        let is_metadata = matches!(header.id, id::EBML | id::DOC_TYPE | id::INFO | id::TRACKS | id::TAGS);
+        if !is_metadata || size <= u64::from(limit) {
             return Ok(());
         }
-        let (limit, size) = (self.limits.metadata_bytes, header.size.unwrap_or(0));
         let message = format!("{} of {size} bytes, more than the {limit} of Limits::metadata_bytes", header.id);
         Err(Error::limit(message).at(header.offset).in_path(self.path_of(header)))
     }
@@ -476,23 +614,32 @@ impl Assembler {
     }
 
     /// The item ends before this element, whose event is kept for the next.
-    fn ends_before(&mut self, header: &Header, event: Event, end: End) -> Option<Boundary> {
+    fn ends_before(&mut self, input: &[u8], header: &Header, event: Event, end: End) -> Option<Boundary> {
         self.replay = Some(event);
-        self.last((header.offset - self.base) as usize, end)
+        self.last(input, (header.offset - self.base) as usize, end)
     }
 
-    fn last(&mut self, length: usize, end: End) -> Option<Boundary> {
-        if length == 0 {
+    fn last(&mut self, input: &[u8], length: usize, end: End) -> Option<Boundary> {
+        if self.base + length as u64 == self.start {
             return None;
         }
         // A Block that is whole counts, even if its group is not.
-        self.end_group();
-        // The first bytes of a body are those of a document, even if its header is not all there.
-        let is_fragment = self.item.is_document || self.item.is_fragment || self.base == 0;
-        let outcome = if is_fragment { Outcome::Fragment(end) } else { Outcome::Skipped };
+        if let Some(block) = self.item.group.take().and_then(|group| group.block) {
+            // Whether it refers to others is not known.
+            self.item.blocks.push(block.with_key(false));
+            if self.grain == Grain::Packet {
+                return Some(Boundary { length, outcome: Outcome::Block });
+            }
+        }
+        let is_fragment = self.item.is_document || self.item.is_fragment;
+        // The first bytes of a document are one, even if its header is not all there.
+        let begins = || self.base == 0 || input.iter().zip(id::EBML.0.to_be_bytes()).all(|(a, b)| *a == b);
+        let outcome =
+            if is_fragment || (end == End::Cut && begins()) { Outcome::Fragment(end) } else { Outcome::Skipped };
         Some(Boundary { length, outcome })
     }
 
+    #[inline]
     fn payload<'a>(&self, header: &Header, input: &'a [u8]) -> &'a [u8] {
         self.slice(input, header.payload(), header)
     }
@@ -501,64 +648,13 @@ impl Assembler {
         self.slice(input, header.offset, header)
     }
 
+    #[inline]
     fn slice<'a>(&self, input: &'a [u8], from: u64, header: &Header) -> &'a [u8] {
         let end = header.end().unwrap_or(from);
         input.get((from - self.base) as usize..(end - self.base) as usize).unwrap_or_default()
     }
 
     fn in_fragment(&self, error: Error) -> Error {
-        error.in_fragment(self.item.number.as_ref().map(FragmentNumber::as_str))
-    }
-}
-
-impl Document {
-    fn begin(&mut self) {
-        self.begun = true;
-        self.header.clear();
-        self.segment = None;
-        self.tracks = None;
-        self.timestamp_scale = MILLISECOND;
-    }
-}
-
-/// What the service says in one Tags element.
-#[derive(Debug, Default)]
-struct ServiceTags {
-    number: Option<FragmentNumber>,
-    server_time: Option<Timestamp>,
-    producer_time: Option<Timestamp>,
-    behind_millis: Option<u64>,
-    continuation_token: Option<Arc<str>>,
-    error_id: Option<Box<str>>,
-    error_text: Option<Box<str>>,
-}
-
-impl ServiceTags {
-    fn set(&mut self, tag: ServiceTag, value: &str) {
-        match tag {
-            ServiceTag::ContinuationToken => self.continuation_token = Some(value.into()),
-            ServiceTag::ErrorId => self.error_id = Some(value.into()),
-            ServiceTag::ErrorText => self.error_text = Some(value.into()),
-            ServiceTag::FragmentNumber => self.number = value.parse().ok(),
-            ServiceTag::MillisBehindNow => self.behind_millis = value.parse().ok(),
-            ServiceTag::ProducerTimestamp => self.producer_time = Timestamp::parse(value),
-            ServiceTag::ServerTimestamp => self.server_time = Timestamp::parse(value),
-        }
-    }
-
-    fn is_fault(&self) -> bool {
-        self.error_id.is_some() || self.error_text.is_some()
-    }
-
-    /// The number and the words, whichever of the two spellings was used, and in whichever place
-    /// the number stands.
-    fn fault(&mut self) -> (Option<u32>, Option<Box<str>>) {
-        let (id, text) = (self.error_id.take(), self.error_text.take());
-        let number = |value: &Option<Box<str>>| value.as_deref().and_then(|value| value.trim().parse().ok());
-        match (number(&id), number(&text)) {
-            (Some(id), _) => (Some(id), text),
-            (None, Some(id_in_text)) => (Some(id_in_text), id),
-            (None, None) => (None, text.or(id)),
-        }
+        error.in_fragment(self.item.service.number.as_ref().map(FragmentNumber::as_str))
     }
 }

@@ -1,15 +1,14 @@
-//! The tokio-util codecs.
+//! The tokio-util codecs for whole fragments.
 
 use bytes::BytesMut;
 use tokio_util::codec::Decoder;
 
-use super::assembler::{Assembler, Boundary};
+use super::assembler::{Grain, Piece};
+use super::cutter::Cutter;
+use super::framed::Abort;
 use super::{BodyItem, Discontinuity, Fragment};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
-
-/// The most that is reserved ahead on the word of a declared size.
-const RESERVE: u64 = 1 << 20;
 
 /// Decodes a body into [`BodyItem`]s: fragments, faults, and what is neither. Every byte of the
 /// body is in exactly one item.
@@ -20,7 +19,7 @@ const RESERVE: u64 = 1 << 20;
 ///
 /// When the body turns out to be malformed, or beyond [`Limits`], the whole blocks so far come as a
 /// fragment that is [`Cut`](super::End::Cut), then the error, then nothing more, whatever else is
-/// fed in.
+/// fed in. With [`resync`](BodyDecoder::resync) reading goes on instead.
 ///
 /// Use it with [`FramedRead`](tokio_util::codec::FramedRead), or better with
 /// [`BodyStream`](super::BodyStream), which also yields what there was when the transport fails.
@@ -38,89 +37,41 @@ const RESERVE: u64 = 1 << 20;
 /// ```
 #[derive(Debug)]
 pub struct BodyDecoder {
-    assembler: Assembler,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    Reading,
-    /// The error comes when what was before it has been taken.
-    Failing(Error),
-    Done,
+    cutter: Cutter,
 }
 
 impl BodyDecoder {
     /// A decoder with the default limits.
     pub fn new() -> Self {
-        Self::with_limits(Limits::default())
+        Self { cutter: Cutter::new(Grain::Fragment) }
     }
 
-    /// A decoder with these limits.
-    pub fn with_limits(limits: Limits) -> Self {
-        Self { assembler: Assembler::new(limits), state: State::Reading }
+    /// Sets the limits. To be called before anything is decoded.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { cutter: self.cutter.limits(limits) }
     }
 
-    /// Gives up on the body: what there is of the current fragment comes as one that is cut. For
-    /// when the transport failed. Nothing comes after it.
-    pub fn abort(&mut self, received: &mut BytesMut) -> Option<BodyItem> {
-        if !matches!(self.state, State::Reading) {
-            received.clear();
-            return None;
-        }
-        self.state = State::Done;
-        let boundary = self.assembler.cut(received, None)?;
-        Some(self.split(received, boundary))
+    /// Whether to go on behind damage instead of failing: off unless set.
+    ///
+    /// What cannot be read is then reported as [skipped](BodyItem::Skipped), and reading goes on at
+    /// the next place where a document begins: an EBML header with a Matroska DocType, a Segment and
+    /// a first child that can be one, all three. Inside a Cluster that says where it ends, and is right
+    /// about that, nothing is taken for a document; in one of unknown size, a whole document that
+    /// stands inside of a damaged block would be.
+    #[must_use]
+    pub fn resync(self, resync: bool) -> Self {
+        Self { cutter: self.cutter.resync(resync) }
     }
 
     fn read(&mut self, received: &mut BytesMut, at_end: bool) -> Result<Option<BodyItem>> {
-        let boundary = match &self.state {
-            State::Reading => match self.assembler.scan(received) {
-                Ok(Some(boundary)) => boundary,
-                Ok(None) if at_end => {
-                    self.state = State::Done;
-                    match self.assembler.finish(received) {
-                        Some(boundary) => boundary,
-                        None => return Ok(None),
-                    }
-                }
-                Ok(None) => {
-                    let owed = self.assembler.owed(received.len()).min(RESERVE);
-                    received.reserve(owed as usize);
-                    return Ok(None);
-                }
-                Err(error) => {
-                    let stopped_at = self.assembler.stopped_at();
-                    match self.assembler.cut(received, Some(stopped_at)) {
-                        Some(boundary) => {
-                            self.state = State::Failing(error);
-                            boundary
-                        }
-                        None => return self.fail(error, received),
-                    }
-                }
-            },
-            State::Failing(error) => {
-                let error = error.clone();
-                return self.fail(error, received);
-            }
-            State::Done => {
-                received.clear();
-                return Ok(None);
-            }
-        };
-        Ok(Some(self.split(received, boundary)))
-    }
-
-    fn split(&mut self, received: &mut BytesMut, boundary: Boundary) -> BodyItem {
-        let raw = received.split_to(boundary.length).freeze();
-        self.assembler.take(raw, boundary)
-    }
-
-    fn fail<T>(&mut self, error: Error, received: &mut BytesMut) -> Result<T> {
-        self.state = State::Done;
-        received.clear();
-        Err(error)
+        Ok(self.cutter.read(received, at_end)?.and_then(|piece| match piece {
+            Piece::Fragment(fragment) => Some(BodyItem::Fragment(fragment)),
+            Piece::Fault(fault) => Some(BodyItem::Fault(fault)),
+            Piece::Skipped(skipped) => Some(BodyItem::Skipped(skipped)),
+            // Only come one by one.
+            Piece::Opened(_) | Piece::Block(_) | Piece::Closed(_) => None,
+        }))
     }
 }
 
@@ -140,6 +91,12 @@ impl Decoder for BodyDecoder {
 
     fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<BodyItem>> {
         self.read(src, true)
+    }
+}
+
+impl Abort for BodyDecoder {
+    fn abort(&mut self) {
+        self.cutter.abort();
     }
 }
 
@@ -168,9 +125,6 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// Remembers no more than this many; a body of nothing else must not fill the memory.
-    const MOST: usize = 64;
-
     pub(super) fn discontinuities(&self) -> &[Discontinuity] {
         &self.discontinuities
     }
@@ -184,9 +138,14 @@ impl Pending {
             }
             BodyItem::Fault(fault) => Err(fault.to_error()),
             BodyItem::Skipped(skipped) => {
-                tracing::debug!(offset = skipped.offset(), length = skipped.length(), reason = %skipped.reason(), "skipped");
-                if self.discontinuities.len() < Self::MOST {
-                    self.discontinuities.push(Discontinuity::Skipped(skipped));
+                let (offset, length) = (skipped.offset(), skipped.length());
+                tracing::debug!(offset, length, reason = %skipped.reason(), "skipped");
+                // However much is skipped, it is one stretch until a fragment comes.
+                let behind = |last: &mut Discontinuity| match last {
+                    Discontinuity::Skipped(last) => last.extend(&skipped),
+                };
+                if !self.discontinuities.last_mut().is_some_and(behind) {
+                    self.discontinuities.push(Discontinuity::Skipped(skipped.without_bytes()));
                 }
                 Ok(None)
             }
@@ -200,9 +159,16 @@ impl FragmentDecoder {
         Self::default()
     }
 
-    /// A decoder with these limits.
-    pub fn with_limits(limits: Limits) -> Self {
-        Self { body: BodyDecoder::with_limits(limits), pending: Pending::default() }
+    /// Sets the limits. To be called before anything is decoded.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { body: self.body.limits(limits), ..self }
+    }
+
+    /// Whether to go on behind damage, as [`BodyDecoder::resync`] says.
+    #[must_use]
+    pub fn resync(self, resync: bool) -> Self {
+        Self { body: self.body.resync(resync), ..self }
     }
 
     fn read(&mut self, received: &mut BytesMut, at_end: bool) -> Result<Option<Fragment>> {
@@ -210,7 +176,7 @@ impl FragmentDecoder {
             match self.pending.admit(item) {
                 Ok(None) => {}
                 Ok(fragment) => return Ok(fragment),
-                Err(error) => return self.body.fail(error, received),
+                Err(error) => return self.body.cutter.fail(error, received),
             }
         }
         Ok(None)

@@ -90,8 +90,10 @@ impl Fault {
 #[derive(Clone, Debug)]
 pub struct Skipped {
     pub(super) offset: u64,
+    pub(super) length: u64,
     pub(super) raw: Bytes,
     pub(super) reason: SkipReason,
+    pub(super) cause: Option<Error>,
 }
 
 /// Why bytes are in no fragment.
@@ -101,6 +103,9 @@ pub enum SkipReason {
     /// They stand behind the closing tags of a fragment, or behind a fault, and open no other
     /// fragment.
     AfterEnd,
+    /// They could not be read: see [`Skipped::cause`]. Only with [`resync`](crate::BodyDecoder::resync);
+    /// a long stretch comes in several parts.
+    Damaged,
 }
 
 impl SkipReason {
@@ -108,6 +113,7 @@ impl SkipReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AfterEnd => "behind the end of a fragment",
+            Self::Damaged => "damaged",
         }
     }
 }
@@ -126,7 +132,7 @@ impl Skipped {
 
     /// How many they are.
     pub fn length(&self) -> u64 {
-        self.raw.len() as u64
+        self.length
     }
 
     /// Why they are in no fragment.
@@ -134,8 +140,37 @@ impl Skipped {
         self.reason
     }
 
-    /// The bytes.
+    /// What was wrong with them, if they are damaged.
+    pub fn cause(&self) -> Option<&Error> {
+        self.cause.as_ref()
+    }
+
+    /// The bytes; none where this is a [`Discontinuity`](crate::Discontinuity), which would keep them.
     pub fn raw(&self) -> &Bytes {
         &self.raw
+    }
+
+    pub(super) fn without_bytes(mut self) -> Self {
+        self.raw = Bytes::new();
+        self
+    }
+
+    /// Takes the next stretch in, if it goes on where this one ends, for the same reason.
+    pub(super) fn extend(&mut self, next: &Self) -> bool {
+        let goes_on = next.reason == self.reason && next.offset == self.offset + self.length;
+        if goes_on {
+            self.length += next.length;
+        }
+        goes_on
+    }
+}
+
+/// Why, and what was wrong if they are damaged.
+impl std::fmt::Display for Skipped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.cause {
+            Some(cause) => write!(f, "{}: {cause}", self.reason),
+            None => write!(f, "{}", self.reason),
+        }
     }
 }

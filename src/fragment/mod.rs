@@ -6,9 +6,15 @@
 
 mod assembler;
 mod block;
+mod chunk_reader;
+mod cutter;
 mod decoder;
+mod document;
 mod fault;
+mod framed;
 mod number;
+mod resync;
+mod service_tags;
 mod stream;
 mod tags;
 mod timestamp;
@@ -24,15 +30,19 @@ use crate::ebml::Elements;
 use crate::packet::Packet;
 
 pub use block::Block;
+pub use chunk_reader::ChunkReader;
 pub use decoder::{BodyDecoder, FragmentDecoder};
 pub use fault::{BodyItem, Fault, SkipReason, Skipped};
 pub use number::FragmentNumber;
-pub use stream::{BodyStream, BytesReader, FragmentStream};
+pub use stream::{BodyStream, FragmentStream};
 pub use tags::{Tag, TagValue, Tags, TagsIter};
 pub use timestamp::Timestamp;
 pub use track::{Track, TrackKind};
 
-use block::BlockEntry;
+pub(crate) use assembler::{BlockPiece, Grain, Piece};
+pub(crate) use block::BlockEntry;
+pub(crate) use cutter::Cutter;
+pub(crate) use framed::{Abort, Framed};
 
 /// How a fragment ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,6 +138,43 @@ impl FragmentHeader {
     pub(crate) fn producer_time_at(&self, ticks: i64) -> Option<Timestamp> {
         let relative = self.ticks_to_ns(ticks.saturating_sub(self.timecode));
         self.producer_time.map(|start| start.plus_nanos(relative))
+    }
+}
+
+/// What a fragment says of itself behind its media, for those who take its packets one by one.
+#[derive(Clone, Debug)]
+pub struct FragmentEnd {
+    header: Arc<FragmentHeader>,
+    tags: Tags,
+    end: End,
+    behind_millis: Option<u64>,
+    continuation_token: Option<Arc<str>>,
+}
+
+impl FragmentEnd {
+    /// What it said of itself before its media.
+    pub fn fragment(&self) -> &Arc<FragmentHeader> {
+        &self.header
+    }
+
+    /// How it ended.
+    pub fn end(&self) -> End {
+        self.end
+    }
+
+    /// The producer's tags that stand behind the media.
+    pub fn tags(&self) -> &Tags {
+        &self.tags
+    }
+
+    /// How far the fragment was behind the newest of the stream when it was sent; GetMedia only.
+    pub fn behind(&self) -> Option<Duration> {
+        self.behind_millis.map(Duration::from_millis)
+    }
+
+    /// The token with which GetMedia goes on behind it.
+    pub fn continuation_token(&self) -> Option<&str> {
+        self.continuation_token.as_deref()
     }
 }
 

@@ -1,27 +1,20 @@
 //! Streams of items and fragments over anything that yields bytes.
 
-use std::io;
+use std::error::Error as StdError;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::Buf;
 use futures::Stream;
-use futures::stream::{FusedStream, MapErr, TryStreamExt};
+use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 use tokio::io::AsyncRead;
-use tokio::time::Instant;
-use tokio_util::io::{StreamReader, poll_read_buf};
 
 use super::decoder::{BodyDecoder, Pending};
-use super::{Arrival, BodyItem, Discontinuity, Fragment};
-use crate::error::{Error, Result};
+use super::framed::Framed;
+use super::{BodyItem, ChunkReader, Discontinuity, Fragment};
+use crate::error::Result;
 use crate::limits::Limits;
-
-/// How much is read at once, at least.
-const READ: usize = 16 << 10;
-
-/// A stream of byte chunks as an `AsyncRead`: what [`FragmentStream::from_stream`] reads from.
-pub type BytesReader<S, B, E> = StreamReader<MapErr<S, fn(E) -> io::Error>, B>;
 
 pin_project! {
     /// Stream of everything in a body: fragments, faults, and what is neither.
@@ -50,39 +43,25 @@ pin_project! {
     #[must_use = "streams do nothing unless polled"]
     pub struct BodyStream<R> {
         #[pin]
-        reader: R,
-        decoder: BodyDecoder,
-        received: BytesMut,
-        state: State,
-        first_byte: Option<Instant>,
-        last_read: Option<Instant>,
+        framed: Framed<R, BodyDecoder>,
     }
-}
-
-#[derive(Debug)]
-enum State {
-    Reading,
-    AtEnd,
-    Failed(Error),
-    Done,
 }
 
 impl<R: AsyncRead> BodyStream<R> {
     /// Reads a body.
     pub fn new(reader: R) -> Self {
-        Self {
-            reader,
-            decoder: BodyDecoder::new(),
-            received: BytesMut::new(),
-            state: State::Reading,
-            first_byte: None,
-            last_read: None,
-        }
+        Self { framed: Framed::new(reader, BodyDecoder::new()) }
     }
 
     /// Sets the limits. To be called before anything is read.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.decoder = BodyDecoder::with_limits(limits);
+        self.framed.decoder = self.framed.decoder.limits(limits);
+        self
+    }
+
+    /// Whether to go on behind damage instead of failing, as [`BodyDecoder::resync`] says.
+    pub fn resync(mut self, resync: bool) -> Self {
+        self.framed.decoder = self.framed.decoder.resync(resync);
         self
     }
 }
@@ -90,22 +69,22 @@ impl<R: AsyncRead> BodyStream<R> {
 impl<R> BodyStream<R> {
     /// The reader.
     pub fn get_ref(&self) -> &R {
-        &self.reader
+        &self.framed.reader
     }
 
     /// The reader.
     pub fn get_mut(&mut self) -> &mut R {
-        &mut self.reader
+        &mut self.framed.reader
     }
 
     /// The reader.
     pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut R> {
-        self.project().reader
+        self.project().framed.project().reader
     }
 
     /// The reader. What was read of an unfinished fragment is lost.
     pub fn into_inner(self) -> R {
-        self.reader
+        self.framed.reader
     }
 }
 
@@ -113,68 +92,20 @@ impl<R: AsyncRead> Stream for BodyStream<R> {
     type Item = Result<BodyItem>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        use tokio_util::codec::Decoder;
-
-        let mut this = self.project();
-        loop {
-            let item = match this.state {
-                State::Reading => this.decoder.decode(this.received),
-                State::AtEnd => this.decoder.decode_eof(this.received),
-                State::Failed(error) => {
-                    let error = error.clone();
-                    *this.state = State::Done;
-                    return Poll::Ready(Some(Err(error)));
-                }
-                State::Done => return Poll::Ready(None),
-            };
-            match item {
-                Ok(Some(item)) => {
-                    let item = stamp(item, *this.first_byte, *this.last_read);
-                    *this.first_byte = if this.received.is_empty() { None } else { *this.last_read };
-                    return Poll::Ready(Some(Ok(item)));
-                }
-                Ok(None) if matches!(this.state, State::AtEnd) => {
-                    *this.state = State::Done;
-                    return Poll::Ready(None);
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    *this.state = State::Done;
-                    return Poll::Ready(Some(Err(error)));
-                }
+        let item = ready!(self.project().framed.poll_item(cx));
+        Poll::Ready(item.map(|item| {
+            let (mut item, arrival) = item?;
+            if let BodyItem::Fragment(fragment) = &mut item {
+                fragment.set_arrival(arrival);
             }
-            if this.received.capacity() - this.received.len() < READ {
-                this.received.reserve(READ);
-            }
-            match ready!(poll_read_buf(this.reader.as_mut(), cx, this.received)) {
-                Ok(0) => *this.state = State::AtEnd,
-                Ok(_) => {
-                    let now = Instant::now();
-                    *this.last_read = Some(now);
-                    this.first_byte.get_or_insert(now);
-                }
-                Err(error) => {
-                    // What has come is given out first.
-                    *this.state = State::Failed(error.into());
-                    if let Some(item) = this.decoder.abort(this.received) {
-                        return Poll::Ready(Some(Ok(stamp(item, *this.first_byte, *this.last_read))));
-                    }
-                }
-            }
-        }
+            Ok(item)
+        }))
     }
-}
-
-fn stamp(mut item: BodyItem, first_byte: Option<Instant>, last_read: Option<Instant>) -> BodyItem {
-    if let (BodyItem::Fragment(fragment), Some(first), Some(last)) = (&mut item, first_byte, last_read) {
-        fragment.set_arrival(Arrival { first_byte: first.into_std(), last_byte: last.into_std() });
-    }
-    item
 }
 
 impl<R: AsyncRead> FusedStream for BodyStream<R> {
     fn is_terminated(&self) -> bool {
-        matches!(self.state, State::Done)
+        self.framed.is_done()
     }
 }
 
@@ -231,13 +162,19 @@ impl<R: AsyncRead> FragmentStream<R> {
     pub fn limits(self, limits: Limits) -> Self {
         Self { body: self.body.limits(limits), ..self }
     }
+
+    /// Whether to go on behind damage instead of failing, as [`BodyDecoder::resync`] says. What was
+    /// skipped is a [`Discontinuity`] of the fragment behind it.
+    pub fn resync(self, resync: bool) -> Self {
+        Self { body: self.body.resync(resync), ..self }
+    }
 }
 
-impl<S, B, E> FragmentStream<BytesReader<S, B, E>>
+impl<S, B, E> FragmentStream<ChunkReader<S, B>>
 where
     S: Stream<Item = std::result::Result<B, E>>,
     B: Buf,
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: Into<Box<dyn StdError + Send + Sync>>,
 {
     /// Reads the fragments of a body from a stream of byte chunks, such as an HTTP client's.
     ///
@@ -253,26 +190,19 @@ where
     /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
     /// ```
     pub fn from_stream(chunks: S) -> Self {
-        Self::new(BodyStream::from_stream(chunks).reader)
+        Self::new(ChunkReader::new(chunks))
     }
 }
 
-impl<S, B, E> BodyStream<BytesReader<S, B, E>>
+impl<S, B, E> BodyStream<ChunkReader<S, B>>
 where
     S: Stream<Item = std::result::Result<B, E>>,
     B: Buf,
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: Into<Box<dyn StdError + Send + Sync>>,
 {
     /// Reads a body from a stream of byte chunks.
     pub fn from_stream(chunks: S) -> Self {
-        let to_io: fn(E) -> io::Error = |error| {
-            let error = error.into();
-            match error.downcast::<io::Error>() {
-                Ok(error) => *error,
-                Err(error) => io::Error::other(error),
-            }
-        };
-        Self::new(StreamReader::new(chunks.map_err(to_io)))
+        Self::new(ChunkReader::new(chunks))
     }
 }
 

@@ -4,19 +4,17 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use super::service_tags::{SERVICE_PREFIX, ServiceTag};
 use crate::ebml::{Element, Elements, id};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
-
-/// Every name that begins so is the service's, or reserved by it.
-const SERVICE_PREFIX: &str = "AWS_KINESISVIDEO";
 
 /// The producer's tags of a fragment, in the order they stand, whether before or after its media.
 /// Names may repeat.
 ///
 /// The service's own tags are not among them: what they say is in the methods of
-/// [`Fragment`](crate::Fragment). Names that are reserved (`AWS_KINESISVIDEO…`) but mean nothing to
-/// this crate are in [`reserved`](Tags::reserved).
+/// [`Fragment`](crate::Fragment). Those of its reserved names (`AWS_KINESISVIDEO…`) that this crate does
+/// not know or whose values it cannot read are in [`reserved`](Tags::reserved).
 ///
 /// ```
 /// # use kinesis_video::Tags;
@@ -71,7 +69,8 @@ impl Tags {
         TagsIter { tags: self, next: 0, reserved: false }
     }
 
-    /// Tags under a name that the service reserves for itself, but that this crate does not read.
+    /// Tags under a name that the service reserves for itself, where this crate does not know the
+    /// name or cannot read the value.
     pub fn reserved(&self) -> TagsIter<'_> {
         TagsIter { tags: self, next: 0, reserved: true }
     }
@@ -182,35 +181,6 @@ impl fmt::Display for TagValue<'_> {
     }
 }
 
-/// A tag of the service, in either API's spelling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ServiceTag {
-    ContinuationToken,
-    ErrorId,
-    /// GetMedia's `ERROR_CODE` is words, the archive's documented `EXCEPTION_ERROR_CODE` a number.
-    ErrorText,
-    FragmentNumber,
-    MillisBehindNow,
-    ProducerTimestamp,
-    ServerTimestamp,
-}
-
-impl ServiceTag {
-    fn named(name: &[u8]) -> Option<Self> {
-        let rest = name.strip_prefix(SERVICE_PREFIX.as_bytes())?.strip_prefix(b"_")?;
-        Some(match rest {
-            b"CONTINUATION_TOKEN" => Self::ContinuationToken,
-            b"ERROR_ID" | b"EXCEPTION_ERROR_CODE" => Self::ErrorId,
-            b"ERROR_CODE" | b"EXCEPTION_MESSAGE" => Self::ErrorText,
-            b"FRAGMENT_NUMBER" => Self::FragmentNumber,
-            b"MILLIS_BEHIND_NOW" => Self::MillisBehindNow,
-            b"PRODUCER_TIMESTAMP" | b"PRODUCER_SIDE_TIMESTAMP" => Self::ProducerTimestamp,
-            b"SERVER_TIMESTAMP" | b"SERVER_SIDE_TIMESTAMP" => Self::ServerTimestamp,
-            _ => return None,
-        })
-    }
-}
-
 /// Collects the tags of one fragment.
 #[derive(Debug, Default)]
 pub(crate) struct TagCollector {
@@ -222,14 +192,14 @@ pub(crate) struct TagCollector {
 
 impl TagCollector {
     /// Takes the tags of one Tags element whose payload stands at `offset`. Those of the service go
-    /// to `service`.
+    /// to `service`, which says whether it could read them.
     pub(crate) fn read(
         &mut self,
         payload: &[u8],
         offset: u64,
         after_media: bool,
         limits: &Limits,
-        mut service: impl FnMut(ServiceTag, &str),
+        mut service: impl FnMut(ServiceTag, &str) -> bool,
     ) -> Result<()> {
         self.mark = (self.store.text.len(), self.store.entries.len());
         for tag in Elements::at(payload, offset) {
@@ -273,14 +243,16 @@ impl TagCollector {
         origin: Origin,
         limits: &Limits,
         depth: u8,
-        service: &mut impl FnMut(ServiceTag, &str),
+        service: &mut impl FnMut(ServiceTag, &str) -> bool,
     ) -> Result<()> {
         if depth >= limits.depth {
-            return Err(Error::limit(format!("tags nest more than {depth} deep")).at(simple.offset()));
+            return Err(
+                Error::limit(format!("tags nest deeper than the {depth} levels of Limits::depth")).at(simple.offset())
+            );
         }
         self.seen += 1;
         if self.seen > limits.tags {
-            let message = format!("more than {} tags in one fragment", limits.tags);
+            let message = format!("more than the {} tags of Limits::tags in one fragment", limits.tags);
             return Err(Error::limit(message).at(simple.offset()));
         }
         let (mut name, mut value, mut binary): (&[u8], &[u8], _) = (&[], &[], false);
@@ -293,9 +265,12 @@ impl TagCollector {
                 _ => {}
             }
         }
-        match (ServiceTag::named(name), std::str::from_utf8(value)) {
+        let is_read = match (ServiceTag::named(name), std::str::from_utf8(value)) {
             (Some(tag), Ok(value)) => service(tag, value),
-            _ => self.keep(name, value, binary, origin),
+            _ => false,
+        };
+        if !is_read {
+            self.keep(name, value, binary, origin);
         }
         for element in simple.children() {
             let element = element?;

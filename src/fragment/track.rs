@@ -55,6 +55,16 @@ pub struct Track {
     sampling_frequency: Option<f64>,
     channels: Option<u64>,
     bit_depth: Option<u64>,
+    encoding: Option<Encoding>,
+}
+
+/// What has to be undone to get the frames of a track from its blocks (RFC 9559 section 5.1.4.1.31).
+#[derive(Clone, Debug, PartialEq)]
+enum Encoding {
+    /// These bytes, which all frames begin with, were left out.
+    Stripped(Bytes),
+    /// Something that this crate does not undo.
+    Unsupported(&'static str),
 }
 
 impl Track {
@@ -119,6 +129,25 @@ impl Track {
         self.bit_depth
     }
 
+    pub(crate) fn is_encoded(&self) -> bool {
+        self.encoding.is_some()
+    }
+
+    /// What all frames begin with that is not in their blocks.
+    pub(crate) fn stripped(&self) -> Option<&Bytes> {
+        match &self.encoding {
+            Some(Encoding::Stripped(bytes)) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn unsupported_encoding(&self) -> Option<&'static str> {
+        match self.encoding {
+            Some(Encoding::Unsupported(what)) => Some(what),
+            _ => None,
+        }
+    }
+
     /// Reads the payload of a Tracks element that stands at `offset`.
     pub(crate) fn read_all(payload: &[u8], offset: u64, limits: &Limits) -> Result<Arc<[Self]>> {
         let mut tracks = Vec::new();
@@ -128,7 +157,11 @@ impl Track {
                 continue;
             }
             if tracks.len() >= limits.tracks as usize {
-                return Err(Error::limit(format!("more than {} tracks", limits.tracks)).at(entry.offset()));
+                return Err(Error::limit(format!(
+                    "more than the {} tracks of Limits::tracks in one document",
+                    limits.tracks
+                ))
+                .at(entry.offset()));
             }
             tracks.push(Self::read(&entry)?);
         }
@@ -149,6 +182,7 @@ impl Track {
             sampling_frequency: None,
             channels: None,
             bit_depth: None,
+            encoding: None,
         };
         for element in entry.children() {
             let element = element?;
@@ -169,6 +203,7 @@ impl Track {
                 id::CODEC_PRIVATE => track.codec_private = Some(Bytes::copy_from_slice(element.payload())),
                 id::DEFAULT_DURATION => track.default_duration = value.as_uint(),
                 id::VIDEO | id::AUDIO => track.read_settings(&element)?,
+                id::CONTENT_ENCODINGS => track.encoding = Encoding::read(&element)?,
                 _ => {}
             }
         }
@@ -189,5 +224,46 @@ impl Track {
             }
         }
         Ok(())
+    }
+}
+
+impl Encoding {
+    fn read(encodings: &Element<'_>) -> Result<Option<Self>> {
+        let mut steps = Vec::new();
+        for encoding in encodings.children() {
+            let encoding = encoding?;
+            if encoding.id() != id::CONTENT_ENCODING {
+                continue;
+            }
+            let uint = |path: &str, default: u64| -> Result<u64> {
+                let found = encoding.children().find(path).next().transpose()?;
+                Ok(found.and_then(|element| element.value().as_uint()).unwrap_or(default))
+            };
+            let scope = uint("ContentEncodingScope", 1)?;
+            let step = match (uint("ContentEncodingType", 0)?, uint("ContentCompression/ContentCompAlgo", 0)?) {
+                _ if scope != 1 => Self::Unsupported("encoded in more than their blocks"),
+                (0, 0) => Self::Unsupported("compressed with zlib"),
+                (0, 1) => Self::Unsupported("compressed with bzip2"),
+                (0, 2) => Self::Unsupported("compressed with LZO"),
+                (0, 3) => {
+                    let settings =
+                        encoding.children().find("ContentCompression/ContentCompSettings").next().transpose()?;
+                    Self::Stripped(settings.map_or_else(Bytes::new, |bytes| Bytes::copy_from_slice(bytes.payload())))
+                }
+                (1, _) => Self::Unsupported("encrypted"),
+                _ => Self::Unsupported("encoded in an unknown way"),
+            };
+            steps.push((uint("ContentEncodingOrder", 0)?, step));
+        }
+        steps.sort_by_key(|(order, _)| *order);
+        let mut stripped = Vec::new();
+        for (_, step) in &steps {
+            match step {
+                // What was taken off first stands first.
+                Self::Stripped(bytes) => stripped.extend_from_slice(bytes),
+                Self::Unsupported(what) => return Ok(Some(Self::Unsupported(what))),
+            }
+        }
+        Ok((!stripped.is_empty()).then(|| Self::Stripped(stripped.into())))
     }
 }

@@ -11,7 +11,7 @@ use super::document::leading_tags;
 use super::store::Stream;
 use crate::ebml::{Element, Elements, Width, Writer, id};
 use crate::error::{Error, Result};
-use crate::fragment::{BodyDecoder, BodyItem, Fragment, Timestamp};
+use crate::fragment::{Block, BodyDecoder, BodyItem, Fragment, Timestamp};
 use crate::limits::Limits;
 
 /// A Cluster of the file, ready to be stamped.
@@ -34,7 +34,7 @@ const LONGEST: Duration = Duration::from_secs(20);
 /// The Clusters of a payload or an MKV file that have media.
 pub(super) fn clusters(media: Bytes) -> Result<Vec<Cluster>> {
     let limits = Limits::default().fragment_bytes(u32::MAX >> 1).blocks(u32::MAX);
-    let mut decoder = BodyDecoder::with_limits(limits);
+    let mut decoder = BodyDecoder::new().limits(limits);
     let mut unread = BytesMut::from(&media[..]);
     let mut clusters = Vec::new();
     while let Some(item) = decoder.decode_eof(&mut unread)? {
@@ -59,7 +59,7 @@ pub(super) fn clusters(media: Bytes) -> Result<Vec<Cluster>> {
 fn split(fragment: &Fragment, clusters: &mut Vec<Cluster>) -> Result<()> {
     let mkv = fragment.to_mkv();
     let mut before = Writer::new();
-    let nanos_per_tick = match Elements::new(&mkv).find("Segment/Info/TimestampScale").next() {
+    let nanos_per_tick = match Elements::new(&mkv).lenient().find("Segment/Info/TimestampScale").next() {
         Some(scale) => scale?.value().as_uint().unwrap_or(0).max(1),
         None => 1_000_000,
     };
@@ -82,8 +82,17 @@ fn split(fragment: &Fragment, clusters: &mut Vec<Cluster>) -> Result<()> {
         }
     }
     let before = Bytes::from(before.into_bytes());
+    // Blocks stand in the order of their Clusters.
+    let mut entries = fragment.blocks().zip(fragment.entries()).peekable();
     for cluster in Elements::new(&mkv).lenient().find("Segment/Cluster") {
-        clusters.extend(media(&cluster?, &mkv, fragment, &before, nanos_per_tick)?);
+        let cluster = cluster?;
+        // Where the file's bytes are not the fragment's own, a header was put before them.
+        let shift = (mkv.len() - fragment.raw().len()) as u64;
+        let end = cluster.header().payload() + cluster.payload().len() as u64;
+        let inside = std::iter::from_fn(|| {
+            entries.next_if(|(_, entry)| shift + u64::from(entry.start) < end).map(|(block, _)| block)
+        });
+        clusters.extend(media(&cluster, &mkv, inside.collect(), fragment, &before, nanos_per_tick)?);
     }
     Ok(())
 }
@@ -91,6 +100,7 @@ fn split(fragment: &Fragment, clusters: &mut Vec<Cluster>) -> Result<()> {
 fn media(
     cluster: &Element<'_>,
     mkv: &[u8],
+    inside: Vec<Block<'_>>,
     fragment: &Fragment,
     before: &Bytes,
     nanos_per_tick: u64,
@@ -106,16 +116,9 @@ fn media(
         }
     }
     let start = i64::try_from(ticks.saturating_mul(nanos_per_tick)).unwrap_or(i64::MAX);
-    // Where the file's bytes are not the fragment's own, a header was put before them.
-    let shift = (mkv.len() - fragment.raw().len()) as u64;
-    let payload = cluster.header().payload();
-    let inside = |start: u64| (payload..payload + cluster.payload().len() as u64).contains(&start);
     let mut end = i64::MIN;
     let mut last_of_track: Vec<(u64, i64, i64)> = Vec::new();
-    for (block, entry) in fragment.blocks().zip(fragment.entries()) {
-        if !inside(shift + u64::from(entry.start)) {
-            continue;
-        }
+    for block in inside {
         let time = block.timecode_ns();
         match last_of_track.iter_mut().find(|(track, ..)| *track == block.track()) {
             Some((_, last, step)) => (*last, *step) = (time.max(*last), (time - *last).abs()),

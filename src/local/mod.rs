@@ -131,7 +131,10 @@ impl LocalEndpoint {
     /// # Errors
     /// If the file cannot be read. One that is not a payload is served all the same.
     pub async fn serve_file(&self, name: &str, path: impl AsRef<Path>) -> Result<()> {
-        self.serve_payload(name, read(path.as_ref()).await?);
+        let (stream, payload) = (Arc::new(Stream::new(name)), read(path.as_ref()).await?);
+        let filled = Arc::clone(&stream);
+        blocking(move || filled.add_payload(payload)).await?;
+        self.server.add(stream);
         Ok(())
     }
 
@@ -150,8 +153,9 @@ impl LocalEndpoint {
     /// # Errors
     /// If the file cannot be read, or has no Cluster with media.
     pub async fn loop_file(&self, name: &str, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        self.loop_media(name, read(path).await?)
+        let media = read(path.as_ref()).await?;
+        self.play(name, blocking(move || looped::clusters(media)).await??);
+        Ok(())
     }
 
     /// Makes a stream that plays these bytes over and over, as
@@ -160,12 +164,21 @@ impl LocalEndpoint {
     /// # Errors
     /// If they cannot be read, or have no Cluster with media.
     pub fn loop_media(&self, name: &str, media: impl Into<Bytes>) -> Result<()> {
-        let clusters = looped::clusters(media.into())?;
+        self.play(name, looped::clusters(media.into())?);
+        Ok(())
+    }
+
+    fn play(&self, name: &str, clusters: Vec<looped::Cluster>) {
         let stream = Arc::new(Stream::new(name));
         self.server.add(Arc::clone(&stream));
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(looped::play(stream, clusters)));
-        Ok(())
     }
+}
+
+/// Reading through a whole file is not for the executor's threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Error::new(ErrorKind::Io, "reading through the file did not end").caused_by(error))
 }
 
 async fn read(path: &Path) -> Result<Bytes> {

@@ -209,6 +209,9 @@ struct Reading {
 impl Reading {
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
         loop {
+            if self.stop.is_cancelled() {
+                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the endpoint was stopped"));
+            }
             // What is added from here on wakes us up.
             self.changes.mark_unchanged();
             match self.stream.next(&mut self.index) {
@@ -222,9 +225,7 @@ impl Reading {
                         return Ok(None);
                     }
                 }
-                () = self.stop.cancelled() => {
-                    return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the endpoint was stopped"));
-                }
+                () = self.stop.cancelled() => {}
             }
         }
     }

@@ -126,8 +126,10 @@ impl Stream {
 
     /// Adds all of a payload, byte for byte, and finishes. What cannot be read of it is a chunk too.
     pub(super) fn add_payload(&self, payload: Bytes) {
+        // Nothing of it is dropped for being old.
+        self.lock().finished = true;
         let limits = Limits::default().fragment_bytes(u32::MAX >> 1).blocks(u32::MAX);
-        let mut decoder = BodyDecoder::with_limits(limits);
+        let mut decoder = BodyDecoder::new().limits(limits);
         let mut unread = BytesMut::from(&payload[..]);
         let mut sent = 0;
         while let Ok(Some(item)) = decoder.decode_eof(&mut unread) {

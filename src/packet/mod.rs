@@ -1,23 +1,28 @@
 //! Packets: coded frames.
 
+mod decoder;
 mod keyframes;
 mod packets;
+mod stream;
 
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
-use crate::fragment::{Fragment, FragmentHeader, Timestamp, Track, TrackKind};
+use crate::fragment::{BlockEntry, BlockPiece, Fragment, FragmentHeader, Timestamp, Track, TrackKind};
 
+pub use decoder::{PacketDecoder, PacketItem};
 pub use keyframes::Keyframes;
 pub use packets::Packets;
+pub use stream::PacketStream;
 
 /// One coded frame of one track, as the producer sent it: length-prefixed for H.264 and H.265, raw
 /// PCM from Amazon Connect.
 ///
-/// Its payload is a slice of the fragment's buffer and keeps all of it alive;
-/// [`detach`](Packet::detach) gives one that does not.
+/// What lacing put together and header stripping left out is undone. Its payload is a slice of the
+/// buffer that it was received into and keeps all of that alive; [`detach`](Packet::detach) gives one
+/// that does not.
 #[derive(Clone)]
 pub struct Packet {
     header: Arc<FragmentHeader>,
@@ -92,7 +97,60 @@ impl Packet {
     }
 
     pub(crate) fn all_of(fragment: Fragment) -> PacketIter {
-        PacketIter { fragment, block: 0, laces: Vec::new(), lace: 0, ordinal: 0 }
+        PacketIter { fragment, block: 0, laces: Laces::default(), ordinal: 0 }
+    }
+
+    /// The packets of a block that came by itself, the first of them being the `ordinal`th of its
+    /// fragment.
+    pub(crate) fn of_block(piece: &BlockPiece, mut ordinal: u32) -> impl Iterator<Item = Self> {
+        let mut laces = Laces::default();
+        let mut next = Some(());
+        std::iter::from_fn(move || {
+            next?;
+            let (packet, is_last) = Self::next_of(&piece.header, &piece.raw, &piece.entry, &mut laces, ordinal);
+            ordinal += 1;
+            next = (!is_last).then_some(());
+            Some(packet)
+        })
+    }
+
+    /// The next packet of a block, and whether it is the last.
+    fn next_of(
+        header: &Arc<FragmentHeader>,
+        raw: &Bytes,
+        entry: &BlockEntry,
+        laces: &mut Laces,
+        ordinal: u32,
+    ) -> (Self, bool) {
+        let (mut start, mut length, mut lace_ns) = (entry.start as usize, entry.length as usize, 0);
+        let mut is_last = true;
+        if entry.is_laced() {
+            let payload = raw.get(start..start + length).unwrap_or_default();
+            let (lace, at, size);
+            (lace, at, size, is_last) = laces.next(entry, payload);
+            let track = header.track(entry.track);
+            let step = track.and_then(Track::default_duration_ns).and_then(|ns| i64::try_from(ns).ok()).unwrap_or(0);
+            lace_ns = step.saturating_mul(lace);
+            (start, length) = (start + at, size);
+        }
+        let mut payload = raw.slice(start..start + length);
+        if let Some(stripped) = header.track(entry.track).and_then(Track::stripped) {
+            let mut whole = BytesMut::with_capacity(stripped.len() + payload.len());
+            whole.extend_from_slice(stripped);
+            whole.extend_from_slice(&payload);
+            payload = whole.freeze();
+        }
+        let packet = Self {
+            header: Arc::clone(header),
+            payload,
+            track: entry.track,
+            timecode: entry.timecode,
+            lace_ns,
+            duration: entry.duration().filter(|_| !entry.is_laced()),
+            ordinal,
+            key: entry.is_key(),
+        };
+        (packet, is_last)
     }
 }
 
@@ -108,14 +166,34 @@ impl fmt::Debug for Packet {
     }
 }
 
+/// The frames of the current block, if it is laced, and which is next.
+#[derive(Debug, Default)]
+struct Laces {
+    frames: Vec<(u32, u32)>,
+    next: usize,
+}
+
+impl Laces {
+    /// The next frame: its place, where it starts in `payload`, its length, whether it is the last.
+    fn next(&mut self, entry: &BlockEntry, payload: &[u8]) -> (i64, usize, usize, bool) {
+        if self.next == 0 {
+            // Lacing that does not add up was an error when the block was read.
+            self.frames = entry.frames(payload).unwrap_or_default();
+        }
+        let lace = self.next;
+        let (at, size) = self.frames.get(lace).copied().unwrap_or((0, entry.length));
+        let is_last = lace + 1 >= self.frames.len();
+        self.next = if is_last { 0 } else { lace + 1 };
+        (lace as i64, at as usize, size as usize, is_last)
+    }
+}
+
 /// The packets of one fragment.
 #[derive(Debug)]
 pub(crate) struct PacketIter {
     fragment: Fragment,
     block: usize,
-    /// Frames of the current block if it is laced, and which is next.
-    laces: Vec<(u32, u32)>,
-    lace: usize,
+    laces: Laces,
     ordinal: u32,
 }
 
@@ -124,36 +202,10 @@ impl Iterator for PacketIter {
 
     fn next(&mut self) -> Option<Packet> {
         let entry = *self.fragment.entries().get(self.block)?;
-        let (mut start, mut length, mut lace_ns) = (entry.start as usize, entry.length as usize, 0);
-        if entry.is_laced() {
-            if self.lace == 0 {
-                let payload = self.fragment.raw().get(start..start + length).unwrap_or_default();
-                // Lacing that does not add up was an error when the block was read.
-                self.laces = entry.frames(payload).unwrap_or_default();
-            }
-            let track = self.fragment.track(entry.track);
-            let step = track.and_then(Track::default_duration_ns).and_then(|ns| i64::try_from(ns).ok()).unwrap_or(0);
-            lace_ns = step.saturating_mul(self.lace as i64);
-            let (at, size) = self.laces.get(self.lace).copied().unwrap_or((0, entry.length));
-            (start, length) = (start + at as usize, size as usize);
-            self.lace += 1;
-        }
-        if self.lace >= self.laces.len() {
-            self.block += 1;
-            self.lace = 0;
-            self.laces.clear();
-        }
-        let packet = Packet {
-            header: Arc::clone(self.fragment.header()),
-            payload: self.fragment.raw().slice(start..start + length),
-            track: entry.track,
-            timecode: entry.timecode,
-            lace_ns,
-            duration: entry.duration().filter(|_| !entry.is_laced()),
-            ordinal: self.ordinal,
-            key: entry.is_key(),
-        };
+        let (header, raw) = (self.fragment.header(), self.fragment.raw());
+        let (packet, is_last) = Packet::next_of(header, raw, &entry, &mut self.laces, self.ordinal);
         self.ordinal += 1;
+        self.block += usize::from(is_last);
         Some(packet)
     }
 

@@ -1,29 +1,46 @@
 //! The SDK's streaming body as a source.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use aws_smithy_types::byte_stream::ByteStream;
+use aws_smithy_types::byte_stream::error::Error as ByteStreamError;
 use bytes::Bytes;
 use futures::Stream;
+use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::fragment::{BodyStream, BytesReader, FragmentStream};
+use crate::fragment::{BodyStream, ChunkReader, FragmentStream};
+use crate::packet::PacketStream;
 
-/// The body of a response of the AWS SDK, as a stream of its chunks.
+/// The body of a response of the AWS SDK as an `AsyncRead`.
 #[derive(Debug)]
-pub struct SdkBody(ByteStream);
+pub struct SdkBody(ChunkReader<Chunks, Bytes>);
 
-impl Stream for SdkBody {
-    type Item = Result<Bytes, aws_smithy_types::byte_stream::error::Error>;
+#[derive(Debug)]
+struct Chunks(ByteStream);
+
+impl Stream for Chunks {
+    type Item = Result<Bytes, ByteStreamError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         Pin::new(&mut self.0).poll_next(cx)
     }
 }
 
-type SdkReader = BytesReader<SdkBody, Bytes, aws_smithy_types::byte_stream::error::Error>;
+impl From<ByteStream> for SdkBody {
+    fn from(body: ByteStream) -> Self {
+        Self(ChunkReader::new(Chunks(body)))
+    }
+}
 
-impl FragmentStream<SdkReader> {
+impl AsyncRead for SdkBody {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, out)
+    }
+}
+
+impl FragmentStream<SdkBody> {
     /// Reads the fragments of a body that one's own call of the AWS SDK gave: the payload of
     /// GetMedia or GetMediaForFragmentList, or an object in S3.
     ///
@@ -41,13 +58,20 @@ impl FragmentStream<SdkReader> {
     /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
     /// ```
     pub fn from_byte_stream(body: ByteStream) -> Self {
-        Self::from_stream(SdkBody(body))
+        Self::new(body.into())
     }
 }
 
-impl BodyStream<SdkReader> {
+impl BodyStream<SdkBody> {
     /// Reads a body that one's own call of the AWS SDK gave.
     pub fn from_byte_stream(body: ByteStream) -> Self {
-        Self::from_stream(SdkBody(body))
+        Self::new(body.into())
+    }
+}
+
+impl PacketStream<SdkBody> {
+    /// Reads the packets of a body that one's own call of the AWS SDK gave.
+    pub fn from_byte_stream(body: ByteStream) -> Self {
+        Self::new(body.into())
     }
 }

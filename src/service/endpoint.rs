@@ -25,7 +25,11 @@ impl EndpointCache {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(known.entry((stream.clone(), api.clone())).or_default())
         };
-        cell.get_or_try_init(|| ask(kvs, stream, api)).await.cloned()
+        let asked = cell.get_or_try_init(|| ask(kvs, stream, api.clone())).await.cloned();
+        if asked.is_err() {
+            self.forget(stream, api);
+        }
+        asked
     }
 
     /// Forgets an endpoint, so that the next call asks again.

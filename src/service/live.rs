@@ -120,8 +120,22 @@ impl Live {
             let mut fragments = FragmentStream::from_byte_stream(body).limits(limits).map_err(|error| {
                 error.of_stream(stream.as_str()).at_endpoint(&endpoint).with_request_id(request_id.as_deref())
             });
-            while let Some(fragment) = fragments.try_next().await? {
-                yield fragment;
+            let mut any = false;
+            loop {
+                match fragments.try_next().await {
+                    Ok(Some(fragment)) => {
+                        any = true;
+                        yield fragment;
+                    }
+                    Ok(None) => break,
+                    // A host that does not know the operation answers with success and JSON.
+                    Err(error) if !any && error.kind() == ErrorKind::Malformed && error.position().offset() == Some(0) => {
+                        kvs.endpoints.forget(&stream, ApiName::GetMedia);
+                        let wrong = Error::new(ErrorKind::WrongEndpoint, "GetMedia: the answer is not media");
+                        Err(wrong.of_stream(stream.as_str()).at_endpoint(&endpoint).caused_by(error))?;
+                    }
+                    Err(error) => Err(error)?,
+                }
             }
         };
         LiveFragments { fragments: fragments.boxed(), ended: false }

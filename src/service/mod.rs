@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use aws_config::{BehaviorVersion, SdkConfig};
 
+pub use body::SdkBody;
 pub use live::{Live, LiveFragments, Start};
 pub use stream_id::StreamId;
 

@@ -20,7 +20,9 @@ use crate::summary::Summary;
 /// as `NAME.part` and renamed when it is whole, so whoever watches the folder sees only whole files.
 /// A fragment without media (a document of tags) is a file all the same.
 ///
-/// A fragment that is [cut](End::Cut) is written too, and counted as a gap.
+/// A fragment that is [cut](End::Cut) is written too, as `NAME.cut.mkv`, so that it never replaces a
+/// whole one, and counted as a gap. A pattern without `{number}` or `{index}` may give two fragments
+/// the same name; then the later replaces the earlier.
 ///
 /// # Memory
 /// One fragment: the sink takes the next when the last is on its way to the disk.
@@ -91,6 +93,10 @@ impl MkvSink {
                 }
             }
         }
+        if fragment.end() == End::Cut {
+            let stem = name.len() - name.strip_suffix(".mkv").map_or(0, |_| ".mkv".len());
+            name.insert_str(stem, ".cut");
+        }
         name
     }
 
@@ -142,10 +148,11 @@ async fn write(dir: PathBuf, name: String, fragment: Fragment) -> Result<Summary
         let message = format!("{what} {} failed", path.display());
         Error::new(ErrorKind::Io, message).retryable(false).caused_by(error)
     };
-    let mut written = tokio::fs::write(&part, &bytes).await;
+    // By value: what is borrowed would be copied for the thread that writes.
+    let mut written = tokio::fs::write(&part, bytes.clone()).await;
     if written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
         tokio::fs::create_dir_all(&dir).await.map_err(|error| failed("making the folder", &dir, error))?;
-        written = tokio::fs::write(&part, &bytes).await;
+        written = tokio::fs::write(&part, bytes.clone()).await;
     }
     written.map_err(|error| failed("writing", &part, error))?;
     tokio::fs::rename(&part, &path).await.map_err(|error| failed("renaming to", &path, error))?;

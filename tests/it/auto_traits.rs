@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::mem::size_of;
 
 use futures::stream::FusedStream;
-use kinesis_video::packet::{Keyframes, Packets};
+use kinesis_video::packet::{Keyframes, PacketDecoder, PacketItem, PacketStream, Packets};
 use kinesis_video::{
     BodyDecoder, BodyItem, BodyStream, Error, Fragment, FragmentDecoder, FragmentNumber, FragmentStream, KinesisVideo,
     Limits, Live, LiveFragments, MkvSink, Packet, StreamId, Summary, Tags, Timestamp, Track,
@@ -25,6 +25,7 @@ fn values_can_go_anywhere() {
     value::<Limits>();
     value::<Live>();
     value::<Packet>();
+    value::<PacketItem>();
     value::<StreamId>();
     value::<Summary>();
     value::<Tags>();
@@ -35,6 +36,7 @@ fn values_can_go_anywhere() {
     part::<BodyDecoder>();
     part::<FragmentDecoder>();
     part::<MkvSink>();
+    part::<PacketDecoder>();
 }
 
 #[test]
@@ -42,6 +44,7 @@ fn streams_can_be_spawned_and_selected() {
     stream::<BodyStream<File>>();
     stream::<FragmentStream<File>>();
     stream::<LiveFragments>();
+    stream::<PacketStream<File>>();
     stream::<Packets<FragmentStream<File>>>();
     stream::<Keyframes<Packets<LiveFragments>>>();
 }

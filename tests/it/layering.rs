@@ -13,7 +13,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("packet", &["error", "limits", "ebml", "fragment"]),
     ("sink", &["error", "summary", "fragment", "packet"]),
     ("ext", &["error", "fragment", "packet", "sink"]),
-    ("service", &["error", "limits", "fragment"]),
+    ("service", &["error", "limits", "fragment", "packet"]),
     ("local", &["error", "limits", "ebml", "fragment"]),
     ("lib", &["ebml", "error", "ext", "fragment", "limits", "local", "packet", "service", "sink", "summary"]),
 ];

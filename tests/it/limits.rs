@@ -41,6 +41,18 @@ async fn fragment_bytes() {
 }
 
 #[tokio::test]
+async fn what_ends_a_fragment_is_not_judged_as_part_of_it() {
+    let document = producer_document(1).to_bytes_without_trailer(&stamp(1));
+    let body: Bytes = [&document[..], &document].concat().into();
+    let limits = Limits::default().fragment_bytes(document.len() as u32);
+    for chunking in [Chunking::Whole, Chunking::Each(1)] {
+        let (items, error) = items_within(&body, chunking, limits).await;
+        assert!(error.is_none(), "{error:?}");
+        assert_eq!(items.len(), 2);
+    }
+}
+
+#[tokio::test]
 async fn a_declared_size_is_refused_before_its_bytes_come() {
     let mut out = Writer::new();
     out.master(id::EBML, Width::Minimal, |_| {});
@@ -77,7 +89,7 @@ async fn blocks() {
         limits.blocks(5),
         limits.blocks(4),
         &format!(
-            "limit exceeded: more than 4 blocks in one fragment (at byte {offset}, in Segment/Cluster/SimpleBlock, \
+            "limit exceeded: more than the 4 blocks of Limits::blocks in one fragment (at byte {offset}, in Segment/Cluster/SimpleBlock, \
              fragment {})",
             stamp(1).number
         ),
@@ -93,7 +105,7 @@ async fn tags() {
         &body,
         limits.tags(3),
         limits.tags(2),
-        "limit exceeded: more than 2 tags in one fragment (at byte 107, in Segment/Tags)",
+        "limit exceeded: more than the 2 tags of Limits::tags in one fragment (at byte 107, in Segment/Tags)",
     )
     .await;
 }

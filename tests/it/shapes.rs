@@ -269,3 +269,88 @@ async fn block_times_are_on_the_producers_clock() {
     let times: Vec<_> = fragment.packets().map(|packet| packet.producer_time().unwrap().as_millis() - start).collect();
     assert_eq!(times, [0, 200, 400, 600, 800]);
 }
+
+#[tokio::test]
+async fn closing_tags_close_whatever_their_values_are() {
+    // How far behind it is cannot be read; the fragment must not wait for the next one.
+    let mut body = producer_document(1).to_bytes_without_trailer(&stamp(1)).to_vec();
+    let trailer = Document::of_tags(&[
+        ("AWS_KINESISVIDEO_MILLIS_BEHIND_NOW", "5.0"),
+        ("AWS_KINESISVIDEO_CONTINUATION_TOKEN", "token"),
+    ]);
+    let tags = trailer.windows(4).position(|four| four == kinesis_video::ebml::id::TAGS.0.to_be_bytes()).unwrap();
+    body.extend_from_slice(&trailer[tags..]);
+    let fragment = fragments(&body.clone().into()).await.remove(0);
+    assert_eq!((fragment.end(), fragment.behind()), (End::Trailer, None));
+    assert_eq!(fragment.continuation_token(), Some("token"));
+    assert_eq!(fragment.tags().reserved().next().unwrap().value().to_string(), "5.0");
+
+    // Alone they are no fragment: nobody may resume there.
+    body.extend_from_slice(&trailer[tags..]);
+    let (found, error) = items(&body.into(), Chunking::Whole).await;
+    assert!(error.is_none());
+    assert!(matches!(&found[..], [BodyItem::Fragment(_), BodyItem::Skipped(_)]), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_body_cut_in_the_first_bytes_of_a_document_is_cut() {
+    let first = live_body([producer_document(1)]);
+    let whole = live_body((1..=2).map(producer_document));
+    for more in 1..40 {
+        let (found, error) = items(&whole.slice(..first.len() + more), Chunking::Whole).await;
+        assert!(error.is_none());
+        let [BodyItem::Fragment(_), BodyItem::Fragment(cut)] = &found[..] else { panic!("{more}: {found:?}") };
+        assert_eq!((cut.end(), cut.raw().len()), (End::Cut, more));
+    }
+}
+
+#[tokio::test]
+async fn junk_behind_a_finished_file_does_not_make_it_cut() {
+    let body = [crate::media::CAMERA, &[0; 8]].concat().into();
+    let (found, error) = items(&body, Chunking::Each(1000)).await;
+    let [BodyItem::Fragment(fragment)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((fragment.end(), &fragment.to_mkv()[..]), (End::EndOfBody, crate::media::CAMERA));
+    assert_eq!(error.unwrap().position().offset(), Some(crate::media::CAMERA.len() as u64));
+}
+
+#[tokio::test]
+async fn a_cut_block_group_is_no_key_frame() {
+    use kinesis_video::ebml::{Width, Writer, id};
+    let mut out = Writer::new();
+    out.master(id::EBML, Width::Minimal, |_| {});
+    out.unknown(id::SEGMENT, 8);
+    out.unknown(id::CLUSTER, 8);
+    out.uint(id::TIMESTAMP, 0);
+    out.master(id::BLOCK_GROUP, Width::Minimal, |group| {
+        group.binary(id::BLOCK, b"\x81\0\0\0frame");
+        group.int(id::REFERENCE_BLOCK, -40);
+    });
+    let body = out.into_bytes();
+    let cut = fragments(&body[..body.len() - 3].to_vec().into()).await.remove(0);
+    assert_eq!((cut.end(), cut.blocks().len()), (End::Cut, 1));
+    assert!(!cut.packets().next().unwrap().is_key());
+}
+
+#[tokio::test]
+async fn headers_declared_again_replace_the_earlier() {
+    // One EBML header and Segment, then Info, Tracks and media again and again.
+    let part = producer_document(1).to_bytes(&stamp(1), 0);
+    let info = part.windows(4).position(|four| four == kinesis_video::ebml::id::INFO.0.to_be_bytes()).unwrap();
+    let mut body = part[..info].to_vec();
+    (1..=50).for_each(|n| body.extend_from_slice(&producer_document(n).to_bytes(&stamp(n), 0)[info..]));
+    let fragments = fragments(&body.into()).await;
+    assert_eq!(fragments.len(), 50);
+    for fragment in &fragments[1..] {
+        let file = fragment.to_mkv();
+        assert!(file.len() < 2 * part.len(), "{} bytes", file.len());
+        assert_eq!(self::fragments(&file).await[0].blocks().len(), 5);
+    }
+}
+
+#[tokio::test]
+async fn segments_for_ever_are_not_kept_for_ever() {
+    let body = [&[0x1A, 0x45, 0xDF, 0xA3, 0x80][..], &[0x18, 0x53, 0x80, 0x67, 0x80].repeat(1000)].concat();
+    let limits = kinesis_video::Limits::default().fragment_bytes(1000);
+    let (_, error) = crate::media::items_within(&body.into(), Chunking::Each(10), limits).await;
+    assert_eq!(error.unwrap().kind(), kinesis_video::ErrorKind::Limit);
+}

@@ -53,6 +53,8 @@ async fn a_failing_stream_still_closes_the_sink() {
     assert_eq!(error.to_string(), "I/O failed: gone");
     let summary = error.summary().unwrap();
     assert_eq!((summary.items(), summary.files(), summary.gaps()), (2, 2, 1));
+    // The one that is cut has a name of its own, so that it replaces nothing whole.
+    assert_eq!(names(dir.path()).iter().filter(|name| name.ends_with(".cut.mkv")).count(), 1);
     assert_eq!(names(dir.path()).len(), 2);
 }
 

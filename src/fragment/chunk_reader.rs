@@ -1,0 +1,70 @@
+//! A stream of byte chunks as something to read from.
+
+use std::error::Error as StdError;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Buf;
+use futures::Stream;
+use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, ReadBuf};
+
+pin_project! {
+    /// A stream of byte chunks as an `AsyncRead`: what
+    /// [`FragmentStream::from_stream`](crate::FragmentStream::from_stream) reads from.
+    #[derive(Debug)]
+    pub struct ChunkReader<S, B> {
+        #[pin]
+        chunks: S,
+        current: Option<B>,
+    }
+}
+
+impl<S, B> ChunkReader<S, B> {
+    /// Reads the chunks one after another; their errors become `io::Error`s.
+    pub fn new(chunks: S) -> Self {
+        Self { chunks, current: None }
+    }
+
+    /// The stream of chunks.
+    pub fn get_ref(&self) -> &S {
+        &self.chunks
+    }
+
+    /// The stream of chunks. What is left of the current one is lost.
+    pub fn into_inner(self) -> S {
+        self.chunks
+    }
+}
+
+impl<S, B, E> AsyncRead for ChunkReader<S, B>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Buf,
+    E: Into<Box<dyn StdError + Send + Sync>>,
+{
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut this = self.project();
+        loop {
+            if let Some(chunk) = this.current.as_mut().filter(|chunk| chunk.has_remaining()) {
+                let part = chunk.chunk();
+                let length = part.len().min(out.remaining());
+                out.put_slice(part.get(..length).unwrap_or_default());
+                chunk.advance(length);
+                return Poll::Ready(Ok(()));
+            }
+            match ready!(this.chunks.as_mut().poll_next(cx)) {
+                Some(Ok(chunk)) => *this.current = Some(chunk),
+                Some(Err(error)) => {
+                    let error = error.into();
+                    return Poll::Ready(Err(match error.downcast::<io::Error>() {
+                        Ok(error) => *error,
+                        Err(error) => io::Error::other(error),
+                    }));
+                }
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What fragments need to know of the document that they are in.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::service_tags::ServiceTags;
+use super::{End, FragmentHeader, Mkv, Tags, Track};
+use crate::ebml::{Header, id};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The default TimestampScale (RFC 9559 section 5.1.2.9): a tick is a millisecond.
+const MILLISECOND: u64 = 1_000_000;
+
+/// The headers of the current document. Whatever is declared again replaces what was there, so that
+/// this stays as small as the largest of each.
+#[derive(Debug)]
+pub(super) struct Document {
+    begun: bool,
+    ebml: Vec<u8>,
+    segment: Option<Header>,
+    info: Vec<u8>,
+    /// The Tracks element of this document: the one that `tracks` was read from.
+    has_tracks: bool,
+    tracks_bytes: Vec<u8>,
+    tracks: Arc<[Track]>,
+    no_tracks: Arc<[Track]>,
+    has_encodings: bool,
+    pub(super) timestamp_scale: u64,
+    /// EBML header, Segment of unknown size, Info, Tracks, if asked for since they last changed.
+    prefix: Option<Bytes>,
+}
+
+impl Document {
+    pub(super) fn new() -> Self {
+        Self {
+            begun: false,
+            ebml: Vec::new(),
+            segment: None,
+            info: Vec::new(),
+            has_tracks: false,
+            tracks_bytes: Vec::new(),
+            tracks: Arc::default(),
+            no_tracks: Arc::default(),
+            has_encodings: false,
+            timestamp_scale: MILLISECOND,
+            prefix: None,
+        }
+    }
+
+    pub(super) fn begin(&mut self) {
+        self.forget();
+        self.begun = true;
+    }
+
+    /// As before the first document, but for the memory, and the tracks: most documents repeat them
+    /// byte for byte, and then they are not read again.
+    pub(super) fn forget(&mut self) {
+        self.begun = false;
+        self.ebml.clear();
+        self.segment = None;
+        self.info.clear();
+        self.has_tracks = false;
+        self.has_encodings = false;
+        self.timestamp_scale = MILLISECOND;
+        self.prefix = None;
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    pub(super) fn has_segment(&self) -> bool {
+        self.segment.is_some()
+    }
+
+    pub(super) fn set_ebml(&mut self, element: &[u8]) {
+        replace(&mut self.ebml, element);
+        self.prefix = None;
+    }
+
+    pub(super) fn set_segment(&mut self, header: Header) {
+        self.segment = Some(header);
+    }
+
+    pub(super) fn set_info(&mut self, element: &[u8]) {
+        replace(&mut self.info, element);
+        self.prefix = None;
+    }
+
+    /// Takes a Tracks element in; `read` is asked for the tracks only if it is not the last one again.
+    pub(super) fn set_tracks(&mut self, element: &[u8], read: impl FnOnce() -> Result<Arc<[Track]>>) -> Result<()> {
+        if self.tracks_bytes != element {
+            self.tracks_bytes.clear();
+            self.tracks = read()?;
+            replace(&mut self.tracks_bytes, element);
+        }
+        self.has_tracks = true;
+        self.has_encodings = self.tracks.iter().any(Track::is_encoded);
+        self.prefix = None;
+        Ok(())
+    }
+
+    /// Whether blocks may have to be undone before they are frames.
+    pub(super) fn has_encodings(&self) -> bool {
+        self.has_encodings
+    }
+
+    /// An error if the frames of a track cannot be had from its blocks.
+    pub(super) fn check_encoding(&self, track: u64) -> Result<()> {
+        let track = self.tracks().iter().find(|known| known.number() == track);
+        match track.and_then(Track::unsupported_encoding) {
+            Some(encoding) => Err(Error::new(ErrorKind::Unsupported, format!("a track whose frames are {encoding}"))),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn header(&self, service: &ServiceTags, tags: Tags, timecode: Option<i64>) -> FragmentHeader {
+        FragmentHeader {
+            number: service.number.clone(),
+            server_time: service.server_time,
+            producer_time: service.producer_time,
+            tracks: Arc::clone(self.tracks()),
+            tags,
+            timecode: timecode.unwrap_or(0),
+            timestamp_scale: self.timestamp_scale,
+        }
+    }
+
+    /// What makes a lone Cluster a file.
+    pub(super) fn prefix(&mut self) -> Bytes {
+        if let Some(prefix) = &self.prefix {
+            return prefix.clone();
+        }
+        let mut out = BytesMut::new();
+        out.extend_from_slice(&self.ebml);
+        out.extend_from_slice(&id::SEGMENT.0.to_be_bytes());
+        out.extend_from_slice(&[0x01, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]);
+        out.extend_from_slice(&self.info);
+        if self.has_tracks {
+            out.extend_from_slice(&self.tracks_bytes);
+        }
+        let prefix = out.freeze();
+        self.prefix = Some(prefix.clone());
+        prefix
+    }
+
+    /// How the bytes of an item from `start` to `stop` become a file of their own.
+    pub(super) fn mkv(&self, prefix: Option<Bytes>, is_document: bool, start: u64, stop: u64, end: End) -> Mkv {
+        if !is_document {
+            return prefix.map_or(Mkv::Whole, Mkv::After);
+        }
+        match self.segment {
+            // A cut fragment ends inside its Segment anyway.
+            Some(segment) if end != End::Cut && segment.end().is_some_and(|end| end != stop) => {
+                let id_width = segment.id.width();
+                let at = (segment.offset.saturating_sub(start)) as u32 + u32::from(id_width);
+                Mkv::Resized { at, width: segment.length - id_width }
+            }
+            _ => Mkv::Whole,
+        }
+    }
+
+    fn tracks(&self) -> &Arc<[Track]> {
+        if self.has_tracks { &self.tracks } else { &self.no_tracks }
+    }
+}
+
+fn replace(slot: &mut Vec<u8>, element: &[u8]) {
+    slot.clear();
+    slot.extend_from_slice(element);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ebml::vint;
+
+    #[test]
+    fn the_unknown_size_of_the_prefix_is_as_the_service_writes_it() {
+        let mut unknown = Vec::new();
+        vint::write_unknown(&mut unknown, 8);
+        assert!(Document::new().prefix().ends_with(&unknown));
+    }
+}

@@ -1,0 +1,113 @@
+//! The tags that the service puts into documents, in the spellings of both APIs.
+
+use std::sync::Arc;
+
+use super::{FragmentNumber, Timestamp};
+
+/// Every name that begins so is the service's, or reserved by it.
+pub(super) const SERVICE_PREFIX: &str = "AWS_KINESISVIDEO";
+
+/// What a tag of the service says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ServiceTag {
+    ContinuationToken,
+    ErrorId,
+    /// GetMedia's `ERROR_CODE` is words, the archive's documented `EXCEPTION_ERROR_CODE` a number.
+    ErrorText,
+    FragmentNumber,
+    MillisBehindNow,
+    ProducerTimestamp,
+    ServerTimestamp,
+}
+
+impl ServiceTag {
+    pub(super) fn named(name: &[u8]) -> Option<Self> {
+        let rest = name.strip_prefix(SERVICE_PREFIX.as_bytes())?.strip_prefix(b"_")?;
+        Some(match rest {
+            b"CONTINUATION_TOKEN" => Self::ContinuationToken,
+            b"ERROR_ID" | b"EXCEPTION_ERROR_CODE" => Self::ErrorId,
+            b"ERROR_CODE" | b"EXCEPTION_MESSAGE" => Self::ErrorText,
+            b"FRAGMENT_NUMBER" => Self::FragmentNumber,
+            b"MILLIS_BEHIND_NOW" => Self::MillisBehindNow,
+            b"PRODUCER_TIMESTAMP" | b"PRODUCER_SIDE_TIMESTAMP" => Self::ProducerTimestamp,
+            b"SERVER_TIMESTAMP" | b"SERVER_SIDE_TIMESTAMP" => Self::ServerTimestamp,
+            _ => return None,
+        })
+    }
+}
+
+/// What the service says of one fragment.
+#[derive(Debug, Default)]
+pub(super) struct ServiceTags {
+    pub(super) number: Option<FragmentNumber>,
+    pub(super) server_time: Option<Timestamp>,
+    pub(super) producer_time: Option<Timestamp>,
+    pub(super) behind_millis: Option<u64>,
+    pub(super) continuation_token: Option<Arc<str>>,
+    /// That it said how far behind it is, readable or not: half of what closes a fragment.
+    says_behind: bool,
+    error_id: Option<Box<str>>,
+    error_text: Option<Box<str>>,
+}
+
+impl ServiceTags {
+    /// Takes a tag in; false if its value cannot be read.
+    pub(super) fn set(&mut self, tag: ServiceTag, value: &str) -> bool {
+        match tag {
+            ServiceTag::ContinuationToken => self.continuation_token = Some(value.into()),
+            ServiceTag::ErrorId => self.error_id = Some(value.into()),
+            ServiceTag::ErrorText => self.error_text = Some(value.into()),
+            ServiceTag::FragmentNumber => {
+                self.number = value.parse().ok();
+                return self.number.is_some();
+            }
+            ServiceTag::MillisBehindNow => {
+                self.says_behind = true;
+                self.behind_millis = value.parse().ok();
+                return self.behind_millis.is_some();
+            }
+            ServiceTag::ProducerTimestamp => {
+                self.producer_time = Timestamp::parse(value);
+                return self.producer_time.is_some();
+            }
+            ServiceTag::ServerTimestamp => {
+                self.server_time = Timestamp::parse(value);
+                return self.server_time.is_some();
+            }
+        }
+        true
+    }
+
+    /// Adds what a later Tags element says; what was said first stands.
+    pub(super) fn merge(&mut self, later: Self) {
+        self.number = self.number.take().or(later.number);
+        self.server_time = self.server_time.or(later.server_time);
+        self.producer_time = self.producer_time.or(later.producer_time);
+        self.behind_millis = self.behind_millis.or(later.behind_millis);
+        self.continuation_token = self.continuation_token.take().or(later.continuation_token);
+        self.says_behind |= later.says_behind;
+        self.error_id = self.error_id.take().or(later.error_id);
+        self.error_text = self.error_text.take().or(later.error_text);
+    }
+
+    /// Whether all that stands in the closing tags was there.
+    pub(super) fn is_closed(&self) -> bool {
+        self.says_behind && self.continuation_token.is_some()
+    }
+
+    pub(super) fn is_fault(&self) -> bool {
+        self.error_id.is_some() || self.error_text.is_some()
+    }
+
+    /// The number and the words of a fault, whichever of the two spellings was used, and in
+    /// whichever place the number stands.
+    pub(super) fn fault(&mut self) -> (Option<u32>, Option<Box<str>>) {
+        let (id, text) = (self.error_id.take(), self.error_text.take());
+        let number = |value: &Option<Box<str>>| value.as_deref().and_then(|value| value.trim().parse().ok());
+        match (number(&id), number(&text)) {
+            (Some(id), _) => (Some(id), text),
+            (None, Some(id_in_text)) => (Some(id_in_text), id),
+            (None, None) => (None, text.or(id)),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Packets one by one, each with its own last byte.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio_util::codec::Decoder;
+
+use super::Packet;
+use crate::error::{Error, Result};
+use crate::fragment::{Abort, Cutter, Fault, FragmentEnd, FragmentHeader, Grain, Piece, Skipped};
+use crate::limits::Limits;
+
+/// What a body consists of, packet by packet.
+///
+/// Every fragment is a [`Start`](PacketItem::Start), its packets, and an [`End`](PacketItem::End).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum PacketItem {
+    /// A fragment begins: its number, times, tracks and leading tags are known.
+    Start(Arc<FragmentHeader>),
+    /// A coded frame of it.
+    Packet(Packet),
+    /// It has ended: its trailing tags and how it ended are known.
+    End(FragmentEnd),
+    /// The service reported an error inside the media.
+    Fault(Fault),
+    /// Bytes that belong to no fragment.
+    Skipped(Skipped),
+}
+
+/// Decodes a body into packets, each handed on with its own last byte, long before its fragment has
+/// ended. The parser is that of [`BodyDecoder`](crate::BodyDecoder), and so are limits and errors.
+///
+/// A frame in a SimpleBlock comes with the last byte of the block; one in a BlockGroup with that of
+/// the group, since only that tells whether it is a key frame.
+///
+/// # Memory
+/// One packet, or one element of metadata.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use kinesis_video::packet::PacketDecoder;
+/// use tokio_util::codec::Decoder;
+///
+/// let mut received = BytesMut::new();
+/// assert!(PacketDecoder::new().decode(&mut received)?.is_none());
+/// # Ok::<(), kinesis_video::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct PacketDecoder {
+    cutter: Cutter,
+    ready: VecDeque<PacketItem>,
+    /// The fragment that is open, if one is, and how many packets it has had.
+    open: bool,
+    ordinal: u32,
+}
+
+impl PacketDecoder {
+    /// A decoder with the default limits.
+    pub fn new() -> Self {
+        Self { cutter: Cutter::new(Grain::Packet), ready: VecDeque::new(), open: false, ordinal: 0 }
+    }
+
+    /// Sets the limits. To be called before anything is decoded.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { cutter: self.cutter.limits(limits), ..self }
+    }
+
+    /// Whether to go on behind damage, as [`BodyDecoder::resync`](crate::BodyDecoder::resync) says.
+    #[must_use]
+    pub fn resync(self, resync: bool) -> Self {
+        Self { cutter: self.cutter.resync(resync), ..self }
+    }
+
+    fn read(&mut self, received: &mut BytesMut, at_end: bool) -> Result<Option<PacketItem>> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Ok(Some(item));
+            }
+            match self.cutter.read(received, at_end)? {
+                None => return Ok(None),
+                Some(Piece::Opened(header)) => self.start(header),
+                Some(Piece::Block(piece)) => {
+                    let packets = Packet::of_block(&piece, self.ordinal).map(PacketItem::Packet);
+                    let before = self.ready.len();
+                    self.ready.extend(packets);
+                    self.ordinal += (self.ready.len() - before) as u32;
+                }
+                Some(Piece::Closed(end)) => {
+                    if !self.open {
+                        self.start(Arc::clone(end.fragment()));
+                    }
+                    self.open = false;
+                    self.ready.push_back(PacketItem::End(end));
+                }
+                Some(Piece::Fault(fault)) => self.ready.push_back(PacketItem::Fault(fault)),
+                Some(Piece::Skipped(skipped)) => self.ready.push_back(PacketItem::Skipped(skipped)),
+                // Only come whole.
+                Some(Piece::Fragment(_)) => {}
+            }
+        }
+    }
+
+    fn start(&mut self, header: Arc<FragmentHeader>) {
+        self.open = true;
+        self.ordinal = 0;
+        self.ready.push_back(PacketItem::Start(header));
+    }
+}
+
+impl Default for PacketDecoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Decoder for PacketDecoder {
+    type Item = PacketItem;
+    type Error = Error;
+
+    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<PacketItem>> {
+        self.read(src, false)
+    }
+
+    fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<PacketItem>> {
+        self.read(src, true)
+    }
+}
+
+impl Abort for PacketDecoder {
+    fn abort(&mut self) {
+        self.cutter.abort();
+    }
+}
