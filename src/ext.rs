@@ -3,7 +3,7 @@
 use futures::Stream;
 
 use crate::error::Result;
-use crate::fragment::Fragment;
+use crate::fragment::{Bound, Fragment, Until};
 use crate::packet::{Keyframes, Packet, Packets};
 use crate::sink::{MediaSink, Record};
 
@@ -34,6 +34,32 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
         Self: Sized,
     {
         assert_stream::<Packet, _>(Packets::new(self))
+    }
+
+    /// The fragments up to a bound: a time, a fragment, a count, or a deadline. Say it again for a
+    /// second bound.
+    ///
+    /// # Cancel safety
+    /// Dropping a `next()` future loses nothing.
+    ///
+    /// ```
+    /// use futures::TryStreamExt;
+    /// use kinesis_video::{Bound, EndReason, FragmentStream, FragmentStreamExt};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let body: &[u8] = &[];
+    /// let mut fragments = FragmentStream::new(body).until(Bound::Count(10));
+    /// while let Some(fragment) = fragments.try_next().await? {
+    ///     println!("{fragment:?}");
+    /// }
+    /// assert_eq!(fragments.reason(), Some(EndReason::EndOfMedia));
+    /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
+    /// ```
+    fn until(self, bound: impl Into<Bound>) -> Until<Self>
+    where
+        Self: Sized,
+    {
+        assert_stream::<Fragment, _>(Until::new(self, bound.into()))
     }
 
     /// Sends every fragment to a sink, closes it whatever happens, and tells what was recorded.

@@ -44,6 +44,7 @@
 //! | a file, a socket, any `AsyncRead` | [`FragmentStream::new`] |
 //! | any stream of byte chunks | [`FragmentStream::from_stream`] |
 //! | any of these, faults and skipped bytes included | [`BodyStream`] |
+//! | any of these, packet by packet as they arrive | [`PacketStream`](packet::PacketStream) |
 //! | a tokio-util codec | [`FragmentDecoder`], [`BodyDecoder`] |
 //!
 //! # Adapters and sinks
@@ -52,6 +53,7 @@
 //! |---|---|---|
 //! | [`packets`](FragmentStreamExt::packets) | fragments | every coded frame |
 //! | [`keyframes`](PacketStreamExt::keyframes) | packets | the key frames of video tracks |
+//! | [`until`](FragmentStreamExt::until) | fragments | those up to a time, a number, a count or a deadline |
 //! | [`record`](FragmentStreamExt::record) | fragments | a [`Summary`] of what a sink recorded |
 //!
 //! | sink | takes | writes |
@@ -104,9 +106,9 @@ mod summary;
 pub use error::{Error, ErrorContext, ErrorKind, ErrorPosition, Result};
 pub use ext::{FragmentStreamExt, PacketStreamExt};
 pub use fragment::{
-    Arrival, Block, BodyDecoder, BodyItem, BodyStream, Discontinuity, End, Fault, Fragment, FragmentDecoder,
-    FragmentEnd, FragmentHeader, FragmentNumber, FragmentStream, SkipReason, Skipped, Tag, TagValue, Tags, Timestamp,
-    Track, TrackKind,
+    Arrival, Block, BodyDecoder, BodyItem, BodyStream, Bound, Discontinuity, End, EndReason, Fault, Fragment,
+    FragmentDecoder, FragmentEnd, FragmentHeader, FragmentNumber, FragmentStream, SkipReason, Skipped, Tag, TagValue,
+    Tags, Timestamp, Track, TrackKind,
 };
 pub use limits::Limits;
 pub use packet::Packet;

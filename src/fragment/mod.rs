@@ -19,6 +19,7 @@ mod stream;
 mod tags;
 mod timestamp;
 mod track;
+mod until;
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub use stream::{BodyStream, FragmentStream};
 pub use tags::{Tag, TagValue, Tags, TagsIter};
 pub use timestamp::Timestamp;
 pub use track::{Track, TrackKind};
+pub use until::{Bound, EndReason, Until};
 
 pub(crate) use assembler::{BlockPiece, Grain, Piece};
 pub(crate) use block::BlockEntry;

@@ -1,5 +1,6 @@
 //! Packets: coded frames.
 
+mod annex_b;
 mod decoder;
 mod keyframes;
 mod packets;
@@ -12,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::fragment::{BlockEntry, BlockPiece, Fragment, FragmentHeader, Timestamp, Track, TrackKind};
 
+pub use annex_b::ParameterSets;
 pub use decoder::{PacketDecoder, PacketItem};
 pub use keyframes::Keyframes;
 pub use packets::Packets;

@@ -44,6 +44,7 @@ fn streams_can_be_spawned_and_selected() {
     stream::<BodyStream<File>>();
     stream::<FragmentStream<File>>();
     stream::<LiveFragments>();
+    stream::<kinesis_video::fragment::Until<LiveFragments>>();
     stream::<PacketStream<File>>();
     stream::<Packets<FragmentStream<File>>>();
     stream::<Keyframes<Packets<LiveFragments>>>();

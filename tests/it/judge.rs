@@ -50,3 +50,17 @@ pub fn our_packets(fragment: &Fragment) -> Vec<Judged> {
         })
         .collect()
 }
+
+/// What FFmpeg makes of a file of this kind, as text.
+pub fn ffmpeg(media: &[u8], kind: &str, arguments: &[&str]) -> String {
+    let file = tempfile::NamedTempFile::with_suffix(format!(".{kind}")).unwrap();
+    std::fs::write(file.path(), media).unwrap();
+    let path = file.path().to_str().unwrap();
+    String::from_utf8(ffmpeg_bytes(&["-i", path], arguments)).unwrap()
+}
+
+/// What FFmpeg makes of an input.
+pub fn ffmpeg_bytes(input: &[&str], arguments: &[&str]) -> Vec<u8> {
+    let output = Command::new("ffmpeg").args(["-v", "error"]).args(input).args(arguments).arg("-").output();
+    output.expect("ffmpeg runs: `make test` installs it").stdout
+}

@@ -27,3 +27,4 @@ mod shapes;
 mod sinks;
 mod transport;
 mod tree;
+mod until;

@@ -230,3 +230,42 @@ async fn other_encodings_are_a_clear_error() {
         assert_eq!((error.position().path(), error.position().track()), (Some("Segment/Cluster/SimpleBlock"), Some(1)));
     }
 }
+
+#[tokio::test]
+async fn annex_b_decodes_to_the_same_pictures() {
+    // It decodes the same pictures from our byte stream as from the file.
+    let mut media: Vec<(Bytes, &str)> = vec![(crate::media::CAMERA.into(), "h264")];
+    media.extend(CAPTURES.into_iter().filter_map(capture).map(|body| (body, "h264")));
+    if let Some(hevc) = hevc() {
+        media.push((hevc, "hevc"));
+    }
+    for (body, format) in media {
+        for fragment in fragments(&body).await.into_iter().filter(|fragment| fragment.end() != End::Cut) {
+            let track = fragment.tracks().iter().find(|track| track.width().is_some()).unwrap();
+            let sets = kinesis_video::packet::ParameterSets::of_track(track).unwrap().unwrap();
+            assert!(sets.iter().count() >= 2);
+            let mut ours = Vec::new();
+            for packet in fragment.packets().filter(|packet| packet.track_number() == track.number()) {
+                let stream = sets.packet_to_annex_b(&packet).unwrap();
+                assert_eq!(sets.from_annex_b(&sets.to_annex_b(packet.payload()).unwrap()).unwrap(), packet.payload());
+                ours.extend_from_slice(&stream);
+            }
+            let pictures = ["-map", "0:v:0", "-f", "framemd5", "-fps_mode", "passthrough"];
+            let hashes = |text: String| {
+                let lines = text.lines().filter(|line| !line.starts_with('#'));
+                lines.map(|line| line.rsplit(',').next().unwrap().trim().to_owned()).collect::<Vec<_>>()
+            };
+            let from_ours = hashes(crate::judge::ffmpeg(&ours, format, &pictures));
+            let from_mkv = hashes(crate::judge::ffmpeg(&fragment.to_mkv(), "mkv", &pictures));
+            assert!(!from_ours.is_empty() && from_ours == from_mkv);
+        }
+    }
+}
+
+/// A second of H.265, if this FFmpeg can make it.
+fn hevc() -> Option<Bytes> {
+    let arguments = ["-c:v", "libx265", "-x265-params", "log-level=error", "-f", "matroska"];
+    let made =
+        crate::judge::ffmpeg_bytes(&["-f", "lavfi", "-i", "testsrc2=size=192x128:rate=10:duration=1"], &arguments);
+    (!made.is_empty()).then(|| made.into())
+}

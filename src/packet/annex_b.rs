@@ -1,0 +1,288 @@
+//! H.264 and H.265 as decoders, files and RTP want them: NAL units behind start codes.
+//!
+//! In Matroska, and so in Kinesis Video Streams, each NAL unit stands behind its length, and the
+//! parameter sets are apart, in the codec private data of the track (ISO/IEC 14496-15). Most other
+//! places want the byte stream of Annex B of ITU-T H.264 and H.265: start codes, and the parameter
+//! sets before each key frame.
+
+use bytes::{Bytes, BytesMut};
+
+use super::Packet;
+use crate::error::{Error, Result};
+use crate::fragment::Track;
+
+const START_CODE: [u8; 4] = [0, 0, 0, 1];
+
+/// The parameter sets of an H.264 or H.265 track, and how wide its lengths are: what its codec
+/// private data says.
+///
+/// ```
+/// use kinesis_video::packet::ParameterSets;
+///
+/// // An avcC record: high profile, lengths of four bytes, one SPS, one PPS.
+/// let avcc = [1, 0x64, 0, 12, 0xFF, 0xE1, 0, 2, 0x67, 0x64, 1, 0, 2, 0x68, 0xEE];
+/// let sets = ParameterSets::from_avcc(&avcc)?;
+/// assert_eq!(sets.iter().collect::<Vec<_>>(), [&[0x67, 0x64], &[0x68, 0xEE]]);
+///
+/// // A block with one NAL unit of three bytes becomes a byte stream.
+/// assert_eq!(sets.to_annex_b(&[0, 0, 0, 3, 0x41, 7, 7])?[..], [0, 0, 0, 1, 0x41, 7, 7]);
+/// # Ok::<(), kinesis_video::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParameterSets {
+    sets: Vec<Bytes>,
+    length_size: usize,
+}
+
+impl ParameterSets {
+    /// Those of a track. `None` if it is neither H.264 nor H.265, or has no codec private data.
+    ///
+    /// # Errors
+    /// If the codec private data is not an avcC or hvcC record. Some producers put other things
+    /// there.
+    pub fn of_track(track: &Track) -> Result<Option<Self>> {
+        match (track.codec_id(), track.codec_private()) {
+            ("V_MPEG4/ISO/AVC", Some(private)) => Self::from_avcc(private).map(Some),
+            ("V_MPEGH/ISO/HEVC", Some(private)) => Self::from_hvcc(private).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Those of an AVCDecoderConfigurationRecord (ISO/IEC 14496-15 section 5.3.3.1): SPS, then PPS.
+    ///
+    /// # Errors
+    /// If it is none, or ends too early.
+    pub fn from_avcc(record: &[u8]) -> Result<Self> {
+        let mut input = Input { rest: record, name: "avcC" };
+        let [version, _, _, _, lengths] = input.array()?;
+        input.check_version(version)?;
+        let mut sets = Vec::new();
+        let [count] = input.array()?;
+        for _ in 0..count & 0x1F {
+            sets.push(input.set()?);
+        }
+        let [count] = input.array()?;
+        for _ in 0..count {
+            sets.push(input.set()?);
+        }
+        Ok(Self { sets, length_size: usize::from(lengths & 3) + 1 })
+    }
+
+    /// Those of an HEVCDecoderConfigurationRecord (ISO/IEC 14496-15 section 8.3.3.1): its arrays in
+    /// the order they stand, usually VPS, SPS, PPS.
+    ///
+    /// # Errors
+    /// If it is none, or ends too early.
+    pub fn from_hvcc(record: &[u8]) -> Result<Self> {
+        let mut input = Input { rest: record, name: "hvcC" };
+        let fixed: [u8; 21] = input.array()?;
+        let [lengths, arrays] = input.array()?;
+        input.check_version(fixed[0])?;
+        let mut sets = Vec::new();
+        for _ in 0..arrays {
+            let [_, high, low] = input.array()?;
+            for _ in 0..u16::from_be_bytes([high, low]) {
+                sets.push(input.set()?);
+            }
+        }
+        Ok(Self { sets, length_size: usize::from(lengths & 3) + 1 })
+    }
+
+    /// The parameter sets, in the order they stand, without start codes.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.sets.iter().map(|set| &set[..])
+    }
+
+    /// How many bytes the length before each NAL unit takes: 1, 2 or 4.
+    pub fn length_size(&self) -> usize {
+        self.length_size
+    }
+
+    /// A packet as a byte stream, with the parameter sets before it if it is a key frame: ready for
+    /// a decoder that starts with it.
+    ///
+    /// # Errors
+    /// If the lengths in the packet do not add up.
+    pub fn packet_to_annex_b(&self, packet: &Packet) -> Result<Bytes> {
+        let mut out = BytesMut::new();
+        if packet.is_key() {
+            self.iter().for_each(|set| append(&mut out, set));
+        }
+        self.append_units(&mut out, packet.payload())?;
+        Ok(out.freeze())
+    }
+
+    /// Length-prefixed NAL units as a byte stream. One that is a byte stream already, which some
+    /// producers send in spite of what they declare, is left as it is.
+    ///
+    /// # Errors
+    /// If the lengths do not add up.
+    pub fn to_annex_b(&self, units: &[u8]) -> Result<Bytes> {
+        let mut out = BytesMut::new();
+        self.append_units(&mut out, units)?;
+        Ok(out.freeze())
+    }
+
+    /// A byte stream as NAL units behind their lengths.
+    ///
+    /// # Errors
+    /// If it does not begin with a start code, or a unit is too long for its length field.
+    pub fn from_annex_b(&self, stream: &[u8]) -> Result<Bytes> {
+        let mut out = BytesMut::with_capacity(stream.len());
+        for unit in units_of(stream)? {
+            let length = unit.len() as u64;
+            if self.length_size < 8 && length >> (8 * self.length_size) != 0 {
+                let message =
+                    format!("a NAL unit of {length} bytes does not fit a length of {} bytes", self.length_size);
+                return Err(Error::invalid_argument(message));
+            }
+            out.extend_from_slice(length.to_be_bytes().get(8 - self.length_size..).unwrap_or_default());
+            out.extend_from_slice(unit);
+        }
+        Ok(out.freeze())
+    }
+
+    fn append_units(&self, out: &mut BytesMut, units: &[u8]) -> Result<()> {
+        let lengths = self.lengths(units);
+        if lengths.is_err() && (units.starts_with(&START_CODE) || units.starts_with(&START_CODE[1..])) {
+            out.extend_from_slice(units);
+            return Ok(());
+        }
+        out.reserve(units.len() + 8);
+        lengths?.into_iter().for_each(|unit| append(out, unit));
+        Ok(())
+    }
+
+    fn lengths<'a>(&self, units: &'a [u8]) -> Result<Vec<&'a [u8]>> {
+        let mut found = Vec::new();
+        let mut rest = units;
+        while !rest.is_empty() {
+            let unit = rest.split_at_checked(self.length_size).and_then(|(length, behind)| {
+                let length = length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+                behind.split_at_checked(length)
+            });
+            let Some((unit, behind)) = unit else {
+                let at = units.len() - rest.len();
+                return Err(Error::malformed("the lengths of the NAL units do not add up").at(at as u64));
+            };
+            if !unit.is_empty() {
+                found.push(unit);
+            }
+            rest = behind;
+        }
+        Ok(found)
+    }
+}
+
+fn append(out: &mut BytesMut, unit: &[u8]) {
+    out.extend_from_slice(&START_CODE);
+    out.extend_from_slice(unit);
+}
+
+/// The NAL units of a byte stream, without start codes and the zeros between them.
+fn units_of(stream: &[u8]) -> Result<Vec<&[u8]>> {
+    let marker = &START_CODE[1..];
+    let starts: Vec<usize> = memchr::memmem::find_iter(stream, marker).collect();
+    let first = starts.first().copied().unwrap_or(stream.len());
+    if !stream.is_empty() && (starts.is_empty() || stream.iter().take(first).any(|&byte| byte != 0)) {
+        return Err(Error::invalid_argument("a byte stream begins with a start code"));
+    }
+    let ends = starts.iter().copied().skip(1).chain([stream.len()]);
+    let units = starts.iter().zip(ends).map(|(start, end)| {
+        let mut unit = stream.get(start + marker.len()..end).unwrap_or_default();
+        // A NAL unit ends in a bit that is set: zeros behind it belong to the stream.
+        while let [inside @ .., 0] = unit {
+            unit = inside;
+        }
+        unit
+    });
+    Ok(units.filter(|unit| !unit.is_empty()).collect())
+}
+
+struct Input<'a> {
+    rest: &'a [u8],
+    name: &'static str,
+}
+
+impl<'a> Input<'a> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let (array, rest) = self.rest.split_first_chunk().ok_or_else(|| self.short())?;
+        self.rest = rest;
+        Ok(*array)
+    }
+
+    fn set(&mut self) -> Result<Bytes> {
+        let length = u16::from_be_bytes(self.array()?);
+        let (set, rest) = self.rest.split_at_checked(usize::from(length)).ok_or_else(|| self.short())?;
+        self.rest = rest;
+        Ok(Bytes::copy_from_slice(set))
+    }
+
+    fn check_version(&self, version: u8) -> Result<()> {
+        if version == 1 {
+            return Ok(());
+        }
+        let message = format!("codec private data that is no {} record: its version is {version}, not 1", self.name);
+        Err(Error::malformed(message))
+    }
+
+    fn short(&self) -> Error {
+        Error::malformed(format!("codec private data that ends inside its {} record", self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sets(length_size: usize) -> ParameterSets {
+        ParameterSets { sets: Vec::new(), length_size }
+    }
+
+    proptest! {
+        #[test]
+        fn there_and_back(
+            units in proptest::collection::vec(proptest::collection::vec(2u8.., 1..200), 1..6),
+            length_size in prop_oneof![Just(1usize), Just(2), Just(4)],
+        ) {
+            // Without zeros a unit cannot look like a start code, as none in a real stream does.
+            let sets = sets(length_size);
+            let mut prefixed = Vec::new();
+            for unit in &units {
+                prefixed.extend_from_slice(&(unit.len() as u64).to_be_bytes()[8 - length_size..]);
+                prefixed.extend_from_slice(unit);
+            }
+            let stream = sets.to_annex_b(&prefixed).unwrap();
+            prop_assert_eq!(stream.len(), units.iter().map(|unit| unit.len() + 4).sum::<usize>());
+            prop_assert_eq!(&sets.from_annex_b(&stream).unwrap()[..], &prefixed[..]);
+        }
+
+        #[test]
+        fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let _ = ParameterSets::from_avcc(&bytes);
+            let _ = ParameterSets::from_hvcc(&bytes);
+            for length_size in 1..=4 {
+                let _ = sets(length_size).to_annex_b(&bytes);
+                let _ = sets(length_size).from_annex_b(&bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_stream_stays_one() {
+        let stream = [0, 0, 0, 1, 0x65, 1, 2, 0, 0, 1, 0x41, 3];
+        assert_eq!(&sets(4).to_annex_b(&stream).unwrap()[..], stream);
+        assert_eq!(&sets(4).from_annex_b(&stream).unwrap()[..], [0, 0, 0, 3, 0x65, 1, 2, 0, 0, 0, 2, 0x41, 3]);
+    }
+
+    #[test]
+    fn what_does_not_add_up_is_an_error() {
+        assert!(sets(4).to_annex_b(&[0, 0, 0, 9, 1]).is_err());
+        assert!(sets(4).from_annex_b(&[7, 0, 0, 1, 2]).is_err());
+        assert!(sets(1).from_annex_b(&[&[0, 0, 1][..], &[1; 300]].concat()).is_err());
+        assert!(ParameterSets::from_avcc(&[2, 0, 0, 0, 0xFF, 0xE0, 0]).is_err());
+        assert!(ParameterSets::from_avcc(&[1, 0, 0, 0, 0xFF, 0xE1, 0, 9]).is_err());
+    }
+}
