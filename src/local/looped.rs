@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::codec::Decoder;
 
 use super::document::leading_tags;
+use super::duration::duration;
 use super::store::Stream;
 use crate::ebml::{Element, Elements, Width, Writer, id};
 use crate::error::{Error, Result};
@@ -92,15 +93,15 @@ fn split(fragment: &Fragment, clusters: &mut Vec<Cluster>) -> Result<()> {
         let inside = std::iter::from_fn(|| {
             entries.next_if(|(_, entry)| shift + u64::from(entry.start) < end).map(|(block, _)| block)
         });
-        clusters.extend(media(&cluster, &mkv, inside.collect(), fragment, &before, nanos_per_tick)?);
+        clusters.extend(media(&cluster, &mkv, inside, fragment, &before, nanos_per_tick)?);
     }
     Ok(())
 }
 
-fn media(
+fn media<'a>(
     cluster: &Element<'_>,
     mkv: &[u8],
-    inside: Vec<Block<'_>>,
+    inside: impl Iterator<Item = Block<'a>>,
     fragment: &Fragment,
     before: &Bytes,
     nanos_per_tick: u64,
@@ -116,23 +117,10 @@ fn media(
         }
     }
     let start = i64::try_from(ticks.saturating_mul(nanos_per_tick)).unwrap_or(i64::MAX);
-    let mut end = i64::MIN;
-    let mut last_of_track: Vec<(u64, i64, i64)> = Vec::new();
-    for block in inside {
-        let time = block.timecode_ns();
-        match last_of_track.iter_mut().find(|(track, ..)| *track == block.track()) {
-            Some((_, last, step)) => (*last, *step) = (time.max(*last), (time - *last).abs()),
-            None => last_of_track.push((block.track(), time, 0)),
-        }
-    }
-    for (track, last, step) in last_of_track {
-        let declared = fragment.track(track).and_then(|track| i64::try_from(track.default_duration_ns()?).ok());
-        end = end.max(last + declared.unwrap_or(step));
-    }
-    if end <= start {
+    let duration = duration(fragment, inside, start);
+    if duration.is_zero() {
         return Ok(None);
     }
-    let duration = Duration::from_nanos(end.abs_diff(start));
     let blocks = Bytes::from(blocks.into_bytes());
     Ok(Some(Cluster { before: before.clone(), blocks, nanos_per_tick, start, duration }))
 }

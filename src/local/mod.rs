@@ -1,9 +1,14 @@
 //! An endpoint on loopback that speaks the service's wire format, so that nobody needs an AWS
 //! account to develop or test.
 
+mod body;
+mod connection;
 mod document;
+mod duration;
 mod looped;
+mod mishap;
 mod number;
+mod quotas;
 mod server;
 mod store;
 mod wire;
@@ -19,13 +24,17 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, ErrorKind, Result};
 
 pub use document::{Document, Shape, Stamp};
+pub use mishap::{Mishap, Operation};
 pub use number::fragment_number;
+pub use quotas::Quotas;
 
+use connection::{Accept, Resetter};
 use server::Server;
 use store::Stream;
 
-/// Kinesis Video Streams on 127.0.0.1: GetDataEndpoint, DescribeStream, ListStreams and GetMedia, for
-/// any client that can be told where the service is.
+/// Kinesis Video Streams on 127.0.0.1: GetDataEndpoint, DescribeStream, ListStreams, GetMedia, ListFragments
+/// and GetMediaForFragmentList, for any client that can be told where the service is. It keeps to the
+/// service's [`Quotas`], and [goes wrong](LocalEndpoint::script) when told to.
 ///
 /// Streams are fed from payload files as they are ([`serve_file`](LocalEndpoint::serve_file)), from a
 /// file played over and over in real time ([`loop_file`](LocalEndpoint::loop_file)), or by pushing
@@ -62,19 +71,19 @@ pub struct LocalStream {
 }
 
 impl LocalEndpoint {
-    /// Starts on a free port. Needs a tokio runtime with I/O and time.
+    /// Starts on a free port, with the quotas of the service. Needs a tokio runtime with I/O and time.
     ///
     /// # Errors
     /// If no port can be had.
     pub async fn start() -> Result<Self> {
-        Self::start_on(0).await
+        Self::start_with(0, Quotas::default()).await
     }
 
-    /// Starts on this port.
+    /// Starts on this port, or a free one if it is 0, with these quotas.
     ///
     /// # Errors
     /// If the port is taken.
-    pub async fn start_on(port: u16) -> Result<Self> {
+    pub async fn start_with(port: u16, quotas: Quotas) -> Result<Self> {
         let failed = |error| {
             let message = format!("listening on 127.0.0.1:{port} failed");
             Error::new(ErrorKind::Io, message).retryable(false).caused_by(error)
@@ -82,15 +91,48 @@ impl LocalEndpoint {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let stop = CancellationToken::new();
-        let server = Arc::new(Server::new(format!("http://{address}"), stop.clone()));
-        let router = server::router(Arc::clone(&server));
+        let server = Arc::new(Server::new(format!("http://{address}"), quotas, stop.clone()));
+        let service = server::router(Arc::clone(&server)).into_make_service_with_connect_info::<Resetter>();
         let stopped = stop.clone().cancelled_owned();
         tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+            if let Err(error) = axum::serve(Accept(listener), service).with_graceful_shutdown(stopped).await {
                 tracing::warn!(%error, "the local endpoint failed");
             }
         });
         Ok(Self { address, server, stop })
+    }
+
+    /// Lets something go wrong with the next call of an operation, for this stream or, without one,
+    /// for any. Mishaps of one operation happen one a call, in the order they were added.
+    ///
+    /// ```
+    /// # #[cfg(feature = "aws")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use futures::TryStreamExt;
+    /// use kinesis_video::local::{LocalEndpoint, Mishap, Operation};
+    /// use kinesis_video::{ErrorKind, KinesisVideo};
+    ///
+    /// let endpoint = LocalEndpoint::start().await?;
+    /// endpoint.create_stream("door").finish();
+    /// endpoint.script(Operation::GetMedia, Some("door"), Mishap::Refuse("ClientLimitExceededException".into()));
+    ///
+    /// let kvs = KinesisVideo::new(&endpoint.sdk_config());
+    /// let error = kvs.live("door").fragments().try_next().await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Throttled);
+    /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
+    /// ```
+    pub fn script(&self, operation: Operation, stream: Option<&str>, mishap: Mishap) {
+        self.server.script.add(operation, stream.map(str::to_owned), mishap);
+    }
+
+    /// How many mishaps have not happened yet.
+    pub fn scripted(&self) -> usize {
+        self.server.script.len()
+    }
+
+    /// How many requests have come.
+    pub fn requests(&self) -> u64 {
+        self.server.requests()
     }
 
     /// Where it listens: `http://127.0.0.1:PORT`.
@@ -205,6 +247,11 @@ impl LocalStream {
     /// Its ARN.
     pub fn arn(&self) -> &str {
         self.stream.arn()
+    }
+
+    /// How many bodies of GetMedia are open.
+    pub fn open_bodies(&self) -> u32 {
+        self.stream.open_bodies()
     }
 
     /// Adds a fragment, as if it had been ingested now: it gets the next number, and the time of now

@@ -1,29 +1,32 @@
 //! The operations.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderValue, Request, header};
 use axum::middleware::{self, Next as NextLayer};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use serde_json::json;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::store::{Next, Selector, Stream};
+use super::body::{SentBody, Source};
+use super::connection::Resetter;
+use super::document::Document;
+use super::mishap::{Mishap, Operation, Script};
+use super::quotas::{CallRates, Quotas};
+use super::store::{Selector, Stream};
 use super::wire::{
-    self, GetDataEndpointRequest, GetMediaRequest, ListStreamsRequest, Refusal, StartSelector, StreamInfo,
-    StreamRequest,
+    self, FragmentInfo, FragmentSelector, GetDataEndpointRequest, GetMediaForFragmentListRequest, GetMediaRequest,
+    ListFragmentsRequest, ListStreamsRequest, Refusal, StartSelector, StreamInfo, StreamRequest,
 };
-
-/// A body of GetMedia ends when so long nothing has come.
-const IDLE: Duration = Duration::from_secs(3);
+use crate::fragment::FragmentNumber;
 
 /// The APIs that GetDataEndpoint knows.
 const APIS: [&str; 8] = [
@@ -40,11 +43,35 @@ const APIS: [&str; 8] = [
 pub(super) struct Server {
     url: String,
     stop: CancellationToken,
+    quotas: Quotas,
     streams: RwLock<BTreeMap<String, Arc<Stream>>>,
-    requests: std::sync::atomic::AtomicU64,
+    requests: AtomicU64,
+    rates: CallRates,
+    pub(super) script: Script,
 }
 
-type Answer = Result<Response, Refusal>;
+/// What a handler answers with instead of what was asked for.
+enum Otherwise {
+    Refusal(Refusal),
+    UnknownOperation,
+}
+
+impl From<Refusal> for Otherwise {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refusal(refusal)
+    }
+}
+
+impl IntoResponse for Otherwise {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Refusal(refusal) => refusal.into_response(),
+            Self::UnknownOperation => wire::unknown_operation(),
+        }
+    }
+}
+
+type Answer = Result<Response, Otherwise>;
 
 pub(super) fn router(server: Arc<Server>) -> Router {
     Router::new()
@@ -52,23 +79,60 @@ pub(super) fn router(server: Arc<Server>) -> Router {
         .route("/describeStream", post(describe_stream))
         .route("/listStreams", post(list_streams))
         .route("/getMedia", post(get_media))
-        .fallback(wire::unknown_operation)
+        .route("/listFragments", post(list_fragments))
+        .route("/getMediaForFragmentList", post(get_media_for_fragment_list))
+        .fallback(async || wire::unknown_operation())
         .layer(middleware::from_fn_with_state(Arc::clone(&server), with_request_id))
         .with_state(server)
 }
 
 impl Server {
-    pub(super) fn new(url: String, stop: CancellationToken) -> Self {
-        Self { url, stop, streams: RwLock::default(), requests: std::sync::atomic::AtomicU64::new(0) }
+    pub(super) fn new(url: String, quotas: Quotas, stop: CancellationToken) -> Self {
+        Self {
+            url,
+            stop,
+            quotas,
+            streams: RwLock::default(),
+            requests: AtomicU64::new(0),
+            rates: CallRates::default(),
+            script: Script::default(),
+        }
     }
 
     pub(super) fn url(&self) -> &str {
         &self.url
     }
 
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
     pub(super) fn add(&self, stream: Arc<Stream>) {
         let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
         streams.insert(stream.name().to_owned(), stream);
+    }
+
+    /// The stream of a request, if this call may be made, and what is to go wrong with its body.
+    fn admit(&self, operation: Operation, request: &StreamRequest) -> Result<(Arc<Stream>, Option<Mishap>), Otherwise> {
+        let stream = self.find(request)?;
+        let mishap = self.mishap(operation, stream.name())?;
+        if matches!(mishap, Some(Mishap::StaleEndpoint)) {
+            stream.set_stale(true);
+        }
+        if self.rates.exceeded(&self.quotas, stream.name(), operation.name()) {
+            let message = format!("Too many calls of {} for this stream. Please try again later.", operation.name());
+            return Err(Refusal::new("ClientLimitExceededException", message).into());
+        }
+        Ok((stream, mishap))
+    }
+
+    /// What is to go wrong with a call, if it is not the call itself.
+    fn mishap(&self, operation: Operation, stream: &str) -> Result<Option<Mishap>, Otherwise> {
+        match self.script.take(operation, stream) {
+            Some(Mishap::Refuse(name)) => Err(Refusal::new(&name, format!("{name}, as the script says")).into()),
+            Some(Mishap::UnknownOperation) => Err(Otherwise::UnknownOperation),
+            mishap => Ok(mishap),
+        }
     }
 
     fn find(&self, request: &StreamRequest) -> Result<Arc<Stream>, Refusal> {
@@ -80,10 +144,17 @@ impl Server {
         };
         found.cloned().ok_or_else(|| Refusal::not_found(asked))
     }
+
+    fn send(&self, source: Source, mishap: Option<Mishap>, connection: Resetter) -> Response {
+        let body = SentBody::new(source, &self.quotas, mishap, self.stop.clone(), connection);
+        let mut response = Body::from_stream(body.into_stream()).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("video/webm"));
+        response
+    }
 }
 
 async fn with_request_id(State(server): State<Arc<Server>>, request: Request<Body>, next: NextLayer) -> Response {
-    let count = server.requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let count = server.requests.fetch_add(1, Ordering::Relaxed);
     let mut response = next.run(request).await;
     if let Ok(id) = HeaderValue::from_str(&format!("00000000-0000-4000-8000-{count:012x}")) {
         response.headers_mut().insert("x-amzn-requestid", id);
@@ -93,29 +164,31 @@ async fn with_request_id(State(server): State<Arc<Server>>, request: Request<Bod
 
 async fn get_data_endpoint(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
     let request: GetDataEndpointRequest = wire::parse(&body)?;
-    server.find(&request.stream)?;
+    let (stream, _) = server.admit(Operation::GetDataEndpoint, &request.stream)?;
+    stream.set_stale(false);
     if !request.api_name.as_deref().is_some_and(|name| APIS.contains(&name)) {
-        return Err(Refusal::invalid_argument(format!("APIName must be one of {}", APIS.join(", "))));
+        return Err(Refusal::invalid_argument(format!("APIName must be one of {}", APIS.join(", "))).into());
     }
     Ok(axum::Json(json!({ "DataEndpoint": server.url })).into_response())
 }
 
 async fn describe_stream(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
-    let stream = server.find(&wire::parse(&body)?)?;
+    let (stream, _) = server.admit(Operation::DescribeStream, &wire::parse(&body)?)?;
     Ok(axum::Json(json!({ "StreamInfo": info(&stream) })).into_response())
 }
 
 async fn list_streams(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
     let request: ListStreamsRequest = wire::parse(&body)?;
+    server.mishap(Operation::ListStreams, "")?;
     let most = request.max_results.unwrap_or(10_000) as usize;
     if !(1..=10_000).contains(&most) {
-        return Err(Refusal::invalid_argument("MaxResults must be 1 to 10000"));
+        return Err(Refusal::invalid_argument("MaxResults must be 1 to 10000").into());
     }
     let prefix = match request.stream_name_condition {
         Some(condition)
             if condition.comparison_operator.as_deref().is_some_and(|operator| operator != "BEGINS_WITH") =>
         {
-            return Err(Refusal::invalid_argument("ComparisonOperator must be BEGINS_WITH"));
+            return Err(Refusal::invalid_argument("ComparisonOperator must be BEGINS_WITH").into());
         }
         Some(condition) => condition.comparison_value.unwrap_or_default(),
         None => String::new(),
@@ -131,13 +204,17 @@ async fn list_streams(State(server): State<Arc<Server>>, body: Bytes) -> Answer 
     let more = page.len() > most;
     page.truncate(most);
     let last = page.last().filter(|_| more);
-    let next = last.map(|(name, _)| name.bytes().map(|byte| format!("{byte:02x}")).collect::<String>());
+    let next = last.map(|(name, _)| to_hex(name));
     let infos: Vec<StreamInfo> = page.iter().map(|(_, stream)| info(stream)).collect();
     Ok(axum::Json(match next {
         Some(token) => json!({ "StreamInfoList": infos, "NextToken": token }),
         None => json!({ "StreamInfoList": infos }),
     })
     .into_response())
+}
+
+fn to_hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn from_hex(text: &str) -> Option<String> {
@@ -158,25 +235,29 @@ fn info(stream: &Stream) -> StreamInfo {
     }
 }
 
-async fn get_media(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
+async fn get_media(
+    State(server): State<Arc<Server>>,
+    ConnectInfo(connection): ConnectInfo<Resetter>,
+    body: Bytes,
+) -> Answer {
     let request: GetMediaRequest = wire::parse(&body)?;
-    let stream = server.find(&request.stream)?;
+    let (stream, mishap) = server.admit(Operation::GetMedia, &request.stream)?;
     let Some(selector) = request.start_selector else {
-        return Err(Refusal::invalid_argument("StartSelector is missing"));
+        return Err(Refusal::invalid_argument("StartSelector is missing").into());
     };
-    let index = stream.seek(&to_selector(&selector)?);
-    let state = Reading { changes: stream.changes(), stream, index, stop: server.stop.clone() };
-    let chunks = futures::stream::unfold(Some(state), |state| async move {
-        let mut state = state?;
-        match state.next().await {
-            Ok(Some(chunk)) => Some((Ok(chunk), Some(state))),
-            Ok(None) => None,
-            Err(error) => Some((Err(error), None)),
-        }
-    });
-    let mut response = Body::from_stream(chunks).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("video/webm"));
-    Ok(response)
+    let selector = to_selector(&selector)?;
+    if stream.is_stale() {
+        let message = "The data endpoint is not valid for this stream. Call GetDataEndpoint to get the current one.";
+        return Err(Refusal::new("InvalidEndpointException", message).into());
+    }
+    let Some(open) = stream.open_body(server.quotas.connections) else {
+        let message = "Too many connections of GetMedia are open for this stream";
+        return Err(Refusal::new("ConnectionLimitExceededException", message).into());
+    };
+    let index = stream.seek(&selector);
+    let ends = Instant::now() + server.quotas.session;
+    let source = Source::Live { changes: stream.changes(), stream, index, ends, _open: open };
+    Ok(server.send(source, mishap, connection))
 }
 
 fn to_selector(selector: &StartSelector) -> Result<Selector, Refusal> {
@@ -198,35 +279,92 @@ fn to_selector(selector: &StartSelector) -> Result<Selector, Refusal> {
     })
 }
 
-/// One open body of GetMedia.
-struct Reading {
-    stream: Arc<Stream>,
-    changes: tokio::sync::watch::Receiver<u64>,
-    index: u64,
-    stop: CancellationToken,
+/// Lists fragments whose start is in a range, both ends included. The service promises no order.
+async fn list_fragments(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
+    let request: ListFragmentsRequest = wire::parse(&body)?;
+    let (stream, _) = server.admit(Operation::ListFragments, &request.stream)?;
+    let most = request.max_results.unwrap_or(100);
+    if !(1..=1000).contains(&most) {
+        return Err(Refusal::invalid_argument("MaxResults must be 1 to 1000").into());
+    }
+    // The token says what was asked for, and how much of it was answered.
+    let (by_producer, start, end, done) = match (&request.next_token, &request.fragment_selector) {
+        (Some(token), _) => {
+            from_token(token).ok_or_else(|| Refusal::invalid_argument("NextToken is not one of ours"))?
+        }
+        (None, Some(selector)) => {
+            let (by_producer, start, end) = to_range(selector)?;
+            (by_producer, start, end, 0)
+        }
+        (None, None) => (false, i64::MIN, i64::MAX, 0),
+    };
+    let mut listed = stream.list();
+    listed.retain(|fragment| {
+        let time = if by_producer { fragment.producer_time } else { fragment.server_time };
+        (start..=end).contains(&time.as_millis())
+    });
+    let (total, skip) = (listed.len(), usize::try_from(done).unwrap_or(usize::MAX));
+    let page: Vec<FragmentInfo> = listed
+        .into_iter()
+        .skip(skip)
+        .take(most as usize)
+        .map(|fragment| FragmentInfo {
+            fragment_number: fragment.number.to_string(),
+            fragment_size_in_bytes: fragment.bytes,
+            producer_timestamp: wire::to_seconds(fragment.producer_time),
+            server_timestamp: wire::to_seconds(fragment.server_time),
+            fragment_length_in_milliseconds: fragment.duration.as_millis() as u64,
+        })
+        .collect();
+    let answered = skip.saturating_add(page.len());
+    Ok(axum::Json(if answered < total {
+        let token = format!("{}/{start}/{end}/{answered}", if by_producer { "P" } else { "S" });
+        json!({ "Fragments": page, "NextToken": to_hex(&token) })
+    } else {
+        json!({ "Fragments": page })
+    })
+    .into_response())
 }
 
-impl Reading {
-    async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        loop {
-            if self.stop.is_cancelled() {
-                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the endpoint was stopped"));
-            }
-            // What is added from here on wakes us up.
-            self.changes.mark_unchanged();
-            match self.stream.next(&mut self.index) {
-                Next::Chunk(bytes) => return Ok(Some(bytes)),
-                Next::End => return Ok(None),
-                Next::Wait => {}
-            }
-            tokio::select! {
-                changed = tokio::time::timeout(IDLE, self.changes.changed()) => {
-                    if !matches!(changed, Ok(Ok(()))) {
-                        return Ok(None);
-                    }
-                }
-                () = self.stop.cancelled() => {}
-            }
-        }
+fn to_range(selector: &FragmentSelector) -> Result<(bool, i64, i64), Refusal> {
+    let by_producer = match selector.fragment_selector_type.as_deref() {
+        Some("PRODUCER_TIMESTAMP") => true,
+        Some("SERVER_TIMESTAMP") => false,
+        _ => return Err(Refusal::invalid_argument("FragmentSelectorType is missing or unknown")),
+    };
+    let range = selector.timestamp_range.as_ref();
+    let (start, end) = (range.and_then(|range| range.start_timestamp), range.and_then(|range| range.end_timestamp));
+    match (start.map(wire::from_seconds), end.map(wire::from_seconds)) {
+        (Some(start), Some(end)) if start <= end => Ok((by_producer, start.as_millis(), end.as_millis())),
+        (Some(_), Some(_)) => Err(Refusal::invalid_argument("StartTimestamp must not be after EndTimestamp")),
+        _ => Err(Refusal::invalid_argument("TimestampRange needs a StartTimestamp and an EndTimestamp")),
     }
+}
+
+fn from_token(token: &str) -> Option<(bool, i64, i64, u64)> {
+    let text = from_hex(token)?;
+    let mut parts = text.split('/');
+    let by_producer = parts.next()? == "P";
+    Some((by_producer, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+async fn get_media_for_fragment_list(
+    State(server): State<Arc<Server>>,
+    ConnectInfo(connection): ConnectInfo<Resetter>,
+    body: Bytes,
+) -> Answer {
+    let request: GetMediaForFragmentListRequest = wire::parse(&body)?;
+    let (stream, mishap) = server.admit(Operation::GetMediaForFragmentList, &request.stream)?;
+    let asked = request.fragments.unwrap_or_default();
+    if !(1..=1000).contains(&asked.len()) {
+        return Err(Refusal::invalid_argument("Fragments must be 1 to 1000 fragment numbers").into());
+    }
+    let numbers: Result<Vec<FragmentNumber>, _> = asked.iter().map(|number| number.parse()).collect();
+    let numbers = numbers.map_err(|_| Refusal::invalid_argument("Fragment numbers are invalid"))?;
+    let document = |number: &FragmentNumber| {
+        // What is not there, or not yet, is reported where it would stand.
+        stream.document(number).unwrap_or_else(|| Document::fault(3000, "FRAGMENT_NOT_FOUND", Some(number)))
+    };
+    let documents: Vec<Bytes> = numbers.iter().map(document).collect();
+    Ok(server.send(Source::Listed(documents.into_iter()), mishap, connection))
 }

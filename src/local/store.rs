@@ -1,14 +1,16 @@
 //! The fragments that a stream of the local endpoint has.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 use tokio_util::codec::Decoder;
 
 use super::document::{Stamp, trailer};
+use super::duration::duration;
 use super::number::fragment_number;
 use super::wire;
 use crate::ebml::Writer;
@@ -25,8 +27,16 @@ pub(super) struct Chunk {
     number: Option<FragmentNumber>,
     server_time: Option<Timestamp>,
     producer_time: Option<Timestamp>,
+    duration: Duration,
     /// Closing tags are made when it is sent, since they say how far behind it is then.
     needs_trailer: bool,
+}
+
+impl Chunk {
+    fn raw(bytes: Bytes) -> Self {
+        let duration = Duration::ZERO;
+        Self { bytes, number: None, server_time: None, producer_time: None, duration, needs_trailer: false }
+    }
 }
 
 /// Where a reader begins, as StartSelector says.
@@ -46,6 +56,29 @@ pub(super) struct Stream {
     created: Timestamp,
     store: Mutex<Store>,
     changes: watch::Sender<u64>,
+    open_bodies: Arc<AtomicU32>,
+    /// Its data endpoint is not to be used any more.
+    is_stale: AtomicBool,
+}
+
+/// One of the bodies that a stream has open, until it is dropped.
+#[derive(Debug)]
+pub(super) struct OpenBody(Arc<AtomicU32>);
+
+impl Drop for OpenBody {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What ListFragments says of a fragment.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    pub(super) number: FragmentNumber,
+    pub(super) bytes: usize,
+    pub(super) server_time: Timestamp,
+    pub(super) producer_time: Timestamp,
+    pub(super) duration: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +110,8 @@ impl Stream {
             created,
             store: Mutex::default(),
             changes: watch::Sender::new(0),
+            open_bodies: Arc::default(),
+            is_stale: AtomicBool::new(false),
         }
     }
 
@@ -90,6 +125,25 @@ impl Stream {
 
     pub(super) fn created(&self) -> Timestamp {
         self.created
+    }
+
+    /// Opens a body, unless so many are open.
+    pub(super) fn open_body(&self, most: Option<u32>) -> Option<OpenBody> {
+        let before = self.open_bodies.fetch_add(1, Ordering::AcqRel);
+        let open = OpenBody(Arc::clone(&self.open_bodies));
+        most.is_none_or(|most| before < most).then_some(open)
+    }
+
+    pub(super) fn open_bodies(&self) -> u32 {
+        self.open_bodies.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_stale(&self, is_stale: bool) {
+        self.is_stale.store(is_stale, Ordering::Release);
+    }
+
+    pub(super) fn is_stale(&self) -> bool {
+        self.is_stale.load(Ordering::Acquire)
     }
 
     /// Told whenever something is added.
@@ -111,7 +165,15 @@ impl Stream {
     }
 
     pub(super) fn push(&self, before_trailer: Bytes, stamp: Stamp) {
+        let mut decoder = BodyDecoder::new();
+        let duration = match decoder.decode_eof(&mut BytesMut::from(&before_trailer[..])) {
+            Ok(Some(BodyItem::Fragment(fragment))) => {
+                duration(&fragment, fragment.blocks(), fragment.header().timecode_ns())
+            }
+            _ => Duration::ZERO,
+        };
         self.add(Chunk {
+            duration,
             bytes: before_trailer,
             number: Some(stamp.number),
             server_time: Some(stamp.server_time),
@@ -121,7 +183,7 @@ impl Stream {
     }
 
     pub(super) fn push_raw(&self, bytes: Bytes) {
-        self.add(Chunk { bytes, number: None, server_time: None, producer_time: None, needs_trailer: false });
+        self.add(Chunk::raw(bytes));
     }
 
     /// Adds all of a payload, byte for byte, and finishes. What cannot be read of it is a chunk too.
@@ -141,9 +203,10 @@ impl Stream {
                     number: fragment.number().cloned(),
                     server_time: fragment.server_time(),
                     producer_time: fragment.producer_time(),
+                    duration: duration(fragment, fragment.blocks(), fragment.header().timecode_ns()),
                     needs_trailer: false,
                 },
-                _ => Chunk { bytes, number: None, server_time: None, producer_time: None, needs_trailer: false },
+                _ => Chunk::raw(bytes),
             };
             self.add(chunk);
         }
@@ -175,10 +238,12 @@ impl Stream {
     pub(super) fn seek(&self, selector: &Selector) -> u64 {
         let store = self.lock();
         let chunks = &store.chunks;
+        // The first that has not ended then: the one that contains the time, or the one behind the gap.
         let containing = |time: &Timestamp, of: fn(&Chunk) -> Option<Timestamp>| {
-            let begun = |chunk: &Chunk| of(chunk).is_some_and(|start| start <= *time);
-            // The last one that had begun contains the time, or was the last before a gap.
-            chunks.iter().rposition(begun).or_else(|| chunks.iter().position(|chunk| of(chunk).is_some()))
+            chunks.iter().position(|chunk| {
+                let duration = i64::try_from(chunk.duration.as_nanos()).unwrap_or(i64::MAX).max(1);
+                of(chunk).is_some_and(|start| start.plus_nanos(duration) > *time)
+            })
         };
         let index = match selector {
             Selector::Now => chunks.len().checked_sub(1),
@@ -214,6 +279,27 @@ impl Stream {
         let token = chunk.number.as_ref().map_or("", FragmentNumber::as_str);
         trailer(&mut out, u64::try_from(behind).unwrap_or(0), token);
         Next::Chunk(out.into_bytes().into())
+    }
+
+    /// What there is of fragments, in the order they were ingested.
+    pub(super) fn list(&self) -> Vec<Listed> {
+        let listed = |chunk: &Chunk| {
+            Some(Listed {
+                number: chunk.number.clone()?,
+                bytes: chunk.bytes.len(),
+                server_time: chunk.server_time?,
+                producer_time: chunk.producer_time?,
+                duration: chunk.duration,
+            })
+        };
+        self.lock().chunks.iter().filter_map(listed).collect()
+    }
+
+    /// The document of a fragment, as it is stored.
+    pub(super) fn document(&self, number: &FragmentNumber) -> Option<Bytes> {
+        let store = self.lock();
+        let chunk = store.chunks.iter().find(|chunk| chunk.number.as_ref() == Some(number));
+        chunk.map(|chunk| chunk.bytes.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Store> {

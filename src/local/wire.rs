@@ -19,18 +19,34 @@ pub(super) fn arn(name: &str, created_millis: i64) -> String {
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
-    name: &'static str,
+    name: String,
     message: String,
 }
 
 impl Refusal {
     pub(super) fn invalid_argument(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, name: "InvalidArgumentException", message: message.into() }
+        Self::new("InvalidArgumentException", message)
     }
 
     pub(super) fn not_found(what: &str) -> Self {
-        let message = format!("The requested stream is not found or not active: {what}");
-        Self { status: StatusCode::NOT_FOUND, name: "ResourceNotFoundException", message }
+        Self::new("ResourceNotFoundException", format!("The requested stream is not found or not active: {what}"))
+    }
+
+    /// With the HTTP status that goes with the name.
+    pub(super) fn new(name: &str, message: impl Into<String>) -> Self {
+        let status = match name {
+            "NotAuthorizedException" => StatusCode::UNAUTHORIZED,
+            "AccessDeniedException"
+            | "ExpiredTokenException"
+            | "InvalidClientTokenId"
+            | "MissingAuthenticationToken"
+            | "OptInRequired" => StatusCode::FORBIDDEN,
+            "ResourceNotFoundException" => StatusCode::NOT_FOUND,
+            "InternalFailure" => StatusCode::INTERNAL_SERVER_ERROR,
+            "ServiceUnavailable" => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self { status, name: name.into(), message: message.into() }
     }
 }
 
@@ -48,7 +64,7 @@ impl IntoResponse for Refusal {
 }
 
 /// What the service says to a path that it does not know: success.
-pub(super) async fn unknown_operation() -> Response {
+pub(super) fn unknown_operation() -> Response {
     let kind = "com.amazon.coral.service#UnknownOperationException";
     axum::Json(serde_json::json!({ "Output": { "__type": kind }, "Version": "1.0" })).into_response()
 }
@@ -106,6 +122,50 @@ pub(super) struct StartSelector {
     pub(super) after_fragment_number: Option<String>,
     pub(super) start_timestamp: Option<f64>,
     pub(super) continuation_token: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ListFragmentsRequest {
+    #[serde(flatten)]
+    pub(super) stream: StreamRequest,
+    #[serde(rename = "MaxResults")]
+    pub(super) max_results: Option<u64>,
+    #[serde(rename = "NextToken")]
+    pub(super) next_token: Option<String>,
+    #[serde(rename = "FragmentSelector")]
+    pub(super) fragment_selector: Option<FragmentSelector>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct FragmentSelector {
+    pub(super) fragment_selector_type: Option<String>,
+    pub(super) timestamp_range: Option<TimestampRange>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct TimestampRange {
+    pub(super) start_timestamp: Option<f64>,
+    pub(super) end_timestamp: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct GetMediaForFragmentListRequest {
+    #[serde(flatten)]
+    pub(super) stream: StreamRequest,
+    #[serde(rename = "Fragments")]
+    pub(super) fragments: Option<Vec<String>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct FragmentInfo {
+    pub(super) fragment_number: String,
+    pub(super) fragment_size_in_bytes: usize,
+    pub(super) producer_timestamp: f64,
+    pub(super) server_timestamp: f64,
+    pub(super) fragment_length_in_milliseconds: u64,
 }
 
 #[derive(Debug, Serialize)]

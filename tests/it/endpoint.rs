@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_kinesisvideo::types::{ApiName, ComparisonOperator, StreamNameCondition};
 use futures::{StreamExt, TryStreamExt};
-use kinesis_video::local::LocalEndpoint;
+use kinesis_video::local::{LocalEndpoint, Quotas};
 use kinesis_video::{End, ErrorKind, Fragment, KinesisVideo, Result, Start, Timestamp};
 
 use crate::judge::{ffprobe_packets, ffprobe_warnings, our_packets};
@@ -13,7 +13,8 @@ use crate::media::{
 };
 
 async fn endpoint() -> (LocalEndpoint, KinesisVideo) {
-    let endpoint = LocalEndpoint::start().await.unwrap();
+    let quotas = Quotas::default().calls_per_second(None);
+    let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
     (endpoint, kvs)
 }

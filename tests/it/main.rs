@@ -14,6 +14,7 @@ mod captures;
 mod chunks;
 mod concurrency;
 mod endpoint;
+mod endpoint_media;
 mod errors;
 mod judge;
 mod latency;

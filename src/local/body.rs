@@ -1,0 +1,166 @@
+//! Bodies that are sent, and what may happen to them.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::Stream as FuturesStream;
+use tokio::time::{Duration, Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::Resetter;
+use super::document::Document;
+use super::mishap::Mishap;
+use super::quotas::Quotas;
+use super::store::{Next, OpenBody, Stream};
+
+/// Where the chunks of a body come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A stream, from a chunk on, with those that are still to come.
+    Live { stream: Arc<Stream>, changes: tokio::sync::watch::Receiver<u64>, index: u64, ends: Instant, _open: OpenBody },
+    /// These.
+    Listed(std::vec::IntoIter<Bytes>),
+}
+
+/// One body of GetMedia or GetMediaForFragmentList.
+#[derive(Debug)]
+pub(super) struct SentBody {
+    pub(super) source: Source,
+    pub(super) idle: Duration,
+    pub(super) mishap: Option<Mishap>,
+    pub(super) stop: CancellationToken,
+    pub(super) connection: Resetter,
+    sent: u64,
+    chunks: u64,
+    pending: Bytes,
+}
+
+/// How long what was written before a connection breaks has to get onto the wire.
+const GRACE: Duration = Duration::from_millis(20);
+
+impl SentBody {
+    pub(super) fn new(
+        source: Source,
+        quotas: &Quotas,
+        mishap: Option<Mishap>,
+        stop: CancellationToken,
+        connection: Resetter,
+    ) -> Self {
+        let idle = quotas.idle;
+        Self { source, idle, mishap, stop, connection, sent: 0, chunks: 0, pending: Bytes::new() }
+    }
+
+    pub(super) fn into_stream(self) -> impl FuturesStream<Item = io::Result<Bytes>> + Send + 'static {
+        futures::stream::unfold(Some(self), |body| async move {
+            let mut body = body?;
+            match body.next().await {
+                Ok(Some(bytes)) => Some((Ok(bytes), Some(body))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+    }
+
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        if self.pending.is_empty() {
+            match self.more().await? {
+                Some(bytes) => self.pending = bytes,
+                None => return Ok(None),
+            }
+        }
+        let mut length = self.pending.len();
+        match self.mishap {
+            Some(Mishap::CutAfter(after)) | Some(Mishap::ResetAfter(after)) => {
+                let left = usize::try_from(after - self.sent).unwrap_or(usize::MAX);
+                if left == 0 {
+                    sleep(GRACE).await;
+                    if !matches!(self.mishap, Some(Mishap::ResetAfter(_))) {
+                        return Err(io::Error::other("cut"));
+                    }
+                    // The byte that is written next breaks the connection.
+                    self.connection.reset();
+                    return Ok(Some(Bytes::from_static(b"!")));
+                }
+                length = length.min(left);
+            }
+            Some(Mishap::Stall { after, pause }) => {
+                let left = usize::try_from(after - self.sent).unwrap_or(usize::MAX);
+                if left == 0 {
+                    self.mishap = None;
+                    self.pause(pause).await?;
+                } else {
+                    length = length.min(left);
+                }
+            }
+            Some(Mishap::Trickle { bytes, pause }) => {
+                self.pause(pause).await?;
+                length = length.min(bytes.max(1));
+            }
+            Some(Mishap::DamageAt(at)) => self.damage(at),
+            _ => {}
+        }
+        self.sent += length as u64;
+        Ok(Some(self.pending.split_to(length)))
+    }
+
+    /// The next chunk, as it is stored.
+    async fn more(&mut self) -> io::Result<Option<Bytes>> {
+        match &mut self.mishap {
+            Some(Mishap::EndAfter(chunks)) if self.chunks >= *chunks => return Ok(None),
+            Some(Mishap::FaultAfter { fragments, id, message }) if self.chunks >= *fragments => {
+                let fault = Document::fault(*id, message, None);
+                self.mishap = Some(Mishap::EndAfter(0));
+                return Ok(Some(fault));
+            }
+            _ => {}
+        }
+        self.chunks += 1;
+        let stopped = || io::Error::new(io::ErrorKind::ConnectionAborted, "the endpoint was stopped");
+        match &mut self.source {
+            Source::Listed(_) if self.stop.is_cancelled() => Err(stopped()),
+            Source::Listed(chunks) => Ok(chunks.next()),
+            Source::Live { stream, changes, index, ends, .. } => loop {
+                if self.stop.is_cancelled() {
+                    return Err(stopped());
+                }
+                // What is added from here on wakes us up.
+                changes.mark_unchanged();
+                match stream.next(index) {
+                    Next::End => return Ok(None),
+                    _ if Instant::now() >= *ends => return Ok(None),
+                    Next::Chunk(bytes) => return Ok(Some(bytes)),
+                    Next::Wait => {}
+                }
+                let until = (Instant::now() + self.idle).min(*ends);
+                tokio::select! {
+                    changed = timeout_at(until, changes.changed()) => {
+                        if !matches!(changed, Ok(Ok(()))) {
+                            return Ok(None);
+                        }
+                    }
+                    () = self.stop.cancelled() => {}
+                }
+            },
+        }
+    }
+
+    async fn pause(&self, pause: Duration) -> io::Result<()> {
+        tokio::select! {
+            () = sleep(pause) => Ok(()),
+            () = self.stop.cancelled() => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the endpoint was stopped")),
+        }
+    }
+
+    /// Overwrites what there is of the twelve bytes at this offset.
+    fn damage(&mut self, at: u64) {
+        let pending = self.sent..self.sent + self.pending.len() as u64;
+        let (start, end) = (at.max(pending.start), (at + 12).min(pending.end));
+        if start < end {
+            let mut bytes = BytesMut::from(&self.pending[..]);
+            let damaged = bytes.get_mut((start - self.sent) as usize..(end - self.sent) as usize);
+            damaged.into_iter().flatten().for_each(|byte| *byte = 0);
+            self.pending = bytes.freeze();
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Connections that can be reset.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Accepts connections.
+#[derive(Debug)]
+pub(super) struct Accept(pub(super) TcpListener);
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    socket: TcpStream,
+    reset: Resetter,
+}
+
+/// Resets a connection when it is next used.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Resetter(Arc<AtomicBool>);
+
+impl Resetter {
+    pub(super) fn reset(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Listener for Accept {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        // axum's own, which waits a little when there are too many connections.
+        let (socket, address) = Listener::accept(&mut self.0).await;
+        // Chunks are to be on the wire when they are written.
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "no TCP_NODELAY");
+        }
+        (Connection { socket, reset: Resetter::default() }, address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+impl Connected<IncomingStream<'_, Accept>> for Resetter {
+    fn connect_info(stream: IncomingStream<'_, Accept>) -> Self {
+        stream.io().reset.clone()
+    }
+}
+
+impl Connection {
+    /// Fails if the connection is to be reset: whoever uses it drops it then, and since nothing
+    /// lingers, that sends a reset.
+    fn check(&self) -> io::Result<()> {
+        if !self.reset.0.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.socket.set_zero_linger()?;
+        Err(io::ErrorKind::ConnectionReset.into())
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.check()?;
+        Pin::new(&mut self.socket).poll_read(cx, out)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.check()?;
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check()?;
+        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check()?;
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check()?;
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

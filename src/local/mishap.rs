@@ -1,0 +1,106 @@
+//! What can go wrong, on purpose.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// An operation of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Operation {
+    /// DescribeStream.
+    DescribeStream,
+    /// GetDataEndpoint.
+    GetDataEndpoint,
+    /// GetMedia.
+    GetMedia,
+    /// GetMediaForFragmentList.
+    GetMediaForFragmentList,
+    /// ListFragments.
+    ListFragments,
+    /// ListStreams.
+    ListStreams,
+}
+
+impl Operation {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::DescribeStream => "DescribeStream",
+            Self::GetDataEndpoint => "GetDataEndpoint",
+            Self::GetMedia => "GetMedia",
+            Self::GetMediaForFragmentList => "GetMediaForFragmentList",
+            Self::ListFragments => "ListFragments",
+            Self::ListStreams => "ListStreams",
+        }
+    }
+}
+
+/// Something that goes wrong with one call. Those about a body concern the operations that have one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mishap {
+    /// The body is closed behind so many bytes, without its proper end: the connection is broken.
+    CutAfter(u64),
+    /// The twelve bytes at this offset of the body are overwritten with zeros.
+    DamageAt(u64),
+    /// The body ends, properly, behind so many fragments.
+    EndAfter(u64),
+    /// Behind so many fragments the body reports this error inside the media, and ends.
+    FaultAfter {
+        /// How many fragments come first.
+        fragments: u64,
+        /// The number of the error.
+        id: u32,
+        /// What it says.
+        message: String,
+    },
+    /// The call is refused with the error of this name: `ClientLimitExceededException` for example.
+    Refuse(String),
+    /// The connection is reset behind so many bytes of the body.
+    ResetAfter(u64),
+    /// Nothing comes for so long behind so many bytes of the body.
+    Stall {
+        /// How many bytes come first.
+        after: u64,
+        /// How long nothing comes.
+        pause: Duration,
+    },
+    /// The call, and those that follow, are refused with `InvalidEndpointException`, until
+    /// GetDataEndpoint is asked again.
+    StaleEndpoint,
+    /// The body comes in pieces of so many bytes, with a pause before each.
+    Trickle {
+        /// The size of a piece.
+        bytes: usize,
+        /// The pause before it.
+        pause: Duration,
+    },
+    /// The answer is that of a host that does not know the operation: success, and an error in JSON.
+    UnknownOperation,
+}
+
+/// Mishaps that wait for their call.
+#[derive(Debug, Default)]
+pub(super) struct Script {
+    waiting: Mutex<VecDeque<(Operation, Option<String>, Mishap)>>,
+}
+
+impl Script {
+    pub(super) fn add(&self, operation: Operation, stream: Option<String>, mishap: Mishap) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back((operation, stream, mishap));
+    }
+
+    /// The next mishap for a call of this operation for this stream.
+    pub(super) fn take(&self, operation: Operation, stream: &str) -> Option<Mishap> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let concerns = |(waiting, named, _): &(Operation, Option<String>, Mishap)| {
+            *waiting == operation && named.as_deref().is_none_or(|named| named == stream)
+        };
+        let index = waiting.iter().position(concerns)?;
+        waiting.remove(index).map(|(.., mishap)| mishap)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
