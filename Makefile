@@ -4,7 +4,7 @@
 CARGO ?= cargo
 FEATURES = --all-features
 
-.PHONY: all demo test proof bench fmt lint doc clean setup
+.PHONY: all demo test judges proof bench fmt lint doc clean setup
 
 all: test
 
@@ -20,6 +20,13 @@ demo: setup
 ## All tests, those in the documentation included.
 test: setup
 	$(CARGO) test $(FEATURES)
+
+## Asks boto3 and ebmlite, which we did not write, what they think of the local endpoint.
+judges: setup
+	.ci/setup python3-venv
+	python3 -m venv target/judges
+	target/judges/bin/pip install -q boto3 ebmlite
+	KVS_JUDGES="$$PWD/target/judges/bin/python" $(CARGO) test $(FEATURES) --test it judges:: -- --nocapture
 
 ## The same with far more random rounds; what takes longer than the suite may.
 proof: setup

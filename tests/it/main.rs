@@ -17,6 +17,7 @@ mod endpoint;
 mod endpoint_media;
 mod errors;
 mod judge;
+mod judges;
 mod latency;
 mod layering;
 mod limits;

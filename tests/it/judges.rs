@@ -1,0 +1,118 @@
+//! Programs in Python that we did not write the insides of: boto3 and ebmlite.
+//!
+//! `make judges` installs them and sets `KVS_JUDGES` to their interpreter.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use kinesis_video::local::{LocalEndpoint, Mishap, Operation, Quotas};
+use kinesis_video::{Fragment, KinesisVideo, Start};
+use serde_json::{Value, json};
+
+use crate::media::{CAMERA, fragments, live_body, producer_document, stamp};
+
+/// Runs a judge, or says that it is not there.
+fn judge(script: &str, arguments: &[&str], input: &str) -> Option<String> {
+    let Some(python) = std::env::var_os("KVS_JUDGES") else {
+        eprintln!("KVS_JUDGES is not set: {script} is not asked");
+        return None;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/judges").join(script);
+    let mut child = Command::new(python)
+        .arg(&script)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    Some(said)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn boto3_takes_the_endpoint_for_the_service() {
+    let quotas = Quotas::default().calls_per_second(None).idle(Duration::from_millis(100));
+    let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
+    let ten = endpoint.create_stream("ten");
+    endpoint.create_stream("faulty");
+    let mut listed = Vec::new();
+    for ordinal in 1..=10 {
+        let stamp = stamp(ordinal);
+        ten.push_stamped(&producer_document(ordinal), stamp.clone());
+        listed.push(json!({
+            "number": stamp.number.as_str(),
+            "server": stamp.server_time.as_millis(),
+            "producer": stamp.producer_time.as_millis(),
+            "millis": 1000,
+        }));
+    }
+    let errors = [
+        "AccessDeniedException",
+        "ClientLimitExceededException",
+        "ConnectionLimitExceededException",
+        "ExpiredTokenException",
+        "InternalFailure",
+        "InvalidArgumentException",
+        "InvalidEndpointException",
+        "NotAuthorizedException",
+        "ResourceNotFoundException",
+        "ServiceUnavailable",
+        "ThrottlingException",
+    ];
+    let input = json!({ "url": endpoint.url(), "arn": ten.arn(), "fragments": listed, "errors": errors });
+    for name in errors {
+        endpoint.script(Operation::GetMedia, Some("faulty"), Mishap::Refuse(name.into()));
+    }
+    let said = tokio::task::spawn_blocking(move || judge("boto3_client.py", &[], &input.to_string())).await.unwrap();
+    if let Some(said) = said {
+        eprintln!("{said}");
+        assert_eq!(endpoint.scripted(), 0);
+    }
+}
+
+fn read_by_us(fragments: &[Fragment]) -> Value {
+    fragments
+        .iter()
+        .map(|fragment| {
+            let simple_tags = fragment.elements().find("Segment/Tags/Tag/SimpleTag").map(Result::unwrap);
+            let text = |tag: &kinesis_video::ebml::Element<'_>, name: &str| {
+                tag.children().find(name).next().unwrap().unwrap().value().to_string().trim_matches('"').to_owned()
+            };
+            let tags: Vec<_> = simple_tags.map(|tag| json!([text(&tag, "TagName"), text(&tag, "TagString")])).collect();
+            let frames: Vec<_> = crate::judge::our_packets(fragment).into_iter().map(|(.., hash)| hash).collect();
+            json!({ "tags": tags, "frames": frames })
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn ebmlite_reads_what_we_write() {
+    // Frames of ours without what looks like an EBML header, since that way of reading is fooled by it.
+    let plain = |n: u32| {
+        let document = kinesis_video::local::Document::new(kinesis_video::local::Shape::Producer).video_track(1);
+        (0..5).fold(document.tag("ordinal", &n.to_string()), |d, i| {
+            d.block(1, i * 40, i == 0, &vec![n as u8; 100 + n as usize])
+        })
+    };
+    let generated = live_body((1..=5).map(plain));
+    let endpoint = LocalEndpoint::start().await.unwrap();
+    endpoint.loop_media("camera", CAMERA).unwrap();
+    let kvs = KinesisVideo::new(&endpoint.sdk_config());
+    let looped = kvs.live("camera").start(Start::Earliest).fragments();
+    let looped: Vec<Fragment> = futures::StreamExt::take(looped, 2).try_collect().await.unwrap();
+    let looped: Vec<u8> = looped.iter().flat_map(|fragment| fragment.raw().to_vec()).collect();
+    for payload in [generated, looped.into()] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &payload).unwrap();
+        let Some(said) = judge("ebmlite_reader.py", &[file.path().to_str().unwrap()], "") else { return };
+        let theirs: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(theirs, read_by_us(&fragments(&payload).await));
+    }
+}
