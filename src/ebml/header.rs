@@ -78,6 +78,8 @@ impl Header {
     /// Reads the header at the front of `bytes`, which stand at `offset`.
     #[inline]
     pub(crate) fn read(bytes: &[u8], offset: u64) -> Vint<Self> {
+        #[cfg(test)]
+        work::count();
         let (id, id_length) = match vint::read_id(bytes) {
             Vint::Read(id, length) => (ElementId(id), length),
             Vint::Short => return Vint::Short,
@@ -91,5 +93,22 @@ impl Header {
             Vint::Short => Vint::Short,
             Vint::Invalid => Vint::Invalid,
         }
+    }
+}
+
+/// Counts what reading costs, for tests that it is in proportion to what comes.
+#[cfg(test)]
+pub(crate) mod work {
+    use std::cell::Cell;
+
+    thread_local!(static HEADERS: Cell<u64> = const { Cell::new(0) });
+
+    pub(super) fn count() {
+        HEADERS.set(HEADERS.get() + 1);
+    }
+
+    /// How many headers this thread has tried to read since it asked last.
+    pub(crate) fn taken() -> u64 {
+        HEADERS.take()
     }
 }

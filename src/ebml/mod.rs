@@ -18,6 +18,8 @@ mod tree;
 pub mod vint;
 mod writer;
 
+#[cfg(test)]
+pub(crate) use header::work;
 pub use header::{ElementId, Header};
 pub use reader::{Ending, Event, Reader};
 pub use schema::id;

@@ -230,9 +230,11 @@ impl Reader {
         // Those up to the one that made it clear, however many more there are.
         let decisive = match vint::read_id(unread) {
             Vint::Read(_, width) => usize::from(width) + 1,
-            Vint::Short | Vint::Invalid => unread.first().map_or(0, |first| first.leading_zeros() as usize + 1),
+            Vint::Short | Vint::Invalid => match unread.first().map_or(0, |first| first.leading_zeros()) {
+                length @ 0..=3 => length as usize + 1,
+                _ => 1,
+            },
         };
-        let decisive = if decisive > 5 { 1 } else { decisive };
         let bytes = unread.iter().take(decisive).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>();
         Error::new(ErrorKind::Malformed, format!("no element begins with the bytes {}", bytes.join(" ")))
             .at(self.position)

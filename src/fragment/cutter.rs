@@ -208,3 +208,50 @@ impl Cutter {
         self.assembler.take(raw, boundary)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ebml::work;
+
+    /// Reads a body byte by byte, to its end or its error, and returns the headers that were tried.
+    fn headers_tried(body: &[u8], grain: Grain, resync: bool) -> u64 {
+        let limits = Limits::default().fragment_bytes(4 << 20);
+        let mut cutter = Cutter::new(grain).limits(limits).resync(resync);
+        let mut received = BytesMut::new();
+        work::taken();
+        for &byte in body {
+            received.extend_from_slice(&[byte]);
+            while let Ok(Some(_)) = cutter.read(&mut received, false) {}
+        }
+        while let Ok(Some(_)) = cutter.read(&mut received, true) {}
+        work::taken()
+    }
+
+    #[test]
+    fn work_is_in_proportion_to_what_comes() {
+        let ebml = [0x1A, 0x45, 0xDF, 0xA3, 0x80].to_vec();
+        let start = [&ebml[..], &[0x18, 0x53, 0x80, 0x67, 0xFF, 0x1F, 0x43, 0xB6, 0x75, 0xFF]].concat();
+        let after = |rest: &[u8]| [&start[..], rest].concat();
+        // An EBML header as long as is looked at, full of small elements, again and again.
+        let header = [&[0x1A, 0x45, 0xDF, 0xA3, 0x4F, 0xFE][..], &[0x42, 0x86, 0x80].repeat(1365)].concat();
+        for (name, body) in [
+            ("documents", ebml.repeat(20_000)),
+            ("empty elements", after(&[0xEC, 0x80].repeat(50_000))),
+            ("empty clusters", after(&[0x1F, 0x43, 0xB6, 0x75, 0xFF].repeat(20_000))),
+            ("empty blocks", after(&[0xA3, 0x84, 0x81, 0, 0, 0].repeat(20_000))),
+            ("one large element", after(&[&[0xA3, 0x20, 0x0F, 0xFF, 0x81, 0, 0, 0][..], &[7; 100_000]].concat())),
+            ("tags", after(&[0x12, 0x54, 0xC3, 0x67, 0x83, 0x73, 0x73, 0x80].repeat(10_000))),
+            ("zeros", vec![0; 100_000]),
+            ("markers", [0x1A, 0x45, 0xDF, 0xA3].repeat(25_000)),
+            ("long headers", header.repeat(20)),
+            ("broken documents", [&start[..], &[0; 20]].concat().repeat(3000)),
+        ] {
+            for (grain, resync) in [(Grain::Fragment, false), (Grain::Fragment, true), (Grain::Packet, true)] {
+                let tried = headers_tried(&body, grain, resync);
+                let most = 4 * body.len() as u64;
+                assert!(tried <= most, "{name}, {grain:?}, {resync}: {tried} headers for {} bytes", body.len());
+            }
+        }
+    }
+}

@@ -105,16 +105,14 @@ fn element(bytes: &[u8]) -> Result<Read<'_>, Verdict> {
     }
 }
 
-/// The first element that is not a Void.
-fn skip_void(mut bytes: &[u8]) -> Result<Read<'_>, Verdict> {
-    loop {
-        let (header, size, payload) = element(bytes)?;
-        if header.id != id::VOID {
-            return Ok((header, size, payload));
-        }
-        let size = size.filter(|&size| size <= LONGEST_HEADER).ok_or(Verdict::No)?;
-        bytes = payload.get(size as usize..).ok_or(Verdict::Unclear)?;
+/// The first element, or the one behind a Void.
+fn skip_void(bytes: &[u8]) -> Result<Read<'_>, Verdict> {
+    let (header, size, payload) = element(bytes)?;
+    if header.id != id::VOID {
+        return Ok((header, size, payload));
     }
+    let size = size.filter(|&size| size <= LONGEST_HEADER).ok_or(Verdict::No)?;
+    element(payload.get(size as usize..).ok_or(Verdict::Unclear)?)
 }
 
 fn is_child_of_segment(element: ElementId) -> bool {

@@ -2,10 +2,14 @@
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
+use kinesis_video::local::Document;
 use kinesis_video::{BodyDecoder, FragmentDecoder};
+use proptest::prelude::*;
 use tokio_util::codec::{Decoder, FramedRead};
 
-use crate::media::{CAPTURES, Chunking, bodies, capture, describe, items};
+use crate::media::{
+    CAPTURES, Chunking, bodies, capture, connect_document, describe, ffmpeg_document, items, producer_document, stamp,
+};
 
 async fn described(body: &Bytes, chunking: Chunking) -> Vec<String> {
     let (items, error) = items(body, chunking).await;
@@ -91,4 +95,30 @@ fn a_decoder_that_has_failed_stays_so() {
     assert!(decoder.decode(&mut received).unwrap().is_none());
     assert!(decoder.decode_eof(&mut received).unwrap().is_none());
     assert!(received.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Any documents one behind another come out as exactly those.
+    #[test]
+    fn concatenations(kinds in proptest::collection::vec(0u8..6, 1..8), step in 1usize..3000) {
+        let documents: Vec<Bytes> = kinds
+            .iter()
+            .zip(1..)
+            .map(|(kind, n)| match kind {
+                0 => producer_document(n).to_bytes(&stamp(n), 0),
+                1 => ffmpeg_document(n).to_bytes(&stamp(n), 7),
+                2 => connect_document(n).to_bytes(&stamp(n), 0),
+                3 => producer_document(n).to_bytes_without_trailer(&stamp(n)),
+                4 => ffmpeg_document(n).to_bytes_without_trailer(&stamp(n)),
+                _ => Document::fault(3000, "FRAGMENT_NOT_FOUND", Some(&stamp(n).number)),
+            })
+            .collect();
+        let body = documents.concat().into();
+        let (found, error) = futures::executor::block_on(items(&body, Chunking::Each(step)));
+        prop_assert!(error.is_none());
+        let raws: Vec<Bytes> = found.iter().map(|item| item.raw().clone()).collect();
+        prop_assert_eq!(raws, documents);
+    }
 }

@@ -1,0 +1,25 @@
+//! What untrusted bytes can do: nothing but end in a clear error, in memory that is bounded, in time
+//! that is in proportion to them.
+//!
+//! `KVS_ROUNDS` (in `make proof`) multiplies the rounds.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    unreachable_pub,
+    dead_code,
+    reason = "tests fail by panicking, and share their helpers with another binary"
+)]
+
+mod counting;
+#[path = "../fuzz/bodies.rs"]
+mod fuzz;
+#[path = "../it/media.rs"]
+mod media;
+mod memory;
+mod mutation;
+
+#[global_allocator]
+static ALLOCATOR: counting::Counting = counting::Counting;
