@@ -11,6 +11,7 @@
 //! [RFC 8794]: https://www.rfc-editor.org/rfc/rfc8794
 //! [RFC 9559]: https://www.rfc-editor.org/rfc/rfc9559
 
+mod cursor;
 mod header;
 mod reader;
 pub mod schema;
@@ -26,4 +27,5 @@ pub use schema::id;
 pub use tree::{Element, Elements, Find, Value};
 pub use writer::{Width, Writer};
 
+pub(crate) use cursor::{Cursor, Item};
 pub(crate) use tree::{uint, without_padding};

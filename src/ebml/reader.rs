@@ -137,16 +137,30 @@ impl Reader {
             Vint::Short => return Ok(None),
             Vint::Invalid => return Err(self.not_an_element(unread)),
         };
-        // The one that counts: most elements of a fragment are SimpleBlocks.
-        let parent = self.open.last();
-        if header.id == id::SIMPLE_BLOCK
-            && let (Some(open), Some(end)) = (parent, header.end())
-            && open.header.id == id::CLUSTER
-            && end <= open.end
-        {
-            return Ok(self.whole(header, reached));
-        }
         self.element(header, reached)
+    }
+
+    /// Whether a whole SimpleBlock comes next in a Cluster: where in `input` its payload starts and
+    /// ends. What [`next`](Reader::next) would say, without the detour.
+    #[inline]
+    pub(crate) fn peek_simple_block(&self, input: &[u8], offset: u64) -> Option<(usize, usize)> {
+        let open = self.open.last().filter(|open| open.header.id == id::CLUSTER)?;
+        let start = (self.position - offset) as usize;
+        let size_field = match input.get(start..)? {
+            [0xA3, rest @ ..] => rest,
+            _ => return None,
+        };
+        let Vint::Read(Some(size), width) = vint::read_size(size_field) else { return None };
+        let payload = start + 1 + usize::from(width);
+        let end = payload.checked_add(usize::try_from(size).ok()?)?;
+        (end <= input.len() && offset + end as u64 <= open.end).then_some((payload, end))
+    }
+
+    /// Goes on behind the SimpleBlock that was peeked at, which ends here.
+    #[inline]
+    pub(crate) fn pass_simple_block(&mut self, end: u64) {
+        self.awaited = None;
+        self.position = end;
     }
 
     /// Tells the reader that the body has ended, and closes all open elements. `input` is as in

@@ -24,14 +24,20 @@ pub const MAX_SIZE: u64 = (1 << 56) - 2;
 /// assert_eq!(read_id(&[0x1A, 0x45]), Vint::Short);
 /// assert_eq!(read_id(&[0x08]), Vint::Invalid);
 /// ```
+#[inline]
 pub fn read_id(bytes: &[u8]) -> Vint<u32> {
     let Some(&first) = bytes.first() else { return Vint::Short };
     let length = first.leading_zeros() as usize + 1;
     if length > 4 {
         return Vint::Invalid;
     }
-    let Some(octets) = bytes.get(..length) else { return Vint::Short };
-    let id = octets.iter().fold(0, |id, octet| id << 8 | u32::from(*octet));
+    let id = match bytes.first_chunk() {
+        Some(four) => u32::from_be_bytes(*four) >> (32 - 8 * length),
+        None => match bytes.get(..length) {
+            Some(octets) => octets.iter().fold(0, |id, octet| id << 8 | u32::from(*octet)),
+            None => return Vint::Short,
+        },
+    };
     // RFC 8794 section 5: neither all zeros nor all ones behind the marker. ChapterDisplay is older
     // than that rule.
     let data = id & !(1 << (7 * length));
@@ -68,8 +74,13 @@ pub fn read_number(bytes: &[u8]) -> Vint<u64> {
     if length > 8 {
         return Vint::Invalid;
     }
-    let Some(octets) = bytes.get(..length) else { return Vint::Short };
-    let value = octets.iter().fold(0, |value, octet| value << 8 | u64::from(*octet));
+    let value = match bytes.first_chunk() {
+        Some(eight) => u64::from_be_bytes(*eight) >> (64 - 8 * length),
+        None => match bytes.get(..length) {
+            Some(octets) => octets.iter().fold(0, |value, octet| value << 8 | u64::from(*octet)),
+            None => return Vint::Short,
+        },
+    };
     Vint::Read(value & !(1 << (7 * length)), length as u8)
 }
 

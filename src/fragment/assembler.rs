@@ -21,7 +21,7 @@ use super::fault::{Fault, SkipReason, Skipped};
 use super::service_tags::ServiceTags;
 use super::tags::TagCollector;
 use super::{End, Fragment, FragmentEnd, FragmentHeader, FragmentNumber, Inner, Tags, Track};
-use crate::ebml::{Elements, Ending, Event, Header, Reader, id, uint};
+use crate::ebml::{Cursor, Ending, Event, Header, Reader, id, uint};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
@@ -151,6 +151,9 @@ impl Assembler {
             return Ok(Some(boundary));
         }
         loop {
+            if self.grain == Grain::Fragment {
+                self.simple_blocks(input);
+            }
             match self.reader.next(input, self.base) {
                 Ok(Some(event)) => {
                     if let Some(boundary) = self.event(event, input)? {
@@ -401,13 +404,15 @@ impl Assembler {
             }
             (id::SEGMENT, id::INFO) => {
                 self.keep_prefix();
-                for scale in Elements::at(payload, header.payload()).find("TimestampScale") {
-                    match scale.map_err(|error| error.in_path("Segment/Info"))?.value().as_uint() {
-                        Some(scale) if scale > 0 => self.document.timestamp_scale = scale,
-                        _ => {
+                let mut children = Cursor::new(payload, header.payload());
+                while let Some(child) = children.next().map_err(|error| error.in_path("Segment/Info"))? {
+                    match (child.id, uint(child.payload)) {
+                        (id::TIMESTAMP_SCALE, None | Some(0)) => {
                             let error = Error::malformed("a TimestampScale must be a number above 0");
                             return Err(error.at(header.offset).in_path("Segment/Info/TimestampScale"));
                         }
+                        (id::TIMESTAMP_SCALE, Some(scale)) => self.document.timestamp_scale = scale,
+                        _ => {}
                     }
                 }
                 let bytes = self.whole(&header, input);
@@ -475,6 +480,28 @@ impl Assembler {
             return Ok(Some(self.ends_behind(header, Outcome::Fragment(End::Trailer))));
         }
         Ok(None)
+    }
+
+    /// Takes in as many whole SimpleBlocks as come one behind another and need no second look: most of
+    /// a fragment. The rest goes the way of all elements.
+    #[inline]
+    fn simple_blocks(&mut self, input: &[u8]) {
+        let inside =
+            u64::from(self.limits.fragment_bytes) - (self.base - self.start).min(u64::from(self.limits.fragment_bytes));
+        if self.document.has_encodings() {
+            return;
+        }
+        while self.item.block_count < self.limits.blocks
+            && let Some((payload, end)) = self.reader.peek_simple_block(input, self.base)
+            && end as u64 <= inside
+            && let Some(bytes) = input.get(payload..end)
+            && let Ok(entry) = BlockEntry::read(bytes, payload as u32, self.item.timecode)
+            && !entry.is_laced()
+        {
+            self.reader.pass_simple_block(self.base + end as u64);
+            self.item.blocks.push(entry);
+            self.item.block_count += 1;
+        }
     }
 
     #[inline]

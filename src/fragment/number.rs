@@ -39,6 +39,10 @@ impl FragmentNumber {
         Self(digits.into())
     }
 
+    pub(super) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+
     fn significant(&self) -> &str {
         self.0.trim_start_matches('0')
     }

@@ -84,7 +84,13 @@ impl ServiceTags {
         self.server_time = self.server_time.or(later.server_time);
         self.producer_time = self.producer_time.or(later.producer_time);
         self.behind_millis = self.behind_millis.or(later.behind_millis);
-        self.continuation_token = self.continuation_token.take().or(later.continuation_token);
+        if self.continuation_token.is_none() {
+            self.continuation_token = match (&self.number, later.continuation_token) {
+                // They are equal in all that was ever seen: one text serves both.
+                (Some(number), Some(token)) if number.as_str() == &*token => Some(number.shared()),
+                (_, token) => token,
+            };
+        }
         self.says_behind |= later.says_behind;
         self.error_id = self.error_id.take().or(later.error_id);
         self.error_text = self.error_text.take().or(later.error_text);

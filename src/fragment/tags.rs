@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::service_tags::{SERVICE_PREFIX, ServiceTag};
-use crate::ebml::{Element, Elements, id};
+use crate::ebml::{Cursor, Item, id, uint, without_padding};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
@@ -202,17 +202,21 @@ impl TagCollector {
         mut service: impl FnMut(ServiceTag, &str) -> bool,
     ) -> Result<()> {
         self.mark = (self.store.text.len(), self.store.entries.len());
-        for tag in Elements::at(payload, offset) {
-            let tag = tag?;
-            if tag.id() != id::TAG {
+        let mut tags = Cursor::new(payload, offset);
+        while let Some(tag) = tags.next()? {
+            if tag.id != id::TAG {
                 continue;
             }
-            let track_uid = track_uid(&tag)?;
-            for element in tag.children() {
-                let element = element?;
-                if element.id() == id::SIMPLE_TAG {
-                    let origin = Origin { after_media, track_uid };
-                    self.simple_tag(&element, origin, limits, 0, &mut service)?;
+            let mut track_uid = None;
+            let mut children = Cursor::inside(&tag);
+            while let Some(child) = children.next()? {
+                match child.id {
+                    id::TARGETS => track_uid = self::track_uid(&child)?,
+                    id::SIMPLE_TAG => {
+                        let origin = Origin { after_media, track_uid };
+                        self.simple_tag(&child, origin, limits, 0, &mut service)?;
+                    }
+                    _ => {}
                 }
             }
         }
@@ -239,49 +243,54 @@ impl TagCollector {
 
     fn simple_tag(
         &mut self,
-        simple: &Element<'_>,
+        simple: &Item<'_>,
         origin: Origin,
         limits: &Limits,
         depth: u8,
         service: &mut impl FnMut(ServiceTag, &str) -> bool,
     ) -> Result<()> {
         if depth >= limits.depth {
-            return Err(
-                Error::limit(format!("tags nest deeper than the {depth} levels of Limits::depth")).at(simple.offset())
-            );
+            let message = format!("tags nest deeper than the {depth} levels of Limits::depth");
+            return Err(Error::limit(message).at(simple.offset));
         }
         self.seen += 1;
         if self.seen > limits.tags {
             let message = format!("more than the {} tags of Limits::tags in one fragment", limits.tags);
-            return Err(Error::limit(message).at(simple.offset()));
+            return Err(Error::limit(message).at(simple.offset));
         }
         let (mut name, mut value, mut binary): (&[u8], &[u8], _) = (&[], &[], false);
-        for element in simple.children() {
-            let element = element?;
-            match element.id() {
-                id::TAG_NAME => name = crate::ebml::without_padding(element.payload()),
-                id::TAG_STRING => value = crate::ebml::without_padding(element.payload()),
-                id::TAG_BINARY => (value, binary) = (element.payload(), true),
+        let (mut children, mut has_inner) = (Cursor::inside(simple), false);
+        while let Some(child) = children.next()? {
+            match child.id {
+                id::TAG_NAME => name = without_padding(child.payload),
+                id::TAG_STRING => value = without_padding(child.payload),
+                id::TAG_BINARY => (value, binary) = (child.payload, true),
+                id::SIMPLE_TAG => has_inner = true,
                 _ => {}
             }
         }
-        let is_read = match (ServiceTag::named(name), std::str::from_utf8(value)) {
-            (Some(tag), Ok(value)) => service(tag, value),
-            _ => false,
+        let is_read = match ServiceTag::named(name) {
+            Some(tag) => std::str::from_utf8(value).is_ok_and(|value| service(tag, value)),
+            None => false,
         };
         if !is_read {
             self.keep(name, value, binary, origin);
         }
-        for element in simple.children() {
-            let element = element?;
-            if element.id() == id::SIMPLE_TAG {
-                self.simple_tag(&element, origin, limits, depth + 1, service)?;
+        let mut children = Cursor::inside(simple);
+        while has_inner && let Some(child) = children.next()? {
+            if child.id == id::SIMPLE_TAG {
+                self.simple_tag(&child, origin, limits, depth + 1, service)?;
             }
         }
         Ok(())
     }
 
     fn keep(&mut self, name: &[u8], value: &[u8], binary: bool, origin: Origin) {
+        if self.store.entries.is_empty() {
+            // A producer may write ten.
+            self.store.entries.reserve(10);
+            self.store.text.reserve(512);
+        }
         let text = &mut self.store.text;
         let mut copy = |bytes: &[u8]| {
             let start = text.len() as u32;
@@ -305,11 +314,12 @@ struct Origin {
     track_uid: Option<u64>,
 }
 
-fn track_uid(tag: &Element<'_>) -> Result<Option<u64>> {
-    for element in tag.children().find("Targets/TagTrackUID") {
+fn track_uid(targets: &Item<'_>) -> Result<Option<u64>> {
+    let mut children = Cursor::inside(targets);
+    while let Some(child) = children.next()? {
         // RFC 9559: 0 means all tracks.
-        if let Some(uid) = element?.value().as_uint().filter(|&uid| uid != 0) {
-            return Ok(Some(uid));
+        if child.id == id::TAG_TRACK_UID && uint(child.payload) != Some(0) {
+            return Ok(uint(child.payload));
         }
     }
     Ok(None)

@@ -15,7 +15,8 @@ const CHUNK: usize = 16 << 10;
 
 fn main() {
     println!("{:<34} {:>9} {:>9}  {:>6}", "through the public stream", "GB/s", "floor", "ratio");
-    for (name, body) in bodies() {
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    for (name, body) in bodies().into_iter().filter(|(name, _)| name.contains(&wanted)) {
         let lengths = fragment_lengths(&body);
         let rounds = (256 << 20) / body.len() + 1;
         let floor = fastest(|| (0..rounds).for_each(|_| copy_and_split(&body, &lengths)));
