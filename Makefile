@@ -3,8 +3,10 @@
 
 CARGO ?= cargo
 FEATURES = --all-features
+JUDGES = $(CURDIR)/target/judges
+FUZZ_SECONDS = 60
 
-.PHONY: all demo test judges proof bench fmt lint doc clean setup
+.PHONY: all demo test judges judges-installed proof bench fmt lint doc clean setup
 
 all: test
 
@@ -22,19 +24,27 @@ test: setup
 	$(CARGO) test $(FEATURES)
 
 ## Asks boto3 and ebmlite, which we did not write, what they think of the local endpoint.
-judges: setup
+judges: judges-installed
+	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) test $(FEATURES) --test it judges:: -- --nocapture
+
+judges-installed: setup
 	.ci/setup python3-venv
-	python3 -m venv target/judges
-	target/judges/bin/pip install -q boto3 ebmlite
-	KVS_JUDGES="$$PWD/target/judges/bin/python" $(CARGO) test $(FEATURES) --test it judges:: -- --nocapture
+	python3 -m venv $(JUDGES)
+	$(JUDGES)/bin/pip install -q boto3 ebmlite
 
-## The same with far more random rounds; what takes longer than the suite may.
+## What takes longer than the suite may: far more random rounds, then each fuzz target for a minute.
 proof: setup
-	KVS_ROUNDS=200 PROPTEST_CASES=20000 $(CARGO) test --release $(FEATURES) --lib --test it
+	KVS_ROUNDS=200 PROPTEST_CASES=2000 KVS_CORPUS="$$PWD/target/corpus" \
+		$(CARGO) test --release $(FEATURES) --lib --test hostile --test it
+	$(CARGO) install -q cargo-fuzz --root target/tools
+	for name in ebml_events fragment_chunks block_lacing round_trip; do \
+		mkdir -p target/fuzz-$$name && RUSTC_BOOTSTRAP=1 target/tools/bin/cargo-fuzz run --fuzz-dir tests/fuzz $$name \
+			target/fuzz-$$name target/corpus -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -print_final_stats=1 || exit 1; \
+	done
 
-## Costs, as ratios to a floor measured in the same run.
-bench:
-	$(CARGO) bench $(FEATURES)
+## Costs, as ratios to a floor or a peer measured in the same run.
+bench: judges-installed
+	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) bench $(FEATURES) --bench decode --bench path
 
 fmt:
 	$(CARGO) fmt

@@ -100,6 +100,14 @@ impl Reader {
         self.open.iter().map(|open| &open.header)
     }
 
+    /// Steps over the master element that has just started and is all there, instead of walking it:
+    /// its [`End`](Event::End) comes next.
+    pub(crate) fn step_over(&mut self) {
+        if let Some(open) = self.open.last() {
+            self.position = open.end;
+        }
+    }
+
     /// Goes on at an offset that the caller knows to be between documents.
     pub fn restart(&mut self, offset: u64) {
         self.open.clear();

@@ -180,6 +180,13 @@ impl Assembler {
         element.max(cluster).saturating_sub(reached)
     }
 
+    /// How many bytes there must be before [`scan`](Assembler::scan) can come to anything: those of the
+    /// element that is awaited.
+    pub(crate) fn wanted(&self) -> usize {
+        let end = self.reader.awaited().and_then(Header::end).unwrap_or(0);
+        usize::try_from(end.saturating_sub(self.base)).unwrap_or(usize::MAX)
+    }
+
     /// The end of the current item when the body ended properly. To be asked until there is none, as
     /// are [`abort`](Assembler::abort) and [`cut`](Assembler::cut).
     pub(crate) fn finish(&mut self, input: &[u8]) -> Option<Boundary> {
@@ -356,6 +363,9 @@ impl Assembler {
             id::EBML => {
                 self.item.is_document = true;
                 self.document.begin();
+                if self.document.knows_ebml(self.whole(&header, input)) {
+                    self.reader.step_over();
+                }
             }
             id::SEGMENT => {
                 if !self.document.has_begun() {
@@ -404,19 +414,8 @@ impl Assembler {
             }
             (id::SEGMENT, id::INFO) => {
                 self.keep_prefix();
-                let mut children = Cursor::new(payload, header.payload());
-                while let Some(child) = children.next().map_err(|error| error.in_path("Segment/Info"))? {
-                    match (child.id, uint(child.payload)) {
-                        (id::TIMESTAMP_SCALE, None | Some(0)) => {
-                            let error = Error::malformed("a TimestampScale must be a number above 0");
-                            return Err(error.at(header.offset).in_path("Segment/Info/TimestampScale"));
-                        }
-                        (id::TIMESTAMP_SCALE, Some(scale)) => self.document.timestamp_scale = scale,
-                        _ => {}
-                    }
-                }
-                let bytes = self.whole(&header, input);
-                self.document.set_info(bytes);
+                let read = || timestamp_scale(&header, payload).map_err(|error| error.in_path("Segment/Info"));
+                self.document.set_info(self.slice(input, header.offset, &header), read)?;
             }
             (id::SEGMENT, id::TRACKS) => {
                 self.keep_prefix();
@@ -684,4 +683,17 @@ impl Assembler {
     fn in_fragment(&self, error: Error) -> Error {
         error.in_fragment(self.item.service.number.as_ref().map(FragmentNumber::as_str))
     }
+}
+
+/// The TimestampScale of an Info element.
+fn timestamp_scale(info: &Header, payload: &[u8]) -> Result<Option<u64>> {
+    let mut children = Cursor::new(payload, info.payload());
+    while let Some(child) = children.next()? {
+        if child.id == id::TIMESTAMP_SCALE {
+            let scale = uint(child.payload).filter(|&scale| scale > 0);
+            let error = || Error::malformed("a TimestampScale must be a number above 0").at(child.offset);
+            return scale.ok_or_else(error).map(Some);
+        }
+    }
+    Ok(None)
 }

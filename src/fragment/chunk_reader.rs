@@ -47,7 +47,7 @@ where
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut this = self.project();
         loop {
-            if let Some(chunk) = this.current.as_mut().filter(|chunk| chunk.has_remaining()) {
+            if let Some(chunk) = this.current.as_mut().filter(bytes::Buf::has_remaining) {
                 let part = chunk.chunk();
                 let length = part.len().min(out.remaining());
                 out.put_slice(part.get(..length).unwrap_or_default());

@@ -95,6 +95,14 @@ impl Cutter {
         self.read_otherwise(received, at_end)
     }
 
+    /// How many bytes there must be before [`read`](Cutter::read) can come to anything.
+    pub(crate) fn wanted(&self) -> usize {
+        match self.state {
+            State::Reading => self.assembler.wanted(),
+            _ => 0,
+        }
+    }
+
     /// Gives up on the body: from now on what there is comes as cut, then nothing.
     pub(crate) fn abort(&mut self) {
         if matches!(self.state, State::Reading) {

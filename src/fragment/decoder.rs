@@ -5,7 +5,7 @@ use tokio_util::codec::Decoder;
 
 use super::assembler::{Grain, Piece};
 use super::cutter::Cutter;
-use super::framed::Abort;
+use super::framed::BodyDecode;
 use super::{BodyItem, Discontinuity, Fragment};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
@@ -94,9 +94,13 @@ impl Decoder for BodyDecoder {
     }
 }
 
-impl Abort for BodyDecoder {
+impl BodyDecode for BodyDecoder {
     fn abort(&mut self) {
         self.cutter.abort();
+    }
+
+    fn wanted(&self) -> usize {
+        self.cutter.wanted()
     }
 }
 

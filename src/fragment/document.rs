@@ -17,16 +17,20 @@ const MILLISECOND: u64 = 1_000_000;
 #[derive(Debug)]
 pub(super) struct Document {
     begun: bool,
+    /// The EBML header, and whether it is this document's; likewise below. What the last document had
+    /// is kept, since most documents repeat it byte for byte and need not be read again then.
     ebml: Vec<u8>,
+    has_ebml: bool,
     segment: Option<Header>,
     info: Vec<u8>,
-    /// The Tracks element of this document: the one that `tracks` was read from.
+    has_info: bool,
     has_tracks: bool,
     tracks_bytes: Vec<u8>,
     tracks: Arc<[Track]>,
     no_tracks: Arc<[Track]>,
     has_encodings: bool,
-    pub(super) timestamp_scale: u64,
+    /// What `info` says.
+    info_scale: u64,
     /// EBML header, Segment of unknown size, Info, Tracks, if asked for since they last changed.
     prefix: Option<Bytes>,
 }
@@ -36,14 +40,16 @@ impl Document {
         Self {
             begun: false,
             ebml: Vec::new(),
+            has_ebml: false,
             segment: None,
             info: Vec::new(),
+            has_info: false,
             has_tracks: false,
             tracks_bytes: Vec::new(),
             tracks: Arc::default(),
             no_tracks: Arc::default(),
             has_encodings: false,
-            timestamp_scale: MILLISECOND,
+            info_scale: MILLISECOND,
             prefix: None,
         }
     }
@@ -53,16 +59,14 @@ impl Document {
         self.begun = true;
     }
 
-    /// As before the first document, but for the memory, and the tracks: most documents repeat them
-    /// byte for byte, and then they are not read again.
+    /// As before the first document, but for what is kept to be compared.
     pub(super) fn forget(&mut self) {
         self.begun = false;
-        self.ebml.clear();
+        self.has_ebml = false;
         self.segment = None;
-        self.info.clear();
+        self.has_info = false;
         self.has_tracks = false;
         self.has_encodings = false;
-        self.timestamp_scale = MILLISECOND;
         self.prefix = None;
     }
 
@@ -74,8 +78,16 @@ impl Document {
         self.segment.is_some()
     }
 
+    /// Whether this is the EBML header of the document before, which was good.
+    pub(super) fn knows_ebml(&self, element: &[u8]) -> bool {
+        !element.is_empty() && self.ebml == element
+    }
+
     pub(super) fn set_ebml(&mut self, element: &[u8]) {
-        replace(&mut self.ebml, element);
+        if self.ebml != element {
+            replace(&mut self.ebml, element);
+        }
+        self.has_ebml = true;
         self.prefix = None;
     }
 
@@ -83,9 +95,22 @@ impl Document {
         self.segment = Some(header);
     }
 
-    pub(super) fn set_info(&mut self, element: &[u8]) {
-        replace(&mut self.info, element);
+    /// Takes an Info element in; `read` is asked for its TimestampScale only if it is not the last one
+    /// again.
+    pub(super) fn set_info(&mut self, element: &[u8], read: impl FnOnce() -> Result<Option<u64>>) -> Result<()> {
+        if self.info != element {
+            self.info.clear();
+            self.info_scale = read()?.unwrap_or(MILLISECOND);
+            replace(&mut self.info, element);
+        }
+        self.has_info = true;
         self.prefix = None;
+        Ok(())
+    }
+
+    /// Nanoseconds a tick.
+    fn timestamp_scale(&self) -> u64 {
+        if self.has_info { self.info_scale } else { MILLISECOND }
     }
 
     /// Takes a Tracks element in; `read` is asked for the tracks only if it is not the last one again.
@@ -123,7 +148,7 @@ impl Document {
             tracks: Arc::clone(self.tracks()),
             tags,
             timecode: timecode.unwrap_or(0),
-            timestamp_scale: self.timestamp_scale,
+            timestamp_scale: self.timestamp_scale(),
         }
     }
 
@@ -133,10 +158,14 @@ impl Document {
             return prefix.clone();
         }
         let mut out = BytesMut::new();
-        out.extend_from_slice(&self.ebml);
+        if self.has_ebml {
+            out.extend_from_slice(&self.ebml);
+        }
         out.extend_from_slice(&id::SEGMENT.0.to_be_bytes());
         out.extend_from_slice(&[0x01, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]);
-        out.extend_from_slice(&self.info);
+        if self.has_info {
+            out.extend_from_slice(&self.info);
+        }
         if self.has_tracks {
             out.extend_from_slice(&self.tracks_bytes);
         }

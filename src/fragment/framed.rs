@@ -17,10 +17,13 @@ use crate::error::{Error, Result};
 /// How much is read at once, at least.
 const READ: usize = 16 << 10;
 
-/// A decoder that can be told that the transport failed.
-pub(crate) trait Abort: Decoder<Error = Error> {
-    /// From now on `decode_eof` gives out what there is as cut.
+/// A decoder of bodies.
+pub(crate) trait BodyDecode: Decoder<Error = Error> {
+    /// The transport failed: from now on `decode_eof` gives out what there is as cut.
     fn abort(&mut self);
+
+    /// How many bytes there must be before `decode` can come to anything.
+    fn wanted(&self) -> usize;
 }
 
 /// An item with the time of its bytes.
@@ -56,7 +59,7 @@ struct Clock {
     fresh: usize,
 }
 
-impl<R: AsyncRead, D: Abort> Framed<R, D> {
+impl<R: AsyncRead, D: BodyDecode> Framed<R, D> {
     pub(crate) fn new(reader: R, decoder: D) -> Self {
         Self { reader, decoder, received: BytesMut::new(), state: State::Reading, clock: Clock::default() }
     }
@@ -89,22 +92,37 @@ impl<R: AsyncRead, D: Abort> Framed<R, D> {
                     return Poll::Ready(Some(Err(error)));
                 }
             }
-            if this.received.capacity() - this.received.len() < READ {
-                this.received.reserve(READ);
-            }
-            match ready!(poll_read_buf(this.reader.as_mut(), cx, this.received)) {
-                Ok(0) => *this.state = State::AtEnd,
-                Ok(length) => this.clock.read(length),
-                Err(error) => {
-                    this.decoder.abort();
-                    *this.state = State::Failing(error.into());
+            let wanted = this.decoder.wanted();
+            loop {
+                if this.received.capacity() - this.received.len() < READ {
+                    this.received.reserve(READ);
                 }
+                match ready!(poll_read_buf(this.reader.as_mut(), cx, this.received)) {
+                    Ok(0) => *this.state = State::AtEnd,
+                    Ok(length) if this.received.len() < wanted => {
+                        this.clock.read_part(length);
+                        continue;
+                    }
+                    Ok(length) => this.clock.read(length),
+                    Err(error) => {
+                        this.decoder.abort();
+                        *this.state = State::Failing(error.into());
+                    }
+                }
+                break;
             }
         }
     }
 }
 
 impl Clock {
+    /// Something came, with which nothing can end: the time matters only if it begins something.
+    fn read_part(&mut self, length: usize) {
+        if self.first_byte.is_none() {
+            self.read(length);
+        }
+    }
+
     fn read(&mut self, length: usize) {
         let now = Instant::now();
         self.read_before = self.last_read.replace(now);

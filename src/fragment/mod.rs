@@ -44,7 +44,7 @@ pub use until::{Bound, EndReason, Until};
 pub(crate) use assembler::{BlockPiece, Grain, Piece};
 pub(crate) use block::BlockEntry;
 pub(crate) use cutter::Cutter;
-pub(crate) use framed::{Abort, Framed};
+pub(crate) use framed::{BodyDecode, Framed};
 
 /// How a fragment ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

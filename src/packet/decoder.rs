@@ -8,7 +8,7 @@ use tokio_util::codec::Decoder;
 
 use super::Packet;
 use crate::error::{Error, Result};
-use crate::fragment::{Abort, Cutter, Fault, FragmentEnd, FragmentHeader, Grain, Piece, Skipped};
+use crate::fragment::{BodyDecode, Cutter, Fault, FragmentEnd, FragmentHeader, Grain, Piece, Skipped};
 use crate::limits::Limits;
 
 /// What a body consists of, packet by packet.
@@ -129,8 +129,12 @@ impl Decoder for PacketDecoder {
     }
 }
 
-impl Abort for PacketDecoder {
+impl BodyDecode for PacketDecoder {
     fn abort(&mut self) {
         self.cutter.abort();
+    }
+
+    fn wanted(&self) -> usize {
+        self.cutter.wanted()
     }
 }

@@ -4,12 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, unused_crate_dependencies, reason = "a program")]
 
 use std::hint::black_box;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt, stream};
+use futures::StreamExt;
 use kinesis_video::local::{Document, Shape, Stamp, fragment_number};
 use kinesis_video::{Fragment, FragmentStream, Timestamp};
+use tokio::io::{AsyncRead, ReadBuf};
 
 const CHUNK: usize = 16 << 10;
 
@@ -33,12 +36,28 @@ fn main() {
         let ours = speed(rounds, fastest(|| (0..rounds).for_each(|_| decode(&body, lengths.len(), CHUNK))));
         let fewer = rounds / 8 + 1;
         let blocks: usize = fragments.iter().map(|fragment| fragment.blocks().len()).sum();
-        let webm = (webm_iterable(&body) == Some(blocks))
-            .then(|| speed(fewer, fastest(|| (0..fewer).for_each(|_| drop(black_box(webm_iterable(&body)))))));
+        let webm = (webm_iterable(&body) == Some(blocks)).then(|| {
+            speed(
+                fewer,
+                fastest(|| {
+                    (0..fewer).for_each(|_| {
+                        black_box(webm_iterable(&body));
+                    })
+                }),
+            )
+        });
         let documents: Vec<Bytes> = fragments.iter().map(Fragment::to_mkv).collect();
         let demux = || documents.iter().map(matroska_demuxer).sum::<Option<usize>>();
-        let demuxer = (demux() == Some(blocks))
-            .then(|| speed(fewer, fastest(|| (0..fewer).for_each(|_| drop(black_box(demux()))))));
+        let demuxer = (demux() == Some(blocks)).then(|| {
+            speed(
+                fewer,
+                fastest(|| {
+                    (0..fewer).for_each(|_| {
+                        black_box(demux());
+                    })
+                }),
+            )
+        });
         let shown = |speed: Option<f64>| speed.map_or("n/a".into(), |speed| format!("{speed:.2}"));
         println!(
             "{name:<32} {ours:>7.2} {floor:>7.2} {:>6.2}  {:>13} {:>6}  {:>16}",
@@ -170,16 +189,30 @@ fn copy_and_split(body: &Bytes, lengths: &[usize], chunk: usize) {
     assert!(received.is_empty() && next.is_none());
 }
 
+/// A source that is always ready, with so much at a time.
+struct Feed<'a> {
+    rest: &'a [u8],
+    chunk: usize,
+}
+
+impl AsyncRead for Feed<'_> {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let length = self.rest.len().min(self.chunk).min(out.remaining());
+        let (now, rest) = self.rest.split_at(length);
+        out.put_slice(now);
+        self.rest = rest;
+        Poll::Ready(Ok(()))
+    }
+}
+
 fn decode(body: &Bytes, count: usize, chunk: usize) {
-    let mut rest = body.clone();
-    let chunks = std::iter::from_fn(move || {
-        let length = rest.len().min(chunk);
-        (length > 0).then(|| Ok::<_, std::io::Error>(rest.split_to(length)))
+    let mut fragments = FragmentStream::new(Feed { rest: body, chunk });
+    let mut seen = 0;
+    futures::executor::block_on(async {
+        while let Some(fragment) = fragments.next().await {
+            black_box(fragment.unwrap());
+            seen += 1;
+        }
     });
-    let fragments = FragmentStream::from_stream(stream::iter(chunks));
-    let seen = futures::executor::block_on(fragments.fold(0, |seen, fragment| {
-        black_box(fragment.unwrap());
-        std::future::ready(seen + 1)
-    }));
     assert_eq!(seen, count);
 }

@@ -1,6 +1,6 @@
 //! What the whole path costs: local endpoint, loopback, the AWS SDK, and the fragments of the body; against draining
 //! the body raw with the same SDK, and against copying it once into a buffer.
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a program")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, reason = "a program")]
 
 use std::time::Instant;
 

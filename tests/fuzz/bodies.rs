@@ -141,8 +141,8 @@ pub fn block_lacing(input: &[u8]) {
 
 /// A tree of elements that can be written.
 enum Node {
-    Master(kinesis_video::ebml::ElementId, u8, Vec<Node>),
-    Unknown(kinesis_video::ebml::ElementId, u8, Vec<Node>),
+    Master(kinesis_video::ebml::ElementId, u8, Vec<Self>),
+    Unknown(kinesis_video::ebml::ElementId, u8, Vec<Self>),
     Leaf(kinesis_video::ebml::ElementId, u8, Vec<u8>),
 }
 

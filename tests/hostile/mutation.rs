@@ -89,8 +89,15 @@ fn mutations_of_captures() {
     }
 }
 
+/// Also written to the folder `KVS_CORPUS`, for the fuzzers to start from.
 #[test]
 fn the_corpus() {
+    if let Some(folder) = std::env::var_os("KVS_CORPUS") {
+        std::fs::create_dir_all(&folder).unwrap();
+        for (index, body) in small_bodies().iter().enumerate() {
+            std::fs::write(std::path::Path::new(&folder).join(index.to_string()), body).unwrap();
+        }
+    }
     for body in small_bodies() {
         for length in [body.len(), body.len() / 2, body.len() - 1] {
             let input = &body[..length];

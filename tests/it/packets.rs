@@ -23,7 +23,7 @@ async fn taken_apart(body: &Bytes) -> Vec<String> {
             BodyItem::Fragment(fragment) => {
                 lines.push(format!("start {:?} {:?}", fragment.header(), fragment.tracks()));
                 lines.extend(fragment.packets().map(|packet| describe(&packet)));
-                let trailing: Vec<_> = fragment.tags().iter().filter(|tag| tag.is_after_media()).collect();
+                let trailing: Vec<_> = fragment.tags().iter().filter(kinesis_video::Tag::is_after_media).collect();
                 let (behind, token) = (fragment.behind(), fragment.continuation_token());
                 lines.push(format!("end {} {trailing:?} {behind:?} {token:?}", fragment.end()));
             }
@@ -44,7 +44,7 @@ async fn one_by_one(body: &Bytes, chunking: Chunking) -> Vec<String> {
             Ok(PacketItem::Packet(packet)) => describe(&packet),
             Ok(PacketItem::End(end)) => {
                 let (behind, token) = (end.behind(), end.continuation_token());
-                let trailing: Vec<_> = end.tags().iter().filter(|tag| tag.is_after_media()).collect();
+                let trailing: Vec<_> = end.tags().iter().filter(kinesis_video::Tag::is_after_media).collect();
                 format!("end {} {trailing:?} {behind:?} {token:?}", end.end())
             }
             Ok(PacketItem::Fault(fault)) => format!("fault {:?} {:?}", fault.id(), fault.message()),
@@ -212,7 +212,7 @@ async fn other_encodings_are_a_clear_error() {
     let zlib = encoded(|encodings| {
         encodings.master(id::CONTENT_ENCODING, Width::Minimal, |encoding| {
             encoding.master(id::CONTENT_COMPRESSION, Width::Minimal, |compression| {
-                compression.uint(id::CONTENT_COMP_ALGO, 0)
+                compression.uint(id::CONTENT_COMP_ALGO, 0);
             });
         });
     });
