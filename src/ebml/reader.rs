@@ -154,10 +154,7 @@ impl Reader {
     pub(crate) fn peek_simple_block(&self, input: &[u8], offset: u64) -> Option<(usize, usize)> {
         let open = self.open.last().filter(|open| open.header.id == id::CLUSTER)?;
         let start = (self.position - offset) as usize;
-        let size_field = match input.get(start..)? {
-            [0xA3, rest @ ..] => rest,
-            _ => return None,
-        };
+        let [0xA3, size_field @ ..] = input.get(start..)? else { return None };
         let Vint::Read(Some(size), width) = vint::read_size(size_field) else { return None };
         let payload = start + 1 + usize::from(width);
         let end = payload.checked_add(usize::try_from(size).ok()?)?;
