@@ -42,7 +42,7 @@ fn main() {
                 fastest(|| {
                     (0..fewer).for_each(|_| {
                         black_box(webm_iterable(&body));
-                    })
+                    });
                 }),
             )
         });
@@ -54,7 +54,7 @@ fn main() {
                 fastest(|| {
                     (0..fewer).for_each(|_| {
                         black_box(demux());
-                    })
+                    });
                 }),
             )
         });
