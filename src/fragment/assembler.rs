@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::block::BlockEntry;
-use super::document::Document;
+use super::document::{Declared, Document};
 use super::fault::{Fault, SkipReason, Skipped};
 use super::service_tags::ServiceTags;
 use super::tags::TagCollector;
@@ -104,6 +104,8 @@ struct Item {
     /// What to put before it to make it a file, if it did not begin with an EBML header.
     prefix: Option<Bytes>,
     clusters: u32,
+    /// What was declared before its media.
+    declared: Option<Declared>,
     timecode: i64,
     first_timecode: Option<i64>,
     blocks: Vec<BlockEntry>,
@@ -270,10 +272,10 @@ impl Assembler {
         match boundary.outcome {
             Outcome::Fragment(end) if self.grain == Grain::Packet => {
                 let (leading, tags) = item.tags.finish();
-                let header = item
-                    .header
-                    .take()
-                    .unwrap_or_else(|| Arc::new(self.document.header(&item.service, leading, item.first_timecode)));
+                let header = match item.header.take() {
+                    Some(header) => header,
+                    None => Arc::new(item.to_header(&self.document, leading)),
+                };
                 Piece::Closed(FragmentEnd {
                     header,
                     tags,
@@ -298,14 +300,14 @@ impl Assembler {
     }
 
     fn open(&mut self, leading: Tags) -> Arc<FragmentHeader> {
-        let header = Arc::new(self.document.header(&self.item.service, leading, self.item.first_timecode));
+        let header = Arc::new(self.item.to_header(&self.document, leading));
         self.item.header = Some(Arc::clone(&header));
         header
     }
 
     fn fragment(&self, mut item: Item, raw: Bytes, offset: u64, end: End) -> Fragment {
         let (leading_tags, tags) = item.tags.finish();
-        let header = self.document.header(&item.service, leading_tags, item.first_timecode);
+        let header = item.to_header(&self.document, leading_tags);
         Fragment {
             inner: Arc::new(Inner {
                 header: Arc::new(header),
@@ -379,6 +381,9 @@ impl Assembler {
                 self.item.is_fragment = true;
                 self.item.clusters += 1;
                 self.item.timecode = 0;
+                if self.item.first_timecode.is_none() && self.item.block_count == 0 {
+                    self.item.declared = Some(self.document.declared());
+                }
                 if self.item.blocks.capacity() == 0 {
                     self.item.blocks.reserve(self.block_count);
                 }
@@ -682,6 +687,13 @@ impl Assembler {
 
     fn in_fragment(&self, error: Error) -> Error {
         error.in_fragment(self.item.service.number.as_ref().map(FragmentNumber::as_str))
+    }
+}
+
+impl Item {
+    fn to_header(&self, document: &Document, leading: Tags) -> FragmentHeader {
+        let declared = self.declared.clone().unwrap_or_else(|| document.declared());
+        declared.header(&self.service, leading, self.first_timecode)
     }
 }
 

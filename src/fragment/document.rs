@@ -140,16 +140,9 @@ impl Document {
         }
     }
 
-    pub(super) fn header(&self, service: &ServiceTags, tags: Tags, timecode: Option<i64>) -> FragmentHeader {
-        FragmentHeader {
-            number: service.number.clone(),
-            server_time: service.server_time,
-            producer_time: service.producer_time,
-            tracks: Arc::clone(self.tracks()),
-            tags,
-            timecode: timecode.unwrap_or(0),
-            timestamp_scale: self.timestamp_scale(),
-        }
+    /// What holds for media that begin now.
+    pub(super) fn declared(&self) -> Declared {
+        Declared { tracks: Arc::clone(self.tracks()), timestamp_scale: self.timestamp_scale() }
     }
 
     /// What makes a lone Cluster a file.
@@ -192,6 +185,27 @@ impl Document {
 
     fn tracks(&self) -> &Arc<[Track]> {
         if self.has_tracks { &self.tracks } else { &self.no_tracks }
+    }
+}
+
+/// What a document has declared up to the media of a fragment. What comes behind them is not theirs.
+#[derive(Clone, Debug)]
+pub(super) struct Declared {
+    tracks: Arc<[Track]>,
+    timestamp_scale: u64,
+}
+
+impl Declared {
+    pub(super) fn header(self, service: &ServiceTags, tags: Tags, timecode: Option<i64>) -> FragmentHeader {
+        FragmentHeader {
+            number: service.number.clone(),
+            server_time: service.server_time,
+            producer_time: service.producer_time,
+            tracks: self.tracks,
+            tags,
+            timecode: timecode.unwrap_or(0),
+            timestamp_scale: self.timestamp_scale,
+        }
     }
 }
 

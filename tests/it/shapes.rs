@@ -354,3 +354,16 @@ async fn segments_for_ever_are_not_kept_for_ever() {
     let (_, error) = crate::media::items_within(&body.into(), Chunking::Each(10), limits).await;
     assert_eq!(error.unwrap().kind(), kinesis_video::ErrorKind::Limit);
 }
+
+#[tokio::test]
+async fn what_is_declared_behind_the_media_is_not_theirs() {
+    // An Info with another TimestampScale behind the Cluster, before the closing tags.
+    use kinesis_video::ebml::{Width, Writer, id};
+    let whole = producer_document(1).to_bytes(&stamp(1), 0);
+    let trailer = whole.windows(4).rposition(|four| four == id::TAGS.0.to_be_bytes()).unwrap();
+    let mut info = Writer::new();
+    info.master(id::INFO, Width::Minimal, |info| info.uint(id::TIMESTAMP_SCALE, 1));
+    let body = [&whole[..trailer], info.as_bytes(), &whole[trailer..]].concat().into();
+    let fragment = fragments(&body).await.remove(0);
+    assert_eq!(fragment.packets().last().unwrap().timecode_ns(), 1_800_000_000);
+}
