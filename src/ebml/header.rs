@@ -79,7 +79,7 @@ impl Header {
     #[inline]
     pub(crate) fn read(bytes: &[u8], offset: u64) -> Vint<Self> {
         #[cfg(test)]
-        work::count();
+        work::count(1);
         let (id, id_length) = match vint::read_id(bytes) {
             Vint::Read(id, length) => (ElementId(id), length),
             Vint::Short => return Vint::Short,
@@ -103,11 +103,12 @@ pub(crate) mod work {
 
     thread_local!(static HEADERS: Cell<u64> = const { Cell::new(0) });
 
-    pub(super) fn count() {
-        HEADERS.set(HEADERS.get() + 1);
+    pub(crate) fn count(units: u64) {
+        HEADERS.set(HEADERS.get() + units);
     }
 
-    /// How many headers this thread has tried to read since it asked last.
+    /// How many headers this thread has tried to read since it asked last, and others' work in units
+    /// of about that.
     pub(crate) fn taken() -> u64 {
         HEADERS.take()
     }

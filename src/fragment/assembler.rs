@@ -361,6 +361,17 @@ impl Assembler {
             return Ok(self.ends_before(input, &header, event, End::NextDocument));
         }
         self.judge(&header)?;
+        let outer = self.reader.open().nth_back(1).map(|outer| outer.id);
+        let in_place = match header.id {
+            id::CLUSTER => outer == Some(id::SEGMENT),
+            id::BLOCK_GROUP => outer == Some(id::CLUSTER),
+            _ => outer.is_none(),
+        };
+        if !in_place {
+            let outer = outer.map_or_else(|| "document".into(), |outer| outer.to_string());
+            let error = Error::malformed(format!("{} directly inside a {outer}", header.id));
+            return Err(error.at(header.offset).in_path(self.reader.path(None)));
+        }
         match header.id {
             id::EBML => {
                 self.item.is_document = true;
@@ -682,7 +693,8 @@ impl Assembler {
     #[inline]
     fn slice<'a>(&self, input: &'a [u8], from: u64, header: &Header) -> &'a [u8] {
         let end = header.end().unwrap_or(from);
-        input.get((from - self.base) as usize..(end - self.base) as usize).unwrap_or_default()
+        let inside = |offset: u64| offset.checked_sub(self.base).map_or(usize::MAX, |offset| offset as usize);
+        input.get(inside(from)..inside(end)).unwrap_or_default()
     }
 
     fn in_fragment(&self, error: Error) -> Error {

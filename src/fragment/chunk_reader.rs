@@ -54,6 +54,7 @@ where
                 chunk.advance(length);
                 return Poll::Ready(Ok(()));
             }
+            *this.current = None;
             match ready!(this.chunks.as_mut().poll_next(cx)) {
                 Some(Ok(chunk)) => *this.current = Some(chunk),
                 Some(Err(error)) => {

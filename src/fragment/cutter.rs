@@ -18,7 +18,6 @@ const SEARCHED: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Cutter {
     assembler: Assembler,
-    limits: Limits,
     grain: Grain,
     resync: bool,
     /// Where reading last went on behind damage. Not twice at the same place.
@@ -59,18 +58,11 @@ enum Sought {
 impl Cutter {
     pub(crate) fn new(grain: Grain) -> Self {
         let limits = Limits::default();
-        Self {
-            assembler: Assembler::new(limits, grain),
-            limits,
-            grain,
-            resync: false,
-            resumed_at: None,
-            state: State::Reading,
-        }
+        Self { assembler: Assembler::new(limits, grain), grain, resync: false, resumed_at: None, state: State::Reading }
     }
 
     pub(crate) fn limits(self, limits: Limits) -> Self {
-        Self { assembler: Assembler::new(limits, self.grain), limits, ..self }
+        Self { assembler: Assembler::new(limits, self.grain), ..self }
     }
 
     pub(crate) fn resync(self, resync: bool) -> Self {
@@ -112,7 +104,7 @@ impl Cutter {
 
     pub(crate) fn fail<T>(&mut self, error: Error, received: &mut BytesMut) -> Result<T> {
         self.state = State::Done;
-        received.clear();
+        *received = BytesMut::new();
         Err(error)
     }
 
@@ -131,13 +123,9 @@ impl Cutter {
                 State::Failing(error) => match self.assembler.cut(received) {
                     Some(boundary) => Some(boundary),
                     None if self.resync && error.kind() != ErrorKind::Unsupported => {
-                        let cluster_end = self.assembler.cluster_end();
-                        let within = |end: &usize| *end <= self.limits.fragment_bytes as usize;
-                        self.state = State::Seeking(Seek {
-                            cause: error.clone(),
-                            from: 0,
-                            cluster_end: cluster_end.filter(within),
-                        });
+                        // Not worth waiting for if it is far off: what is wrong may be its size.
+                        let cluster_end = self.assembler.cluster_end().filter(|&end| end <= SEARCHED);
+                        self.state = State::Seeking(Seek { cause: error.clone(), from: 0, cluster_end });
                         continue;
                     }
                     None => {
@@ -147,14 +135,19 @@ impl Cutter {
                 },
                 State::Seeking(seek) => {
                     if let Some(end) = seek.cluster_end {
-                        match resync::is_beside_cluster(received.get(end..).unwrap_or_default()) {
+                        // Where reading stopped at a document, it is the Cluster's size that is wrong.
+                        let rest = received.get(end..).unwrap_or_default();
+                        match (resync::begins_document(received), resync::is_beside_cluster(rest)) {
+                            (Some(true), _) | (_, Some(false)) => {}
+                            (None, _) if !at_end => return Ok(None),
                             // What is inside of it may look like documents, but is none.
-                            Some(true) => seek.from = end,
-                            None if !at_end => return Ok(None),
-                            Some(false) | None => {}
+                            (_, Some(true)) => seek.from = end,
+                            (_, None) if at_end && received.len() == end => seek.from = end,
+                            (_, None) if !at_end => return Ok(None),
+                            (_, None) => {}
                         }
-                        seek.cluster_end = None;
                     }
+                    seek.cluster_end = None;
                     match self.seek(received, at_end) {
                         Sought::Skipped(skipped) => return Ok(Some(Piece::Skipped(skipped))),
                         Sought::Document => return self.read(received, at_end),
@@ -162,7 +155,7 @@ impl Cutter {
                     }
                 }
                 State::Done => {
-                    received.clear();
+                    *received = BytesMut::new();
                     return Ok(None);
                 }
             };
@@ -253,6 +246,7 @@ mod tests {
             ("zeros", vec![0; 100_000]),
             ("markers", [0x1A, 0x45, 0xDF, 0xA3].repeat(25_000)),
             ("long headers", header.repeat(20)),
+            ("a broken cluster", after(&[&[0x1F, 0x43, 0xB6, 0x75, 0x10, 0x0F, 0, 0, 0][..], &[7; 300_000]].concat())),
             ("broken documents", [&start[..], &[0; 20]].concat().repeat(3000)),
         ] {
             for (grain, resync) in [(Grain::Fragment, false), (Grain::Fragment, true), (Grain::Packet, true)] {

@@ -22,6 +22,8 @@ const LONGEST_HEADER: u64 = 4096;
 pub(super) fn find_document(bytes: &[u8], from: usize, at_end: bool) -> Search {
     let marker = id::EBML.0.to_be_bytes();
     let mut next = from.min(bytes.len());
+    #[cfg(test)]
+    crate::ebml::work::count((bytes.len() - next) as u64 / 8);
     while let Some(found) = bytes.get(next..).and_then(|rest| memmem::find(rest, &marker)) {
         let candidate = next + found;
         match is_document(bytes.get(candidate..).unwrap_or_default()) {
@@ -32,6 +34,15 @@ pub(super) fn find_document(bytes: &[u8], from: usize, at_end: bool) -> Search {
     }
     // The marker may be about to come.
     Search::NotBefore(if at_end { bytes.len() } else { bytes.len().saturating_sub(marker.len() - 1).max(next) })
+}
+
+/// Whether a document begins here; `None` if more bytes are needed.
+pub(super) fn begins_document(bytes: &[u8]) -> Option<bool> {
+    match is_document(bytes) {
+        Verdict::Yes => Some(true),
+        Verdict::No => Some(false),
+        Verdict::Unclear => None,
+    }
 }
 
 /// Whether something can begin here that stands beside a Cluster; `None` if more bytes are needed.

@@ -227,6 +227,9 @@ impl Track {
     }
 }
 
+/// Header stripping is meant for a few bytes.
+const MOST_STRIPPED: usize = 4 << 10;
+
 impl Encoding {
     fn read(encodings: &Element<'_>) -> Result<Option<Self>> {
         let mut steps = Vec::new();
@@ -248,7 +251,12 @@ impl Encoding {
                 (0, 3) => {
                     let settings =
                         encoding.children().find("ContentCompression/ContentCompSettings").next().transpose()?;
-                    Self::Stripped(settings.map_or_else(Bytes::new, |bytes| Bytes::copy_from_slice(bytes.payload())))
+                    let bytes = settings.map_or(&[][..], |settings| settings.payload());
+                    // It is put before every frame, so that a large one would make much of little.
+                    match bytes.len() {
+                        0..=MOST_STRIPPED => Self::Stripped(Bytes::copy_from_slice(bytes)),
+                        _ => Self::Unsupported("stripped of more than 4 KiB each"),
+                    }
                 }
                 (1, _) => Self::Unsupported("encrypted"),
                 _ => Self::Unsupported("encoded in an unknown way"),

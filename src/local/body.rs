@@ -39,6 +39,12 @@ pub(super) struct SentBody {
 /// How long what was written before a connection breaks has to get onto the wire.
 const GRACE: Duration = Duration::from_millis(20);
 
+/// So long from now; as good as never, if that cannot be told.
+pub(super) fn later(duration: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(duration).unwrap_or(now + Duration::from_secs(100 * 365 * 86_400))
+}
+
 impl SentBody {
     pub(super) fn new(
         source: Source,
@@ -63,43 +69,42 @@ impl SentBody {
     }
 
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        // How many bytes may come before something happens.
+        let mut most = u64::MAX;
+        match self.mishap {
+            Some(Mishap::CutAfter(after)) if after <= self.sent => {
+                sleep(GRACE).await;
+                return Err(io::Error::other("cut"));
+            }
+            Some(Mishap::ResetAfter(after)) if after <= self.sent => {
+                sleep(GRACE).await;
+                // The byte that is written next breaks the connection.
+                self.connection.reset();
+                return Ok(Some(Bytes::from_static(b"!")));
+            }
+            Some(Mishap::Stall { after, pause }) if after <= self.sent => {
+                self.mishap = None;
+                self.pause(pause).await?;
+            }
+            Some(Mishap::CutAfter(after) | Mishap::ResetAfter(after) | Mishap::Stall { after, .. }) => {
+                most = after - self.sent;
+            }
+            Some(Mishap::Trickle { bytes, pause }) => {
+                self.pause(pause).await?;
+                most = bytes.max(1) as u64;
+            }
+            _ => {}
+        }
         if self.pending.is_empty() {
             match self.more().await? {
                 Some(bytes) => self.pending = bytes,
                 None => return Ok(None),
             }
         }
-        let mut length = self.pending.len();
-        match self.mishap {
-            Some(Mishap::CutAfter(after)) | Some(Mishap::ResetAfter(after)) => {
-                let left = usize::try_from(after - self.sent).unwrap_or(usize::MAX);
-                if left == 0 {
-                    sleep(GRACE).await;
-                    if !matches!(self.mishap, Some(Mishap::ResetAfter(_))) {
-                        return Err(io::Error::other("cut"));
-                    }
-                    // The byte that is written next breaks the connection.
-                    self.connection.reset();
-                    return Ok(Some(Bytes::from_static(b"!")));
-                }
-                length = length.min(left);
-            }
-            Some(Mishap::Stall { after, pause }) => {
-                let left = usize::try_from(after - self.sent).unwrap_or(usize::MAX);
-                if left == 0 {
-                    self.mishap = None;
-                    self.pause(pause).await?;
-                } else {
-                    length = length.min(left);
-                }
-            }
-            Some(Mishap::Trickle { bytes, pause }) => {
-                self.pause(pause).await?;
-                length = length.min(bytes.max(1));
-            }
-            Some(Mishap::DamageAt(at)) => self.damage(at),
-            _ => {}
+        if let Some(Mishap::DamageAt(at)) = self.mishap {
+            self.damage(at);
         }
+        let length = self.pending.len().min(usize::try_from(most).unwrap_or(usize::MAX));
         self.sent += length as u64;
         Ok(Some(self.pending.split_to(length)))
     }
@@ -132,7 +137,7 @@ impl SentBody {
                     Next::Chunk(bytes) => return Ok(Some(bytes)),
                     Next::Wait => {}
                 }
-                let until = (Instant::now() + self.idle).min(*ends);
+                let until = later(self.idle).min(*ends);
                 tokio::select! {
                     changed = timeout_at(until, changes.changed()) => {
                         if !matches!(changed, Ok(Ok(()))) {
@@ -155,7 +160,7 @@ impl SentBody {
     /// Overwrites what there is of the twelve bytes at this offset.
     fn damage(&mut self, at: u64) {
         let pending = self.sent..self.sent + self.pending.len() as u64;
-        let (start, end) = (at.max(pending.start), (at + 12).min(pending.end));
+        let (start, end) = (at.max(pending.start), at.saturating_add(12).min(pending.end));
         if start < end {
             let mut bytes = BytesMut::from(&self.pending[..]);
             let damaged = bytes.get_mut((start - self.sent) as usize..(end - self.sent) as usize);

@@ -11,16 +11,22 @@ use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Accepts connections.
 #[derive(Debug)]
-pub(super) struct Accept(pub(super) TcpListener);
+pub(super) struct Accept {
+    pub(super) listener: TcpListener,
+    /// Breaks all connections when it is cancelled.
+    pub(super) stop: CancellationToken,
+}
 
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     socket: TcpStream,
     reset: Resetter,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 /// Resets a connection when it is next used.
@@ -39,16 +45,17 @@ impl Listener for Accept {
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         // axum's own, which waits a little when there are too many connections.
-        let (socket, address) = Listener::accept(&mut self.0).await;
+        let (socket, address) = Listener::accept(&mut self.listener).await;
         // Chunks are to be on the wire when they are written.
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
-        (Connection { socket, reset: Resetter::default() }, address)
+        let stopped = Box::pin(self.stop.clone().cancelled_owned());
+        (Connection { socket, reset: Resetter::default(), stopped }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
@@ -60,9 +67,9 @@ impl Connected<IncomingStream<'_, Accept>> for Resetter {
 
 impl Connection {
     /// Fails if the connection is to be reset: whoever uses it drops it then, and since nothing
-    /// lingers, that sends a reset.
-    fn check(&self) -> io::Result<()> {
-        if !self.reset.0.load(Ordering::Acquire) {
+    /// lingers, that sends a reset. Wakes whoever waits for the socket when the endpoint is stopped.
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if !self.reset.0.load(Ordering::Acquire) && self.stopped.as_mut().poll(cx).is_pending() {
             return Ok(());
         }
         self.socket.set_zero_linger()?;
@@ -72,14 +79,14 @@ impl Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.check()?;
+        self.check(cx)?;
         Pin::new(&mut self.socket).poll_read(cx, out)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.check()?;
+        self.check(cx)?;
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
 
@@ -88,7 +95,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check()?;
+        self.check(cx)?;
         Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
     }
 
@@ -97,12 +104,12 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check()?;
+        self.check(cx)?;
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check()?;
+        self.check(cx)?;
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

@@ -51,6 +51,14 @@ pub(super) fn clusters(media: Bytes) -> Result<Vec<Cluster>> {
             cluster.duration = distance;
         }
     }
+    // The last one may be a single frame: then it lasts as long as the one before it, or a second.
+    let mut before = Duration::from_secs(1);
+    for cluster in &mut clusters {
+        if cluster.duration.is_zero() {
+            cluster.duration = before;
+        }
+        before = cluster.duration;
+    }
     if clusters.is_empty() {
         return Err(Error::invalid_argument("there is no Cluster with media to play"));
     }
@@ -117,10 +125,11 @@ fn media<'a>(
         }
     }
     let start = i64::try_from(ticks.saturating_mul(nanos_per_tick)).unwrap_or(i64::MAX);
-    let duration = duration(fragment, inside, start);
-    if duration.is_zero() {
+    let mut inside = inside.peekable();
+    if inside.peek().is_none() {
         return Ok(None);
     }
+    let duration = duration(fragment, inside, start);
     let blocks = Bytes::from(blocks.into_bytes());
     Ok(Some(Cluster { before: before.clone(), blocks, nanos_per_tick, start, duration }))
 }

@@ -65,8 +65,8 @@ pub enum Mishap {
         /// How long nothing comes.
         pause: Duration,
     },
-    /// The call, and those that follow, are refused with `InvalidEndpointException`, until
-    /// GetDataEndpoint is asked again.
+    /// The call of GetMedia, and those that follow, are refused with `InvalidEndpointException`, until
+    /// GetDataEndpoint is asked again. Nothing happens to other operations.
     StaleEndpoint,
     /// The body comes in pieces of so many bytes, with a pause before each.
     Trickle {

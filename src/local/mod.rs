@@ -94,8 +94,9 @@ impl LocalEndpoint {
         let server = Arc::new(Server::new(format!("http://{address}"), quotas, stop.clone()));
         let service = server::router(Arc::clone(&server)).into_make_service_with_connect_info::<Resetter>();
         let stopped = stop.clone().cancelled_owned();
+        let accept = Accept { listener, stop: stop.clone() };
         tokio::spawn(async move {
-            if let Err(error) = axum::serve(Accept(listener), service).with_graceful_shutdown(stopped).await {
+            if let Err(error) = axum::serve(accept, service).with_graceful_shutdown(stopped).await {
                 tracing::warn!(%error, "the local endpoint failed");
             }
         });

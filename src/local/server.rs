@@ -13,10 +13,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use serde_json::json;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::body::{SentBody, Source};
+use super::body::{SentBody, Source, later};
 use super::connection::Resetter;
 use super::document::Document;
 use super::mishap::{Mishap, Operation, Script};
@@ -112,21 +111,17 @@ impl Server {
         streams.insert(stream.name().to_owned(), stream);
     }
 
-    /// The stream of a request, if this call may be made, and what is to go wrong with its body.
-    fn admit(&self, operation: Operation, request: &StreamRequest) -> Result<(Arc<Stream>, Option<Mishap>), Otherwise> {
+    /// The stream of a request, if calls for it may be made now.
+    fn admit(&self, operation: Operation, request: &StreamRequest) -> Result<Arc<Stream>, Otherwise> {
         let stream = self.find(request)?;
-        let mishap = self.mishap(operation, stream.name())?;
-        if matches!(mishap, Some(Mishap::StaleEndpoint)) {
-            stream.set_stale(true);
-        }
         if self.rates.exceeded(&self.quotas, stream.name(), operation.name()) {
             let message = format!("Too many calls of {} for this stream. Please try again later.", operation.name());
             return Err(Refusal::new("ClientLimitExceededException", message).into());
         }
-        Ok((stream, mishap))
+        Ok(stream)
     }
 
-    /// What is to go wrong with a call, if it is not the call itself.
+    /// What is to go wrong with a call that nothing else is wrong with, if it is not the call itself.
     fn mishap(&self, operation: Operation, stream: &str) -> Result<Option<Mishap>, Otherwise> {
         match self.script.take(operation, stream) {
             Some(Mishap::Refuse(name)) => Err(Refusal::new(&name, format!("{name}, as the script says")).into()),
@@ -164,16 +159,18 @@ async fn with_request_id(State(server): State<Arc<Server>>, request: Request<Bod
 
 async fn get_data_endpoint(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
     let request: GetDataEndpointRequest = wire::parse(&body)?;
-    let (stream, _) = server.admit(Operation::GetDataEndpoint, &request.stream)?;
-    stream.set_stale(false);
+    let stream = server.admit(Operation::GetDataEndpoint, &request.stream)?;
     if !request.api_name.as_deref().is_some_and(|name| APIS.contains(&name)) {
         return Err(Refusal::invalid_argument(format!("APIName must be one of {}", APIS.join(", "))).into());
     }
+    server.mishap(Operation::GetDataEndpoint, stream.name())?;
+    stream.set_stale(false);
     Ok(axum::Json(json!({ "DataEndpoint": server.url })).into_response())
 }
 
 async fn describe_stream(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
-    let (stream, _) = server.admit(Operation::DescribeStream, &wire::parse(&body)?)?;
+    let stream = server.admit(Operation::DescribeStream, &wire::parse(&body)?)?;
+    server.mishap(Operation::DescribeStream, stream.name())?;
     Ok(axum::Json(json!({ "StreamInfo": info(&stream) })).into_response())
 }
 
@@ -241,23 +238,32 @@ async fn get_media(
     body: Bytes,
 ) -> Answer {
     let request: GetMediaRequest = wire::parse(&body)?;
-    let (stream, mishap) = server.admit(Operation::GetMedia, &request.stream)?;
+    let stream = server.admit(Operation::GetMedia, &request.stream)?;
     let Some(selector) = request.start_selector else {
         return Err(Refusal::invalid_argument("StartSelector is missing").into());
     };
     let selector = to_selector(&selector)?;
     if stream.is_stale() {
-        let message = "The data endpoint is not valid for this stream. Call GetDataEndpoint to get the current one.";
-        return Err(Refusal::new("InvalidEndpointException", message).into());
+        return Err(stale().into());
     }
     let Some(open) = stream.open_body(server.quotas.connections) else {
         let message = "Too many connections of GetMedia are open for this stream";
         return Err(Refusal::new("ConnectionLimitExceededException", message).into());
     };
+    let mishap = server.mishap(Operation::GetMedia, stream.name())?;
+    if matches!(mishap, Some(Mishap::StaleEndpoint)) {
+        stream.set_stale(true);
+        return Err(stale().into());
+    }
     let index = stream.seek(&selector);
-    let ends = Instant::now() + server.quotas.session;
+    let ends = later(server.quotas.session);
     let source = Source::Live { changes: stream.changes(), stream, index, ends, _open: open };
     Ok(server.send(source, mishap, connection))
+}
+
+fn stale() -> Refusal {
+    let message = "The data endpoint is not valid for this stream. Call GetDataEndpoint to get the current one.";
+    Refusal::new("InvalidEndpointException", message)
 }
 
 fn to_selector(selector: &StartSelector) -> Result<Selector, Refusal> {
@@ -282,13 +288,13 @@ fn to_selector(selector: &StartSelector) -> Result<Selector, Refusal> {
 /// Lists fragments whose start is in a range, both ends included. The service promises no order.
 async fn list_fragments(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
     let request: ListFragmentsRequest = wire::parse(&body)?;
-    let (stream, _) = server.admit(Operation::ListFragments, &request.stream)?;
+    let stream = server.admit(Operation::ListFragments, &request.stream)?;
     let most = request.max_results.unwrap_or(100);
     if !(1..=1000).contains(&most) {
         return Err(Refusal::invalid_argument("MaxResults must be 1 to 1000").into());
     }
-    // The token says what was asked for, and how much of it was answered.
-    let (by_producer, start, end, done) = match (&request.next_token, &request.fragment_selector) {
+    // The token says what was asked for, and with which chunk to go on.
+    let (by_producer, start, end, next) = match (&request.next_token, &request.fragment_selector) {
         (Some(token), _) => {
             from_token(token).ok_or_else(|| Refusal::invalid_argument("NextToken is not one of ours"))?
         }
@@ -298,30 +304,26 @@ async fn list_fragments(State(server): State<Arc<Server>>, body: Bytes) -> Answe
         }
         (None, None) => (false, i64::MIN, i64::MAX, 0),
     };
+    server.mishap(Operation::ListFragments, stream.name())?;
     let mut listed = stream.list();
     listed.retain(|fragment| {
         let time = if by_producer { fragment.producer_time } else { fragment.server_time };
-        (start..=end).contains(&time.as_millis())
+        fragment.index >= next && (start..=end).contains(&time.as_millis())
     });
-    let (total, skip) = (listed.len(), usize::try_from(done).unwrap_or(usize::MAX));
-    let page: Vec<FragmentInfo> = listed
-        .into_iter()
-        .skip(skip)
-        .take(most as usize)
-        .map(|fragment| FragmentInfo {
-            fragment_number: fragment.number.to_string(),
-            fragment_size_in_bytes: fragment.bytes,
-            producer_timestamp: wire::to_seconds(fragment.producer_time),
-            server_timestamp: wire::to_seconds(fragment.server_time),
-            fragment_length_in_milliseconds: fragment.duration.as_millis() as u64,
-        })
-        .collect();
-    let answered = skip.saturating_add(page.len());
-    Ok(axum::Json(if answered < total {
-        let token = format!("{}/{start}/{end}/{answered}", if by_producer { "P" } else { "S" });
-        json!({ "Fragments": page, "NextToken": to_hex(&token) })
-    } else {
-        json!({ "Fragments": page })
+    let page = listed.iter().take(most as usize).map(|fragment| FragmentInfo {
+        fragment_number: fragment.number.to_string(),
+        fragment_size_in_bytes: fragment.bytes,
+        producer_timestamp: wire::to_seconds(fragment.producer_time),
+        server_timestamp: wire::to_seconds(fragment.server_time),
+        fragment_length_in_milliseconds: fragment.duration.as_millis() as u64,
+    });
+    let page: Vec<FragmentInfo> = page.collect();
+    Ok(axum::Json(match listed.get(page.len()) {
+        Some(next) => {
+            let token = format!("{}/{start}/{end}/{}", if by_producer { "P" } else { "S" }, next.index);
+            json!({ "Fragments": page, "NextToken": to_hex(&token) })
+        }
+        None => json!({ "Fragments": page }),
     })
     .into_response())
 }
@@ -354,13 +356,14 @@ async fn get_media_for_fragment_list(
     body: Bytes,
 ) -> Answer {
     let request: GetMediaForFragmentListRequest = wire::parse(&body)?;
-    let (stream, mishap) = server.admit(Operation::GetMediaForFragmentList, &request.stream)?;
+    let stream = server.admit(Operation::GetMediaForFragmentList, &request.stream)?;
     let asked = request.fragments.unwrap_or_default();
     if !(1..=1000).contains(&asked.len()) {
         return Err(Refusal::invalid_argument("Fragments must be 1 to 1000 fragment numbers").into());
     }
     let numbers: Result<Vec<FragmentNumber>, _> = asked.iter().map(|number| number.parse()).collect();
     let numbers = numbers.map_err(|_| Refusal::invalid_argument("Fragment numbers are invalid"))?;
+    let mishap = server.mishap(Operation::GetMediaForFragmentList, stream.name())?;
     let document = |number: &FragmentNumber| {
         // What is not there, or not yet, is reported where it would stand.
         stream.document(number).unwrap_or_else(|| Document::fault(3000, "FRAGMENT_NOT_FOUND", Some(number)))

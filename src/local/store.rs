@@ -74,6 +74,8 @@ impl Drop for OpenBody {
 /// What ListFragments says of a fragment.
 #[derive(Clone, Debug)]
 pub(super) struct Listed {
+    /// Its place among all chunks that the stream has ever had.
+    pub(super) index: u64,
     pub(super) number: FragmentNumber,
     pub(super) bytes: usize,
     pub(super) server_time: Timestamp,
@@ -283,8 +285,10 @@ impl Stream {
 
     /// What there is of fragments, in the order they were ingested.
     pub(super) fn list(&self) -> Vec<Listed> {
-        let listed = |chunk: &Chunk| {
+        let store = self.lock();
+        let listed = |(index, chunk): (u64, &Chunk)| {
             Some(Listed {
+                index,
                 number: chunk.number.clone()?,
                 bytes: chunk.bytes.len(),
                 server_time: chunk.server_time?,
@@ -292,7 +296,7 @@ impl Stream {
                 duration: chunk.duration,
             })
         };
-        self.lock().chunks.iter().filter_map(listed).collect()
+        (store.dropped..).zip(&store.chunks).filter_map(listed).collect()
     }
 
     /// The document of a fragment, as it is stored.

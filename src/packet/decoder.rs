@@ -1,12 +1,11 @@
 //! Packets one by one, each with its own last byte.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use tokio_util::codec::Decoder;
 
-use super::Packet;
+use super::{BlockPackets, Packet};
 use crate::error::{Error, Result};
 use crate::fragment::{BodyDecode, Cutter, Fault, FragmentEnd, FragmentHeader, Grain, Piece, Skipped};
 use crate::limits::Limits;
@@ -50,7 +49,10 @@ pub enum PacketItem {
 #[derive(Debug)]
 pub struct PacketDecoder {
     cutter: Cutter,
-    ready: VecDeque<PacketItem>,
+    /// The block whose packets are being given out.
+    block: Option<BlockPackets>,
+    /// An end, whose start was never said and comes first.
+    end: Option<FragmentEnd>,
     /// The fragment that is open, if one is, and how many packets it has had.
     open: bool,
     ordinal: u32,
@@ -59,7 +61,7 @@ pub struct PacketDecoder {
 impl PacketDecoder {
     /// A decoder with the default limits.
     pub fn new() -> Self {
-        Self { cutter: Cutter::new(Grain::Packet), ready: VecDeque::new(), open: false, ordinal: 0 }
+        Self { cutter: Cutter::new(Grain::Packet), block: None, end: None, open: false, ordinal: 0 }
     }
 
     /// Sets the limits. To be called before anything is decoded.
@@ -75,38 +77,47 @@ impl PacketDecoder {
     }
 
     fn read(&mut self, received: &mut BytesMut, at_end: bool) -> Result<Option<PacketItem>> {
-        loop {
-            if let Some(item) = self.ready.pop_front() {
-                return Ok(Some(item));
+        if let Some(end) = self.end.take() {
+            return Ok(Some(PacketItem::End(end)));
+        }
+        if let Some(block) = &mut self.block {
+            let (packet, is_last) = block.next(self.ordinal);
+            self.ordinal += 1;
+            if is_last {
+                self.block = None;
             }
-            match self.cutter.read(received, at_end)? {
+            return Ok(Some(PacketItem::Packet(packet)));
+        }
+        loop {
+            return Ok(Some(match self.cutter.read(received, at_end)? {
                 None => return Ok(None),
                 Some(Piece::Opened(header)) => self.start(header),
                 Some(Piece::Block(piece)) => {
-                    let packets = Packet::of_block(&piece, self.ordinal).map(PacketItem::Packet);
-                    let before = self.ready.len();
-                    self.ready.extend(packets);
-                    self.ordinal += (self.ready.len() - before) as u32;
+                    self.block = Some(BlockPackets::new(piece));
+                    return self.read(received, at_end);
+                }
+                Some(Piece::Closed(end)) if self.open => {
+                    self.open = false;
+                    PacketItem::End(end)
                 }
                 Some(Piece::Closed(end)) => {
-                    if !self.open {
-                        self.start(Arc::clone(end.fragment()));
-                    }
+                    let start = self.start(Arc::clone(end.fragment()));
                     self.open = false;
-                    self.ready.push_back(PacketItem::End(end));
+                    self.end = Some(end);
+                    start
                 }
-                Some(Piece::Fault(fault)) => self.ready.push_back(PacketItem::Fault(fault)),
-                Some(Piece::Skipped(skipped)) => self.ready.push_back(PacketItem::Skipped(skipped)),
+                Some(Piece::Fault(fault)) => PacketItem::Fault(fault),
+                Some(Piece::Skipped(skipped)) => PacketItem::Skipped(skipped),
                 // Only come whole.
-                Some(Piece::Fragment(_)) => {}
-            }
+                Some(Piece::Fragment(_)) => continue,
+            }));
         }
     }
 
-    fn start(&mut self, header: Arc<FragmentHeader>) {
+    fn start(&mut self, header: Arc<FragmentHeader>) -> PacketItem {
         self.open = true;
         self.ordinal = 0;
-        self.ready.push_back(PacketItem::Start(header));
+        PacketItem::Start(header)
     }
 }
 

@@ -102,20 +102,6 @@ impl Packet {
         PacketIter { fragment, block: 0, laces: Laces::default(), ordinal: 0 }
     }
 
-    /// The packets of a block that came by itself, the first of them being the `ordinal`th of its
-    /// fragment.
-    pub(crate) fn of_block(piece: &BlockPiece, mut ordinal: u32) -> impl Iterator<Item = Self> {
-        let mut laces = Laces::default();
-        let mut next = Some(());
-        std::iter::from_fn(move || {
-            next?;
-            let (packet, is_last) = Self::next_of(&piece.header, &piece.raw, &piece.entry, &mut laces, ordinal);
-            ordinal += 1;
-            next = (!is_last).then_some(());
-            Some(packet)
-        })
-    }
-
     /// The next packet of a block, and whether it is the last.
     fn next_of(
         header: &Arc<FragmentHeader>,
@@ -135,7 +121,9 @@ impl Packet {
             lace_ns = step.saturating_mul(lace);
             (start, length) = (start + at, size);
         }
-        let mut payload = raw.slice(start..start + length);
+        // In the buffer, since the block was when it was read.
+        let end = (start + length).min(raw.len());
+        let mut payload = raw.slice(start.min(end)..end);
         if let Some(stripped) = header.track(entry.track).and_then(Track::stripped) {
             let mut whole = BytesMut::with_capacity(stripped.len() + payload.len());
             whole.extend_from_slice(stripped);
@@ -187,6 +175,25 @@ impl Laces {
         let is_last = lace + 1 >= self.frames.len();
         self.next = if is_last { 0 } else { lace + 1 };
         (lace as i64, at as usize, size as usize, is_last)
+    }
+}
+
+/// The packets of a block that came by itself.
+#[derive(Debug)]
+struct BlockPackets {
+    piece: BlockPiece,
+    laces: Laces,
+}
+
+impl BlockPackets {
+    fn new(piece: BlockPiece) -> Self {
+        Self { piece, laces: Laces::default() }
+    }
+
+    /// The next packet, the `ordinal`th of its fragment, and whether it is the last of the block.
+    fn next(&mut self, ordinal: u32) -> (Packet, bool) {
+        let BlockPiece { header, entry, raw } = &self.piece;
+        Packet::next_of(header, raw, entry, &mut self.laces, ordinal)
     }
 }
 

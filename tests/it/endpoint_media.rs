@@ -299,3 +299,72 @@ async fn captures_with_their_own_numbers_and_times() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_cut_between_fragments_is_a_cut() {
+    // Nothing more comes, and yet the connection breaks instead of the body ending.
+    let (endpoint, kvs) = start(quick().idle(Duration::MAX).session(Duration::MAX)).await;
+    let stream = endpoint.create_stream("ten");
+    stream.push_stamped(&short_document(), stamp(1));
+    for mishap in [Mishap::CutAfter(0), Mishap::ResetAfter(0)] {
+        endpoint.script(Operation::GetMedia, None, mishap);
+        let error = kvs.live("ten").start(Start::Earliest).fragments().try_next().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+    }
+    let length = kvs.live("ten").start(Start::Earliest).fragments().try_next().await.unwrap().unwrap().raw().len();
+    endpoint.script(Operation::GetMedia, None, Mishap::CutAfter(length as u64));
+    let mut fragments = kvs.live("ten").start(Start::Earliest).fragments();
+    assert_eq!(fragments.try_next().await.unwrap().unwrap().end(), End::Trailer);
+    assert_eq!(fragments.try_next().await.unwrap_err().kind(), ErrorKind::Io);
+}
+
+#[tokio::test]
+async fn a_mishap_waits_for_a_call_that_nothing_else_is_wrong_with() {
+    let (endpoint, kvs) = start(quick().connections(Some(0))).await;
+    ten(&endpoint);
+    endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(1));
+    assert_eq!(kvs.live("ten").fragments().try_next().await.unwrap_err().kind(), ErrorKind::ConnectionLimit);
+    assert_eq!(kvs.live("nobody").fragments().try_next().await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(endpoint.scripted(), 1);
+}
+
+#[tokio::test]
+async fn dropping_the_endpoint_breaks_a_body_that_nobody_reads() {
+    let (endpoint, kvs) = start(quick()).await;
+    let stream = endpoint.create_stream("ten");
+    stream.push_raw(vec![0x1A; 64 << 20]);
+    let mut fragments = kvs.live("ten").start(Start::Earliest).fragments();
+    // Opens the connection, and fails on what is no media.
+    assert!(fragments.try_next().await.is_err());
+    drop(fragments);
+    let media = aws_sdk_kinesisvideomedia::Client::new(&endpoint.sdk_config());
+    let selector = aws_sdk_kinesisvideomedia::types::StartSelector::builder()
+        .start_selector_type(aws_sdk_kinesisvideomedia::types::StartSelectorType::Earliest)
+        .build()
+        .unwrap();
+    let body = media.get_media().stream_name("ten").start_selector(selector).send().await.unwrap().payload;
+    drop(endpoint);
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while stream.open_bodies() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("the body is gone although nobody reads it");
+    assert!(body.collect().await.is_err());
+}
+
+#[tokio::test]
+async fn single_frames_can_be_looped() {
+    let (endpoint, kvs) = start(quick().idle(Duration::from_secs(10))).await;
+    let media: Vec<u8> = (0..3)
+        .flat_map(|n| {
+            let document = Document::new(Shape::Ffmpeg).video_track(1).cluster_time(n * 40).block(1, 0, true, b"frame");
+            document.to_bytes(&stamp(n as u32 + 1), 0)
+        })
+        .collect();
+    endpoint.loop_media("frames", media).unwrap();
+    let fragments: Vec<_> = kvs.live("frames").start(Start::Earliest).fragments().take(4).try_collect().await.unwrap();
+    let times: Vec<_> = fragments.iter().map(|fragment| fragment.producer_time().unwrap().as_millis()).collect();
+    assert_eq!(times.iter().map(|time| time - times[0]).collect::<Vec<_>>(), [0, 40, 80, 120]);
+}

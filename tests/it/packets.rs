@@ -269,3 +269,49 @@ fn hevc() -> Option<Bytes> {
         crate::judge::ffmpeg_bytes(&["-f", "lavfi", "-i", "testsrc2=size=192x128:rate=10:duration=1"], &arguments);
     (!made.is_empty()).then(|| made.into())
 }
+
+fn hex(text: &str) -> Bytes {
+    let digits: String = text.split_whitespace().collect();
+    (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+        .collect::<Vec<_>>()
+        .into()
+}
+
+#[tokio::test]
+async fn masters_where_they_may_not_stand_are_an_error() {
+    let cluster_in_group =
+        hex("1A45DFA3 80 18538067 FF 1F43B675 FF E78101 A096 A188 81000000 09090909 1F43B675 87 A385 81000080 01");
+    let group_in_header = hex("1A45DFA3 82 A0 80");
+    let group_in_header_twice =
+        [&hex("1A45DFA3 96 4282 88 6D6174726F736B61 A0 88 A186 81 0000 00 01 01")[..]; 2].concat();
+    let segment_in_header = hex("1A45DFA3 85 18538067 80");
+    for (body, text) in [
+        (cluster_in_group, "Cluster directly inside a BlockGroup"),
+        (group_in_header, "BlockGroup directly inside a EBML"),
+        (group_in_header_twice.into(), "BlockGroup directly inside a EBML"),
+        (segment_in_header, "Segment directly inside a EBML"),
+    ] {
+        for chunking in [Chunking::Whole, Chunking::Each(1)] {
+            let (_, error) = items(&body, chunking).await;
+            let error = error.unwrap().to_string();
+            assert!(error.contains(text), "{error}");
+            assert_eq!(one_by_one(&body, chunking).await, taken_apart(&body).await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn stripped_headers_are_not_made_much_of() {
+    let body = encoded(|encodings| {
+        encodings.master(id::CONTENT_ENCODING, Width::Minimal, |encoding| {
+            encoding.master(id::CONTENT_COMPRESSION, Width::Minimal, |compression| {
+                compression.uint(id::CONTENT_COMP_ALGO, 3);
+                compression.binary(id::CONTENT_COMP_SETTINGS, &vec![7; 5000]);
+            });
+        });
+    });
+    let (_, error) = items(&body, Chunking::Whole).await;
+    assert_eq!(error.unwrap().kind(), ErrorKind::Unsupported);
+}

@@ -187,3 +187,35 @@ async fn damage_in_captures_costs_one_fragment() {
     let BodyItem::Fragment(cut) = &items[2] else { panic!("{items:?}") };
     assert_eq!((cut.end(), cut.blocks().len()), (End::Cut, 10));
 }
+
+#[tokio::test]
+async fn a_cluster_that_lies_about_its_size_does_not_hold_up_what_follows() {
+    // Its size is damaged so that it would reach far into what follows.
+    let documents: Vec<Bytes> = (1..=20).map(|n| ffmpeg_document(n).to_bytes(&stamp(n), 0)).collect();
+    let mut body = documents.concat();
+    let cluster = body.windows(4).position(|four| four == [0x1F, 0x43, 0xB6, 0x75]).unwrap();
+    body[cluster + 9..cluster + 12].copy_from_slice(&[0x3F, 0, 0]);
+    let mut decoder = BodyDecoder::new().resync(true);
+    let (mut received, mut found) = (BytesMut::new(), Vec::new());
+    for chunk in body.chunks(500) {
+        received.extend_from_slice(chunk);
+        while let Some(item) = decoder.decode(&mut received).unwrap() {
+            found.push(item);
+        }
+        assert!(received.len() < 4000, "{} bytes wait", received.len());
+    }
+    // Without waiting for the end of the body.
+    assert_eq!(whole(&found), documents[1..]);
+}
+
+#[tokio::test]
+async fn a_cluster_with_which_the_body_ends_is_trusted_too() {
+    let inner = live_body([producer_document(9)]);
+    let document = ffmpeg_document(1).block(1, 100, false, &inner);
+    let mut body = document.to_bytes_without_trailer(&stamp(1)).to_vec();
+    let block = boundaries(&body.clone().into()).await.into_iter().filter(|&at| body[at] == 0xA3).nth(1).unwrap();
+    body[block..block + 3].fill(0);
+    let items = resynced(&body.into(), Chunking::Each(100)).await;
+    assert_eq!(whole(&items), [] as [Bytes; 0]);
+    assert_eq!(items.len(), 2, "{items:?}");
+}
