@@ -22,9 +22,7 @@ const LONGEST_HEADER: u64 = 4096;
 pub(super) fn find_document(bytes: &[u8], from: usize, at_end: bool) -> Search {
     let marker = id::EBML.0.to_be_bytes();
     let mut next = from.min(bytes.len());
-    #[cfg(test)]
-    crate::ebml::work::count((bytes.len() - next) as u64 / 8);
-    while let Some(found) = bytes.get(next..).and_then(|rest| memmem::find(rest, &marker)) {
+    while let Some(found) = bytes.get(next..).and_then(|rest| find(rest, &marker)) {
         let candidate = next + found;
         match is_document(bytes.get(candidate..).unwrap_or_default()) {
             Verdict::Yes => return Search::Found(candidate),
@@ -34,6 +32,13 @@ pub(super) fn find_document(bytes: &[u8], from: usize, at_end: bool) -> Search {
     }
     // The marker may be about to come.
     Search::NotBefore(if at_end { bytes.len() } else { bytes.len().saturating_sub(marker.len() - 1).max(next) })
+}
+
+fn find(bytes: &[u8], marker: &[u8]) -> Option<usize> {
+    let found = memmem::find(bytes, marker);
+    #[cfg(test)]
+    crate::ebml::work::count(found.unwrap_or(bytes.len()) as u64 / 8);
+    found
 }
 
 /// Whether a document begins here; `None` if more bytes are needed.
