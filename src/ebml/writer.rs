@@ -7,7 +7,7 @@ use super::{ElementId, vint};
 pub enum Width {
     /// As few octets as hold the size.
     Minimal,
-    /// Exactly so many octets, 1 to 8. Writers that fill in sizes later reserve 8; the service
+    /// So many octets, or as many as are needed if that is more; at least 1, at most 8. Writers that fill in sizes later reserve 8; the service
     /// writes its tags with 4 at every level.
     Octets(u8),
 }
@@ -76,7 +76,7 @@ impl Writer {
     /// next is inside of it, until something that cannot be.
     pub fn unknown(&mut self, id: ElementId, octets: u8) {
         self.id(id);
-        vint::write_unknown(&mut self.out, octets);
+        vint::write_unknown(&mut self.out, octets.clamp(1, 8));
     }
 
     /// Any element, from its payload.
@@ -86,7 +86,7 @@ impl Writer {
         self.id(id);
         let width = match width {
             Width::Minimal => least,
-            Width::Octets(octets) => octets.max(least),
+            Width::Octets(octets) => octets.clamp(least, 8),
         };
         vint::write_number(&mut self.out, size, width);
         self.out.extend_from_slice(payload);
