@@ -1,7 +1,7 @@
 //! A local endpoint for programs in any language: point their SDK at the address it prints.
 //!
 //! ```text
-//! local_endpoint [--port P] [--no-quotas] [--stream NAME=FILE]... [--loop NAME=FILE]...
+//! local_endpoint [--port P] [--quotas] [--stream NAME=FILE]... [--loop NAME=FILE]...
 //! ```
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
@@ -17,9 +17,9 @@ struct Options {
     /// The port; a free one unless given.
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// As many calls and connections as one likes, where the service has limits.
+    /// Refuse more calls a second and more connections than the service allows.
     #[arg(long)]
-    no_quotas: bool,
+    quotas: bool,
     /// A stream of a payload file, byte for byte.
     #[arg(long, value_name = "NAME=FILE", value_parser = name_and_file)]
     stream: Vec<(String, PathBuf)>,
@@ -38,9 +38,9 @@ fn name_and_file(text: &str) -> std::result::Result<(String, PathBuf), String> {
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = Options::parse();
-    let quotas = match options.no_quotas {
-        true => Quotas::default().calls_per_second(None).connections(None),
-        false => Quotas::default(),
+    let quotas = match options.quotas {
+        true => Quotas::default(),
+        false => Quotas::default().calls_per_second(None).connections(None),
     };
     let endpoint = LocalEndpoint::start_with(options.port, quotas).await?;
     for (name, file) in &options.stream {
