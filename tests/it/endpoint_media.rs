@@ -151,12 +151,16 @@ async fn calls_are_counted_by_the_second_and_stream() {
     ten(&endpoint).finish();
     let other = endpoint.create_stream("other");
     other.finish();
-    let mut kinds = Vec::new();
-    for _ in 0..8 {
-        kinds.push(kvs.live("ten").fragments().try_next().await.err().map(|error| error.kind()));
+    let kind = async || kvs.live("ten").fragments().try_next().await.err().map(|error| error.kind());
+    for _ in 0..5 {
+        assert_eq!(kind().await, None);
     }
-    assert_eq!(kinds[..5], [None; 5]);
-    assert!(kinds[5..].contains(&Some(ErrorKind::Throttled)), "{kinds:?}");
+    // However slow this machine is, some call comes sooner than another is allowed.
+    let mut refused = None;
+    for _ in 0..100 {
+        refused = refused.or(kind().await);
+    }
+    assert_eq!(refused, Some(ErrorKind::Throttled));
     assert!(kvs.live("other").fragments().try_next().await.is_ok());
 }
 
