@@ -41,7 +41,7 @@ impl<'a> Cursor<'a> {
             self.offset = header.payload() + payload.len() as u64;
             return Ok(Some(Item { id: header.id, offset: header.offset, payload, behind: self.offset }));
         }
-        Err(self.malformed())
+        Err(misfit(self.rest, self.offset))
     }
 
     /// The children of an element.
@@ -49,18 +49,28 @@ impl<'a> Cursor<'a> {
         Self::new(item.payload, item.behind - item.payload.len() as u64)
     }
 
-    #[cold]
-    fn malformed(&self) -> Error {
-        let error = match Header::read(self.rest, self.offset) {
-            Vint::Read(header, length) => {
-                let available = self.rest.len() - usize::from(length);
-                let size = header.size.map_or_else(|| "unknown".into(), |size| size.to_string());
-                let message = format!("{} of {size} bytes goes past the end, {available} bytes on", header.id);
-                Error::malformed(message)
-            }
-            Vint::Short => Error::malformed("the bytes end inside an element's header"),
-            Vint::Invalid => Error::malformed("no element begins here"),
-        };
-        error.at(self.offset)
+    /// Whether everything was read.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
     }
+}
+
+/// Why no whole element of known size stands at the front of `bytes`.
+#[cold]
+pub(super) fn misfit(bytes: &[u8], offset: u64) -> Error {
+    let error = match Header::read(bytes, offset) {
+        Vint::Read(header, length) => {
+            let available = bytes.len() - usize::from(length);
+            match header.size {
+                Some(size) => {
+                    let id = header.id;
+                    Error::malformed(format!("{id} of {size} bytes goes past the end, {available} bytes on"))
+                }
+                None => Error::malformed(format!("{} of unknown size", header.id)),
+            }
+        }
+        Vint::Short => Error::malformed("the bytes end inside an element's header"),
+        Vint::Invalid => Error::malformed("no element begins here"),
+    };
+    error.at(offset)
 }

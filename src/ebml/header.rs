@@ -75,6 +75,12 @@ impl Header {
         self.size.map(|size| self.payload().saturating_add(size))
     }
 
+    /// How far the element is known to reach: to its end, or its payload if the size is unknown.
+    #[inline]
+    pub(crate) fn reach(&self) -> u64 {
+        self.end().unwrap_or(self.payload())
+    }
+
     /// Reads the header at the front of `bytes`, which stand at `offset`.
     #[inline]
     pub(crate) fn read(bytes: &[u8], offset: u64) -> Vint<Self> {

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::cursor::misfit;
 use super::schema::{self, Kind};
 use super::vint::Vint;
 use super::{ElementId, Header};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The elements in some bytes, one after another, read only as far as they are asked for.
 ///
@@ -67,20 +68,17 @@ impl<'a> Elements<'a> {
         let header = match Header::read(unread, offset) {
             Vint::Read(header, _) => header,
             Vint::Short if unread.is_empty() || self.lenient => return Ok(None),
-            Vint::Short => return Err(Error::malformed("the bytes end inside an element's header").at(offset)),
-            Vint::Invalid => return Err(Error::malformed("no element begins here").at(offset)),
+            Vint::Short | Vint::Invalid => return Err(misfit(unread, offset)),
         };
         let start = self.next + usize::from(header.length);
         let available = self.bytes.len() - start;
         let size = match header.size.map(usize::try_from) {
             Some(Ok(size)) if size <= available => size,
             Some(_) if self.lenient => available,
-            Some(_) => {
-                let size = header.size.unwrap_or(0);
-                let message = format!("{} of {size} bytes goes past the end, {available} bytes on", header.id);
-                return Err(Error::malformed(message).at(offset));
+            None if schema::lookup(header.id).is_some_and(schema::ElementSchema::may_be_unknown_size) => {
+                self.unknown_size(header.id, start)?
             }
-            None => self.unknown_size(header.id, start)?,
+            _ => return Err(misfit(unread, offset)),
         };
         self.next = start + size;
         let payload = self.bytes.get(start..self.next).unwrap_or_default();
@@ -89,9 +87,6 @@ impl<'a> Elements<'a> {
 
     /// How long an element of unknown size is: its children are walked.
     fn unknown_size(&self, id: ElementId, start: usize) -> Result<usize> {
-        if !schema::lookup(id).is_some_and(schema::ElementSchema::may_be_unknown_size) {
-            return Err(Error::malformed(format!("{id} of unknown size")).at(self.base + self.next as u64));
-        }
         let mut children = Elements { next: start, ..self.clone() };
         loop {
             let at = children.next;

@@ -30,19 +30,12 @@ pub enum Width {
 #[derive(Clone, Debug, Default)]
 pub struct Writer {
     out: Vec<u8>,
-    width: Option<u8>,
 }
 
 impl Writer {
-    /// An empty writer that makes every size field as narrow as it can be.
+    /// An empty writer.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// An empty writer that makes the size field of leaf elements `octets` wide, where the element
-    /// is not so large that it needs more.
-    pub fn with_width(octets: u8) -> Self {
-        Self { out: Vec::new(), width: Some(octets) }
     }
 
     /// The bytes so far.
@@ -67,7 +60,7 @@ impl Writer {
 
     /// A master element of known size with what `fill` writes.
     pub fn master(&mut self, id: ElementId, width: Width, fill: impl FnOnce(&mut Self)) {
-        let mut inner = Self { out: Vec::new(), width: self.width };
+        let mut inner = Self::new();
         fill(&mut inner);
         self.element(id, width, &inner.out);
     }
@@ -92,9 +85,9 @@ impl Writer {
         self.out.extend_from_slice(payload);
     }
 
-    /// A binary element.
+    /// A binary element, its size field as narrow as can be; so are those below.
     pub fn binary(&mut self, id: ElementId, payload: &[u8]) {
-        self.element(id, self.width.map_or(Width::Minimal, Width::Octets), payload);
+        self.element(id, Width::Minimal, payload);
     }
 
     /// A text element; pass trailing NULs to pad.

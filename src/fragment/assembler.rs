@@ -16,12 +16,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::block::BlockEntry;
-use super::document::{Declared, Document};
+use super::document::{Declared, Document, is_matroska};
 use super::fault::{Fault, SkipReason, Skipped};
 use super::service_tags::ServiceTags;
 use super::tags::TagCollector;
 use super::{End, Fragment, FragmentEnd, FragmentHeader, FragmentNumber, Inner, Tags, Track};
-use crate::ebml::{Cursor, Ending, Event, Header, Reader, id, uint};
+use crate::ebml::{Cursor, Ending, Event, Header, Reader, id, uint, without_padding};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
@@ -70,8 +70,8 @@ enum Outcome {
     Skipped,
     /// The header of a fragment is known.
     Opened,
-    /// The only block in the index is whole.
-    Block,
+    /// A block is whole.
+    Block(BlockEntry),
 }
 
 /// A piece of a body.
@@ -140,6 +140,11 @@ impl Assembler {
             ending: None,
             block_count: 0,
         }
+    }
+
+    /// The same from the start, with these limits.
+    pub(crate) fn limits(&self, limits: Limits) -> Self {
+        Self::new(limits, self.grain)
     }
 
     /// Looks for the end of the current piece, of which `input` is all there is.
@@ -257,46 +262,50 @@ impl Assembler {
         match boundary.outcome {
             Outcome::Opened => {
                 let (leading, _) = self.item.tags.finish();
-                return Piece::Opened(self.open(leading));
+                Piece::Opened(self.open(leading))
             }
-            Outcome::Block => {
-                if let (Some(header), Some(entry)) = (&self.item.header, self.item.blocks.pop()) {
-                    return Piece::Block(BlockPiece { header: Arc::clone(header), entry, raw });
-                }
-            }
-            Outcome::Fragment(_) | Outcome::Fault | Outcome::Skipped => {}
-        }
-        let mut item = std::mem::take(&mut self.item);
-        self.block_count = item.blocks.len();
-        let start = std::mem::replace(&mut self.start, self.base);
-        match boundary.outcome {
-            Outcome::Fragment(end) if self.grain == Grain::Packet => {
-                let (leading, tags) = item.tags.finish();
-                let header = match item.header.take() {
-                    Some(header) => header,
-                    None => Arc::new(item.to_header(&self.document, leading)),
+            Outcome::Block(entry) => {
+                let header = match &self.item.header {
+                    Some(header) => Arc::clone(header),
+                    None => self.open(Tags::default()),
                 };
-                Piece::Closed(FragmentEnd {
-                    header,
-                    tags,
-                    end,
-                    behind_millis: item.service.behind_millis,
-                    continuation_token: item.service.continuation_token.take(),
-                })
+                Piece::Block(BlockPiece { header, entry, raw })
             }
-            Outcome::Fragment(end) => Piece::Fragment(self.fragment(item, raw, offset, end)),
+            Outcome::Fragment(end) if self.grain == Grain::Packet => Piece::Closed(self.close(end)),
+            Outcome::Fragment(end) => {
+                let item = self.next_item();
+                Piece::Fragment(self.fragment(item, raw, offset, end))
+            }
             Outcome::Fault => {
-                let (id, message) = item.service.fault();
-                Piece::Fault(Fault { offset: start, raw, id, message, fragment_number: item.service.number })
+                let mut service = self.next_item().service;
+                let (id, message) = service.fault();
+                Piece::Fault(Fault { offset, raw, id, message, fragment_number: service.number })
             }
-            _ => Piece::Skipped(Skipped {
-                offset,
-                length: raw.len() as u64,
-                raw,
-                reason: SkipReason::AfterEnd,
-                cause: None,
-            }),
+            Outcome::Skipped => {
+                self.next_item();
+                let (length, reason) = (raw.len() as u64, SkipReason::AfterEnd);
+                Piece::Skipped(Skipped { offset, length, raw, reason, cause: None })
+            }
         }
+    }
+
+    /// What was known of the item that has ended; the next begins here.
+    fn next_item(&mut self) -> Item {
+        self.start = self.base;
+        let item = std::mem::take(&mut self.item);
+        self.block_count = item.blocks.len();
+        item
+    }
+
+    fn close(&mut self, end: End) -> FragmentEnd {
+        let mut item = self.next_item();
+        let (leading, tags) = item.tags.finish();
+        let header = match item.header.take() {
+            Some(header) => header,
+            None => Arc::new(item.to_header(&self.document, leading)),
+        };
+        let ServiceTags { behind_millis, continuation_token, .. } = item.service;
+        FragmentEnd { header, tags, end, behind_millis, continuation_token }
     }
 
     fn open(&mut self, leading: Tags) -> Arc<FragmentHeader> {
@@ -421,8 +430,8 @@ impl Assembler {
         let payload = self.payload(&header, input);
         match (parent, header.id) {
             (id::EBML, id::DOC_TYPE) => {
-                let doc_type = crate::ebml::without_padding(payload);
-                if !matches!(doc_type, b"matroska" | b"webm") {
+                let doc_type = without_padding(payload);
+                if !is_matroska(doc_type) {
                     let shown = String::from_utf8_lossy(doc_type.get(..32).unwrap_or(doc_type));
                     let error = Error::malformed(format!("a document of type {shown:?}, neither matroska nor webm"));
                     return Err(error.at(header.offset).in_path("EBML/DocType"));
@@ -431,7 +440,7 @@ impl Assembler {
             (id::SEGMENT, id::INFO) => {
                 self.keep_prefix();
                 let read = || timestamp_scale(&header, payload).map_err(|error| error.in_path("Segment/Info"));
-                self.document.set_info(self.slice(input, header.offset, &header), read)?;
+                self.document.set_info(self.whole(&header, input), read)?;
             }
             (id::SEGMENT, id::TRACKS) => {
                 self.keep_prefix();
@@ -479,7 +488,7 @@ impl Assembler {
             let end = if found.is_fault() { End::Cut } else { End::NextDocument };
             return Ok(self.ends_before(input, header, event, end));
         }
-        if let Err(error) = self.judge_end(header, header.end().unwrap_or(header.payload())) {
+        if let Err(error) = self.judge_end(header, header.reach()) {
             self.item.tags.forget_last();
             return Err(error);
         }
@@ -501,14 +510,13 @@ impl Assembler {
     /// a fragment. The rest goes the way of all elements.
     #[inline]
     fn simple_blocks(&mut self, input: &[u8]) {
-        let inside =
-            u64::from(self.limits.fragment_bytes) - (self.base - self.start).min(u64::from(self.limits.fragment_bytes));
         if self.document.has_encodings() {
             return;
         }
         while self.item.block_count < self.limits.blocks
             && let Some((payload, end)) = self.reader.peek_simple_block(input, self.base)
-            && end as u64 <= inside
+            // What the caller keeps begins with the fragment.
+            && end as u64 <= u64::from(self.limits.fragment_bytes)
             && let Some(bytes) = input.get(payload..end)
             && let Ok(entry) = BlockEntry::read(bytes, payload as u32, self.item.timecode)
             && !entry.is_laced()
@@ -530,11 +538,7 @@ impl Assembler {
         }
         let payload = self.payload(&header, input);
         let entry = self.read_block(&header, payload)?;
-        self.item.blocks.push(entry);
-        if self.grain == Grain::Packet {
-            return Ok(Some(self.ends_behind(&header, Outcome::Block)));
-        }
-        Ok(None)
+        Ok(self.add_block(entry, &header))
     }
 
     #[inline]
@@ -578,8 +582,16 @@ impl Assembler {
 
     fn end_group(&mut self, header: &Header) -> Option<Boundary> {
         let Group { block, refers, duration } = self.item.group.take()?;
-        self.item.blocks.push(block?.with_key(!refers).with_duration(duration));
-        (self.grain == Grain::Packet).then(|| self.ends_behind(header, Outcome::Block))
+        self.add_block(block?.with_key(!refers).with_duration(duration), header)
+    }
+
+    /// Takes in a block that is whole with this element.
+    fn add_block(&mut self, entry: BlockEntry, header: &Header) -> Option<Boundary> {
+        if self.grain == Grain::Packet {
+            return Some(self.ends_behind(header, Outcome::Block(entry)));
+        }
+        self.item.blocks.push(entry);
+        None
     }
 
     fn group(&mut self) -> &mut Group {
@@ -607,13 +619,13 @@ impl Assembler {
     #[inline]
     fn judge(&self, header: &Header) -> Result<()> {
         match header.id {
-            id::SIMPLE_BLOCK => self.judge_end(header, header.end().unwrap_or(header.payload())),
+            id::SIMPLE_BLOCK => self.judge_end(header, header.reach()),
             // Those behind media may turn out to be the next fragment's.
             id::TAGS if self.item.clusters > 0 => self.judge_metadata(header),
             // It may hold many fragments, and what it holds is judged.
             id::SEGMENT => self.judge_end(header, header.payload()),
             _ => {
-                self.judge_end(header, header.end().unwrap_or(header.payload()))?;
+                self.judge_end(header, header.reach())?;
                 self.judge_metadata(header)
             }
         }
@@ -651,7 +663,7 @@ impl Assembler {
     }
 
     fn ends_behind(&self, header: &Header, outcome: Outcome) -> Boundary {
-        let end = header.end().unwrap_or(header.payload());
+        let end = header.reach();
         Boundary { length: (end - self.base) as usize, outcome }
     }
 
@@ -668,10 +680,11 @@ impl Assembler {
         // A Block that is whole counts, even if its group is not.
         if let Some(block) = self.item.group.take().and_then(|group| group.block) {
             // Whether it refers to others is not known.
-            self.item.blocks.push(block.with_key(false));
+            let block = block.with_key(false);
             if self.grain == Grain::Packet {
-                return Some(Boundary { length, outcome: Outcome::Block });
+                return Some(Boundary { length, outcome: Outcome::Block(block) });
             }
+            self.item.blocks.push(block);
         }
         let is_fragment = self.item.is_document || self.item.is_fragment;
         // The first bytes of a document are one, even if its header is not all there.

@@ -18,7 +18,6 @@ const SEARCHED: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Cutter {
     assembler: Assembler,
-    grain: Grain,
     resync: bool,
     /// Where reading last went on behind damage. Not twice at the same place.
     resumed_at: Option<u64>,
@@ -57,12 +56,12 @@ enum Sought {
 
 impl Cutter {
     pub(crate) fn new(grain: Grain) -> Self {
-        let limits = Limits::default();
-        Self { assembler: Assembler::new(limits, grain), grain, resync: false, resumed_at: None, state: State::Reading }
+        let assembler = Assembler::new(Limits::default(), grain);
+        Self { assembler, resync: false, resumed_at: None, state: State::Reading }
     }
 
     pub(crate) fn limits(self, limits: Limits) -> Self {
-        Self { assembler: Assembler::new(limits, self.grain), ..self }
+        Self { assembler: self.assembler.limits(limits), ..self }
     }
 
     pub(crate) fn resync(self, resync: bool) -> Self {

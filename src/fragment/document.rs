@@ -12,6 +12,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// The default TimestampScale (RFC 9559 section 5.1.2.9): a tick is a millisecond.
 const MILLISECOND: u64 = 1_000_000;
 
+/// Whether documents of this DocType, without padding, are what this crate reads.
+pub(super) fn is_matroska(doc_type: &[u8]) -> bool {
+    matches!(doc_type, b"matroska" | b"webm")
+}
+
 /// The headers of the current document. Whatever is declared again replaces what was there, so that
 /// this stays as small as the largest of each.
 #[derive(Debug)]

@@ -2,7 +2,8 @@
 
 use memchr::memmem;
 
-use crate::ebml::{ElementId, Header, id, schema, vint::Vint};
+use super::document::is_matroska;
+use crate::ebml::{Cursor, ElementId, Header, id, schema, vint::Vint, without_padding};
 
 /// What looking for a document gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,19 +96,14 @@ fn is_document(bytes: &[u8]) -> Verdict {
     }
 }
 
-fn has_doc_type(mut ebml: &[u8]) -> bool {
-    let mut found = false;
-    while !ebml.is_empty() {
-        let Ok((header, Some(size), payload)) = element(ebml) else { return false };
-        let Some((value, rest)) = usize::try_from(size).ok().and_then(|size| payload.split_at_checked(size)) else {
-            return false;
-        };
-        if header.id == id::DOC_TYPE {
-            found = matches!(crate::ebml::without_padding(value), b"matroska" | b"webm");
+fn has_doc_type(ebml: &[u8]) -> bool {
+    let (mut children, mut found) = (Cursor::new(ebml, 0), false);
+    while let Ok(Some(child)) = children.next() {
+        if child.id == id::DOC_TYPE {
+            found = is_matroska(without_padding(child.payload));
         }
-        ebml = rest;
     }
-    found
+    found && children.is_at_end()
 }
 
 type Read<'a> = (Header, Option<u64>, &'a [u8]);

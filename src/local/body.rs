@@ -26,11 +26,11 @@ pub(super) enum Source {
 /// One body of GetMedia or GetMediaForFragmentList.
 #[derive(Debug)]
 pub(super) struct SentBody {
-    pub(super) source: Source,
-    pub(super) idle: Duration,
-    pub(super) mishap: Option<Mishap>,
-    pub(super) stop: CancellationToken,
-    pub(super) connection: Resetter,
+    source: Source,
+    idle: Duration,
+    mishap: Option<Mishap>,
+    stop: CancellationToken,
+    connection: Resetter,
     sent: u64,
     chunks: u64,
     pending: Bytes,

@@ -3,17 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::codec::Decoder;
 
 use super::document::leading_tags;
 use super::duration::duration;
+use super::payload::items;
 use super::store::Stream;
 use crate::ebml::{Element, Elements, Width, Writer, id};
 use crate::error::{Error, Result};
-use crate::fragment::{Block, BodyDecoder, BodyItem, Fragment, Timestamp};
-use crate::limits::Limits;
+use crate::fragment::{Block, BodyItem, Fragment, Timestamp};
 
 /// A Cluster of the file, ready to be stamped.
 #[derive(Debug)]
@@ -33,13 +32,10 @@ pub(super) struct Cluster {
 const LONGEST: Duration = Duration::from_secs(20);
 
 /// The Clusters of a payload or an MKV file that have media.
-pub(super) fn clusters(media: Bytes) -> Result<Vec<Cluster>> {
-    let limits = Limits::default().fragment_bytes(u32::MAX >> 1).blocks(u32::MAX);
-    let mut decoder = BodyDecoder::new().limits(limits);
-    let mut unread = BytesMut::from(&media[..]);
+pub(super) fn clusters(media: &Bytes) -> Result<Vec<Cluster>> {
     let mut clusters = Vec::new();
-    while let Some(item) = decoder.decode_eof(&mut unread)? {
-        if let BodyItem::Fragment(fragment) = item {
+    for item in items(media) {
+        if let BodyItem::Fragment(fragment) = item? {
             split(&fragment, &mut clusters)?;
         }
     }

@@ -8,6 +8,7 @@ mod duration;
 mod looped;
 mod mishap;
 mod number;
+mod payload;
 mod quotas;
 mod server;
 mod store;
@@ -197,7 +198,7 @@ impl LocalEndpoint {
     /// If the file cannot be read, or has no Cluster with media.
     pub async fn loop_file(&self, name: &str, path: impl AsRef<Path>) -> Result<()> {
         let media = read(path.as_ref()).await?;
-        self.play(name, blocking(move || looped::clusters(media)).await??);
+        self.play(name, blocking(move || looped::clusters(&media)).await??);
         Ok(())
     }
 
@@ -207,7 +208,7 @@ impl LocalEndpoint {
     /// # Errors
     /// If they cannot be read, or have no Cluster with media.
     pub fn loop_media(&self, name: &str, media: impl Into<Bytes>) -> Result<()> {
-        self.play(name, looped::clusters(media.into())?);
+        self.play(name, looped::clusters(&media.into())?);
         Ok(())
     }
 

@@ -5,17 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::watch;
-use tokio_util::codec::Decoder;
 
 use super::document::{Stamp, trailer};
 use super::duration::duration;
 use super::number::fragment_number;
+use super::payload::items;
 use super::wire;
 use crate::ebml::Writer;
-use crate::fragment::{BodyDecoder, BodyItem, FragmentNumber, Timestamp};
-use crate::limits::Limits;
+use crate::fragment::{BodyItem, FragmentNumber, Timestamp};
 
 /// What a stream without retention keeps: 200 MB, as the service does.
 const KEPT_BYTES: usize = 200 << 20;
@@ -167,9 +166,8 @@ impl Stream {
     }
 
     pub(super) fn push(&self, before_trailer: Bytes, stamp: Stamp) {
-        let mut decoder = BodyDecoder::new();
-        let duration = match decoder.decode_eof(&mut BytesMut::from(&before_trailer[..])) {
-            Ok(Some(BodyItem::Fragment(fragment))) => {
+        let duration = match items(&before_trailer).next() {
+            Some(Ok(BodyItem::Fragment(fragment))) => {
                 duration(&fragment, fragment.blocks(), fragment.header().timecode_ns())
             }
             _ => Duration::ZERO,
@@ -192,11 +190,8 @@ impl Stream {
     pub(super) fn add_payload(&self, payload: Bytes) {
         // Nothing of it is dropped for being old.
         self.lock().finished = true;
-        let limits = Limits::default().fragment_bytes(u32::MAX >> 1).blocks(u32::MAX);
-        let mut decoder = BodyDecoder::new().limits(limits);
-        let mut unread = BytesMut::from(&payload[..]);
         let mut sent = 0;
-        while let Ok(Some(item)) = decoder.decode_eof(&mut unread) {
+        for item in items(&payload).map_while(Result::ok) {
             let bytes = payload.slice(sent..sent + item.raw().len());
             sent += bytes.len();
             let chunk = match &item {

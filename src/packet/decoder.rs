@@ -51,7 +51,7 @@ pub struct PacketDecoder {
     cutter: Cutter,
     /// The block whose packets are being given out.
     block: Option<BlockPackets>,
-    /// An end, whose start was never said and comes first.
+    /// An end that comes next.
     end: Option<FragmentEnd>,
     /// The fragment that is open, if one is, and how many packets it has had.
     open: bool,
@@ -77,41 +77,41 @@ impl PacketDecoder {
     }
 
     fn read(&mut self, received: &mut BytesMut, at_end: bool) -> Result<Option<PacketItem>> {
-        if let Some(end) = self.end.take() {
-            return Ok(Some(PacketItem::End(end)));
+        loop {
+            if let Some(item) = self.pending() {
+                return Ok(Some(item));
+            }
+            match self.cutter.read(received, at_end)? {
+                None => return Ok(None),
+                Some(Piece::Opened(header)) => return Ok(Some(self.start(header))),
+                Some(Piece::Block(piece)) => self.block = Some(BlockPackets::new(piece)),
+                Some(Piece::Closed(end)) => {
+                    let start = (!self.open).then(|| self.start(Arc::clone(end.fragment())));
+                    self.open = false;
+                    self.end = Some(end);
+                    if start.is_some() {
+                        return Ok(start);
+                    }
+                }
+                Some(Piece::Fault(fault)) => return Ok(Some(PacketItem::Fault(fault))),
+                Some(Piece::Skipped(skipped)) => return Ok(Some(PacketItem::Skipped(skipped))),
+                // Only come whole.
+                Some(Piece::Fragment(_)) => {}
+            }
         }
+    }
+
+    /// What was read before and comes first.
+    fn pending(&mut self) -> Option<PacketItem> {
         if let Some(block) = &mut self.block {
             let (packet, is_last) = block.next(self.ordinal);
             self.ordinal += 1;
             if is_last {
                 self.block = None;
             }
-            return Ok(Some(PacketItem::Packet(packet)));
+            return Some(PacketItem::Packet(packet));
         }
-        loop {
-            return Ok(Some(match self.cutter.read(received, at_end)? {
-                None => return Ok(None),
-                Some(Piece::Opened(header)) => self.start(header),
-                Some(Piece::Block(piece)) => {
-                    self.block = Some(BlockPackets::new(piece));
-                    return self.read(received, at_end);
-                }
-                Some(Piece::Closed(end)) if self.open => {
-                    self.open = false;
-                    PacketItem::End(end)
-                }
-                Some(Piece::Closed(end)) => {
-                    let start = self.start(Arc::clone(end.fragment()));
-                    self.open = false;
-                    self.end = Some(end);
-                    start
-                }
-                Some(Piece::Fault(fault)) => PacketItem::Fault(fault),
-                Some(Piece::Skipped(skipped)) => PacketItem::Skipped(skipped),
-                // Only come whole.
-                Some(Piece::Fragment(_)) => continue,
-            }));
-        }
+        self.end.take().map(PacketItem::End)
     }
 
     fn start(&mut self, header: Arc<FragmentHeader>) -> PacketItem {
