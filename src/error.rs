@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::summary::Summary;
@@ -223,6 +224,12 @@ impl Error {
     #[must_use]
     pub fn caused_by(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.map(|e| e.source = Some(Arc::from(source.into())))
+    }
+
+    /// What went wrong with a file: not something that goes away by itself.
+    pub(crate) fn of_file(what: &str, path: &Path, error: io::Error) -> Self {
+        let message = format!("{what} {} failed", path.display());
+        Self::new(ErrorKind::Io, message).retryable(false).caused_by(error)
     }
 
     pub(crate) fn malformed(message: impl Into<Cow<'static, str>>) -> Self {

@@ -226,10 +226,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 async fn read(path: &Path) -> Result<Bytes> {
-    let bytes = tokio::fs::read(path).await.map_err(|error| {
-        let message = format!("reading {} failed", path.display());
-        Error::new(ErrorKind::Io, message).retryable(false).caused_by(error)
-    })?;
+    let bytes = tokio::fs::read(path).await.map_err(|error| Error::of_file("reading", path, error))?;
     Ok(bytes.into())
 }
 

@@ -1,7 +1,7 @@
 //! [`MkvSink`]: fragments to files.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -9,7 +9,7 @@ use futures::Sink;
 use futures::future::BoxFuture;
 
 use super::MediaSink;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::fragment::{End, Fragment};
 use crate::summary::Summary;
 
@@ -144,18 +144,14 @@ async fn write(dir: PathBuf, name: String, fragment: Fragment) -> Result<Summary
     let bytes = fragment.to_mkv();
     let path = dir.join(&name);
     let part = dir.join(name + ".part");
-    let failed = |what: &str, path: &Path, error: std::io::Error| {
-        let message = format!("{what} {} failed", path.display());
-        Error::new(ErrorKind::Io, message).retryable(false).caused_by(error)
-    };
     // By value: what is borrowed would be copied for the thread that writes.
     let mut written = tokio::fs::write(&part, bytes.clone()).await;
     if written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
-        tokio::fs::create_dir_all(&dir).await.map_err(|error| failed("making the folder", &dir, error))?;
+        tokio::fs::create_dir_all(&dir).await.map_err(|error| Error::of_file("making the folder", &dir, error))?;
         written = tokio::fs::write(&part, bytes.clone()).await;
     }
-    written.map_err(|error| failed("writing", &part, error))?;
-    tokio::fs::rename(&part, &path).await.map_err(|error| failed("renaming to", &path, error))?;
+    written.map_err(|error| Error::of_file("writing", &part, error))?;
+    tokio::fs::rename(&part, &path).await.map_err(|error| Error::of_file("renaming to", &path, error))?;
     let gaps = u64::from(fragment.end() == End::Cut);
     Ok(Summary { items: 1, bytes: bytes.len() as u64, files: 1, gaps })
 }
