@@ -14,7 +14,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use clap::Parser;
 use futures::{StreamExt, TryStreamExt};
 use kinesis_video::local::LocalEndpoint;
-use kinesis_video::{Error, Fragment, FragmentStreamExt, KinesisVideo, MkvSink, Result, Start};
+use kinesis_video::{Error, Fragment, KinesisVideo, MkvSink, RecordExt, Result, Start};
 
 /// Reads a live stream, prints a line a fragment, and saves each as an MKV file.
 #[derive(Parser)]

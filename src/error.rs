@@ -209,7 +209,7 @@ impl Error {
         self.0.retryable
     }
 
-    /// What a sink had recorded when it failed (see [`record`](crate::FragmentStreamExt::record)).
+    /// What a sink had recorded when it failed (see [`record`](crate::RecordExt::record)).
     pub fn summary(&self) -> Option<&Summary> {
         self.0.summary.as_ref()
     }

@@ -1,9 +1,16 @@
 //! The whole fluent vocabulary.
 
+#[cfg(feature = "ffmpeg")]
+use std::sync::Arc;
+
 use futures::Stream;
 
+#[cfg(feature = "ffmpeg")]
+use crate::error::Error;
 use crate::error::Result;
 use crate::fragment::{Bound, Fragment, Until};
+#[cfg(feature = "ffmpeg")]
+use crate::frame::{Convert, EncodedFrame, Frame, Frames, RgbFrame};
 use crate::packet::{Keyframes, Packet, Packets};
 use crate::sink::{MediaSink, Record};
 
@@ -62,34 +69,28 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
         assert_stream::<Fragment, _>(Until::new(self, bound.into()))
     }
 
-    /// Sends every fragment to a sink, closes it whatever happens, and tells what was recorded.
+    /// The decoded pictures of all fragments, in the order in which they are shown.
     ///
-    /// # Errors
-    /// The stream's error, or the sink's. Both carry what had been recorded in
-    /// [`Error::summary`](crate::Error::summary).
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves the sink as it is: files that are not finished stay under their
-    /// temporary names.
-    ///
-    /// # Memory
-    /// One fragment.
+    /// See [`Frames`] for what can be asked of it, its errors, cancel safety and memory.
     ///
     /// ```
-    /// use kinesis_video::{FragmentStream, FragmentStreamExt, MkvSink};
+    /// use futures::TryStreamExt;
+    /// use kinesis_video::{FragmentStream, FragmentStreamExt};
     ///
     /// # async fn f(body: &[u8]) -> kinesis_video::Result<()> {
-    /// let summary = FragmentStream::new(body).record(MkvSink::to_dir("recordings")).await?;
-    /// println!("{summary}");
+    /// let mut frames = FragmentStream::new(body).frames().sample_ratio(5);
+    /// while let Some(frame) = frames.try_next().await? {
+    ///     println!("{:?} {}", frame.info().producer_time(), frame.to_rgb()?.get_pixel(0, 0)[0]);
+    /// }
     /// # Ok(())
     /// # }
     /// ```
-    fn record<Si>(self, sink: Si) -> Record<Self, Si>
+    #[cfg(feature = "ffmpeg")]
+    fn frames(self) -> Frames<Self>
     where
         Self: Sized,
-        Si: MediaSink<Fragment>,
     {
-        Record::new(self, sink)
+        assert_stream::<Frame, _>(Frames::new(self))
     }
 }
 
@@ -120,6 +121,149 @@ pub trait PacketStreamExt: Stream<Item = Result<Packet>> {
 }
 
 impl<S: Stream<Item = Result<Packet>> + ?Sized> PacketStreamExt for S {}
+
+/// What can be done with a stream of decoded pictures. All of it away from the threads of the executor.
+#[cfg(feature = "ffmpeg")]
+pub trait FrameStreamExt: Stream<Item = Result<Frame>> {
+    /// The pictures made smaller, so that they are at most so wide and so high, in the same proportions.
+    /// Those that are small enough stay as they are. 0 is an error, which the stream gives as its first
+    /// item.
+    ///
+    /// See [`Convert`] for errors, cancel safety and memory, and [`FrameStreamExt::jpeg`] for an example.
+    fn scale_within(self, width: u32, height: u32) -> Convert<Self, Frame>
+    where
+        Self: Sized,
+    {
+        let valid = if width > 0 && height > 0 {
+            Ok(())
+        } else {
+            Err(Error::invalid_argument("a picture of no width or height"))
+        };
+        convert(self, valid, move |frame| frame.scale_within(width, height))
+    }
+
+    /// The pictures in red, green and blue.
+    ///
+    /// See [`Convert`] for errors, cancel safety and memory.
+    ///
+    /// ```
+    /// use futures::TryStreamExt;
+    /// use kinesis_video::{FragmentStream, FragmentStreamExt, FrameStreamExt};
+    ///
+    /// # async fn f(body: &[u8]) -> kinesis_video::Result<()> {
+    /// let mut pictures = FragmentStream::new(body).frames().rgb();
+    /// while let Some(picture) = pictures.try_next().await? {
+    ///     println!("{:?} {:?}", picture.info().producer_time(), picture.image().get_pixel(0, 0));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn rgb(self) -> Convert<Self, RgbFrame>
+    where
+        Self: Sized,
+    {
+        convert(self, Ok(()), |frame| RgbFrame::of(&frame))
+    }
+
+    /// The pictures as JPEG files of a quality from 1 to 100. Another is an error, which the stream gives
+    /// as its first item.
+    ///
+    /// See [`Convert`] for errors, cancel safety and memory.
+    ///
+    /// ```
+    /// use futures::TryStreamExt;
+    /// use kinesis_video::{FragmentStream, FragmentStreamExt, FrameStreamExt};
+    ///
+    /// # async fn f(body: &[u8]) -> kinesis_video::Result<()> {
+    /// let mut thumbnails = FragmentStream::new(body).frames().keyframes().scale_within(160, 160).jpeg(80);
+    /// while let Some(jpeg) = thumbnails.try_next().await? {
+    ///     println!("{:?} {} bytes", jpeg.info().producer_time(), jpeg.bytes().len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn jpeg(self, quality: u8) -> Convert<Self, EncodedFrame>
+    where
+        Self: Sized,
+    {
+        let valid = match quality {
+            1..=100 => Ok(()),
+            _ => Err(Error::invalid_argument(format!("a JPEG quality of {quality}: it goes from 1 to 100"))),
+        };
+        convert(self, valid, move |frame| EncodedFrame::jpeg(&frame, quality))
+    }
+
+    /// The pictures as PNG files.
+    ///
+    /// See [`Convert`] for errors, cancel safety and memory.
+    ///
+    /// ```
+    /// use kinesis_video::{FragmentStream, FragmentStreamExt, FrameStreamExt, ImageSink, RecordExt};
+    ///
+    /// # async fn f(body: &[u8]) -> kinesis_video::Result<()> {
+    /// let frames = FragmentStream::new(body).frames().sample_ratio(30);
+    /// frames.png().record(ImageSink::to_dir("pictures")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn png(self) -> Convert<Self, EncodedFrame>
+    where
+        Self: Sized,
+    {
+        convert(self, Ok(()), |frame| EncodedFrame::png(&frame))
+    }
+}
+
+#[cfg(feature = "ffmpeg")]
+impl<S: Stream<Item = Result<Frame>> + ?Sized> FrameStreamExt for S {}
+
+#[cfg(feature = "ffmpeg")]
+fn convert<S, T>(
+    frames: S,
+    valid: Result<()>,
+    conversion: impl Fn(Frame) -> Result<T> + Send + Sync + 'static,
+) -> Convert<S, T>
+where
+    S: Stream<Item = Result<Frame>>,
+    T: Send + 'static,
+{
+    assert_stream::<T, _>(Convert::new(frames, valid.map(|()| Arc::new(conversion) as _)))
+}
+
+/// What ends a chain of adapters: media of any kind goes to a sink.
+pub trait RecordExt: Stream {
+    /// Sends every item to a sink, closes it whatever happens, and tells what was recorded.
+    ///
+    /// # Errors
+    /// The stream's error, or the sink's. Both carry what had been recorded in
+    /// [`Error::summary`](crate::Error::summary).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the sink as it is: files that are not finished stay under their
+    /// temporary names.
+    ///
+    /// # Memory
+    /// One item.
+    ///
+    /// ```
+    /// use kinesis_video::{FragmentStream, MkvSink, RecordExt};
+    ///
+    /// # async fn f(body: &[u8]) -> kinesis_video::Result<()> {
+    /// let summary = FragmentStream::new(body).record(MkvSink::to_dir("recordings")).await?;
+    /// println!("{summary}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn record<T, Si>(self, sink: Si) -> Record<Self, Si>
+    where
+        Self: Stream<Item = Result<T>> + Sized,
+        Si: MediaSink<T>,
+    {
+        Record::new(self, sink)
+    }
+}
+
+impl<S: Stream + ?Sized> RecordExt for S {}
 
 /// Fails to compile where an adapter yields something else, and not at its user.
 fn assert_stream<T, S: Stream<Item = Result<T>>>(stream: S) -> S {

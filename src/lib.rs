@@ -54,7 +54,7 @@
 //! | [`packets`](FragmentStreamExt::packets) | fragments | every coded frame |
 //! | [`keyframes`](PacketStreamExt::keyframes) | packets | the key frames of video tracks |
 //! | [`until`](FragmentStreamExt::until) | fragments | those up to a time, a number, a count or a deadline |
-//! | [`record`](FragmentStreamExt::record) | fragments | a [`Summary`] of what a sink recorded |
+//! | [`record`](RecordExt::record) | fragments | a [`Summary`] of what a sink recorded |
 //!
 //! | sink | takes | writes |
 //! |---|---|---|
@@ -94,6 +94,8 @@ pub mod ebml;
 mod error;
 mod ext;
 pub mod fragment;
+#[cfg(feature = "ffmpeg")]
+pub mod frame;
 mod limits;
 #[cfg(feature = "local")]
 pub mod local;
@@ -104,16 +106,22 @@ pub mod sink;
 mod summary;
 
 pub use error::{Error, ErrorContext, ErrorKind, ErrorPosition, Result};
-pub use ext::{FragmentStreamExt, PacketStreamExt};
+#[cfg(feature = "ffmpeg")]
+pub use ext::FrameStreamExt;
+pub use ext::{FragmentStreamExt, PacketStreamExt, RecordExt};
 pub use fragment::{
     Arrival, Block, BodyDecoder, BodyItem, BodyStream, Bound, Discontinuity, End, EndReason, Fault, Fragment,
     FragmentDecoder, FragmentEnd, FragmentHeader, FragmentNumber, FragmentStream, SkipReason, Skipped, Tag, TagValue,
     Tags, Timestamp, Track, TrackKind,
 };
+#[cfg(feature = "ffmpeg")]
+pub use frame::{EncodedFrame, Frame, RgbFrame};
 pub use limits::Limits;
 pub use packet::Packet;
 #[cfg(feature = "aws")]
 pub use service::{KinesisVideo, Live, LiveFragments, Start, StreamId};
+#[cfg(feature = "ffmpeg")]
+pub use sink::{ImageSink, JpegSink};
 pub use sink::{MediaSink, MkvSink};
 pub use summary::Summary;
 

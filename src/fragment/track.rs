@@ -52,10 +52,20 @@ pub struct Track {
     default_duration: Option<u64>,
     width: Option<u64>,
     height: Option<u64>,
+    display: Display,
     sampling_frequency: Option<f64>,
     channels: Option<u64>,
     bit_depth: Option<u64>,
     encoding: Option<Encoding>,
+}
+
+/// How the pictures are meant to be shown (RFC 9559 section 5.1.4.1.28).
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Display {
+    width: Option<u64>,
+    height: Option<u64>,
+    unit: u64,
+    roll: Option<f64>,
 }
 
 /// What has to be undone to get the frames of a track from its blocks (RFC 9559 section 5.1.4.1.31).
@@ -112,6 +122,25 @@ impl Track {
     /// Lines.
     pub fn height(&self) -> Option<u64> {
         self.height
+    }
+
+    /// How wide a pixel is to how high, where DisplayWidth and DisplayHeight say so.
+    pub fn sample_aspect_ratio(&self) -> Option<(u32, u32)> {
+        let Display { width: Some(display_width), height: Some(display_height), unit, .. } = self.display else {
+            return None;
+        };
+        // Whatever the unit, it is the same for both, but for 4, unknown.
+        let (width, height) = (self.width.filter(|_| unit <= 3)?, self.height?);
+        let wide = u128::from(display_width) * u128::from(height);
+        let high = u128::from(display_height) * u128::from(width);
+        let common = greatest_common_divisor(wide, high);
+        let reduced = |number: u128| u32::try_from(number.checked_div(common)?).ok().filter(|&number| number > 0);
+        Some((reduced(wide)?, reduced(high)?))
+    }
+
+    /// By how many degrees, counter-clockwise, the pictures are to be turned before they are shown.
+    pub fn rotation(&self) -> Option<f64> {
+        self.display.roll
     }
 
     /// Hertz.
@@ -179,6 +208,7 @@ impl Track {
             default_duration: None,
             width: None,
             height: None,
+            display: Display::default(),
             sampling_frequency: None,
             channels: None,
             bit_depth: None,
@@ -217,6 +247,13 @@ impl Track {
             match element.id() {
                 id::PIXEL_WIDTH => self.width = value.as_uint(),
                 id::PIXEL_HEIGHT => self.height = value.as_uint(),
+                id::DISPLAY_WIDTH => self.display.width = value.as_uint(),
+                id::DISPLAY_HEIGHT => self.display.height = value.as_uint(),
+                id::DISPLAY_UNIT => self.display.unit = value.as_uint().unwrap_or(0),
+                id::PROJECTION => {
+                    let roll = element.children().find("ProjectionPoseRoll").next().transpose()?;
+                    self.display.roll = roll.and_then(|roll| roll.value().as_float());
+                }
                 id::SAMPLING_FREQUENCY => self.sampling_frequency = value.as_float(),
                 id::CHANNELS => self.channels = value.as_uint(),
                 id::BIT_DEPTH => self.bit_depth = value.as_uint(),
@@ -225,6 +262,10 @@ impl Track {
         }
         Ok(())
     }
+}
+
+fn greatest_common_divisor(a: u128, b: u128) -> u128 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
 /// Header stripping is meant for a few bytes.

@@ -142,15 +142,30 @@ impl ParameterSets {
         Ok(out.freeze())
     }
 
-    fn append_units(&self, out: &mut BytesMut, units: &[u8]) -> Result<()> {
-        let lengths = self.lengths(units);
-        if lengths.is_err() && (units.starts_with(&START_CODE) || units.starts_with(&START_CODE[1..])) {
-            out.extend_from_slice(units);
-            return Ok(());
+    fn append_units(&self, out: &mut BytesMut, packet: &[u8]) -> Result<()> {
+        match self.units(packet)? {
+            Units::Prefixed(units) => {
+                out.reserve(packet.len() + 8);
+                units.into_iter().for_each(|unit| append(out, unit));
+            }
+            Units::ByteStream(_) => out.extend_from_slice(packet),
         }
-        out.reserve(units.len() + 8);
-        lengths?.into_iter().for_each(|unit| append(out, unit));
         Ok(())
+    }
+
+    /// The NAL units of a packet, and how they stand in it.
+    pub(crate) fn units<'a>(&self, packet: &'a [u8]) -> Result<Units<'a>> {
+        match self.lengths(packet) {
+            Ok(units) => Ok(Units::Prefixed(units)),
+            Err(_) if is_byte_stream(packet) => units_of(packet).map(Units::ByteStream),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Those of a track that declares none: they are in its packets, and lengths take four bytes.
+    #[cfg(feature = "ffmpeg")]
+    pub(crate) fn in_band() -> Self {
+        Self { sets: Vec::new(), length_size: 4 }
     }
 
     fn lengths<'a>(&self, units: &'a [u8]) -> Result<Vec<&'a [u8]>> {
@@ -172,6 +187,18 @@ impl ParameterSets {
         }
         Ok(found)
     }
+}
+
+/// The NAL units of a packet, without what separates them.
+pub(crate) enum Units<'a> {
+    /// Each behind its length.
+    Prefixed(Vec<&'a [u8]>),
+    /// Each behind a start code.
+    ByteStream(Vec<&'a [u8]>),
+}
+
+pub(crate) fn is_byte_stream(bytes: &[u8]) -> bool {
+    bytes.starts_with(&START_CODE) || bytes.starts_with(&START_CODE[1..])
 }
 
 fn append(out: &mut BytesMut, unit: &[u8]) {

@@ -3,6 +3,8 @@
 mod annex_b;
 mod decoder;
 mod keyframes;
+#[cfg(feature = "ffmpeg")]
+mod nal;
 mod packets;
 mod stream;
 
@@ -18,6 +20,11 @@ pub use decoder::{PacketDecoder, PacketItem};
 pub use keyframes::Keyframes;
 pub use packets::Packets;
 pub use stream::PacketStream;
+
+#[cfg(feature = "ffmpeg")]
+pub(crate) use annex_b::{Units, is_byte_stream};
+#[cfg(feature = "ffmpeg")]
+pub(crate) use nal::{NalCodec, PictureUnits};
 
 /// One coded frame of one track, as the producer sent it: length-prefixed for H.264 and H.265, raw
 /// PCM from Amazon Connect.

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use futures::Sink;
-use futures::future::BoxFuture;
 
 use super::MediaSink;
+use super::files::Files;
+use super::pattern::Pattern;
 use crate::error::{Error, Result};
 use crate::fragment::{End, Fragment};
 use crate::summary::Summary;
@@ -41,28 +42,31 @@ use crate::summary::Summary;
 /// ```
 #[must_use = "sinks do nothing unless something is sent to them"]
 pub struct MkvSink {
-    dir: PathBuf,
-    pattern: Vec<Piece>,
+    files: Files,
+    pattern: Pattern<Placeholder>,
     index: u64,
-    writing: Option<BoxFuture<'static, Result<Summary>>>,
-    summary: Summary,
 }
 
-/// A piece of a name pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
-    Literal(String),
+#[derive(Clone, Copy, Debug)]
+enum Placeholder {
     Index,
     Number,
     ProducerMillis,
     ServerMillis,
 }
 
+const PLACEHOLDERS: [(&str, Placeholder); 4] = [
+    ("number", Placeholder::Number),
+    ("index", Placeholder::Index),
+    ("producer_ms", Placeholder::ProducerMillis),
+    ("server_ms", Placeholder::ServerMillis),
+];
+
 impl MkvSink {
     /// Writes into this folder, to files named `{number}.mkv`.
     pub fn to_dir(dir: impl Into<PathBuf>) -> Self {
-        let pattern = vec![Piece::Number, Piece::Literal(".mkv".into())];
-        Self { dir: dir.into(), pattern, index: 0, writing: None, summary: Summary::default() }
+        let pattern = Pattern::of(&[(Placeholder::Number, ".mkv")]);
+        Self { files: Files::in_dir(dir.into()), pattern, index: 0 }
     }
 
     /// Sets how files are named: any text with `{number}` (the fragment's number), `{index}` (how
@@ -73,124 +77,60 @@ impl MkvSink {
     /// If the pattern has another placeholder, a folder separator, or nothing that differs from
     /// fragment to fragment.
     pub fn pattern(mut self, pattern: &str) -> Result<Self> {
-        self.pattern = parse(pattern)?;
+        self.pattern = Pattern::parse(pattern, &PLACEHOLDERS)?;
         Ok(self)
     }
 
     fn name(&self, fragment: &Fragment) -> String {
-        let or_index = |text: Option<String>| text.unwrap_or_else(|| self.index.to_string());
-        let mut name = String::new();
-        for piece in &self.pattern {
-            match piece {
-                Piece::Literal(text) => name.push_str(text),
-                Piece::Index => name.push_str(&self.index.to_string()),
-                Piece::Number => name.push_str(&or_index(fragment.number().map(ToString::to_string))),
-                Piece::ProducerMillis => {
-                    name.push_str(&or_index(fragment.producer_time().map(|time| time.as_millis().to_string())));
-                }
-                Piece::ServerMillis => {
-                    name.push_str(&or_index(fragment.server_time().map(|time| time.as_millis().to_string())));
-                }
-            }
-        }
+        let mut name = self.pattern.fill(|placeholder| {
+            let value = match placeholder {
+                Placeholder::Index => None,
+                Placeholder::Number => fragment.number().map(ToString::to_string),
+                Placeholder::ProducerMillis => fragment.producer_time().map(|time| time.as_millis().to_string()),
+                Placeholder::ServerMillis => fragment.server_time().map(|time| time.as_millis().to_string()),
+            };
+            value.unwrap_or_else(|| self.index.to_string())
+        });
         if fragment.end() == End::Cut {
             let stem = name.len() - name.strip_suffix(".mkv").map_or(0, |_| ".mkv".len());
             name.insert_str(stem, ".cut");
         }
         name
     }
-
-    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if let Some(writing) = &mut self.writing {
-            let written = ready!(writing.as_mut().poll(cx));
-            self.writing = None;
-            self.summary = self.summary.plus(written?);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-fn parse(pattern: &str) -> Result<Vec<Piece>> {
-    let refuse = |why: &str| Err(Error::invalid_argument(format!("the name pattern {pattern:?} {why}")));
-    if pattern.contains(['/', '\\']) {
-        return refuse("names a folder: give that to MkvSink::to_dir");
-    }
-    let mut pieces = Vec::new();
-    let mut rest = pattern;
-    while let Some((literal, behind)) = rest.split_once('{') {
-        if !literal.is_empty() {
-            pieces.push(Piece::Literal(literal.into()));
-        }
-        let Some((placeholder, behind)) = behind.split_once('}') else { return refuse("has a { without }") };
-        pieces.push(match placeholder {
-            "index" => Piece::Index,
-            "number" => Piece::Number,
-            "producer_ms" => Piece::ProducerMillis,
-            "server_ms" => Piece::ServerMillis,
-            _ => return refuse("has a placeholder other than {number}, {index}, {producer_ms} and {server_ms}"),
-        });
-        rest = behind;
-    }
-    if pieces.iter().all(|piece| matches!(piece, Piece::Literal(_))) {
-        return refuse("has no placeholder, so that every fragment would replace the one before");
-    }
-    if !rest.is_empty() {
-        pieces.push(Piece::Literal(rest.into()));
-    }
-    Ok(pieces)
-}
-
-async fn write(dir: PathBuf, name: String, fragment: Fragment) -> Result<Summary> {
-    let bytes = fragment.to_mkv();
-    let path = dir.join(&name);
-    let part = dir.join(name + ".part");
-    // By value: what is borrowed would be copied for the thread that writes.
-    let mut written = tokio::fs::write(&part, bytes.clone()).await;
-    if written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
-        tokio::fs::create_dir_all(&dir).await.map_err(|error| Error::of_file("making the folder", &dir, error))?;
-        written = tokio::fs::write(&part, bytes.clone()).await;
-    }
-    written.map_err(|error| Error::of_file("writing", &part, error))?;
-    tokio::fs::rename(&part, &path).await.map_err(|error| Error::of_file("renaming to", &path, error))?;
-    let gaps = u64::from(fragment.end() == End::Cut);
-    Ok(Summary { items: 1, bytes: bytes.len() as u64, files: 1, gaps })
 }
 
 impl Sink<Fragment> for MkvSink {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.poll_written(cx)
+        self.files.poll_written(cx)
     }
 
     fn start_send(mut self: Pin<&mut Self>, fragment: Fragment) -> Result<()> {
         let name = self.name(&fragment);
         self.index += 1;
-        self.writing = Some(Box::pin(write(self.dir.clone(), name, fragment)));
+        let gaps = u64::from(fragment.end() == End::Cut);
+        self.files.write(name, fragment.to_mkv(), gaps);
         Ok(())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.poll_written(cx)
+        self.files.poll_written(cx)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.poll_written(cx)
+        self.files.poll_written(cx)
     }
 }
 
 impl MediaSink<Fragment> for MkvSink {
     fn summary(&self) -> Summary {
-        self.summary
+        self.files.summary()
     }
 }
 
 impl fmt::Debug for MkvSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MkvSink")
-            .field("dir", &self.dir)
-            .field("pattern", &self.pattern)
-            .field("summary", &self.summary)
-            .finish_non_exhaustive()
+        f.debug_struct("MkvSink").field("files", &self.files).field("pattern", &self.pattern).finish_non_exhaustive()
     }
 }

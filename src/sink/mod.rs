@@ -1,7 +1,11 @@
 //! Where media goes. All sinks have the crate's error, so that they can be combined, and one
 //! contract, [`MediaSink`].
 
+mod files;
+#[cfg(feature = "ffmpeg")]
+mod image;
 mod mkv;
+mod pattern;
 mod record;
 
 use futures::Sink;
@@ -10,6 +14,8 @@ use futures::sink::Fanout;
 use crate::error::Error;
 use crate::summary::Summary;
 
+#[cfg(feature = "ffmpeg")]
+pub use image::{ImageSink, JpegSink};
 pub use mkv::MkvSink;
 pub use record::Record;
 
@@ -23,7 +29,7 @@ pub use record::Record;
 ///
 /// ```
 /// use futures::SinkExt;
-/// use kinesis_video::{Fragment, FragmentStream, FragmentStreamExt, MkvSink};
+/// use kinesis_video::{Fragment, FragmentStream, MkvSink, RecordExt};
 ///
 /// # async fn f(body: &[u8]) -> kinesis_video::Result<()> {
 /// let both = SinkExt::<Fragment>::fanout(MkvSink::to_dir("here"), MkvSink::to_dir("there"));

@@ -15,7 +15,7 @@ use crate::summary::Summary;
 
 pin_project! {
     /// Future that sends a stream to a sink, from
-    /// [`record`](crate::FragmentStreamExt::record).
+    /// [`record`](crate::RecordExt::record).
     ///
     /// Unlike futures' `forward` it closes the sink also when the stream fails, and tells what was
     /// recorded.

@@ -16,6 +16,8 @@ mod concurrency;
 mod endpoint;
 mod endpoint_media;
 mod errors;
+mod footage;
+mod frames;
 mod judge;
 mod judges;
 mod latency;

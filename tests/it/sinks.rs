@@ -1,7 +1,9 @@
 //! Files, and what `.record()` tells.
 
 use futures::{SinkExt, StreamExt, stream};
-use kinesis_video::{Error, ErrorKind, Fragment, FragmentStream, FragmentStreamExt, MkvSink, PacketStreamExt, Result};
+use kinesis_video::{
+    Error, ErrorKind, Fragment, FragmentStream, FragmentStreamExt, MkvSink, PacketStreamExt, RecordExt, Result,
+};
 
 use crate::media::{CAMERA, connect_document, ffmpeg_document, fragments, live_body, producer_document};
 

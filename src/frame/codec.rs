@@ -1,0 +1,240 @@
+//! The tracks of Matroska to the decoders of libavcodec.
+//!
+//! The one place with `unsafe`: the binding has no way to hand a decoder what it needs to know
+//! beforehand.
+#![allow(unsafe_code, reason = "the fields of a codec context that the binding does not set")]
+
+use bytes::Bytes;
+use ffmpeg_next::codec::threading;
+use ffmpeg_next::codec::{self, Compliance, Flags, Id};
+use ffmpeg_next::{decoder, ffi};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::fragment::Track;
+use crate::packet::{NalCodec, ParameterSets, Units, is_byte_stream};
+
+/// libavcodec prints to the standard error output what is lower than 32, and a library has no business
+/// there: with this much added nothing is, unless the program asks FFmpeg for debugging output.
+const QUIET: i32 = 32;
+
+/// What it takes to decode a track.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Codec {
+    id: Id,
+    name: Box<str>,
+    private: Option<Bytes>,
+    fourcc: Option<[u8; 4]>,
+    size: Option<(i32, i32)>,
+    bits_per_pixel: u16,
+    nal: Option<Nal>,
+}
+
+/// How the decoder wants the NAL units of a codec that has them.
+#[derive(Clone, Debug, PartialEq)]
+struct Nal {
+    codec: NalCodec,
+    sets: ParameterSets,
+    as_byte_stream: bool,
+}
+
+impl Codec {
+    /// That of a track.
+    ///
+    /// # Errors
+    /// If there is no decoder for it.
+    pub(super) fn of_track(track: &Track) -> Result<Self> {
+        let unknown = || {
+            let message = format!("the installed libavcodec has no decoder for the codec {:?}", track.codec_id());
+            Error::new(ErrorKind::Unsupported, message).on_track(track.number())
+        };
+        let size = track.width().zip(track.height());
+        let mut codec = Self {
+            id: Id::None,
+            name: track.codec_id().into(),
+            private: track.codec_private().cloned(),
+            fourcc: None,
+            size: size.and_then(|(width, height)| Some((width.try_into().ok()?, height.try_into().ok()?))),
+            bits_per_pixel: 0,
+            nal: None,
+        };
+        if track.codec_id() == "V_MS/VFW/FOURCC" {
+            codec.read_bitmap_header().ok_or_else(unknown)?;
+        } else {
+            codec.id = id_of(track.codec_id()).ok_or_else(unknown)?;
+        }
+        let nal = match codec.id {
+            Id::H264 => Some(NalCodec::H264),
+            Id::HEVC => Some(NalCodec::H265),
+            _ => None,
+        };
+        codec.nal = nal.map(|nal| codec.framing(nal));
+        decoder::find(codec.id).map(|_| codec).ok_or_else(unknown)
+    }
+
+    /// Reads a BITMAPINFOHEADER, behind which the private data of the codec stands.
+    fn read_bitmap_header(&mut self) -> Option<()> {
+        let private = self.private.take()?;
+        let header: &[u8; 40] = private.first_chunk()?;
+        let [_, _, _, _, w0, w1, w2, w3, h0, h1, h2, h3, _, _, b0, b1, behind @ ..] = header;
+        let fourcc = *behind.first_chunk()?;
+        self.id = id_of_fourcc(fourcc)?;
+        self.fourcc = Some(fourcc);
+        self.size = Some((i32::from_le_bytes([*w0, *w1, *w2, *w3]), i32::from_le_bytes([*h0, *h1, *h2, *h3])));
+        self.bits_per_pixel = u16::from_le_bytes([*b0, *b1]);
+        self.private = Some(private.slice(40..)).filter(|behind| !behind.is_empty());
+        Some(())
+    }
+
+    /// What stands in the private data decides what the decoder expects in the packets.
+    fn framing(&mut self, codec: NalCodec) -> Nal {
+        let sets = self.private.as_deref().map(|private| match codec {
+            NalCodec::H264 => ParameterSets::from_avcc(private),
+            NalCodec::H265 => ParameterSets::from_hvcc(private),
+        });
+        match sets {
+            Some(Ok(sets)) => Nal { codec, sets, as_byte_stream: false },
+            other => {
+                // Neither a record nor a byte stream: what the decoder needs must be in the packets.
+                if other.is_some() && !self.private.as_deref().is_some_and(is_byte_stream) {
+                    self.private = None;
+                }
+                Nal { codec, sets: ParameterSets::in_band(), as_byte_stream: true }
+            }
+        }
+    }
+
+    /// Which kind of NAL units there are, and what reads them.
+    pub(super) fn nal(&self) -> Option<(NalCodec, &ParameterSets)> {
+        self.nal.as_ref().map(|nal| (nal.codec, &nal.sets))
+    }
+
+    /// Whether every picture stands for itself.
+    pub(super) fn is_intra_only(&self) -> bool {
+        matches!(
+            self.id,
+            Id::MJPEG | Id::RAWVIDEO | Id::DVVIDEO | Id::HUFFYUV | Id::FFVHUFF | Id::PNG | Id::PRORES | Id::UTVIDEO
+        )
+    }
+
+    /// Whether nothing behind a key frame refers to anything before it, and pictures come in the order
+    /// in which they are shown.
+    pub(super) fn is_in_order(&self) -> bool {
+        self.is_intra_only() || matches!(self.id, Id::VP8 | Id::VP9 | Id::AV1)
+    }
+
+    /// A packet as the decoder wants it. `None` if it can be handed on as it is.
+    ///
+    /// # Errors
+    /// If its units do not add up.
+    pub(super) fn reframed(&self, packet: &[u8]) -> Result<Option<Bytes>> {
+        let Some(Nal { sets, as_byte_stream, .. }) = &self.nal else { return Ok(None) };
+        match (sets.units(packet)?, as_byte_stream) {
+            (Units::Prefixed(_), false) | (Units::ByteStream(_), true) => Ok(None),
+            (Units::Prefixed(_), true) => sets.to_annex_b(packet).map(Some),
+            (Units::ByteStream(_), false) => sets.from_annex_b(packet).map(Some),
+        }
+    }
+
+    /// A new decoder, in whose state nothing is left of any other.
+    ///
+    /// # Errors
+    /// If libavcodec refuses the parameters.
+    pub(super) fn open(&self, most_pixels: u64) -> Result<decoder::Video> {
+        let failed = |error| {
+            let message = format!("libavcodec cannot decode {:?} with these parameters", self.name);
+            Error::new(ErrorKind::Unsupported, message).caused_by(error)
+        };
+        let codec = decoder::find(self.id).ok_or_else(|| failed(ffmpeg_next::Error::DecoderNotFound))?;
+        let mut context = codec::Context::new_with_codec(codec);
+        let private = self.private.as_deref().unwrap_or_default();
+        // SAFETY: `context` owns the codec context that the pointer is to, and is not opened yet, so that
+        // its fields may be set. libavcodec frees `extradata` with the context and wants it in memory of
+        // its own allocator, with zeros behind it, which `av_mallocz` gives; of it no more than
+        // `private.len()` bytes are written.
+        unsafe {
+            let raw = context.as_mut_ptr();
+            if raw.is_null() {
+                return Err(failed(ffmpeg_next::Error::Unknown));
+            }
+            (*raw).log_level_offset = QUIET;
+            (*raw).max_pixels = i64::try_from(most_pixels).unwrap_or(i64::MAX);
+            if !private.is_empty() {
+                let padded = private.len() + ffi::AV_INPUT_BUFFER_PADDING_SIZE as usize;
+                let extradata = ffi::av_mallocz(padded).cast::<u8>();
+                if extradata.is_null() {
+                    return Err(failed(ffmpeg_next::Error::Unknown));
+                }
+                std::ptr::copy_nonoverlapping(private.as_ptr(), extradata, private.len());
+                (*raw).extradata = extradata;
+                (*raw).extradata_size = i32::try_from(private.len()).unwrap_or(0);
+            }
+            if let Some(fourcc) = self.fourcc {
+                (*raw).codec_tag = u32::from_le_bytes(fourcc);
+                (*raw).bits_per_coded_sample = i32::from(self.bits_per_pixel);
+            }
+            if let Some((width, height)) = self.size {
+                ((*raw).width, (*raw).height) = (width, height);
+            }
+        }
+        context.set_threading(threading::Config::count(1));
+        // Damaged pictures come out too, marked, so that it is known which they are.
+        context.set_flags(Flags::OUTPUT_CORRUPT);
+        if self.id == Id::H264 {
+            // Where the parameter sets do not say how far pictures are reordered, it is taken from the
+            // level (ITU-T H.264 section A.3.1) instead of guessed, at the price of pictures.
+            context.compliance(Compliance::Strict);
+        }
+        context.decoder().open_as(codec).and_then(decoder::Opened::video).map_err(failed)
+    }
+}
+
+/// The codec ids of Matroska's codec mappings.
+fn id_of(codec_id: &str) -> Option<Id> {
+    Some(match codec_id {
+        "V_AV1" => Id::AV1,
+        "V_DIRAC" => Id::DIRAC,
+        "V_FFV1" => Id::FFV1,
+        "V_MJPEG" => Id::MJPEG,
+        "V_MPEG1" => Id::MPEG1VIDEO,
+        "V_MPEG2" => Id::MPEG2VIDEO,
+        "V_MPEG4/ISO/AP" | "V_MPEG4/ISO/ASP" | "V_MPEG4/ISO/SP" => Id::MPEG4,
+        "V_MPEG4/ISO/AVC" => Id::H264,
+        "V_MPEG4/MS/V3" => Id::MSMPEG4V3,
+        "V_MPEGH/ISO/HEVC" => Id::HEVC,
+        "V_SNOW" => Id::SNOW,
+        "V_THEORA" => Id::THEORA,
+        "V_VP8" => Id::VP8,
+        "V_VP9" => Id::VP9,
+        _ => return None,
+    })
+}
+
+fn id_of_fourcc(fourcc: [u8; 4]) -> Option<Id> {
+    Some(match &fourcc.map(|byte| byte.to_ascii_uppercase()) {
+        b"AV01" => Id::AV1,
+        b"AVC1" | b"DAVC" | b"H264" | b"X264" => Id::H264,
+        b"HEV1" | b"HEVC" | b"HVC1" | b"H265" | b"X265" => Id::HEVC,
+        b"3IV2" | b"DIVX" | b"DX50" | b"FMP4" | b"MP4V" | b"XVID" => Id::MPEG4,
+        b"DIV3" | b"MP43" => Id::MSMPEG4V3,
+        b"DIV2" | b"MP42" => Id::MSMPEG4V2,
+        b"DVSD" => Id::DVVIDEO,
+        b"FFV1" => Id::FFV1,
+        b"FFVH" => Id::FFVHUFF,
+        b"H263" | b"U263" => Id::H263,
+        b"HFYU" => Id::HUFFYUV,
+        b"AVRN" | b"DMB1" | b"JPEG" | b"MJPG" => Id::MJPEG,
+        b"MPG1" => Id::MPEG1VIDEO,
+        b"MPG2" => Id::MPEG2VIDEO,
+        b"MPNG" | b"PNG1" => Id::PNG,
+        b"THEO" => Id::THEORA,
+        b"ULRA" | b"ULRG" | b"ULY0" | b"ULY2" => Id::UTVIDEO,
+        b"VC-1" | b"WVC1" => Id::VC1,
+        b"VP80" => Id::VP8,
+        b"VP90" => Id::VP9,
+        b"WMV1" => Id::WMV1,
+        b"WMV2" => Id::WMV2,
+        b"WMV3" => Id::WMV3,
+        b"I420" | b"IYUV" | b"NV12" | b"UYVY" | b"YUY2" | b"YV12" | [0, 0, 0, 0] => Id::RAWVIDEO,
+        _ => return None,
+    })
+}

@@ -1,0 +1,126 @@
+//! Pictures as others want them: red, green and blue, JPEG, PNG.
+
+use bytes::Bytes;
+use image::RgbImage;
+
+use super::{Frame, FrameInfo};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A picture in red, green and blue of 8 bits, from [`rgb`](crate::FrameStreamExt::rgb).
+#[derive(Clone, Debug)]
+pub struct RgbFrame {
+    info: FrameInfo,
+    image: RgbImage,
+}
+
+impl RgbFrame {
+    pub(crate) fn of(frame: &Frame) -> Result<Self> {
+        Ok(Self { info: frame.info().clone(), image: frame.to_rgb()? })
+    }
+
+    /// Where it comes from, and when it was taken.
+    pub fn info(&self) -> &FrameInfo {
+        &self.info
+    }
+
+    /// The picture.
+    pub fn image(&self) -> &RgbImage {
+        &self.image
+    }
+
+    /// The picture.
+    pub fn into_image(self) -> RgbImage {
+        self.image
+    }
+}
+
+/// What an encoded picture is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ImageFormat {
+    /// ITU-T T.81.
+    Jpeg,
+    /// ISO/IEC 15948.
+    Png,
+}
+
+impl ImageFormat {
+    /// What the names of such files end in: `jpg` or `png`.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Jpeg => "jpg",
+            Self::Png => "png",
+        }
+    }
+}
+
+/// A picture as a file, from [`jpeg`](crate::FrameStreamExt::jpeg) or
+/// [`png`](crate::FrameStreamExt::png).
+#[derive(Clone, Debug)]
+pub struct EncodedFrame {
+    info: FrameInfo,
+    format: ImageFormat,
+    bytes: Bytes,
+}
+
+impl EncodedFrame {
+    pub(crate) fn jpeg(frame: &Frame, quality: u8) -> Result<Self> {
+        Ok(Self { info: frame.info().clone(), format: ImageFormat::Jpeg, bytes: to_jpeg(&frame.to_rgb()?, quality)? })
+    }
+
+    pub(crate) fn png(frame: &Frame) -> Result<Self> {
+        Ok(Self { info: frame.info().clone(), format: ImageFormat::Png, bytes: to_png(&frame.to_rgb()?)? })
+    }
+
+    /// Where it comes from, and when it was taken.
+    pub fn info(&self) -> &FrameInfo {
+        &self.info
+    }
+
+    /// What it is.
+    pub fn format(&self) -> ImageFormat {
+        self.format
+    }
+
+    /// The file.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+/// Chroma is halved both ways, as it is in nearly all video.
+#[cfg(feature = "turbojpeg")]
+fn to_jpeg(image: &RgbImage, quality: u8) -> Result<Bytes> {
+    let compressed = turbojpeg::Compressor::new().and_then(|mut compressor| {
+        compressor.set_quality(i32::from(quality))?;
+        compressor.set_subsamp(turbojpeg::Subsamp::Sub2x2)?;
+        let (width, height) = (image.width() as usize, image.height() as usize);
+        let format = turbojpeg::PixelFormat::RGB;
+        compressor.compress_to_vec(turbojpeg::Image { pixels: &image.as_raw()[..], width, pitch: width * 3, height, format })
+    });
+    compressed.map(Bytes::from).map_err(|error| failed("JPEG", error))
+}
+
+/// Chroma is halved both ways, as it is in nearly all video.
+#[cfg(not(feature = "turbojpeg"))]
+fn to_jpeg(image: &RgbImage, quality: u8) -> Result<Bytes> {
+    let mut bytes = Vec::new();
+    let mut encoder = jpeg_encoder::Encoder::new(&mut bytes, quality);
+    encoder.set_sampling_factor(jpeg_encoder::SamplingFactor::F_2_2);
+    let size = u16::try_from(image.width()).ok().zip(u16::try_from(image.height()).ok());
+    let Some((width, height)) = size else {
+        return Err(Error::new(ErrorKind::Unsupported, "a JPEG has at most 65535 pixels a side"));
+    };
+    let encoded = encoder.encode(image.as_raw(), width, height, jpeg_encoder::ColorType::Rgb);
+    encoded.map(|()| bytes.into()).map_err(|error| failed("JPEG", error))
+}
+
+fn to_png(image: &RgbImage) -> Result<Bytes> {
+    let mut bytes = Vec::new();
+    let encoder = image::codecs::png::PngEncoder::new(&mut bytes);
+    image.write_with_encoder(encoder).map(|()| bytes.into()).map_err(|error| failed("PNG", error))
+}
+
+fn failed(format: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("the picture cannot be written as {format}")).caused_by(error)
+}

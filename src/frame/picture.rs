@@ -1,0 +1,139 @@
+//! The samples of a picture.
+
+use ffmpeg_next::frame;
+
+use super::pixels::{ColorMatrix, ColorRange, Layout, PixelFormat};
+use crate::error::{Error, ErrorKind, Result};
+
+/// One plane of a picture, as it lies in memory.
+#[derive(Clone, Copy)]
+pub struct Plane<'a> {
+    pub(super) data: &'a [u8],
+    pub(super) stride: usize,
+    pub(super) row_bytes: usize,
+    pub(super) rows: usize,
+}
+
+impl<'a> Plane<'a> {
+    /// All of its bytes: [`rows`](Plane::rows) rows, each [`stride`](Plane::stride) bytes behind the one
+    /// before.
+    pub fn data(&self) -> &'a [u8] {
+        self.data
+    }
+
+    /// Bytes from the start of a row to that of the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Bytes of a row that belong to the picture.
+    pub fn row_bytes(&self) -> usize {
+        self.row_bytes
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Its rows, from the top, without what lies between them.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+        let Self { data, stride, row_bytes, rows } = *self;
+        (0..rows).map(move |row| data.get(row * stride..row * stride + row_bytes).unwrap_or_default())
+    }
+}
+
+impl std::fmt::Debug for Plane<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plane")
+            .field("stride", &self.stride)
+            .field("row_bytes", &self.row_bytes)
+            .field("rows", &self.rows)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Samples, and what they mean.
+pub(super) struct Picture {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) format: PixelFormat,
+    pub(super) range: ColorRange,
+    pub(super) matrix: ColorMatrix,
+    samples: Samples,
+}
+
+enum Samples {
+    /// The decoder's own buffers.
+    Decoded(frame::Video),
+    Owned(Vec<OwnedPlane>),
+}
+
+/// Rows without anything between them.
+pub(super) struct OwnedPlane {
+    pub(super) data: Vec<u8>,
+    pub(super) row_bytes: usize,
+}
+
+impl Picture {
+    pub(super) fn decoded(video: frame::Video) -> Self {
+        let format = PixelFormat(video.format());
+        Self {
+            width: video.width(),
+            height: video.height(),
+            format,
+            range: ColorRange::of(video.color_range(), format),
+            matrix: ColorMatrix::of(video.color_space(), format),
+            samples: Samples::Decoded(video),
+        }
+    }
+
+    pub(super) fn owned(
+        (width, height): (u32, u32),
+        format: PixelFormat,
+        range: ColorRange,
+        matrix: ColorMatrix,
+        planes: Vec<OwnedPlane>,
+    ) -> Self {
+        Self { width, height, format, range, matrix, samples: Samples::Owned(planes) }
+    }
+
+    /// A plane. `None` if there is none, or it is not known how the format lies in memory.
+    pub(super) fn plane(&self, index: usize) -> Option<Plane<'_>> {
+        let layout = self.format.layout().filter(|layout| index < layout.planes())?;
+        let (row_bytes, rows) = layout.plane_size(index, self.width, self.height);
+        let (data, stride) = match &self.samples {
+            Samples::Decoded(video) => {
+                // A plane that lies upside down has a negative stride, which the binding takes for a huge
+                // one: it must not be asked for the bytes then.
+                let stride = (index < video.planes()).then(|| video.stride(index))?;
+                let fits = stride >= row_bytes && stride <= i32::MAX as usize;
+                (fits.then(|| video.data(index))?, stride)
+            }
+            Samples::Owned(planes) => planes.get(index).map(|plane| (&plane.data[..], plane.row_bytes))?,
+        };
+        let end = rows.checked_sub(1).map_or(0, |before| before * stride + row_bytes);
+        (end <= data.len()).then_some(Plane { data, stride, row_bytes, rows })
+    }
+
+    /// All planes, and how they lie.
+    ///
+    /// # Errors
+    /// If that is not known.
+    pub(super) fn planes(&self) -> Result<(Layout, Vec<Plane<'_>>)> {
+        let layout = self.format.layout();
+        let planes = layout.and_then(|layout| (0..layout.planes()).map(|index| self.plane(index)).collect());
+        layout.zip(planes).ok_or_else(|| {
+            let message = format!("pictures in the pixel format {} cannot be converted", self.format.name());
+            Error::new(ErrorKind::Unsupported, message)
+        })
+    }
+
+    /// How much memory it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        match self.format.layout() {
+            Some(layout) => (0..layout.planes()).map(|plane| layout.plane_size(plane, self.width, self.height)).map(|(bytes, rows)| bytes * rows).sum(),
+            None => self.width as usize * self.height as usize * 4,
+        }
+    }
+}
