@@ -91,10 +91,16 @@ impl Document {
     /// Adds an H.264 track of 640 by 480 named `kinesis_video`.
     #[must_use]
     pub fn video_track(self, number: u64) -> Self {
-        self.track(number, 1, "kinesis_video", "V_MPEG4/ISO/AVC", |entry| {
+        self.picture_track(number, "V_MPEG4/ISO/AVC", 640, 480)
+    }
+
+    /// Adds a video track of this codec and size named `kinesis_video`.
+    #[must_use]
+    pub fn picture_track(self, number: u64, codec_id: &str, width: u64, height: u64) -> Self {
+        self.track(number, 1, "kinesis_video", codec_id, |entry| {
             entry.master(id::VIDEO, Width::Octets(4), |video| {
-                video.uint(id::PIXEL_WIDTH, 640);
-                video.uint(id::PIXEL_HEIGHT, 480);
+                video.uint(id::PIXEL_WIDTH, width);
+                video.uint(id::PIXEL_HEIGHT, height);
             });
         })
     }

@@ -3,10 +3,12 @@
 use std::process::Command;
 
 use bytes::Bytes;
-use kinesis_video::Frame;
+use futures::TryStreamExt;
+use kinesis_video::local::{Document, Shape};
+use kinesis_video::{Fragment, FragmentStream, Frame, Packet};
 use sha2::{Digest, Sha256};
 
-/// FFmpeg's moving test picture, as an MKV file whose Clusters begin at key frames.
+/// What FFmpeg encodes of a source of its own, as an MKV file.
 pub fn footage(source: &str, arguments: &[&str]) -> Bytes {
     let file = tempfile::NamedTempFile::with_suffix(".mkv").unwrap();
     let status = Command::new("ffmpeg")
@@ -17,6 +19,45 @@ pub fn footage(source: &str, arguments: &[&str]) -> Bytes {
         .status();
     assert!(status.expect("ffmpeg runs: `make test` installs it").success(), "{source} {arguments:?}");
     std::fs::read(file.path()).unwrap().into()
+}
+
+/// The one fragment that a file is.
+pub async fn fragment(file: &Bytes) -> Fragment {
+    let fragments: Vec<_> = FragmentStream::new(&file[..]).try_collect().await.unwrap();
+    let [fragment] = &fragments[..] else { panic!("{} fragments", fragments.len()) };
+    fragment.clone()
+}
+
+/// The packets of a file's first track.
+pub fn packets(file: &Fragment) -> Vec<Packet> {
+    file.packets().filter(|packet| packet.track_number() == 1).collect()
+}
+
+/// A document with the track of a file, and these packets of it.
+pub fn document(file: &Fragment, packets: &[Packet]) -> Document {
+    let track = file.track(1).unwrap();
+    let private = track.codec_private().map(|private| &private[..]).unwrap_or_default();
+    let (width, height) = (track.width().unwrap(), track.height().unwrap());
+    let empty = Document::new(Shape::Ffmpeg).codec_private(private);
+    blocks(empty.picture_track(1, track.codec_id(), width, height), packets)
+}
+
+/// A document with these packets in it.
+pub fn blocks(document: Document, packets: &[Packet]) -> Document {
+    let millis = |packet: &Packet| packet.timecode_ns() / 1_000_000;
+    let start = packets.first().map_or(0, millis);
+    packets.iter().fold(document.cluster_time(start as u64), |document, packet| {
+        let relative = i16::try_from(millis(packet) - start).unwrap();
+        document.block(1, relative, packet.is_key(), packet.payload())
+    })
+}
+
+/// A file cut into documents before each of its key frames.
+pub fn groups(file: &Fragment) -> Vec<Document> {
+    let packets = packets(file);
+    let mut starts: Vec<usize> = (0..packets.len()).filter(|&at| packets[at].is_key()).collect();
+    starts.push(packets.len());
+    starts.windows(2).map(|ends| document(file, &packets[ends[0]..ends[1]])).collect()
 }
 
 /// The hash of each picture that FFmpeg decodes of a file.

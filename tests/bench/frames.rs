@@ -1,0 +1,211 @@
+//! What decoding pictures costs, against a bare loop around libavcodec on the same packets, and against
+//! what AWS's Python library does. Ratios of one run; absolute figures move with the machine.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    unused_crate_dependencies,
+    reason = "a program"
+)]
+
+#[path = "../it/footage.rs"]
+#[allow(dead_code, unreachable_pub, clippy::indexing_slicing, reason = "shared with the tests")]
+mod footage;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ffmpeg_next::codec::threading;
+use futures::{StreamExt, TryStreamExt, stream};
+use kinesis_video::frame::Frames;
+use kinesis_video::local::{Stamp, fragment_number};
+use kinesis_video::{Fragment, FragmentStream, FragmentStreamExt, FrameStreamExt, JpegSink, RecordExt, Timestamp};
+
+const SIZE: &str = "1920x1080";
+
+fn main() {
+    // In a process of its own, since memory is counted for a whole process.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    if let [mode, path] = &arguments[..]
+        && mode == "memory"
+    {
+        return executor.block_on(memory(path));
+    }
+    println!("Ten seconds of {SIZE} at 30 pictures a second, in fragments of one second; times against the bare loop");
+    println!(
+        "{:<18} {:>9} {:>7} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "", "bare ms", "all", "5 to RGB", "2 at once", "key", "5 to JPEG", "1 to JPEG"
+    );
+    for (name, b_frames) in [("without B-frames", "0"), ("with B-frames", "3")] {
+        let path = make(b_frames, "30");
+        let fragments = executor.block_on(async { seconds(&whole(&path).await).await });
+        assert_eq!(fragments.len(), 10);
+        let packets = packets(&path);
+        let bare = fastest(|| assert_eq!(bare_loop(&path, &packets), 300));
+        let run = |work: &dyn Fn(Frames<Source>) -> usize, expected: usize| {
+            let time = fastest(|| assert_eq!(work(source(&fragments).frames()), expected));
+            format!("{:.2}", time.as_secs_f64() / bare.as_secs_f64())
+        };
+        let count = |frames| executor.block_on(count(frames));
+        println!(
+            "{name:<18} {:>9.2} {:>7} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            bare.as_secs_f64() * 1e3 / 300.0,
+            run(&|frames| count(frames.boxed()), 300),
+            run(&|frames| executor.block_on(count_all(frames.sample_ratio(5).rgb())), 60),
+            run(&|frames| count(frames.concurrency(2).boxed()), 300),
+            run(&|frames| count(frames.keyframes().boxed()), 10),
+            run(&|frames| executor.block_on(count_all(frames.sample_ratio(5).jpeg(80))), 60),
+            run(&|frames| executor.block_on(count_all(frames.jpeg(80))), 300),
+        );
+    }
+    against_python();
+}
+
+type Source = stream::Iter<std::vec::IntoIter<kinesis_video::Result<Fragment>>>;
+
+fn source(fragments: &[Fragment]) -> Source {
+    stream::iter(fragments.iter().cloned().map(Ok).collect::<Vec<_>>())
+}
+
+async fn count(mut frames: stream::BoxStream<'_, kinesis_video::Result<kinesis_video::Frame>>) -> usize {
+    let mut count = 0;
+    while frames.try_next().await.unwrap().is_some() {
+        count += 1;
+    }
+    count
+}
+
+async fn count_all<T>(pictures: impl futures::Stream<Item = kinesis_video::Result<T>>) -> usize {
+    pictures.try_fold(0, |count, _| async move { Ok(count + 1) }).await.unwrap()
+}
+
+fn fastest(mut work: impl FnMut()) -> Duration {
+    let times = (0..5).map(|_| {
+        let start = Instant::now();
+        work();
+        start.elapsed()
+    });
+    times.min().unwrap()
+}
+
+/// Makes the footage, if it is not there.
+fn make(b_frames: &str, group: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/footage");
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(format!("{SIZE}-{b_frames}-{group}.mkv"));
+    if !path.exists() {
+        let part = path.with_extension("part");
+        let made = Command::new("ffmpeg")
+            .args(["-v", "error", "-y", "-f", "lavfi"])
+            .args(["-i", &format!("testsrc2=size={SIZE}:rate=30:duration=10,noise=alls=4:allf=t")])
+            .args(["-c:v", "libx264", "-preset", "veryfast", "-crf", "24", "-pix_fmt", "yuv420p"])
+            .args(["-g", group, "-keyint_min", group, "-sc_threshold", "0", "-bf", b_frames])
+            .args(["-x264-params", "b-adapt=0"])
+            .args(["-f", "matroska"])
+            .arg(&part)
+            .status();
+        assert!(made.expect("ffmpeg runs: `make setup` installs it").success());
+        std::fs::rename(part, &path).unwrap();
+    }
+    path
+}
+
+async fn whole(path: &Path) -> Fragment {
+    footage::fragment(&Bytes::from(std::fs::read(path).unwrap())).await
+}
+
+/// The fragments that a camera would make of it, one a second.
+async fn seconds(file: &Fragment) -> Vec<Fragment> {
+    let time = Timestamp::from_millis(1_700_000_000_000);
+    let stamp = Stamp { number: fragment_number(1, 0), server_time: time, producer_time: time };
+    let documents: Vec<_> = footage::groups(file).iter().map(|document| document.to_bytes(&stamp, 0)).collect();
+    FragmentStream::new(&documents.concat()[..]).try_collect().await.unwrap()
+}
+
+fn packets(path: &Path) -> Vec<ffmpeg_next::Packet> {
+    let mut input = ffmpeg_next::format::input(path).unwrap();
+    input.packets().map(|(_, packet)| packet).collect()
+}
+
+/// What anyone must do: hand libavcodec the packets, take the pictures. One thread, as ours.
+fn bare_loop(path: &Path, packets: &[ffmpeg_next::Packet]) -> usize {
+    let input = ffmpeg_next::format::input(path).unwrap();
+    let parameters = input.stream(0).unwrap().parameters();
+    let mut context = ffmpeg_next::codec::Context::from_parameters(parameters).unwrap();
+    context.set_threading(threading::Config::count(1));
+    let mut decoder = context.decoder().video().unwrap();
+    let mut pictures = 0;
+    let mut take = |decoder: &mut ffmpeg_next::decoder::Video| {
+        let mut picture = ffmpeg_next::frame::Video::empty();
+        while decoder.receive_frame(&mut picture).is_ok() {
+            pictures += 1;
+        }
+    };
+    for packet in packets {
+        decoder.send_packet(packet).unwrap();
+        take(&mut decoder);
+    }
+    decoder.send_eof().unwrap();
+    take(&mut decoder);
+    pictures
+}
+
+/// Ten seconds in one fragment, one picture in five to JPEG files.
+async fn memory(path: &str) {
+    let most = |status: &str| -> u64 {
+        let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let fragment = [whole(Path::new(path)).await];
+    let before = most(&std::fs::read_to_string("/proc/self/status").unwrap());
+    let out = tempfile::tempdir().unwrap();
+    let start = Instant::now();
+    let frames = source(&fragment).frames().sample_ratio(5);
+    let summary = frames.jpeg(80).record(JpegSink::to_dir(out.path())).await.unwrap();
+    let time = start.elapsed().as_secs_f64();
+    assert_eq!(summary.files(), 60);
+    let after = most(&std::fs::read_to_string("/proc/self/status").unwrap());
+    println!("{time} {after} {}", after - before);
+}
+
+fn against_python() {
+    println!("\nTen seconds in one fragment, one picture in five to JPEG files of quality 80; memory above what");
+    println!("the process has with the fragment in it (ours) and in all (Python)");
+    for (name, b_frames) in [("without B-frames", "0"), ("with B-frames", "3")] {
+        let path = make(b_frames, "300");
+        let numbers = |mut command: Command| -> Option<Vec<f64>> {
+            let output = command.output().ok().filter(|output| output.status.success())?;
+            String::from_utf8(output.stdout).ok()?.split_whitespace().map(|number| number.parse().ok()).collect()
+        };
+        let fastest = |command: &dyn Fn() -> Command| {
+            (0..3).filter_map(|_| numbers(command())).min_by(|a, b| a[0].total_cmp(&b[0]))
+        };
+        let ours = fastest(&|| {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args(["memory".as_ref(), path.as_os_str()]);
+            command
+        });
+        let ours = ours.expect("we run");
+        print!("{name:<18} ours {:.2} s, {:.0} MB above", ours[0], ours[2] / 1e3);
+        let out = tempfile::tempdir().unwrap();
+        let python = std::env::var_os("KVS_JUDGES").and_then(|python| {
+            fastest(&|| {
+                let mut command = Command::new(&python);
+                command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/judges/pictures.py"));
+                command.arg(&path).arg("5").arg(out.path());
+                command
+            })
+        });
+        match python {
+            Some(python) => {
+                println!("; Python {:.2} s, {:.0} MB: {:.1} times", python[0], python[1] / 1e3, python[0] / ours[0]);
+            }
+            None => println!("; Python: KVS_JUDGES does not name one with av, imageio and pillow"),
+        }
+    }
+}
