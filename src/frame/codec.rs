@@ -44,7 +44,11 @@ impl Codec {
     /// If there is no decoder for it.
     pub(super) fn of_track(track: &Track) -> Result<Self> {
         let unknown = || {
-            let message = format!("the installed libavcodec has no decoder for the codec {:?}", track.codec_id());
+            let mut name = format!("{:?}", track.codec_id());
+            if let Some(fourcc) = bitmap_header(track).and_then(|header| header.get(16..20)) {
+                name += &format!(" \"{}\"", fourcc.escape_ascii());
+            }
+            let message = format!("the installed libavcodec has no decoder for the codec {name}");
             Error::new(ErrorKind::Unsupported, message).on_track(track.number())
         };
         let size = track.width().zip(track.height());
@@ -57,8 +61,8 @@ impl Codec {
             bits_per_pixel: 0,
             nal: None,
         };
-        if track.codec_id() == "V_MS/VFW/FOURCC" {
-            codec.read_bitmap_header().ok_or_else(unknown)?;
+        if let Some(header) = bitmap_header(track) {
+            codec.read_bitmap_header(header).ok_or_else(unknown)?;
         } else {
             codec.id = id_of(track.codec_id()).ok_or_else(unknown)?;
         }
@@ -72,16 +76,14 @@ impl Codec {
     }
 
     /// Reads a BITMAPINFOHEADER, behind which the private data of the codec stands.
-    fn read_bitmap_header(&mut self) -> Option<()> {
-        let private = self.private.take()?;
-        let header: &[u8; 40] = private.first_chunk()?;
+    fn read_bitmap_header(&mut self, header: &[u8; 40]) -> Option<()> {
         let [_, _, _, _, w0, w1, w2, w3, h0, h1, h2, h3, _, _, b0, b1, behind @ ..] = header;
         let fourcc = *behind.first_chunk()?;
         self.id = id_of_fourcc(fourcc)?;
         self.fourcc = Some(fourcc);
         self.size = Some((i32::from_le_bytes([*w0, *w1, *w2, *w3]), i32::from_le_bytes([*h0, *h1, *h2, *h3])));
         self.bits_per_pixel = u16::from_le_bytes([*b0, *b1]);
-        self.private = Some(private.slice(40..)).filter(|behind| !behind.is_empty());
+        self.private = self.private.as_ref().map(|private| private.slice(40..)).filter(|behind| !behind.is_empty());
         Some(())
     }
 
@@ -172,7 +174,7 @@ impl Codec {
                 (*raw).codec_tag = u32::from_le_bytes(fourcc);
                 (*raw).bits_per_coded_sample = i32::from(self.bits_per_pixel);
             }
-            if let Some((width, height)) = self.size {
+            if let Some((width, height)) = self.size.filter(|size| is_allowed(*size, most_pixels)) {
                 ((*raw).width, (*raw).height) = (width, height);
             }
         }
@@ -186,6 +188,16 @@ impl Codec {
         }
         context.decoder().open_as(codec).and_then(decoder::Opened::video).map_err(failed)
     }
+}
+
+/// A larger size is not worth declaring: what the pictures say of theirs counts.
+fn is_allowed((width, height): (i32, i32), most_pixels: u64) -> bool {
+    u64::from(width.unsigned_abs()) * u64::from(height.unsigned_abs()) <= most_pixels
+}
+
+/// What stands in the private data of a track that is one of Video for Windows.
+fn bitmap_header(track: &Track) -> Option<&[u8; 40]> {
+    track.codec_private().filter(|_| track.codec_id() == "V_MS/VFW/FOURCC")?.first_chunk()
 }
 
 /// The codec ids of Matroska's codec mappings.

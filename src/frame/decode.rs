@@ -137,6 +137,11 @@ impl Decode {
         self.is_drained && !self.is_open
     }
 
+    /// How many blocks gave no picture since the last one.
+    pub(super) fn missing(&self) -> u32 {
+        self.missing
+    }
+
     /// Decodes until there is something worth giving out, or nothing left to do.
     ///
     /// # Errors

@@ -39,6 +39,8 @@ pub(super) struct Work {
     runs: VecDeque<Run>,
     /// What the last fragment says of what may follow it: its track and its time.
     last: Option<(Track, i64)>,
+    /// How many blocks gave no picture behind the last one of the runs that are over.
+    missing: u32,
     has_all: bool,
     is_done: bool,
 }
@@ -52,6 +54,7 @@ impl<S> FrameItems<S> {
             planner: None,
             runs: VecDeque::new(),
             last: None,
+            missing: 0,
             has_all: false,
             is_done: false,
         };
@@ -172,11 +175,18 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for FrameItems<S> {
                 return Poll::Ready(None);
             };
             match ready!(first.poll_item(cx)) {
-                None => drop(work.runs.pop_front()),
-                Some(item) => {
-                    if item.is_err() {
-                        work.is_done = true;
-                        work.runs.clear();
+                None => {
+                    work.missing += first.missing();
+                    work.runs.pop_front();
+                }
+                Some(mut item) => {
+                    match &mut item {
+                        Ok(FrameItem::Frame(frame)) => frame.add_missing(std::mem::take(&mut work.missing)),
+                        Ok(FrameItem::Report(_)) => {}
+                        Err(_) => {
+                            work.is_done = true;
+                            work.runs.clear();
+                        }
                     }
                     return Poll::Ready(Some(item));
                 }

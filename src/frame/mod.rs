@@ -280,6 +280,13 @@ impl Frame {
         }
     }
 
+    /// Adds blocks that gave no picture before it, while nobody else has it.
+    fn add_missing(&mut self, blocks: u32) {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.info.missing_before += blocks;
+        }
+    }
+
     /// How much memory it takes, about.
     fn bytes(&self) -> usize {
         self.inner.picture.bytes()

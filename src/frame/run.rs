@@ -24,6 +24,8 @@ pub(super) struct Run {
     state: State,
     waiting: VecDeque<Result<FrameItem>>,
     bytes: usize,
+    /// At the end, how many blocks behind the last picture gave none.
+    missing: u32,
     /// Ends a step that is under way before its next picture.
     is_stopped: Arc<AtomicBool>,
 }
@@ -49,6 +51,7 @@ impl Run {
             state: State::Idle(decode),
             waiting: VecDeque::new(),
             bytes: 0,
+            missing: 0,
             is_stopped: Arc::new(AtomicBool::new(false)),
         }
     }
@@ -59,6 +62,7 @@ impl Run {
             state: State::Done,
             waiting: [Err(error)].into(),
             bytes: 0,
+            missing: 0,
             is_stopped: Arc::default(),
         }
     }
@@ -69,6 +73,11 @@ impl Run {
             State::Idle(decode) if !decode.has_work() && !decode.is_finished() => Some(decode),
             _ => None,
         }
+    }
+
+    /// At the end, how many blocks behind the last picture gave none.
+    pub(super) fn missing(&self) -> u32 {
+        self.missing
     }
 
     /// The next item, `None` at the end.
@@ -92,7 +101,10 @@ impl Run {
                     self.take(step);
                 }
                 State::Done => return Poll::Ready(()),
-                State::Idle(decode) if decode.is_finished() => self.state = State::Done,
+                State::Idle(decode) if decode.is_finished() => {
+                    self.missing = decode.missing();
+                    self.state = State::Done;
+                }
                 State::Idle(decode) if !decode.has_work() || self.bytes >= MOST_WAITING => return Poll::Pending,
                 State::Idle(_) => match Handle::try_current() {
                     Ok(executor) => self.work_on(&executor),

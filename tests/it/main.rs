@@ -17,6 +17,7 @@ mod endpoint;
 mod endpoint_media;
 mod errors;
 mod footage;
+mod frame_cases;
 mod frames;
 mod judge;
 mod judges;
