@@ -165,8 +165,8 @@ pub trait FrameStreamExt: Stream<Item = Result<Frame>> {
         convert(self, Ok(()), |frame| RgbFrame::of(&frame))
     }
 
-    /// The pictures as JPEG files of a quality from 1 to 100. Another is an error, which the stream gives
-    /// as its first item.
+    /// The pictures as JPEG files of a quality from 1 to 100; from 90 on, chroma is kept as fine as luma.
+    /// Another quality is an error, which the stream gives as its first item.
     ///
     /// See [`Convert`] for errors, cancel safety and memory.
     ///

@@ -124,6 +124,16 @@ impl Codec {
         self.is_intra_only() || matches!(self.id, Id::VP8 | Id::VP9 | Id::AV1)
     }
 
+    /// Whether a key frame of MPEG-1 or MPEG-2 says that what is shown before it refers to nothing before
+    /// it: `closed_gop` of ISO/IEC 13818-2 section 6.2.2.6.
+    pub(super) fn is_closed_group(&self, packet: &[u8]) -> bool {
+        const GROUP_START: [u8; 4] = [0, 0, 1, 0xB8];
+        matches!(self.id, Id::MPEG1VIDEO | Id::MPEG2VIDEO)
+            && memchr::memmem::find(packet, &GROUP_START)
+                .and_then(|at| packet.get(at + GROUP_START.len() + 3))
+                .is_some_and(|byte| byte & 0x40 != 0)
+    }
+
     /// A packet as the decoder wants it. `None` if it can be handed on as it is.
     ///
     /// # Errors

@@ -88,12 +88,18 @@ impl EncodedFrame {
     }
 }
 
-/// Chroma is halved both ways, as it is in nearly all video.
+/// From this quality on, chroma is as fine as luma. Below, it is halved both ways, as it is in nearly all
+/// video.
+const FULL_CHROMA: u8 = 90;
+
 #[cfg(feature = "turbojpeg")]
 fn to_jpeg(image: &RgbImage, quality: u8) -> Result<Bytes> {
     let compressed = turbojpeg::Compressor::new().and_then(|mut compressor| {
         compressor.set_quality(i32::from(quality))?;
-        compressor.set_subsamp(turbojpeg::Subsamp::Sub2x2)?;
+        compressor.set_subsamp(match quality {
+            FULL_CHROMA.. => turbojpeg::Subsamp::None,
+            _ => turbojpeg::Subsamp::Sub2x2,
+        })?;
         let (width, height) = (image.width() as usize, image.height() as usize);
         let format = turbojpeg::PixelFormat::RGB;
         compressor.compress_to_vec(turbojpeg::Image { pixels: &image.as_raw()[..], width, pitch: width * 3, height, format })
@@ -101,12 +107,14 @@ fn to_jpeg(image: &RgbImage, quality: u8) -> Result<Bytes> {
     compressed.map(Bytes::from).map_err(|error| failed("JPEG", error))
 }
 
-/// Chroma is halved both ways, as it is in nearly all video.
 #[cfg(not(feature = "turbojpeg"))]
 fn to_jpeg(image: &RgbImage, quality: u8) -> Result<Bytes> {
     let mut bytes = Vec::new();
     let mut encoder = jpeg_encoder::Encoder::new(&mut bytes, quality);
-    encoder.set_sampling_factor(jpeg_encoder::SamplingFactor::F_2_2);
+    encoder.set_sampling_factor(match quality {
+        FULL_CHROMA.. => jpeg_encoder::SamplingFactor::F_1_1,
+        _ => jpeg_encoder::SamplingFactor::F_2_2,
+    });
     let size = u16::try_from(image.width()).ok().zip(u16::try_from(image.height()).ok());
     let Some((width, height)) = size else {
         return Err(Error::new(ErrorKind::Unsupported, "a JPEG has at most 65535 pixels a side"));

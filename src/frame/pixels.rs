@@ -105,7 +105,7 @@ pub enum ColorRange {
     /// All: black is 0, white 255 at 8 bits.
     Full,
     /// Luma from 16 to 235, chroma from 16 to 240 at 8 bits, as in television. Also what is taken for
-    /// granted where a stream does not say.
+    /// granted of luma and chroma where a stream does not say.
     Limited,
 }
 
@@ -115,11 +115,12 @@ impl ColorRange {
             format.0,
             Pixel::YUVJ420P | Pixel::YUVJ422P | Pixel::YUVJ444P | Pixel::YUVJ440P | Pixel::YUVJ411P
         );
-        let is_rgb = matches!(format.layout(), Some(Layout::Gbr { .. } | Layout::Rgb { .. }));
+        // As FFmpeg does where nothing is said.
+        let has_no_chroma = matches!(format.layout(), Some(Layout::Gbr { .. } | Layout::Gray { .. } | Layout::Rgb { .. }));
         match range {
             Range::JPEG => Self::Full,
             Range::MPEG => Self::Limited,
-            _ if full_by_format || is_rgb => Self::Full,
+            _ if full_by_format || has_no_chroma => Self::Full,
             _ => Self::Limited,
         }
     }

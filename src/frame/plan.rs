@@ -135,10 +135,10 @@ impl Planner {
             let shown_before = entry.is_some_and(|(timecode, _)| packet.timecode_ns() < timecode);
             let is_leading = picture.is_skipped_leading || (shown_before && !picture.is_decodable_leading);
             let is_behind_open_entry = !continues && group == 1 && entry.is_some_and(|(_, is_refresh)| !is_refresh);
+            // Only H.265 tells which of those do; the decoders of the others want none of them.
             let refers_to_before = match codec.nal() {
-                Some((NalCodec::H264, _)) => is_leading,
                 Some((NalCodec::H265, _)) => picture.is_skipped_leading,
-                None => false,
+                _ => is_leading,
             };
             let fate = if packet.payload().is_empty() {
                 Fate::Skip(NoPicture::Empty)
@@ -189,7 +189,8 @@ impl Planner {
 
 fn examine(codec: &Codec, packet: &Packet) -> PictureUnits {
     let Some((nal, sets)) = codec.nal() else {
-        let stands_alone = codec.is_intra_only() || (codec.is_in_order() && packet.is_key());
+        let stands_alone = codec.is_intra_only()
+            || packet.is_key() && (codec.is_in_order() || codec.is_closed_group(packet.payload()));
         return PictureUnits { is_refresh: stands_alone, is_entry: stands_alone, ..PictureUnits::default() };
     };
     match sets.units(packet.payload()) {

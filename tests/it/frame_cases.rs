@@ -10,7 +10,7 @@ use kinesis_video::{Error, ErrorKind, Fragment, FragmentStreamExt, Frame, Packet
 use crate::footage::{blocks, document, footage, fragment, groups, hash, judged_pictures, packets};
 use crate::media::{connect_document, fragments, live_body, stamp};
 
-type Source = futures::stream::Iter<std::vec::IntoIter<kinesis_video::Result<Fragment>>>;
+pub type Source = futures::stream::Iter<std::vec::IntoIter<kinesis_video::Result<Fragment>>>;
 
 pub fn source(fragments: &[Fragment]) -> Source {
     futures::stream::iter(fragments.iter().cloned().map(Ok).collect::<Vec<_>>())

@@ -12,6 +12,7 @@
 mod auto_traits;
 mod captures;
 mod chunks;
+mod colors;
 mod concurrency;
 mod endpoint;
 mod endpoint_media;
