@@ -19,7 +19,7 @@ use crate::packet::Packet;
 
 /// One step gives about so many pictures and reports, or bytes of them, before it lets others have the
 /// thread.
-const STEP_ITEMS: usize = 16;
+pub(super) const STEP_ITEMS: usize = 16;
 const STEP_BYTES: usize = 16 << 20;
 
 /// The most pictures that are held back to see whether what they refer to is whole. Decoders reorder no
@@ -83,6 +83,8 @@ struct Held {
 
 impl Decode {
     pub(super) fn new(options: FrameOptions, is_open: bool) -> Self {
+        #[cfg(test)]
+        options.probe.with(|seen| seen.runs += 1);
         Self {
             options,
             codec: None,
@@ -101,6 +103,11 @@ impl Decode {
             missing: 0,
             failure: None,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn probe(&self) -> super::probe::Probe {
+        self.options.probe.clone()
     }
 
     /// Adds a fragment. In a run of several, one of the same track parameters.
@@ -355,6 +362,13 @@ impl Decode {
 
     fn place_of(&self, number: i64) -> Option<usize> {
         usize::try_from(number.checked_sub(self.first)?).ok()
+    }
+}
+
+#[cfg(test)]
+impl Drop for Decode {
+    fn drop(&mut self) {
+        self.options.probe.with(|seen| seen.runs -= 1);
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Seen {
     pub(super) gate: Option<usize>,
     /// How many runs are alive.
     pub(super) runs: usize,
+    /// How many threads are at work.
+    pub(super) steps: usize,
 }
 
 impl Probe {
@@ -29,6 +31,12 @@ impl Probe {
         let result = look(&mut seen.lock().unwrap());
         changed.notify_all();
         result
+    }
+
+    /// A thread is at work as long as this lives.
+    pub(super) fn begin(&self) -> impl Drop + use<> {
+        self.with(|seen| seen.steps += 1);
+        AtWork(self.clone())
     }
 
     /// A coded frame is about to be decoded.
@@ -40,5 +48,13 @@ impl Probe {
         seen.waiting += 1;
         seen = changed.wait_while(seen, |seen| seen.gate.is_some_and(|gate| seen.coded >= gate)).unwrap();
         seen.waiting -= 1;
+    }
+}
+
+struct AtWork(Probe);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.with(|seen| seen.steps -= 1);
     }
 }

@@ -123,6 +123,8 @@ impl Run {
         let is_stopped = Arc::clone(&self.is_stopped);
         let step = executor.spawn_blocking(move || {
             let mut items = Vec::new();
+            #[cfg(test)]
+            let _at_work = decode.probe().begin();
             let result = decode.step(&is_stopped, &mut items);
             Step { decode, items, result }
         });
@@ -164,5 +166,118 @@ impl Drop for Run {
 impl std::fmt::Debug for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Run").field("waiting", &self.waiting.len()).field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use futures::{StreamExt, TryStreamExt};
+
+    use super::super::decode::STEP_ITEMS;
+    use super::super::probe::Probe;
+    use super::super::stream::Frames;
+    use super::*;
+    use crate::fragment::{Fragment, FragmentStream};
+
+    type Source = futures::stream::Iter<std::vec::IntoIter<Result<Fragment>>>;
+
+    /// Pictures of four fragments, what can be seen of the threads at work, and the gate.
+    async fn frames() -> (Frames<Source>, Probe) {
+        let camera = include_bytes!("../../tests/data/camera.mkv");
+        let fragment = FragmentStream::new(&camera[..]).try_next().await.unwrap().unwrap();
+        let mut options = FrameOptions::new();
+        let fragments = vec![Ok(fragment.clone()), Ok(fragment.clone()), Ok(fragment.clone()), Ok(fragment)];
+        let probe = Probe::default();
+        options.probe = probe.clone();
+        (Frames::new(futures::stream::iter(fragments)).with_options(options), probe)
+    }
+
+    async fn until(mut is_so: impl FnMut() -> bool) {
+        tokio::time::timeout(Duration::from_secs(60), async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await
+        .expect("it comes to that");
+    }
+
+    #[tokio::test]
+    async fn a_decoder_that_takes_its_time_stops_nobody_else() {
+        let (mut frames, probe) = frames().await;
+        probe.with(|seen| seen.gate = Some(20));
+        let decoding = tokio::spawn(async move {
+            let mut count = 0;
+            while frames.try_next().await.unwrap().is_some() {
+                count += 1;
+            }
+            count
+        });
+        until(|| probe.with(|seen| seen.waiting) == 1).await;
+        // The only thread of this runtime goes on while the decoder is held up.
+        let ticks = Arc::new(AtomicUsize::new(0));
+        let ticking = Arc::clone(&ticks);
+        tokio::spawn(async move {
+            loop {
+                ticking.fetch_add(1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+            }
+        });
+        until(|| ticks.load(Ordering::SeqCst) > 1000).await;
+        assert_eq!(probe.with(|seen| seen.coded), 20);
+        assert!(!decoding.is_finished());
+        probe.with(|seen| seen.gate = None);
+        assert_eq!(decoding.await.unwrap(), 4 * 60);
+        assert!(probe.with(|seen| !seen.threads.contains(&std::thread::current().id())));
+        assert_eq!(probe.with(|seen| (seen.coded, seen.runs)), (4 * 60, 0));
+    }
+
+    #[tokio::test]
+    async fn dropping_the_stream_ends_the_work() {
+        let (frames, probe) = frames().await;
+        let mut frames = frames.concurrency(3);
+        probe.with(|seen| seen.gate = Some(40));
+        // Three fragments are in work, and all three come to the gate.
+        let waiting = async { until(|| probe.with(|seen| seen.waiting) == 3).await };
+        let mut given = 0;
+        tokio::select! {
+            () = waiting => {}
+            () = async { while frames.next().await.is_some() { given += 1 } } => panic!("the gate holds"),
+        }
+        assert_eq!(probe.with(|seen| seen.runs), 3);
+        drop(frames);
+        let coded = probe.with(|seen| {
+            seen.gate = None;
+            seen.coded
+        });
+        until(|| probe.with(|seen| seen.runs) == 0).await;
+        assert_eq!(probe.with(|seen| (seen.coded, seen.waiting)), (coded, 0), "nothing more was decoded");
+    }
+
+    #[tokio::test]
+    async fn no_thread_waits_for_a_slow_consumer() {
+        let (mut frames, probe) = frames().await;
+        assert!(frames.try_next().await.unwrap().is_some());
+        // Nobody takes the rest: the second step, which the first picture let begin, is finished, and no
+        // third is begun.
+        until(|| probe.with(|seen| seen.coded > STEP_ITEMS + 8 && seen.steps == 0)).await;
+        let coded = probe.with(|seen| seen.coded);
+        assert!(coded < 60, "it has not decoded it all");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(probe.with(|seen| (seen.coded, seen.steps)), (coded, 0));
+        let rest: Vec<_> = frames.try_collect().await.unwrap();
+        assert_eq!(rest.len(), 4 * 60 - 1);
+    }
+
+    #[test]
+    fn without_a_runtime_there_is_an_error() {
+        let (mut frames, _) = futures::executor::block_on(frames());
+        let error = futures::executor::block_on(frames.try_next()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("tokio runtime"), "{error}");
+        assert!(futures::executor::block_on(frames.try_next()).unwrap().is_none());
     }
 }

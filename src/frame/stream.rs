@@ -57,6 +57,11 @@ impl<S> Frames<S> {
         self
     }
 
+    #[cfg(test)]
+    pub(super) fn with_options(self, options: FrameOptions) -> Self {
+        self.with(|_| options)
+    }
+
     /// Takes pictures 0, n, 2n, … of each fragment in the order in which they are shown, counting anew in
     /// each. 0 is an error, which the stream gives as its first item.
     pub fn sample_ratio(self, n: usize) -> Self {
