@@ -10,13 +10,24 @@ FUZZ_SECONDS = 60
 
 all: test
 
-## Plays a test stream through the local endpoint, the AWS SDK and the library, into out/.
+## Plays a test stream through the local endpoint, the AWS SDK and the library, into out/: fragments as
+## they came, pictures of them, and those on a sheet.
 demo: setup
-	$(CARGO) build $(FEATURES) --example quickstart
-	$(CARGO) run -q $(FEATURES) --example quickstart -- --out out/camera
-	@if [ -n "$$KVS_CAPTURES" ]; then for file in "$$KVS_CAPTURES"/*.mkv; do \
-		echo; echo "$$(basename "$$file"), served by the local endpoint:"; \
-		$(CARGO) run -q $(FEATURES) --example quickstart -- --file "$$file" --out "out/$$(basename "$$file" .mkv)" || exit 1; \
+	$(CARGO) build $(FEATURES) --example quickstart --example frames_to_jpeg
+	@set -e; play() { name="out/$$1"; shift; rm -rf "$$name" "$$name"-*; \
+		$(CARGO) run -q $(FEATURES) --example quickstart -- "$$@" --out "$$name"; \
+		cat "$$name"/*.mkv >"$$name-all.mkv"; \
+		echo "One picture in ten:"; \
+		$(CARGO) run -q $(FEATURES) --example frames_to_jpeg -- "$$name-all.mkv" --ratio 10 --concurrency 2 \
+			--max-width 320 --out "$$name-pictures"; \
+		ffmpeg -v error -y -pattern_type glob -i "$$name-pictures/*.jpg" -frames:v 1 \
+			-vf "tile=6x$$(( ($$(ls "$$name-pictures" | wc -l) + 5) / 6 )):padding=4" "$$name-sheet.jpg"; \
+		echo "All of them on a sheet: $$name-sheet.jpg"; \
+	}; \
+	play camera; \
+	if [ -n "$$KVS_CAPTURES" ]; then for file in "$$KVS_CAPTURES"/*.mkv; do \
+		name="$$(basename "$$file" .mkv)"; echo; echo "$$name, served by the local endpoint:"; \
+		play "$$name" --file "$$file"; \
 	done; fi
 
 ## All tests, those in the documentation included.
@@ -30,7 +41,7 @@ judges: judges-installed
 judges-installed: setup
 	.ci/setup python3-venv
 	python3 -m venv $(JUDGES)
-	$(JUDGES)/bin/pip install -q boto3 ebmlite
+	$(JUDGES)/bin/pip install -q boto3 ebmlite av imageio pillow
 
 ## What takes longer than the suite may: far more random rounds, then each fuzz target for a minute.
 proof: setup
@@ -44,7 +55,7 @@ proof: setup
 
 ## Costs, as ratios to a floor or a peer measured in the same run.
 bench: judges-installed
-	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) bench $(FEATURES) --bench decode --bench path
+	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) bench $(FEATURES) --bench decode --bench path --bench frames
 
 fmt:
 	$(CARGO) fmt

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use futures::stream::{FusedStream, FuturesOrdered};
 use futures::Stream;
+use futures::stream::{FusedStream, FuturesOrdered};
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
@@ -115,7 +115,8 @@ where
         let converted = match ready!(Pin::new(&mut *this.in_work).poll_next(cx)) {
             Some(Ok(converted)) => Some(converted),
             Some(Err(error)) => {
-                let message = if error.is_panic() { "the converting thread panicked" } else { "the runtime shuts down" };
+                let message =
+                    if error.is_panic() { "the converting thread panicked" } else { "the runtime shuts down" };
                 Some(Err(Error::new(ErrorKind::Unsupported, message).caused_by(error)))
             }
             // Nothing is in work: the source has ended, failed, or nothing yet.
@@ -144,6 +145,9 @@ where
 
 impl<S: fmt::Debug, T> fmt::Debug for Convert<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Convert").field("frames", &self.frames).field("in_work", &self.in_work.len()).finish_non_exhaustive()
+        f.debug_struct("Convert")
+            .field("frames", &self.frames)
+            .field("in_work", &self.in_work.len())
+            .finish_non_exhaustive()
     }
 }

@@ -102,7 +102,13 @@ fn to_jpeg(image: &RgbImage, quality: u8) -> Result<Bytes> {
         })?;
         let (width, height) = (image.width() as usize, image.height() as usize);
         let format = turbojpeg::PixelFormat::RGB;
-        compressor.compress_to_vec(turbojpeg::Image { pixels: &image.as_raw()[..], width, pitch: width * 3, height, format })
+        compressor.compress_to_vec(turbojpeg::Image {
+            pixels: &image.as_raw()[..],
+            width,
+            pitch: width * 3,
+            height,
+            format,
+        })
     });
     compressed.map(Bytes::from).map_err(|error| failed("JPEG", error))
 }

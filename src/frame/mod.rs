@@ -59,6 +59,8 @@ use std::sync::Arc;
 use image::{GrayImage, RgbImage};
 
 use crate::error::Result;
+#[cfg(feature = "ndarray")]
+use crate::error::{Error, ErrorKind};
 use crate::fragment::{Fragment, FragmentHeader, Tags, Timestamp};
 use picture::Picture;
 
@@ -262,9 +264,8 @@ impl Frame {
     pub fn to_ndarray(&self) -> Result<ndarray::Array3<u8>> {
         let image = self.to_rgb()?;
         let shape = (image.height() as usize, image.width() as usize, 3);
-        ndarray::Array3::from_shape_vec(shape, image.into_raw()).map_err(|error| {
-            crate::Error::new(crate::ErrorKind::Unsupported, "a picture that is no array").caused_by(error)
-        })
+        ndarray::Array3::from_shape_vec(shape, image.into_raw())
+            .map_err(|error| Error::new(ErrorKind::Unsupported, "a picture that is no array").caused_by(error))
     }
 
     /// It made smaller, so that it is at most so wide and so high, in the same proportions and in the same

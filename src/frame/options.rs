@@ -109,7 +109,9 @@ impl FrameOptions {
 
     pub(super) fn check(&self) -> Result<()> {
         let zero = match self.sampling {
-            Sampling::Ratio(0) => "a sample ratio of 0: the first picture of every so many is taken, at least of every 1",
+            Sampling::Ratio(0) => {
+                "a sample ratio of 0: the first picture of every so many is taken, at least of every 1"
+            }
             Sampling::Every(Duration::ZERO) => "a sampling interval of zero",
             _ => return Ok(()),
         };

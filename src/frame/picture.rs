@@ -132,7 +132,10 @@ impl Picture {
     /// How much memory it takes, about.
     pub(super) fn bytes(&self) -> usize {
         match self.format.layout() {
-            Some(layout) => (0..layout.planes()).map(|plane| layout.plane_size(plane, self.width, self.height)).map(|(bytes, rows)| bytes * rows).sum(),
+            Some(layout) => (0..layout.planes())
+                .map(|plane| layout.plane_size(plane, self.width, self.height))
+                .map(|(bytes, rows)| bytes * rows)
+                .sum(),
             None => self.width as usize * self.height as usize * 4,
         }
     }

@@ -111,12 +111,11 @@ pub enum ColorRange {
 
 impl ColorRange {
     pub(super) fn of(range: Range, format: PixelFormat) -> Self {
-        let full_by_format = matches!(
-            format.0,
-            Pixel::YUVJ420P | Pixel::YUVJ422P | Pixel::YUVJ444P | Pixel::YUVJ440P | Pixel::YUVJ411P
-        );
+        let full_by_format =
+            matches!(format.0, Pixel::YUVJ420P | Pixel::YUVJ422P | Pixel::YUVJ444P | Pixel::YUVJ440P | Pixel::YUVJ411P);
         // As FFmpeg does where nothing is said.
-        let has_no_chroma = matches!(format.layout(), Some(Layout::Gbr { .. } | Layout::Gray { .. } | Layout::Rgb { .. }));
+        let has_no_chroma =
+            matches!(format.layout(), Some(Layout::Gbr { .. } | Layout::Gray { .. } | Layout::Rgb { .. }));
         match range {
             Range::JPEG => Self::Full,
             Range::MPEG => Self::Limited,

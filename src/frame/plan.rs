@@ -93,7 +93,8 @@ impl Planner {
             rotation: track.and_then(Track::rotation),
         });
         self.fragments += 1;
-        let packets = fragment.packets().filter(|packet| track.is_some_and(|track| packet.track_number() == track.number()));
+        let packets =
+            fragment.packets().filter(|packet| track.is_some_and(|track| packet.track_number() == track.number()));
         let packets: Vec<Packet> = packets.collect();
         let codec = match track {
             Some(track) if !packets.is_empty() => {
@@ -103,11 +104,7 @@ impl Planner {
             _ => None,
         };
         let units = codec.as_ref().map(|codec| self.units(fragment, codec, packets, continuous.is_some(), continues));
-        Ok(Plan {
-            source,
-            codec,
-            units: units.unwrap_or_default(),
-        })
+        Ok(Plan { source, codec, units: units.unwrap_or_default() })
     }
 
     /// The track to decode.
@@ -118,9 +115,20 @@ impl Planner {
         }
     }
 
-    fn units(&mut self, fragment: &Fragment, codec: &Codec, packets: Vec<Packet>, is_open: bool, continues: bool) -> Vec<Unit> {
+    fn units(
+        &mut self,
+        fragment: &Fragment,
+        codec: &Codec,
+        packets: Vec<Packet>,
+        is_open: bool,
+        continues: bool,
+    ) -> Vec<Unit> {
         let pictures: Vec<PictureUnits> = packets.iter().map(|packet| examine(codec, packet)).collect();
-        let entries: Vec<usize> = (0..).zip(packets.iter().zip(&pictures)).filter(|(_, (packet, picture))| packet.is_key() || picture.is_entry).map(|(at, _)| at).collect();
+        let entries: Vec<usize> = (0..)
+            .zip(packets.iter().zip(&pictures))
+            .filter(|(_, (packet, picture))| packet.is_key() || picture.is_entry)
+            .map(|(at, _)| at)
+            .collect();
         let first_entry = entries.first().copied().filter(|_| !continues);
         let highest_layer = pictures.iter().map(|picture| picture.temporal_layer).max().unwrap_or_default();
         let raw = fragment.raw().as_ptr() as usize;
@@ -149,8 +157,10 @@ impl Planner {
             } else {
                 Fate::Decode { index: 0, wanted: true }
             };
-            let start = (packet.payload().as_ptr() as usize).checked_sub(raw).filter(|&start| start <= fragment.raw().len());
-            let is_disposable = codec.is_intra_only() || (picture.is_disposable && picture.temporal_layer == highest_layer);
+            let start =
+                (packet.payload().as_ptr() as usize).checked_sub(raw).filter(|&start| start <= fragment.raw().len());
+            let is_disposable =
+                codec.is_intra_only() || (picture.is_disposable && picture.temporal_layer == highest_layer);
             let offset = fragment.offset() + start.unwrap_or_default() as u64;
             units.push(Unit { packet, offset, fate, is_reference: !is_disposable, group, is_leading });
         }
@@ -165,7 +175,8 @@ impl Planner {
 
     /// Numbers the pictures in the order in which they are shown, and chooses among them.
     fn choose(&mut self, units: &mut [Unit]) {
-        let mut shown: Vec<&mut Unit> = units.iter_mut().filter(|unit| matches!(unit.fate, Fate::Decode { .. })).collect();
+        let mut shown: Vec<&mut Unit> =
+            units.iter_mut().filter(|unit| matches!(unit.fate, Fate::Decode { .. })).collect();
         shown.sort_by_key(|unit| (unit.packet.timecode_ns(), unit.packet.ordinal()));
         let mut candidates = 0;
         for (unit, number) in shown.into_iter().zip(0..) {
@@ -175,7 +186,8 @@ impl Planner {
                     Sampling::All => true,
                     Sampling::Ratio(n) => candidates % n.max(1) == 0,
                     Sampling::Every(interval) => {
-                        let time = unit.packet.producer_time().map_or(unit.packet.timecode_ns(), |time| time.as_nanos());
+                        let time =
+                            unit.packet.producer_time().map_or(unit.packet.timecode_ns(), |time| time.as_nanos());
                         let length = i64::try_from(interval.as_nanos()).unwrap_or(i64::MAX).max(1);
                         let stretch = Some(time.div_euclid(length));
                         stretch != std::mem::replace(&mut self.last_stretch, stretch)

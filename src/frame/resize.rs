@@ -27,7 +27,9 @@ impl Picture {
     pub(super) fn scaled_to(&self, (width, height): (u32, u32)) -> Result<Self> {
         let (layout, planes) = self.planes()?;
         let samples = match layout {
-            Layout::Yuv { bits: 8, .. } | Layout::Gray { bits: 8 } | Layout::Gbr { bits: 8 } => Some([PixelType::U8; 3]),
+            Layout::Yuv { bits: 8, .. } | Layout::Gray { bits: 8 } | Layout::Gbr { bits: 8 } => {
+                Some([PixelType::U8; 3])
+            }
             Layout::Yuv { .. } | Layout::Gray { .. } | Layout::Gbr { .. } => Some([PixelType::U16; 3]),
             Layout::Nv12 => Some([PixelType::U8, PixelType::U8x2, PixelType::U8x2]),
             Layout::Rgb { bytes: 3, .. } => Some([PixelType::U8x3; 3]),

@@ -1,9 +1,7 @@
 //! Pictures to red, green and blue, or to grey.
 
 use image::{GrayImage, RgbImage};
-use yuv::{
-    YuvBiPlanarImage, YuvError, YuvPackedImage, YuvPlanarImage, YuvRange, YuvStandardMatrix,
-};
+use yuv::{YuvBiPlanarImage, YuvError, YuvPackedImage, YuvPlanarImage, YuvRange, YuvStandardMatrix};
 
 use super::picture::{Picture, Plane};
 use super::pixels::{ColorMatrix, ColorRange, Layout};
@@ -89,7 +87,9 @@ impl Picture {
             return convert(&image, rgb, stride, range, matrix).map_err(failed);
         }
         let wide = planes.map(|plane| {
-            let numbers = |row: &[u8]| row.chunks_exact(2).map(|two| u16::from(two[0]) | u16::from(two[1]) << 8).collect::<Vec<_>>();
+            let numbers = |row: &[u8]| {
+                row.chunks_exact(2).map(|two| u16::from(two[0]) | u16::from(two[1]) << 8).collect::<Vec<_>>()
+            };
             plane.iter().flat_map(numbers).collect::<Vec<u16>>()
         });
         let [y, u, v] = [0, 1, 2].map(|index| (&wide[index][..], (planes[index].row_bytes / 2) as u32));
@@ -119,7 +119,14 @@ impl Picture {
             return Ok(match (layout, planes.first()) {
                 (Layout::Nv12, Some(y)) => self.grey(y.iter().flatten().copied()),
                 (Layout::Packed422 { luma_first }, Some(packed)) => {
-                    let luma = move |row: &[u8]| row.iter().copied().skip(usize::from(!luma_first)).step_by(2).take(self.width as usize).collect::<Vec<_>>();
+                    let luma = move |row: &[u8]| {
+                        row.iter()
+                            .copied()
+                            .skip(usize::from(!luma_first))
+                            .step_by(2)
+                            .take(self.width as usize)
+                            .collect::<Vec<_>>()
+                    };
                     self.grey(packed.iter().flat_map(luma))
                 }
                 _ => image::DynamicImage::ImageRgb8(self.to_rgb()?).into_luma8(),

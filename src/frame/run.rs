@@ -58,13 +58,7 @@ impl Run {
 
     /// One that has nothing but an error to give.
     pub(super) fn failed(error: Error) -> Self {
-        Self {
-            state: State::Done,
-            waiting: [Err(error)].into(),
-            bytes: 0,
-            missing: 0,
-            is_stopped: Arc::default(),
-        }
+        Self { state: State::Done, waiting: [Err(error)].into(), bytes: 0, missing: 0, is_stopped: Arc::default() }
     }
 
     /// The decoder of an open run that has nothing left to do: give it more, or close it.
@@ -109,7 +103,8 @@ impl Run {
                 State::Idle(_) => match Handle::try_current() {
                     Ok(executor) => self.work_on(&executor),
                     Err(error) => {
-                        let error = Error::new(ErrorKind::Unsupported, "decoding needs a tokio runtime").caused_by(error);
+                        let error =
+                            Error::new(ErrorKind::Unsupported, "decoding needs a tokio runtime").caused_by(error);
                         self.waiting.push_back(Err(error));
                         self.state = State::Done;
                     }
@@ -157,7 +152,9 @@ impl Drop for Run {
     fn drop(&mut self) {
         self.is_stopped.store(true, Ordering::Relaxed);
         // Freeing a decoder is its thread's work, too.
-        if let (State::Idle(decode), Ok(executor)) = (std::mem::replace(&mut self.state, State::Done), Handle::try_current()) {
+        if let (State::Idle(decode), Ok(executor)) =
+            (std::mem::replace(&mut self.state, State::Done), Handle::try_current())
+        {
             drop(executor.spawn_blocking(move || drop(decode)));
         }
     }

@@ -8,12 +8,12 @@ use futures::Stream;
 use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
+use super::Frame;
 use super::items::FrameItems;
 use super::options::{FrameOptions, OnDamage};
 use super::plan::Planner;
 use super::report::{FragmentReport, FrameItem};
 use super::run::Run;
-use super::Frame;
 use crate::error::Result;
 use crate::fragment::Fragment;
 

@@ -36,6 +36,11 @@ impl Files {
         Poll::Ready(Ok(()))
     }
 
+    #[cfg(feature = "ffmpeg")]
+    pub(super) fn dir(&self) -> &std::path::Path {
+        &self.dir
+    }
+
     pub(super) fn summary(&self) -> Summary {
         self.summary
     }

@@ -11,6 +11,7 @@ use super::MediaSink;
 use super::files::Files;
 use super::pattern::Pattern;
 use crate::error::{Error, Result};
+use crate::fragment::FragmentNumber;
 use crate::frame::{EncodedFrame, FrameInfo};
 use crate::summary::Summary;
 
@@ -37,9 +38,9 @@ use crate::summary::Summary;
 pub struct ImageSink {
     files: Files,
     pattern: Pattern<Placeholder>,
-    /// Of the fragment that the last picture was in, how many there were.
-    last: Option<(u64, Option<Box<str>>)>,
-    of_fragment: u64,
+    /// The fragment that the last picture was in, and how many there were of it.
+    last: Option<(u64, Option<FragmentNumber>)>,
+    of_last: u64,
     index: u64,
 }
 
@@ -68,9 +69,8 @@ const PLACEHOLDERS: [(&str, Placeholder); 6] = [
 impl ImageSink {
     /// Writes into this folder, to files named `{fragment}-{i}.{ext}`.
     pub fn to_dir(dir: impl Into<PathBuf>) -> Self {
-        let pattern =
-            Pattern::of(&[(Placeholder::Fragment, "-"), (Placeholder::I, "."), (Placeholder::Extension, "")]);
-        Self { files: Files::in_dir(dir.into()), pattern, last: None, of_fragment: 0, index: 0 }
+        let pattern = Pattern::of(&[(Placeholder::Fragment, "-"), (Placeholder::I, "."), (Placeholder::Extension, "")]);
+        Self { files: Files::in_dir(dir.into()), pattern, last: None, of_last: 0, index: 0 }
     }
 
     /// Sets how files are named: any text with `{fragment}` (the fragment's number, or which of the
@@ -93,7 +93,7 @@ impl ImageSink {
             Placeholder::Fragment => {
                 info.fragment().number().map_or_else(|| info.fragment_index().to_string(), ToString::to_string)
             }
-            Placeholder::I => self.of_fragment.to_string(),
+            Placeholder::I => self.before(info).to_string(),
             Placeholder::Index => self.index.to_string(),
             Placeholder::Picture => info.index().to_string(),
             Placeholder::ProducerMillis => {
@@ -102,15 +102,19 @@ impl ImageSink {
         })
     }
 
-    fn count(&mut self, info: &FrameInfo) {
-        let fragment = Some((info.fragment_index(), info.fragment().number().map(|number| number.as_str().into())));
-        if self.last == fragment {
-            self.of_fragment += 1;
-        } else {
-            self.of_fragment = 0;
-            self.last = fragment;
-        }
+    /// Where a picture is written if it is the next.
+    pub fn path_of(&self, picture: &EncodedFrame) -> PathBuf {
+        self.files.dir().join(self.name(picture))
     }
+
+    /// How many pictures of the same fragment came before.
+    fn before(&self, info: &FrameInfo) -> u64 {
+        if self.last.as_ref() == Some(&fragment_of(info)) { self.of_last } else { 0 }
+    }
+}
+
+fn fragment_of(info: &FrameInfo) -> (u64, Option<FragmentNumber>) {
+    (info.fragment_index(), info.fragment().number().cloned())
 }
 
 impl Sink<EncodedFrame> for ImageSink {
@@ -121,10 +125,10 @@ impl Sink<EncodedFrame> for ImageSink {
     }
 
     fn start_send(mut self: Pin<&mut Self>, picture: EncodedFrame) -> Result<()> {
-        let info = picture.info();
-        self.count(info);
+        let (info, name) = (picture.info(), self.name(&picture));
         let gaps = u64::from(info.is_damaged() || info.missing_before() > 0);
-        let name = self.name(&picture);
+        self.of_last = self.before(info) + 1;
+        self.last = Some(fragment_of(info));
         self.index += 1;
         self.files.write(name, picture.bytes().clone(), gaps);
         Ok(())

@@ -49,7 +49,9 @@ impl<P: Copy> Pattern<P> {
 
     /// One of placeholders and text in turn, beginning with a placeholder.
     pub(super) fn of(pieces: &[(P, &str)]) -> Self {
-        let pieces = pieces.iter().flat_map(|(placeholder, text)| [Piece::Placeholder(*placeholder), Piece::Literal((*text).into())]);
+        let pieces = pieces
+            .iter()
+            .flat_map(|(placeholder, text)| [Piece::Placeholder(*placeholder), Piece::Literal((*text).into())]);
         Self { pieces: pieces.filter(|piece| !matches!(piece, Piece::Literal(text) if text.is_empty())).collect() }
     }
 

@@ -7,6 +7,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
+    clippy::print_stdout,
     clippy::unwrap_used,
     unreachable_pub,
     dead_code,
@@ -14,12 +15,17 @@
 )]
 
 mod counting;
+#[cfg(feature = "ffmpeg")]
+#[path = "../it/footage.rs"]
+mod footage;
 #[path = "../fuzz/bodies.rs"]
 mod fuzz;
 #[path = "../it/media.rs"]
 mod media;
 mod memory;
 mod mutation;
+#[cfg(feature = "ffmpeg")]
+mod pictures;
 
 #[global_allocator]
 static ALLOCATOR: counting::Counting = counting::Counting;

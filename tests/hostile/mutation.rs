@@ -6,10 +6,10 @@ use crate::fuzz;
 use crate::media::{self, CAPTURES, capture};
 
 /// A seeded sequence of numbers.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self, below: usize) -> usize {
+    pub fn next(&mut self, below: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -17,14 +17,14 @@ impl Random {
     }
 }
 
-fn rounds(usual: u64) -> u64 {
+pub fn rounds(usual: u64) -> u64 {
     let times: u64 = std::env::var("KVS_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1);
     usual * times.div_ceil(20)
 }
 
 /// One to four changes: flipped bits, bytes that mean something to a parser, sizes that lie, pieces
 /// left out, repeated, or taken from elsewhere, and an early end.
-fn mutated(body: &[u8], others: &[Bytes], random: &mut Random) -> Vec<u8> {
+pub fn mutated(body: &[u8], others: &[Bytes], random: &mut Random) -> Vec<u8> {
     let mut body = body.to_vec();
     for _ in 0..=random.next(4) {
         let at = random.next(body.len());

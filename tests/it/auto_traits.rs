@@ -4,10 +4,14 @@ use std::fmt::Debug;
 use std::mem::size_of;
 
 use futures::stream::FusedStream;
+use kinesis_video::frame::{
+    Convert, FragmentFrames, FragmentReport, FrameInfo, FrameItem, FrameItems, FrameOptions, Frames,
+};
 use kinesis_video::packet::{Keyframes, PacketDecoder, PacketItem, PacketStream, Packets};
 use kinesis_video::{
-    BodyDecoder, BodyItem, BodyStream, Error, Fragment, FragmentDecoder, FragmentNumber, FragmentStream, KinesisVideo,
-    Limits, Live, LiveFragments, MkvSink, Packet, StreamId, Summary, Tags, Timestamp, Track,
+    BodyDecoder, BodyItem, BodyStream, EncodedFrame, Error, Fragment, FragmentDecoder, FragmentNumber, FragmentStream,
+    Frame, ImageSink, KinesisVideo, Limits, Live, LiveFragments, MkvSink, Packet, RgbFrame, StreamId, Summary, Tags,
+    Timestamp, Track,
 };
 use tokio::fs::File;
 
@@ -18,14 +22,21 @@ fn part<T: Send + Unpin + Debug + 'static>() {}
 #[test]
 fn values_can_go_anywhere() {
     value::<BodyItem>();
+    value::<EncodedFrame>();
     value::<Error>();
     value::<Fragment>();
     value::<FragmentNumber>();
+    value::<FragmentReport>();
+    value::<Frame>();
+    value::<FrameInfo>();
+    value::<FrameItem>();
+    value::<FrameOptions>();
     value::<KinesisVideo>();
     value::<Limits>();
     value::<Live>();
     value::<Packet>();
     value::<PacketItem>();
+    value::<RgbFrame>();
     value::<StreamId>();
     value::<Summary>();
     value::<Tags>();
@@ -35,6 +46,7 @@ fn values_can_go_anywhere() {
     part::<kinesis_video::local::LocalEndpoint>();
     part::<BodyDecoder>();
     part::<FragmentDecoder>();
+    part::<ImageSink>();
     part::<MkvSink>();
     part::<PacketDecoder>();
 }
@@ -43,6 +55,10 @@ fn values_can_go_anywhere() {
 fn streams_can_be_spawned_and_selected() {
     stream::<BodyStream<File>>();
     stream::<FragmentStream<File>>();
+    stream::<FragmentFrames>();
+    stream::<Frames<LiveFragments>>();
+    stream::<FrameItems<FragmentStream<File>>>();
+    stream::<Convert<Frames<LiveFragments>, EncodedFrame>>();
     stream::<LiveFragments>();
     stream::<kinesis_video::fragment::Until<LiveFragments>>();
     stream::<PacketStream<File>>();
@@ -51,7 +67,8 @@ fn streams_can_be_spawned_and_selected() {
 }
 
 #[test]
-fn errors_and_fragments_are_one_pointer_wide() {
+fn errors_fragments_and_frames_are_one_pointer_wide() {
     assert_eq!(size_of::<Error>(), size_of::<usize>());
     assert_eq!(size_of::<Fragment>(), size_of::<usize>());
+    assert_eq!(size_of::<Frame>(), size_of::<usize>());
 }

@@ -53,9 +53,11 @@ fn formula(frame: &Frame, bits: u32, across: usize, down: usize) -> Vec<[f64; 3]
             };
             let (luma, blue, red) = match frame.range() {
                 ColorRange::Full => (sample(0) / most, sample(1) / most, sample(2) / most),
-                ColorRange::Limited => {
-                    ((sample(0) - 16.0 * scale) / (219.0 * scale), sample(1) / (224.0 * scale), sample(2) / (224.0 * scale))
-                }
+                ColorRange::Limited => (
+                    (sample(0) - 16.0 * scale) / (219.0 * scale),
+                    sample(1) / (224.0 * scale),
+                    sample(2) / (224.0 * scale),
+                ),
             };
             let r = luma + 2.0 * (1.0 - kr) * red;
             let b = luma + 2.0 * (1.0 - kb) * blue;
@@ -68,7 +70,12 @@ fn formula(frame: &Frame, bits: u32, across: usize, down: usize) -> Vec<[f64; 3]
 
 #[tokio::test]
 async fn every_matrix_range_and_subsampling_is_within_two_of_the_formula() {
-    let matrices = [("bt709", ColorMatrix::Bt709), ("smpte170m", ColorMatrix::Bt601), ("bt2020nc", ColorMatrix::Bt2020), ("", ColorMatrix::Bt601)];
+    let matrices = [
+        ("bt709", ColorMatrix::Bt709),
+        ("smpte170m", ColorMatrix::Bt601),
+        ("bt2020nc", ColorMatrix::Bt2020),
+        ("", ColorMatrix::Bt601),
+    ];
     let ranges = [("tv", ColorRange::Limited), ("pc", ColorRange::Full)];
     let formats = [
         ("yuv420p", 8, 1, 1),
@@ -85,8 +92,12 @@ async fn every_matrix_range_and_subsampling_is_within_two_of_the_formula() {
                 let name = format!("{matrix} {range} {format}");
                 let convert = match matrix {
                     "" => format!("scale=out_range={range}:flags=accurate_rnd,format={format}"),
-                    "bt2020nc" => format!("scale=out_color_matrix=bt2020:out_range={range}:flags=accurate_rnd,format={format}"),
-                    _ => format!("scale=out_color_matrix={matrix}:out_range={range}:flags=accurate_rnd,format={format}"),
+                    "bt2020nc" => {
+                        format!("scale=out_color_matrix=bt2020:out_range={range}:flags=accurate_rnd,format={format}")
+                    }
+                    _ => {
+                        format!("scale=out_color_matrix={matrix}:out_range={range}:flags=accurate_rnd,format={format}")
+                    }
                 };
                 let mut arguments = vec!["-vf", &convert, "-c:v", "libx264", "-crf", "1", "-color_range", range];
                 if !matrix.is_empty() {
@@ -114,7 +125,10 @@ async fn every_matrix_range_and_subsampling_is_within_two_of_the_formula() {
                 let small = frame.scale_within(224, 1000).unwrap();
                 assert_eq!((small.info().width(), small.info().height(), small.format()), (224, 124, frame.format()));
                 let pixel = small.to_rgb().unwrap().get_pixel(222, 74).0;
-                assert!(pixel.iter().zip([255, 0, 0]).all(|(ours, pure)| ours.abs_diff(pure) <= 8), "{name}: {pixel:?}");
+                assert!(
+                    pixel.iter().zip([255, 0, 0]).all(|(ours, pure)| ours.abs_diff(pure) <= 8),
+                    "{name}: {pixel:?}"
+                );
             }
         }
     }
@@ -166,14 +180,20 @@ async fn luma_is_spread_to_what_a_screen_shows() {
 
 #[tokio::test]
 async fn files_are_what_other_programs_read() {
-    let file = footage("testsrc2=size=641x362:rate=5:duration=1,format=yuv444p,scale=642:362", &["-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p"]);
+    let file = footage(
+        "testsrc2=size=641x362:rate=5:duration=1,format=yuv444p,scale=642:362",
+        &["-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p"],
+    );
     let frames: Vec<Frame> = source(&[fragment(&file).await]).frames().try_collect().await.unwrap();
     let rgb = frames[2].to_rgb().unwrap().into_raw();
     let one = || futures::stream::iter([Ok(frames[2].clone())]);
     let read = |bytes: &[u8], kind: &str| {
         let path = tempfile::NamedTempFile::with_suffix(kind).unwrap();
         std::fs::write(path.path(), bytes).unwrap();
-        ffmpeg_bytes(&["-i", path.path().to_str().unwrap()], &["-pix_fmt", "rgb24", "-sws_flags", "accurate_rnd+full_chroma_int", "-f", "rawvideo"])
+        ffmpeg_bytes(
+            &["-i", path.path().to_str().unwrap()],
+            &["-pix_fmt", "rgb24", "-sws_flags", "accurate_rnd+full_chroma_int", "-f", "rawvideo"],
+        )
     };
     let png = one().png().try_next().await.unwrap().unwrap();
     assert_eq!(read(png.bytes(), ".png"), rgb, "PNG loses nothing");

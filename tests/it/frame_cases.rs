@@ -31,7 +31,10 @@ async fn all(frames: Frames<Source>) -> (Vec<Frame>, Vec<FragmentReport>, Option
         }
     }
     for report in &reports {
-        assert_eq!(report.blocks() as usize, report.pictures() as usize + report.unsampled() as usize + report.skipped().len());
+        assert_eq!(
+            report.blocks() as usize,
+            report.pictures() as usize + report.unsampled() as usize + report.skipped().len()
+        );
     }
     (pictures, reports, None)
 }
@@ -136,7 +139,8 @@ async fn open_groups(file: Bytes) {
     assert_eq!(hashes(&frames), judged, "continuous");
     assert!(reports.iter().all(|report| report.skipped().is_empty()) && reports.len() == 3);
     // Where a fragment is missing, decoding starts anew.
-    let (frames, reports, _) = all(source(&[cut[0].clone(), cut[2].clone(), cut[1].clone()]).frames().continuous()).await;
+    let (frames, reports, _) =
+        all(source(&[cut[0].clone(), cut[2].clone(), cut[1].clone()]).frames().continuous()).await;
     assert_eq!(frames.last().unwrap().info().fragment_index(), 2);
     assert_eq!(reports[2].skipped().len(), leading(&cut[1]));
 }
@@ -239,10 +243,15 @@ async fn framings_that_the_track_does_not_declare() {
     for (codec_id, file) in [("V_MPEG4/ISO/AVC", h264("bframes=2")), ("V_MPEGH/ISO/HEVC", h265("open-gop=0"))] {
         let (file, judged) = (fragment(&file).await, judged_pictures(&file));
         let private = file.track(1).unwrap().codec_private().unwrap();
-        let track = |private: &[u8]| Document::new(Shape::Producer).codec_private(private).picture_track(1, codec_id, 320, 180);
+        let track =
+            |private: &[u8]| Document::new(Shape::Producer).codec_private(private).picture_track(1, codec_id, 320, 180);
         let nothing: &[u8] = &[];
-        let stream_of_sets: Vec<u8> =
-            ParameterSets::of_track(file.track(1).unwrap()).unwrap().unwrap().iter().flat_map(|set| [&[0, 0, 0, 1], set].concat()).collect();
+        let stream_of_sets: Vec<u8> = ParameterSets::of_track(file.track(1).unwrap())
+            .unwrap()
+            .unwrap()
+            .iter()
+            .flat_map(|set| [&[0, 0, 0, 1], set].concat())
+            .collect();
         for (name, private, in_band, lengths) in [
             ("a byte stream under a record", &private[..], false, false),
             ("no private data, a byte stream", nothing, true, false),
@@ -279,7 +288,9 @@ async fn video_for_windows() {
     let stream = h264("bframes=2");
     for (fourcc, file) in [(b"MJPG", mjpeg), (b"H264", stream)] {
         let (file, judged) = (fragment(&file).await, judged_pictures(&file));
-        let track = |fourcc| Document::new(Shape::Ffmpeg).codec_private(&header(fourcc)).picture_track(1, "V_MS/VFW/FOURCC", 320, 180);
+        let track = |fourcc| {
+            Document::new(Shape::Ffmpeg).codec_private(&header(fourcc)).picture_track(1, "V_MS/VFW/FOURCC", 320, 180)
+        };
         let media = match fourcc {
             b"H264" => with_payloads(track(fourcc), &reframed(&file, true, false)),
             _ => blocks(track(fourcc), &packets(&file)),
@@ -307,7 +318,8 @@ fn without_vui(avcc: &[u8]) -> Vec<u8> {
     let mut at = 0;
     let golomb = |at: &mut usize| {
         let zeros = bits[*at..].iter().take_while(|bit| !**bit).count();
-        let value = bits[*at + zeros..*at + 2 * zeros + 1].iter().fold(0, |value, bit| value << 1 | u32::from(*bit)) - 1;
+        let value =
+            bits[*at + zeros..*at + 2 * zeros + 1].iter().fold(0, |value, bit| value << 1 | u32::from(*bit)) - 1;
         *at += 2 * zeros + 1;
         value
     };
@@ -330,7 +342,9 @@ fn without_vui(avcc: &[u8]) -> Vec<u8> {
     let mut kept = bits[..at].to_vec();
     kept.extend([false, true]);
     let mut sps = sps[..4].to_vec();
-    sps.extend(kept.chunks(8).map(|bits| (0..8).fold(0, |byte, bit| byte << 1 | u8::from(bits.get(bit) == Some(&true)))));
+    sps.extend(
+        kept.chunks(8).map(|bits| (0..8).fold(0, |byte, bit| byte << 1 | u8::from(bits.get(bit) == Some(&true)))),
+    );
     assert!(!sps.windows(3).any(|three| three[..2] == [0, 0] && three[2] < 4), "no byte has to be prevented");
     [&avcc[..6], &(sps.len() as u16).to_be_bytes(), &sps, &avcc[8 + length..]].concat()
 }

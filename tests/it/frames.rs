@@ -51,7 +51,10 @@ async fn codecs_decode_bit_by_bit() {
         ("no B-frames", [&H264[..], &["-g", "20", "-bf", "0"]].concat()),
         ("a pyramid", [&H264[..], &["-g", "20", "-bf", "6", "-x264-params", "b-pyramid=normal:b-adapt=0"]].concat()),
         ("H.265", vec!["-c:v", "libx265", "-x265-params", "log-level=none:keyint=20:open-gop=0:bframes=4"]),
-        ("H.265, layers", vec!["-c:v", "libx265", "-x265-params", "log-level=none:keyint=20:open-gop=0:temporal-layers=3:bframes=7"]),
+        (
+            "H.265, layers",
+            vec!["-c:v", "libx265", "-x265-params", "log-level=none:keyint=20:open-gop=0:temporal-layers=3:bframes=7"],
+        ),
         ("MJPEG", vec!["-c:v", "mjpeg", "-q:v", "5", "-pix_fmt", "yuvj422p"]),
         ("10 bit", [&H264[..], &["-g", "20", "-pix_fmt", "yuv420p10le"]].concat()),
         ("MPEG-4", vec!["-c:v", "mpeg4", "-g", "20", "-bf", "2"]),
@@ -75,7 +78,10 @@ async fn streams() -> Vec<(&'static str, Vec<Fragment>)> {
         ("MJPEG", vec!["-c:v", "mjpeg"]),
         ("MPEG-4", vec!["-c:v", "mpeg4", "-g", "30", "-bf", "2"]),
         ("MPEG-2, open groups", vec!["-c:v", "mpeg2video", "-g", "30", "-bf", "2"]),
-        ("MPEG-2, closed groups", vec!["-c:v", "mpeg2video", "-g", "30", "-bf", "2", "-flags", "+cgop", "-sc_threshold", "1000000000"]),
+        (
+            "MPEG-2, closed groups",
+            vec!["-c:v", "mpeg2video", "-g", "30", "-bf", "2", "-flags", "+cgop", "-sc_threshold", "1000000000"],
+        ),
         ("VP8", vec!["-c:v", "libvpx", "-g", "30", "-b:v", "100k"]),
     ];
     let mut streams = Vec::new();

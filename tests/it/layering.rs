@@ -4,18 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer with what it may use of the crate, besides itself.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("summary", &[]),
     ("error", &["summary"]),
     ("limits", &[]),
     ("ebml", &["error", "limits"]),
     ("fragment", &["error", "limits", "ebml", "packet"]),
     ("packet", &["error", "limits", "ebml", "fragment"]),
-    ("sink", &["error", "summary", "fragment", "packet"]),
-    ("ext", &["error", "fragment", "packet", "sink"]),
+    ("frame", &["error", "fragment", "packet"]),
+    ("sink", &["error", "summary", "fragment", "packet", "frame"]),
+    ("ext", &["error", "fragment", "packet", "frame", "sink"]),
     ("service", &["error", "limits", "fragment", "packet"]),
     ("local", &["error", "limits", "ebml", "fragment"]),
-    ("lib", &["ebml", "error", "ext", "fragment", "limits", "local", "packet", "service", "sink", "summary"]),
+    ("lib", &["ebml", "error", "ext", "fragment", "frame", "limits", "local", "packet", "service", "sink", "summary"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

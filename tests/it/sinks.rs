@@ -1,10 +1,13 @@
 //! Files, and what `.record()` tells.
 
-use futures::{SinkExt, StreamExt, stream};
+use futures::{SinkExt, StreamExt, TryStreamExt, stream};
+use kinesis_video::local::Document;
 use kinesis_video::{
-    Error, ErrorKind, Fragment, FragmentStream, FragmentStreamExt, MkvSink, PacketStreamExt, RecordExt, Result,
+    Error, ErrorKind, Fragment, FragmentStream, FragmentStreamExt, FrameStreamExt, ImageSink, JpegSink, MediaSink,
+    MkvSink, PacketStreamExt, RecordExt, Result,
 };
 
+use crate::footage::{document, fragment, groups, packets};
 use crate::media::{CAMERA, connect_document, ffmpeg_document, fragments, live_body, producer_document};
 
 fn names(dir: &std::path::Path) -> Vec<String> {
@@ -99,4 +102,57 @@ async fn packets_and_keyframes() {
     for _ in 0..3 {
         assert!(packets.next().await.is_none());
     }
+}
+
+#[tokio::test]
+async fn a_file_a_picture() {
+    let camera = fragment(&CAMERA.into()).await;
+    let cut = fragments(&live_body(groups(&camera))).await;
+    let of = |ratio: usize| stream::iter(cut.clone().into_iter().map(Ok)).frames().sample_ratio(ratio);
+    let number = |at: usize| cut[at].number().unwrap().to_string();
+    let dir = tempfile::tempdir().unwrap();
+
+    // As the Python library names them: by the fragment, and which of those that are saved.
+    let out = dir.path().join("jpeg");
+    let summary = of(6).jpeg(80).record(JpegSink::to_dir(&out)).await.unwrap();
+    let expected: Vec<String> =
+        (0..4).flat_map(|at| (0..3).map(move |i| (at, i))).map(|(at, i)| format!("{}-{i}.jpg", number(at))).collect();
+    assert_eq!(names(&out), expected);
+    let sizes = expected.iter().map(|name| std::fs::metadata(out.join(name)).unwrap().len());
+    assert_eq!((summary.items(), summary.files(), summary.gaps(), summary.bytes()), (12, 12, 0, sizes.sum()));
+
+    let out = dir.path().join("png");
+    let sink = ImageSink::to_dir(&out).pattern("{index}-{picture}-{i}-{producer_ms}.{ext}").unwrap();
+    of(10).scale_within(32, 32).png().record(sink).await.unwrap();
+    let millis = |at: usize, picture: i64| cut[at].producer_time().unwrap().as_millis() + (picture * 1000 + 7) / 15;
+    let expected = [0, 1, 2, 3, 4, 5, 6, 7].map(|at| {
+        let picture = at as i64 % 2 * 10;
+        format!("{at}-{picture}-{}-{}.png", at % 2, millis(at / 2, picture))
+    });
+    assert_eq!(names(&out), expected);
+    let small = image::load_from_memory(&std::fs::read(out.join(&expected[3])).unwrap()).unwrap();
+    assert_eq!((small.width(), small.height()), (32, 24));
+
+    // What is missing before a picture is a gap.
+    let packets = packets(&camera);
+    let documents: Vec<Document> = vec![document(&camera, &packets[3..20])];
+    let late = fragments(&live_body(documents)).await;
+    let out = dir.path().join("late");
+    let late = stream::iter(late.into_iter().map(Ok));
+    let summary = late.frames().jpeg(50).record(ImageSink::to_dir(&out)).await.unwrap();
+    assert_eq!((summary.files(), summary.gaps()), (5, 1));
+
+    for pattern in ["{number}.jpg", "picture.jpg", "a/{i}"] {
+        assert_eq!(ImageSink::to_dir("x").pattern(pattern).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+    let mut pictures = of(1000).jpeg(80);
+    let mut sink = ImageSink::to_dir(dir.path().join("path"));
+    while let Some(picture) = pictures.try_next().await.unwrap() {
+        let path = sink.path_of(&picture);
+        sink.send(picture).await.unwrap();
+        sink.flush().await.unwrap();
+        assert!(path.exists());
+    }
+    sink.close().await.unwrap();
+    assert_eq!(sink.summary().files(), 4);
 }
