@@ -4,8 +4,9 @@
 //!
 //! ```text
 //!  bytes ──▶ ebml ──▶ fragment ──┬─▶ packets   coded frames
-//!  file, socket,                 ├─▶ elements  the searchable tree
-//!  SDK body                      └─▶ MKV files
+//!  file, socket,                 ├─▶ frames    decoded pictures ──▶ RGB, JPEG, PNG
+//!  SDK body                      ├─▶ elements  the searchable tree
+//!                                └─▶ MKV files
 //!
 //!  service: GetMedia     where bytes come from
 //!  local:   an endpoint  where tests come from
@@ -53,12 +54,16 @@
 //! |---|---|---|
 //! | [`packets`](FragmentStreamExt::packets) | fragments | every coded frame |
 //! | [`keyframes`](PacketStreamExt::keyframes) | packets | the key frames of video tracks |
+//! | [`frames`](FragmentStreamExt::frames) | fragments | every decoded picture, or [some](frame#which-pictures) |
+//! | [`scale_within`](FrameStreamExt::scale_within) | frames | them made smaller |
+//! | [`rgb`](FrameStreamExt::rgb), [`jpeg`](FrameStreamExt::jpeg), [`png`](FrameStreamExt::png) | frames | them as others want them |
 //! | [`until`](FragmentStreamExt::until) | fragments | those up to a time, a number, a count or a deadline |
-//! | [`record`](RecordExt::record) | fragments | a [`Summary`] of what a sink recorded |
+//! | [`record`](RecordExt::record) | anything | a [`Summary`] of what a sink recorded |
 //!
 //! | sink | takes | writes |
 //! |---|---|---|
 //! | [`MkvSink`] | fragments | an MKV file each |
+//! | [`ImageSink`] | encoded pictures | a JPEG or PNG file each |
 //!
 //! One's own work goes between them with the combinators of futures: fragments are `Send` and
 //! `'static`, so `fragments.map_ok(|f| work(f)).try_buffer_unordered(8)` bounds it at eight at once.
@@ -68,6 +73,9 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `aws` | yes | [`KinesisVideo`]: reading from the service with the AWS SDK |
+//! | `ffmpeg` | no | [`frame`]: decoding pictures with the installed libavcodec; needs its development files and clang |
+//! | `turbojpeg` | no | JPEG with libjpeg-turbo, three times as fast; needs cmake and nasm |
+//! | `ndarray` | no | [`Frame::to_ndarray`] |
 //! | `local` | no | [`local::LocalEndpoint`]: the service on loopback, and documents to feed it |
 //!
 //! # Errors
@@ -86,7 +94,7 @@
 //!
 //! Needs Rust 1.94.1, as the AWS SDK does, and moves with it in minor releases. Enums that may grow
 //! are `#[non_exhaustive]`. No type of another crate is in the public API but those of tokio, futures,
-//! bytes and the AWS SDK where one hands something over.
+//! bytes, the AWS SDK, image and ndarray where one hands something over.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -11,7 +11,7 @@ use ffmpeg_next::{decoder, ffi};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Track;
-use crate::packet::{NalCodec, ParameterSets, Units, is_byte_stream};
+use crate::packet::{NalCodec, ParameterSets, is_byte_stream};
 
 /// libavcodec prints to the standard error output what is lower than 32, and a library has no business
 /// there: with this much added nothing is, unless the program asks FFmpeg for debugging output.
@@ -140,10 +140,10 @@ impl Codec {
     /// If its units do not add up.
     pub(super) fn reframed(&self, packet: &[u8]) -> Result<Option<Bytes>> {
         let Some(Nal { sets, as_byte_stream, .. }) = &self.nal else { return Ok(None) };
-        match (sets.units(packet)?, as_byte_stream) {
-            (Units::Prefixed(_), false) | (Units::ByteStream(_), true) => Ok(None),
-            (Units::Prefixed(_), true) => sets.to_annex_b(packet).map(Some),
-            (Units::ByteStream(_), false) => sets.from_annex_b(packet).map(Some),
+        match (sets.units(packet)?.are_byte_stream, *as_byte_stream) {
+            (false, true) => sets.to_annex_b(packet).map(Some),
+            (true, false) => sets.from_annex_b(packet).map(Some),
+            (false, false) | (true, true) => Ok(None),
         }
     }
 

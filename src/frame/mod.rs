@@ -33,7 +33,7 @@
 //!
 //! A picture needs its block, and often others. Where a stream of cameras is cut into fragments inside a group
 //! of pictures, where blocks are damaged, some give none. They are left out and counted
-//! ([`Frame::missing_before`]), and [`FrameItem::Report`] says for each fragment which they were and why.
+//! ([`FrameInfo::missing_before`]), and [`FrameItem::Report`] says for each fragment which they were and why.
 //! [`OnDamage`] chooses what to do with damage.
 
 mod codec;

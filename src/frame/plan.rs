@@ -6,8 +6,8 @@ use super::codec::Codec;
 use super::options::{FrameOptions, Sampling};
 use super::report::NoPicture;
 use crate::error::Result;
-use crate::fragment::{Fragment, FragmentHeader, Tags, Track, TrackKind};
-use crate::packet::{NalCodec, Packet, PictureUnits, Units};
+use crate::fragment::{Fragment, FragmentHeader, Tags, Timestamp, Track, TrackKind};
+use crate::packet::{NalCodec, Packet, PictureUnits};
 
 /// A fragment, ready to be decoded.
 pub(super) struct Plan {
@@ -186,8 +186,7 @@ impl Planner {
                     Sampling::All => true,
                     Sampling::Ratio(n) => candidates % n.max(1) == 0,
                     Sampling::Every(interval) => {
-                        let time =
-                            unit.packet.producer_time().map_or(unit.packet.timecode_ns(), |time| time.as_nanos());
+                        let time = unit.packet.producer_time().map_or(unit.packet.timecode_ns(), Timestamp::as_nanos);
                         let length = i64::try_from(interval.as_nanos()).unwrap_or(i64::MAX).max(1);
                         let stretch = Some(time.div_euclid(length));
                         stretch != std::mem::replace(&mut self.last_stretch, stretch)
@@ -206,7 +205,7 @@ fn examine(codec: &Codec, packet: &Packet) -> PictureUnits {
         return PictureUnits { is_refresh: stands_alone, is_entry: stands_alone, ..PictureUnits::default() };
     };
     match sets.units(packet.payload()) {
-        Ok(Units::Prefixed(units) | Units::ByteStream(units)) => PictureUnits::of(nal, &units),
+        Ok(units) => PictureUnits::of(nal, &units.list),
         Err(_) => PictureUnits::default(),
     }
 }
@@ -218,7 +217,7 @@ fn leave_out(units: &mut [Unit], pictures: &[PictureUnits], codec: &Codec, is_op
     for (unit, picture) in units.iter_mut().zip(pictures).rev() {
         if let Fate::Decode { wanted, .. } = unit.fate {
             is_needed |= wanted;
-            if !wanted && !(is_needed && unit.is_reference) {
+            if !(wanted || is_needed && unit.is_reference) {
                 unit.fate = Fate::Unsampled;
             }
         }

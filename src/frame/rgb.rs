@@ -87,12 +87,10 @@ impl Picture {
             return convert(&image, rgb, stride, range, matrix).map_err(failed);
         }
         let wide = planes.map(|plane| {
-            let numbers = |row: &[u8]| {
-                row.chunks_exact(2).map(|two| u16::from(two[0]) | u16::from(two[1]) << 8).collect::<Vec<_>>()
-            };
-            plane.iter().flat_map(numbers).collect::<Vec<u16>>()
+            let numbers = |row: &'_ [u8]| row.as_chunks().0.iter().copied().map(u16::from_le_bytes).collect::<Vec<_>>();
+            (plane.iter().flat_map(numbers).collect::<Vec<_>>(), (plane.row_bytes / 2) as u32)
         });
-        let [y, u, v] = [0, 1, 2].map(|index| (&wide[index][..], (planes[index].row_bytes / 2) as u32));
+        let [y, u, v] = wide.each_ref().map(|(numbers, stride)| (&numbers[..], *stride));
         let image = planar(y, u, v, width, height);
         match (across, down, bits) {
             (1, 1, 10) => yuv::i010_to_rgb(&image, rgb, stride, range, matrix),

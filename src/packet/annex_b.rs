@@ -143,12 +143,12 @@ impl ParameterSets {
     }
 
     fn append_units(&self, out: &mut BytesMut, packet: &[u8]) -> Result<()> {
-        match self.units(packet)? {
-            Units::Prefixed(units) => {
-                out.reserve(packet.len() + 8);
-                units.into_iter().for_each(|unit| append(out, unit));
-            }
-            Units::ByteStream(_) => out.extend_from_slice(packet),
+        let units = self.units(packet)?;
+        if units.are_byte_stream {
+            out.extend_from_slice(packet);
+        } else {
+            out.reserve(packet.len() + 8);
+            units.list.into_iter().for_each(|unit| append(out, unit));
         }
         Ok(())
     }
@@ -156,8 +156,8 @@ impl ParameterSets {
     /// The NAL units of a packet, and how they stand in it.
     pub(crate) fn units<'a>(&self, packet: &'a [u8]) -> Result<Units<'a>> {
         match self.lengths(packet) {
-            Ok(units) => Ok(Units::Prefixed(units)),
-            Err(_) if is_byte_stream(packet) => units_of(packet).map(Units::ByteStream),
+            Ok(list) => Ok(Units { list, are_byte_stream: false }),
+            Err(_) if is_byte_stream(packet) => Ok(Units { list: units_of(packet)?, are_byte_stream: true }),
             Err(error) => Err(error),
         }
     }
@@ -189,12 +189,12 @@ impl ParameterSets {
     }
 }
 
-/// The NAL units of a packet, without what separates them.
-pub(crate) enum Units<'a> {
-    /// Each behind its length.
-    Prefixed(Vec<&'a [u8]>),
-    /// Each behind a start code.
-    ByteStream(Vec<&'a [u8]>),
+/// The NAL units of a packet.
+pub(crate) struct Units<'a> {
+    /// Without what separates them.
+    pub(crate) list: Vec<&'a [u8]>,
+    /// Each stands behind a start code, and not behind its length.
+    pub(crate) are_byte_stream: bool,
 }
 
 pub(crate) fn is_byte_stream(bytes: &[u8]) -> bool {

@@ -22,7 +22,7 @@ pub use packets::Packets;
 pub use stream::PacketStream;
 
 #[cfg(feature = "ffmpeg")]
-pub(crate) use annex_b::{Units, is_byte_stream};
+pub(crate) use annex_b::is_byte_stream;
 #[cfg(feature = "ffmpeg")]
 pub(crate) use nal::{NalCodec, PictureUnits};
 

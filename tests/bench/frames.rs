@@ -2,6 +2,7 @@
 //! what AWS's Python library does. Ratios of one run; absolute figures move with the machine.
 #![allow(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -11,7 +12,7 @@
 )]
 
 #[path = "../it/footage.rs"]
-#[allow(dead_code, unreachable_pub, clippy::indexing_slicing, reason = "shared with the tests")]
+#[allow(dead_code, unreachable_pub, reason = "shared with the tests")]
 mod footage;
 
 use std::path::{Path, PathBuf};
@@ -32,9 +33,9 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     if let [mode, path] = &arguments[..]
-        && mode == "memory"
+        && (mode == "whole" || mode == "seconds")
     {
-        return executor.block_on(memory(path));
+        return executor.block_on(to_files(path, mode == "whole"));
     }
     println!("Ten seconds of {SIZE} at 30 pictures a second, in fragments of one second; times against the bare loop");
     println!(
@@ -63,7 +64,7 @@ fn main() {
             run(&|frames| executor.block_on(count_all(frames.jpeg(80))), 300),
         );
     }
-    against_python();
+    against_python(&executor);
 }
 
 type Source = stream::Iter<std::vec::IntoIter<kinesis_video::Result<Fragment>>>;
@@ -155,29 +156,38 @@ fn bare_loop(path: &Path, packets: &[ffmpeg_next::Packet]) -> usize {
     pictures
 }
 
-/// Ten seconds in one fragment, one picture in five to JPEG files.
-async fn memory(path: &str) {
+/// One picture in five to JPEG files: the seconds it took, and the most memory that the process had, in all and above
+/// what it had before, in KiB.
+async fn to_files(path: &str, is_whole: bool) {
     let most = |status: &str| -> u64 {
         let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     };
-    let fragment = [whole(Path::new(path)).await];
+    let file = whole(Path::new(path)).await;
+    let fragments = if is_whole { vec![file] } else { seconds(&file).await };
     let before = most(&std::fs::read_to_string("/proc/self/status").unwrap());
     let out = tempfile::tempdir().unwrap();
     let start = Instant::now();
-    let frames = source(&fragment).frames().sample_ratio(5);
-    let summary = frames.jpeg(80).record(JpegSink::to_dir(out.path())).await.unwrap();
+    let frames = source(&fragments).frames().sample_ratio(5).concurrency(2);
+    let sink = JpegSink::to_dir(out.path()).pattern("{index}.{ext}").unwrap();
+    let summary = frames.jpeg(80).record(sink).await.unwrap();
     let time = start.elapsed().as_secs_f64();
     assert_eq!(summary.files(), 60);
     let after = most(&std::fs::read_to_string("/proc/self/status").unwrap());
     println!("{time} {after} {}", after - before);
 }
 
-fn against_python() {
-    println!("\nTen seconds in one fragment, one picture in five to JPEG files of quality 80; memory above what");
-    println!("the process has with the fragment in it (ours) and in all (Python)");
-    for (name, b_frames) in [("without B-frames", "0"), ("with B-frames", "3")] {
-        let path = make(b_frames, "300");
+fn against_python(executor: &tokio::runtime::Runtime) {
+    println!("\nTen seconds, one picture in five to JPEG files of quality 80, ours with two fragments at once; memory");
+    println!("above what the process has with the fragments in it (ours), and in all (Python)");
+    let cases = [
+        ("without B-frames", "0", "30"),
+        ("with B-frames", "3", "30"),
+        ("without B-frames", "0", "300"),
+        ("with B-frames", "3", "300"),
+    ];
+    for (name, b_frames, group) in cases {
+        let path = make(b_frames, group);
         let numbers = |mut command: Command| -> Option<Vec<f64>> {
             let output = command.output().ok().filter(|output| output.status.success())?;
             String::from_utf8(output.stdout).ok()?.split_whitespace().map(|number| number.parse().ok()).collect()
@@ -185,19 +195,30 @@ fn against_python() {
         let fastest = |command: &dyn Fn() -> Command| {
             (0..3).filter_map(|_| numbers(command())).min_by(|a, b| a[0].total_cmp(&b[0]))
         };
+        let (mode, fragments) = if group == "30" { ("seconds", "ten fragments") } else { ("whole", "one fragment") };
         let ours = fastest(&|| {
             let mut command = Command::new(std::env::current_exe().unwrap());
-            command.args(["memory".as_ref(), path.as_os_str()]);
+            command.args([mode.as_ref(), path.as_os_str()]);
             command
         });
         let ours = ours.expect("we run");
-        print!("{name:<18} ours {:.2} s, {:.0} MB above", ours[0], ours[2] / 1e3);
-        let out = tempfile::tempdir().unwrap();
+        print!("{name:<17} {fragments:<13} ours {:.2} s, {:.0} MB above", ours[0], ours[2] / 1e3);
+        let folder = tempfile::tempdir().unwrap();
+        let fragments: Vec<PathBuf> = executor.block_on(async {
+            let file = whole(&path).await;
+            let parts = if group == "30" { seconds(&file).await } else { vec![file] };
+            let save = |(index, part): (usize, &Fragment)| {
+                let path = folder.path().join(format!("{index}.mkv"));
+                std::fs::write(&path, part.to_mkv()).unwrap();
+                path
+            };
+            parts.iter().enumerate().map(save).collect()
+        });
         let python = std::env::var_os("KVS_JUDGES").and_then(|python| {
             fastest(&|| {
                 let mut command = Command::new(&python);
                 command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/judges/pictures.py"));
-                command.arg(&path).arg("5").arg(out.path());
+                command.arg("5").arg(folder.path()).args(&fragments);
                 command
             })
         });

@@ -444,7 +444,7 @@ async fn one_damaged_picture() {
         let error = error.unwrap();
         assert_eq!(error.kind(), ErrorKind::Malformed);
         assert_eq!(error.position().offset(), Some(block.offset()));
-        assert_eq!(error.position().fragment(), cut[0].number().map(|number| number.as_str()));
+        assert_eq!(error.position().fragment(), cut[0].number().map(kinesis_video::FragmentNumber::as_str));
         assert_eq!(error.position().track(), Some(1));
 
         // A picture that nobody asked for hurts only those that refer to it.
@@ -519,7 +519,6 @@ async fn a_picture_larger_than_allowed_is_not_made() {
     let file = h264("bframes=0");
     let cut = made(groups(&fragment(&file).await)).await;
     let (frames, reports, error) = all(source(&cut[..1]).frames().max_pixels(320 * 180 - 1)).await;
-    dbg!(frames.len(), &error, told(&reports));
     assert!(frames.is_empty() && error.is_none());
     assert_eq!(told(&reports), ["0 of 10, 10 damaged"]);
     let (frames, _, _) = all(source(&cut[..1]).frames().max_pixels(320 * 192)).await;

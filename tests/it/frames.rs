@@ -117,7 +117,8 @@ async fn sampling_is_decoding_everything_and_then_choosing() {
         assert!(all.len() > 30, "{name}");
         for ratio in 1..=70 {
             let sampled = told(&pictures(source(&fragments).frames().sample_ratio(ratio)).await);
-            let chosen: Vec<_> = all.iter().filter(|picture| picture.1 as usize % ratio == 0).cloned().collect();
+            let chosen: Vec<_> =
+                all.iter().filter(|picture| (picture.1 as usize).is_multiple_of(ratio)).cloned().collect();
             assert!(sampled == chosen, "{name}, ratio {ratio}: {} for {}", sampled.len(), chosen.len());
         }
         let keys: Vec<_> = all.iter().filter(|picture| picture.3).cloned().collect();
@@ -139,7 +140,7 @@ async fn sampling_in_time_is_its_definition() {
                 let mut stretch = None;
                 let mut chosen = Vec::new();
                 for frame in all.iter().filter(|frame| !only_keys || frame.info().is_key()) {
-                    let time = frame.info().producer_time().map(|time| time.as_millis());
+                    let time = frame.info().producer_time().map(kinesis_video::Timestamp::as_millis);
                     let of_this = Some(time.unwrap_or(frame.info().timecode_ns() / 1_000_000).div_euclid(millis));
                     if std::mem::replace(&mut stretch, of_this) != of_this {
                         chosen.push(frame.clone());

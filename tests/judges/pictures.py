@@ -1,7 +1,7 @@
 """Saves one picture in so many as JPEG, in the way of AWS's Python library: all pictures of the fragment are
 decoded and converted first, then every n-th is written.
 
-Arguments: the fragment, n, the folder to write into. Prints the seconds it took and the most memory used, in KiB.
+Arguments: n, the folder to write into, the fragments. Prints the seconds it took and the most memory used, in KiB.
 """
 
 import io
@@ -12,9 +12,11 @@ import time
 import imageio.v3 as imageio
 from PIL import Image
 
-path, ratio, out = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-with open(path, "rb") as file:
-    fragments = [file.read()]
+ratio, out, paths = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+fragments = []
+for path in paths:
+    with open(path, "rb") as file:
+        fragments.append(file.read())
 
 # Once beforehand, so that importing and opening libraries is not counted.
 next(imageio.imiter(io.BytesIO(fragments[0]), plugin="pyav"))
