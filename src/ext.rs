@@ -3,8 +3,11 @@
 #[cfg(feature = "ffmpeg")]
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use futures::Stream;
 
+use crate::audio::{AudioChunk, ConnectAudio, Rechunk, Stereo, StereoChunk};
 #[cfg(feature = "ffmpeg")]
 use crate::error::Error;
 use crate::error::Result;
@@ -69,6 +72,29 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
         assert_stream::<Fragment, _>(Until::new(self, bound.into()))
     }
 
+    /// The audio of Amazon Connect: each party's, placed by time, without holes, contact by contact.
+    ///
+    /// See [`ConnectAudio`] for what can be asked of it, its errors, cancel safety and memory.
+    ///
+    /// ```
+    /// use futures::TryStreamExt;
+    /// use kinesis_video::{FragmentStream, FragmentStreamExt};
+    ///
+    /// # async fn f(body: &[u8]) -> kinesis_video::Result<()> {
+    /// let mut audio = FragmentStream::new(body).connect_audio();
+    /// while let Some(chunk) = audio.try_next().await? {
+    ///     println!("{:?} {} {}: {} samples", chunk.contact_id(), chunk.party(), chunk.position(), chunk.samples().len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn connect_audio(self) -> ConnectAudio<Self>
+    where
+        Self: Sized,
+    {
+        assert_stream::<AudioChunk, _>(ConnectAudio::new(self))
+    }
+
     /// The decoded pictures of all fragments, in the order in which they are shown.
     ///
     /// See [`Frames`] for what can be asked of it, its errors, cancel safety and memory.
@@ -121,6 +147,66 @@ pub trait PacketStreamExt: Stream<Item = Result<Packet>> {
 }
 
 impl<S: Stream<Item = Result<Packet>> + ?Sized> PacketStreamExt for S {}
+
+/// What can be done with the audio of calls.
+pub trait AudioStreamExt: Stream<Item = Result<AudioChunk>> {
+    /// Both parties side by side, the customer left, the agent right, in chunks of 100 ms or what is asked for.
+    ///
+    /// See [`Stereo`] for errors, cancel safety and memory.
+    ///
+    /// ```
+    /// use futures::TryStreamExt;
+    /// use kinesis_video::{AudioStreamExt, FragmentStream, FragmentStreamExt};
+    ///
+    /// # async fn f(body: &[u8]) -> kinesis_video::Result<()> {
+    /// let mut stereo = FragmentStream::new(body).connect_audio().stereo();
+    /// while let Some(chunk) = stereo.try_next().await? {
+    ///     println!("{} bytes for a transcription service", chunk.to_bytes().len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn stereo(self) -> Stereo<Self>
+    where
+        Self: Sized,
+    {
+        assert_stream::<StereoChunk, _>(Stereo::new(self))
+    }
+
+    /// The audio of each party in chunks of this length; at least one sample.
+    ///
+    /// See [`Rechunk`] for errors, cancel safety and memory.
+    ///
+    /// ```
+    /// use kinesis_video::audio::Party;
+    /// use kinesis_video::{AudioStreamExt, FragmentStream, FragmentStreamExt};
+    /// use std::time::Duration;
+    ///
+    /// # fn f(body: &'static [u8]) {
+    /// let agent = FragmentStream::new(body).connect_audio().party(Party::ToCustomer);
+    /// let chunks = agent.chunk_duration(Duration::from_millis(20));
+    /// # }
+    /// ```
+    fn chunk_duration(self, duration: Duration) -> Rechunk<Self>
+    where
+        Self: Sized,
+    {
+        assert_stream::<AudioChunk, _>(Rechunk::new(self, crate::audio::samples_in(duration)))
+    }
+
+    /// The audio of each party in chunks of so many bytes, two a sample; at least one sample.
+    ///
+    /// See [`Rechunk`] for errors, cancel safety and memory, and
+    /// [`chunk_duration`](AudioStreamExt::chunk_duration) for an example.
+    fn chunk_bytes(self, bytes: usize) -> Rechunk<Self>
+    where
+        Self: Sized,
+    {
+        assert_stream::<AudioChunk, _>(Rechunk::new(self, bytes as u64 / 2))
+    }
+}
+
+impl<S: Stream<Item = Result<AudioChunk>> + ?Sized> AudioStreamExt for S {}
 
 /// What can be done with a stream of decoded pictures. All of it away from the threads of the executor.
 #[cfg(feature = "ffmpeg")]

@@ -98,6 +98,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod audio;
 pub mod ebml;
 mod error;
 mod ext;
@@ -113,10 +114,11 @@ pub mod service;
 pub mod sink;
 mod summary;
 
+pub use audio::{AudioChunk, Party, StereoChunk};
 pub use error::{Error, ErrorContext, ErrorKind, ErrorPosition, Result};
 #[cfg(feature = "ffmpeg")]
 pub use ext::FrameStreamExt;
-pub use ext::{FragmentStreamExt, PacketStreamExt, RecordExt};
+pub use ext::{AudioStreamExt, FragmentStreamExt, PacketStreamExt, RecordExt};
 pub use fragment::{
     Arrival, Block, BodyDecoder, BodyItem, BodyStream, Bound, Discontinuity, End, EndReason, Fault, Fragment,
     FragmentDecoder, FragmentEnd, FragmentHeader, FragmentNumber, FragmentStream, SkipReason, Skipped, Tag, TagValue,
@@ -130,7 +132,7 @@ pub use packet::Packet;
 pub use service::{KinesisVideo, Live, LiveFragments, Start, StreamId};
 #[cfg(feature = "ffmpeg")]
 pub use sink::{ImageSink, JpegSink};
-pub use sink::{MediaSink, MkvSink};
+pub use sink::{MediaSink, MkvSink, WavSink};
 pub use summary::Summary;
 
 /// The examples of the README are compiled and run with the tests.

@@ -2,6 +2,7 @@
 //! account to develop or test.
 
 mod body;
+mod call;
 mod connection;
 mod document;
 mod duration;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorKind, Result};
 
+pub use call::ConnectCall;
 pub use document::{Document, Shape, Stamp};
 pub use mishap::{Mishap, Operation};
 pub use number::fragment_number;
@@ -210,6 +212,23 @@ impl LocalEndpoint {
     pub fn loop_media(&self, name: &str, media: impl Into<Bytes>) -> Result<()> {
         self.play(name, looped::clusters(&media.into())?);
         Ok(())
+    }
+
+    /// Makes a stream that plays a call in real time, as if it had just been answered. It ends with the call.
+    pub fn play_call(&self, name: &str, call: &ConnectCall) {
+        self.play_calls(name, call, false);
+    }
+
+    /// Makes a stream that plays a call over and over in real time, each time as another contact: behind
+    /// the first, `-2`, `-3` and so on is added to its id.
+    pub fn loop_call(&self, name: &str, call: &ConnectCall) {
+        self.play_calls(name, call, true);
+    }
+
+    fn play_calls(&self, name: &str, call: &ConnectCall, again: bool) {
+        let stream = Arc::new(Stream::new(name));
+        self.server.add(Arc::clone(&stream));
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(call::play(stream, call.clone(), again)));
     }
 
     fn play(&self, name: &str, clusters: Vec<looped::Cluster>) {

@@ -7,6 +7,7 @@ mod image;
 mod mkv;
 mod pattern;
 mod record;
+mod wav;
 
 use futures::Sink;
 use futures::sink::Fanout;
@@ -18,6 +19,7 @@ use crate::summary::Summary;
 pub use image::{ImageSink, JpegSink};
 pub use mkv::MkvSink;
 pub use record::Record;
+pub use wav::WavSink;
 
 /// A sink that can tell what it has recorded.
 ///

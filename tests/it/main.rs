@@ -10,6 +10,7 @@
 )]
 
 mod auto_traits;
+mod calls;
 mod captures;
 mod chunks;
 mod colors;

@@ -1,0 +1,203 @@
+//! [`ConnectAudio`]: fragments to the audio of calls.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::Stream;
+use futures::stream::FusedStream;
+use pin_project_lite::pin_project;
+
+use super::placement::Placement;
+use super::{AudioChunk, Party, samples_in};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fragment::Fragment;
+
+/// Why the audio of a call has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ContactEnd {
+    /// The media ended.
+    EndOfMedia,
+    /// The stream failed; the error was the last item.
+    Failed,
+    /// Another contact began: this one.
+    NextContact(Arc<str>),
+}
+
+/// An error names at most so many contacts.
+const MOST_NAMED: usize = 8;
+
+pin_project! {
+    /// Stream of the audio of calls, from [`connect_audio`](crate::FragmentStreamExt::connect_audio).
+    ///
+    /// Chunks come as their blocks stand, both parties in turn; those of one party continue each other without
+    /// holes from position 0 of each contact on.
+    ///
+    /// # Errors
+    /// Those of the fragment stream; a fragment whose tracks are none of Amazon Connect; with
+    /// [`contact`](ConnectAudio::contact), if that never appeared. After an error the stream is at its end.
+    ///
+    /// # Cancel safety
+    /// Dropping a `next()` future loses nothing.
+    ///
+    /// # Memory
+    /// The samples of one fragment; at the start of a stream, up to 16 fragments that do not say which contact they are
+    /// of. Holes take none.
+    #[must_use = "streams do nothing unless polled"]
+    pub struct ConnectAudio<S> {
+        #[pin]
+        fragments: S,
+        placement: Placement,
+        contact: Option<Arc<str>>,
+        party: Option<Party>,
+        seen: Vec<Arc<str>>,
+        has_begun: bool,
+        has_all: bool,
+        failure: Option<Error>,
+        end: Option<ContactEnd>,
+    }
+}
+
+impl<S> ConnectAudio<S> {
+    pub(crate) fn new(fragments: S) -> Self {
+        Self {
+            fragments,
+            placement: Placement::new(),
+            contact: None,
+            party: None,
+            seen: Vec::new(),
+            has_begun: false,
+            has_all: false,
+            failure: None,
+            end: None,
+        }
+    }
+
+    /// Only the audio of this contact. The stream ends when another begins behind it; [`end`](ConnectAudio::end) tells
+    /// which. If it never appeared, the stream ends with an error that names those that did.
+    pub fn contact(mut self, id: impl Into<Arc<str>>) -> Self {
+        self.contact = Some(id.into());
+        self
+    }
+
+    /// Only the audio of one party. Its positions stay those of the contact.
+    pub fn party(mut self, party: Party) -> Self {
+        self.party = Some(party);
+        self
+    }
+
+    /// How long a silence of both parties may be. What is more is left out, of both, and reported. By default nothing is.
+    pub fn max_silence(mut self, longest: Duration) -> Self {
+        self.placement.max_silence = Some(samples_in(longest));
+        self
+    }
+
+    /// Why the stream has ended. `None` as long as it has not.
+    pub fn end(&self) -> Option<&ContactEnd> {
+        self.end.as_ref()
+    }
+
+    /// The fragment stream.
+    pub fn get_ref(&self) -> &S {
+        &self.fragments
+    }
+
+    /// The fragment stream.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.fragments
+    }
+
+    /// The fragment stream.
+    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
+        self.project().fragments
+    }
+
+    /// The fragment stream. Audio of the current fragment that was not taken is lost.
+    pub fn into_inner(self) -> S {
+        self.fragments
+    }
+}
+
+impl<S: Stream<Item = Result<Fragment>>> Stream for ConnectAudio<S> {
+    type Item = Result<AudioChunk>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut this = self.project();
+        while this.end.is_none() {
+            if let Some(chunk) = this.placement.pop() {
+                if let Some(contact) = this.contact
+                    && chunk.contact.as_ref() != Some(contact)
+                {
+                    let Some(other) = &chunk.contact else { continue };
+                    if *this.has_begun {
+                        *this.end = Some(ContactEnd::NextContact(Arc::clone(other)));
+                    } else if !this.seen.contains(other) && this.seen.len() <= MOST_NAMED {
+                        this.seen.push(Arc::clone(other));
+                    }
+                    continue;
+                }
+                *this.has_begun = true;
+                if this.party.is_none_or(|party| party == chunk.party) {
+                    return Poll::Ready(Some(Ok(chunk)));
+                }
+                continue;
+            }
+            if let Some(error) = this.failure.take() {
+                *this.end = Some(ContactEnd::Failed);
+                return Poll::Ready(Some(Err(error)));
+            }
+            if *this.has_all {
+                return Poll::Ready(match this.contact.as_ref().filter(|_| !*this.has_begun) {
+                    Some(contact) => {
+                        *this.end = Some(ContactEnd::Failed);
+                        Some(Err(never_appeared(contact, this.seen)))
+                    }
+                    None => {
+                        *this.end = Some(ContactEnd::EndOfMedia);
+                        None
+                    }
+                });
+            }
+            let placed = match ready!(this.fragments.as_mut().poll_next(cx)) {
+                Some(Ok(fragment)) => this.placement.push(fragment),
+                Some(Err(error)) => this.placement.finish().and(Err(error)),
+                None => {
+                    *this.has_all = true;
+                    this.placement.finish()
+                }
+            };
+            *this.failure = placed.err();
+        }
+        Poll::Ready(None)
+    }
+}
+
+fn never_appeared(contact: &str, seen: &[Arc<str>]) -> Error {
+    let named: Vec<_> = seen.iter().take(MOST_NAMED).map(|id| format!("{id:?}")).collect();
+    let others = match seen.len() {
+        0 => "no other did".to_owned(),
+        more if more > MOST_NAMED => format!("{} and more did", named.join(", ")),
+        _ => format!("{} did", named.join(", ")),
+    };
+    Error::new(ErrorKind::NotFound, format!("the contact {contact:?} never appeared; {others}"))
+}
+
+impl<S: Stream<Item = Result<Fragment>>> FusedStream for ConnectAudio<S> {
+    fn is_terminated(&self) -> bool {
+        self.end.is_some()
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for ConnectAudio<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectAudio")
+            .field("fragments", &self.fragments)
+            .field("contact", &self.contact)
+            .field("party", &self.party)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}

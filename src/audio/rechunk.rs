@@ -1,0 +1,136 @@
+//! [`Rechunk`]: audio in pieces of one length.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::Stream;
+use futures::stream::FusedStream;
+use pin_project_lite::pin_project;
+
+use super::{AudioChunk, Party, Samples};
+use crate::error::{Error, Result};
+
+pin_project! {
+    /// Stream of audio in chunks of one length, from [`chunk_duration`](crate::AudioStreamExt::chunk_duration) and
+    /// [`chunk_bytes`](crate::AudioStreamExt::chunk_bytes).
+    ///
+    /// The last chunk of a party before its contact ends, or before a hole, may be shorter. What is silence and what is
+    /// not may be in one chunk: it is filled if all of it is.
+    ///
+    /// # Errors
+    /// Those of the audio stream, behind what came before.
+    ///
+    /// # Cancel safety
+    /// Dropping a `next()` future loses nothing.
+    ///
+    /// # Memory
+    /// A chunk of each party.
+    #[must_use = "streams do nothing unless polled"]
+    pub struct Rechunk<S> {
+        #[pin]
+        audio: S,
+        length: usize,
+        begun: [Option<AudioChunk>; 2],
+        ready: VecDeque<AudioChunk>,
+        end: Option<Option<Error>>,
+        is_done: bool,
+    }
+}
+
+impl<S> Rechunk<S> {
+    pub(crate) fn new(audio: S, length: u64) -> Self {
+        let length = usize::try_from(length).unwrap_or(usize::MAX).max(1);
+        Self { audio, length, begun: [None, None], ready: VecDeque::new(), end: None, is_done: false }
+    }
+
+    /// The audio stream.
+    pub fn get_ref(&self) -> &S {
+        &self.audio
+    }
+
+    /// The audio stream.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.audio
+    }
+
+    /// The audio stream.
+    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
+        self.project().audio
+    }
+
+    /// The audio stream. What has been taken and not been given out is lost.
+    pub fn into_inner(self) -> S {
+        self.audio
+    }
+}
+
+/// Adds a chunk to what its party has begun; what is whole is ready.
+fn add(begun: &mut [Option<AudioChunk>; 2], chunk: &AudioChunk, length: usize, ready: &mut VecDeque<AudioChunk>) {
+    let is_other = |begun: &AudioChunk| begun.contact.is_some() && begun.contact != chunk.contact;
+    for party in Party::ALL {
+        if let Some(slot) = begun.get_mut(party.lane()) {
+            let is_over =
+                |begun: &mut AudioChunk| is_other(begun) || party == chunk.party && begun.end() != chunk.position;
+            ready.extend(slot.take_if(|begun| is_over(begun)));
+        }
+    }
+    let Some(slot) = begun.get_mut(chunk.party.lane()) else { return };
+    let mut from = 0;
+    while from < chunk.samples().len() {
+        let has = slot.as_ref().map_or(0, |begun| begun.samples().len());
+        let part = chunk.part(from, length - has);
+        from += part.samples().len();
+        let begun = match slot.take() {
+            None => part,
+            Some(begun) => AudioChunk {
+                is_filled: begun.is_filled && part.is_filled,
+                discontinuities: [&begun.discontinuities[..], &part.discontinuities].concat().into(),
+                samples: Samples::from([begun.samples(), part.samples()].concat()),
+                ..begun
+            },
+        };
+        match begun.samples().len() >= length {
+            true => ready.push_back(begun),
+            false => *slot = Some(begun),
+        }
+    }
+}
+
+impl<S: Stream<Item = Result<AudioChunk>>> Stream for Rechunk<S> {
+    type Item = Result<AudioChunk>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut this = self.project();
+        while !*this.is_done {
+            if let Some(chunk) = this.ready.pop_front() {
+                return Poll::Ready(Some(Ok(chunk)));
+            }
+            if let Some(error) = this.end.take() {
+                *this.is_done = true;
+                return Poll::Ready(error.map(Err));
+            }
+            match ready!(this.audio.as_mut().poll_next(cx)) {
+                Some(Ok(chunk)) => add(this.begun, &chunk, *this.length, this.ready),
+                end => {
+                    this.ready.extend(this.begun.iter_mut().filter_map(Option::take));
+                    *this.end = Some(end.and_then(Result::err));
+                }
+            }
+        }
+        Poll::Ready(None)
+    }
+}
+
+impl<S: Stream<Item = Result<AudioChunk>>> FusedStream for Rechunk<S> {
+    fn is_terminated(&self) -> bool {
+        self.is_done
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Rechunk<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rechunk").field("audio", &self.audio).field("length", &self.length).finish_non_exhaustive()
+    }
+}

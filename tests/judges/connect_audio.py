@@ -1,0 +1,58 @@
+"""Works out what must come of a call, from its description and nothing else.
+
+Reads a JSON array of calls from standard input. A call is an array of fragments:
+{"contact": id or null, "blocks": [[party, milliseconds, samples, salt], ...]}, with party 0 for the customer, 1 for the agent.
+Prints a JSON array: for each call its contacts in order, [id, [customer, agent]], a party being
+[samples, SHA-256 of them as little-endian bytes, [[start, length], ...] of the silence that fills holes].
+"""
+
+import hashlib
+import json
+import struct
+import sys
+
+PER_MILLISECOND = 8
+TOLERANCE = 8 * PER_MILLISECOND
+
+
+def sample(party, salt, i):
+    """A counter that no other block shares."""
+    return (salt * 40503 + i * 31 + party * 17) % 65536 - 32768
+
+
+def contacts(call):
+    """The blocks of each contact: fragments that do not say belong to the one before, at the start to the one behind."""
+    ids = [fragment["contact"] for fragment in call]
+    current = next((id for id in ids if id is not None), None)
+    for fragment in call:
+        current = fragment["contact"] or current
+        yield current, fragment["blocks"]
+
+
+def place(call):
+    done = []
+    for id, blocks in contacts(call):
+        if not blocks:
+            continue
+        if not done or done[-1]["id"] != id:
+            start = min(time for _, time, _, _ in blocks)
+            done.append({"id": id, "start": start, "audio": ([], []), "holes": ([], [])})
+        contact = done[-1]
+        for party, time, length, salt in blocks:
+            audio, holes = contact["audio"][party], contact["holes"][party]
+            samples = [sample(party, salt, i) for i in range(length)]
+            position = (time - contact["start"]) * PER_MILLISECOND
+            if position > len(audio) + TOLERANCE:
+                holes.append([len(audio), position - len(audio)])
+                audio.extend([0] * (position - len(audio)))
+            elif position < len(audio) - TOLERANCE:
+                samples = samples[len(audio) - position :]
+            audio.extend(samples)
+    return [[contact["id"], [told(*party) for party in zip(contact["audio"], contact["holes"])]] for contact in done]
+
+
+def told(audio, holes):
+    return [len(audio), hashlib.sha256(struct.pack(f"<{len(audio)}h", *audio)).hexdigest(), holes]
+
+
+print(json.dumps([place(call) for call in json.load(sys.stdin)]))
