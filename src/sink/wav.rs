@@ -182,7 +182,12 @@ impl WavSink {
                     self.bytes = 0;
                     let State::Idle(mut writer) = std::mem::replace(&mut self.state, State::Closed) else { continue };
                     self.state = State::Working(executor.spawn_blocking(move || {
+                        let is_last = matches!(orders.last(), Some(Order::Finish));
                         let result = orders.into_iter().try_for_each(|order| writer.carry_out(order));
+                        if is_last && result.is_err() {
+                            // What was written before is whole all the same.
+                            let _ = writer.finish_files();
+                        }
                         (writer, result)
                     }));
                 }

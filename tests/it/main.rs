@@ -35,3 +35,4 @@ mod sinks;
 mod transport;
 mod tree;
 mod until;
+mod wav;
