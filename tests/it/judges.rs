@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use kinesis_video::local::{LocalEndpoint, Mishap, Operation, Quotas};
-use kinesis_video::{Fragment, KinesisVideo, Start};
+use kinesis_video::{Fragment, FragmentStream, FragmentStreamExt, KinesisVideo, RecordExt, Start, WavSink};
 use serde_json::{Value, json};
 
 use crate::media::{CAMERA, fragments, live_body, producer_document, stamp};
@@ -115,4 +115,29 @@ async fn ebmlite_reads_what_we_write() {
         let theirs: Value = serde_json::from_str(&said).unwrap();
         assert_eq!(theirs, read_by_us(&fragments(&payload).await));
     }
+}
+
+#[tokio::test]
+async fn the_seeds_way_of_reading_a_call_gives_the_same_files() {
+    let call = kinesis_video::local::ConnectCall::new("a contact").duration(std::time::Duration::from_millis(3_500));
+    // A counter, in which nothing looks like an EBML header.
+    let call = call.voice(|party, position| (position % 9_973) as i16 * 2 + party as i16);
+    let payload = call.to_payload(kinesis_video::Timestamp::from_millis(1_700_000_000_000));
+    let dir = tempfile::tempdir().unwrap();
+    let (file, theirs, ours) = (dir.path().join("call"), dir.path().join("theirs"), dir.path().join("ours"));
+    std::fs::write(&file, &payload).unwrap();
+    std::fs::create_dir(&theirs).unwrap();
+    let arguments = [file.to_str().unwrap(), theirs.join("call").to_str().unwrap()].map(ToOwned::to_owned);
+    let Some(_) = judge("connect_wav.py", &arguments.each_ref().map(|argument| &argument[..]), "") else { return };
+    let audio = FragmentStream::new(&payload[..]).connect_audio();
+    let summary = audio.record(WavSink::per_fragment(ours.join("call"))).await.unwrap();
+    assert_eq!(summary.files(), 8);
+    let mut compared = 0;
+    for entry in std::fs::read_dir(&theirs).unwrap() {
+        let entry = entry.unwrap();
+        let ours = std::fs::read(ours.join(entry.file_name())).unwrap();
+        assert!(ours == std::fs::read(entry.path()).unwrap(), "{:?}", entry.file_name());
+        compared += 1;
+    }
+    assert_eq!(compared, 8);
 }

@@ -180,3 +180,81 @@ async fn frames_to_jpeg_saves_pictures_of_files_and_streams() {
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("sample ratio of 0"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connect_to_wav_saves_calls() {
+    let dir = tempfile::tempdir().unwrap();
+    let call = |name: &str| {
+        let call = crate::calls::scenarios().into_iter().find(|(found, _)| *found == name).unwrap().1;
+        let path = dir.path().join(name);
+        std::fs::write(&path, crate::calls::body(&call)).unwrap();
+        path
+    };
+    let run = |name: &str, arguments: &[&str], folder: &str| -> (Vec<String>, String) {
+        let out = dir.path().join(folder);
+        let run =
+            program("connect_to_wav").arg(call(name)).args(arguments).arg("--out").arg(out.join("c")).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        let mut names: Vec<_> =
+            std::fs::read_dir(out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        (names, String::from_utf8(run.stdout).unwrap())
+    };
+    let parties = |middle: &str| ["FROM", "TO"].map(|party| format!("c{middle}-AUDIO_{party}_CUSTOMER.wav")).to_vec();
+    let (names, told) = run("the agent comes late", &[], "stereo");
+    assert_eq!(names, ["c.wav"]);
+    assert!(
+        told.contains("contact a: from customer 5.120 s (0.000 s of silence filled), to customer 5.120 s (2.048 s)"),
+        "{told}"
+    );
+    assert!(told.contains("1 contacts, 5 fragments; "), "{told}");
+    assert_eq!(run("steady", &["--per-party"], "parties").0, parties(""));
+    assert_eq!(run("steady", &["--per-fragment"], "fragments").0.len(), 10);
+    let several = run("contacts", &["--stereo"], "several").0;
+    assert_eq!(several, ["c-a-2.wav", "c-a.wav", "c-b.wav"]);
+    assert_eq!(run("contacts", &["--per-party", "--contact", "b"], "b").0, parties(""));
+    let output = program("connect_to_wav")
+        .arg(call("steady"))
+        .args(["--contact", "z", "--out"])
+        .arg(dir.path().join("z"))
+        .output();
+    let output = output.unwrap();
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("never appeared"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_recorder_leaves_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let endpoint = kinesis_video::local::LocalEndpoint::start().await.unwrap();
+    let stream = endpoint.create_stream("call");
+    let call = crate::calls::steady(Some("a"), 0, 6);
+    let mut run = program("connect_to_wav");
+    run.args(["--stream", "call", "--out"]).arg(dir.path().join("call")).stdout(Stdio::null());
+    run.env("AWS_ENDPOINT_URL", endpoint.url()).env("AWS_REGION", "us-west-2");
+    run.env("AWS_ACCESS_KEY_ID", "local").env("AWS_SECRET_ACCESS_KEY", "local");
+    let mut recorder = run.spawn().unwrap();
+    let part = dir.path().join("call-a.wav.part");
+    for (at, described) in (1..).zip(&call) {
+        stream.push(&crate::calls::document(described));
+        let there = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |there| there.len());
+        for _ in 0..3000 {
+            if there(&part) >= at * 8192 / 800 * 800 * 4 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+    // The header may be written a moment behind the samples.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    recorder.kill().unwrap(); // SIGKILL
+    recorder.wait().unwrap();
+    let frames = 6 * 8192 / 800 * 800;
+    assert_eq!(crate::wav::probed(&part), [(2, frames); 2]);
+    let heard = crate::calls::heard(&crate::calls::body(&call), crate::media::Chunking::Whole).await;
+    let said = crate::wav::said(&heard, Some("a"));
+    let read = crate::wav::wave(&part);
+    assert_eq!(read.len(), 2);
+    for (read, said) in read.iter().zip(&said) {
+        assert!(read[..] == said[..frames as usize]);
+    }
+}

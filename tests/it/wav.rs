@@ -17,7 +17,7 @@ use crate::calls::{Described, body, heard, scenarios, steady};
 use crate::media::{Chunking, fragments};
 
 /// The channels of a file, as Python's `wave` reads them.
-fn wave(path: &Path) -> Vec<Vec<i16>> {
+pub fn wave(path: &Path) -> Vec<Vec<i16>> {
     let script = "import sys, wave\n\
         file = wave.open(sys.argv[1])\n\
         assert (file.getframerate(), file.getsampwidth()) == (8000, 2)\n\
@@ -31,7 +31,7 @@ fn wave(path: &Path) -> Vec<Vec<i16>> {
 }
 
 /// What ffprobe and sox say of a file: channels and frames.
-fn probed(path: &Path) -> [(u64, u64); 2] {
+pub fn probed(path: &Path) -> [(u64, u64); 2] {
     let entries = "stream=channels,duration_ts,sample_rate,codec_name";
     let output =
         Command::new("ffprobe").args(["-v", "error", "-show_entries", entries, "-of", "json"]).arg(path).output();
@@ -52,7 +52,7 @@ fn probed(path: &Path) -> [(u64, u64); 2] {
 }
 
 /// What each party said in a contact, silence filled in up to the end of the longer.
-fn said(chunks: &[AudioChunk], contact: Option<&str>) -> [Vec<i16>; 2] {
+pub fn said(chunks: &[AudioChunk], contact: Option<&str>) -> [Vec<i16>; 2] {
     let of = |party: Party| -> Vec<i16> {
         let of = chunks.iter().filter(|chunk| chunk.party() == party && chunk.contact_id() == contact);
         of.flat_map(|chunk| chunk.samples().to_vec()).collect()
