@@ -55,7 +55,7 @@ proof: setup
 
 ## Costs, as ratios to a floor or a peer measured in the same run.
 bench: judges-installed
-	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) bench $(FEATURES) --bench decode --bench path --bench frames
+	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) bench $(FEATURES) --bench decode --bench path --bench frames --bench calls
 
 fmt:
 	$(CARGO) fmt

@@ -5,7 +5,8 @@
 //! ```text
 //!  bytes ──▶ ebml ──▶ fragment ──┬─▶ packets   coded frames
 //!  file, socket,                 ├─▶ frames    decoded pictures ──▶ RGB, JPEG, PNG
-//!  SDK body                      ├─▶ elements  the searchable tree
+//!  SDK body                      ├─▶ audio     calls of Amazon Connect ──▶ stereo, WAV
+//!                                ├─▶ elements  the searchable tree
 //!                                └─▶ MKV files
 //!
 //!  service: GetMedia     where bytes come from
@@ -57,6 +58,9 @@
 //! | [`frames`](FragmentStreamExt::frames) | fragments | every decoded picture, or [some](frame#which-pictures) |
 //! | [`scale_within`](FrameStreamExt::scale_within) | frames | them made smaller |
 //! | [`rgb`](FrameStreamExt::rgb), [`jpeg`](FrameStreamExt::jpeg), [`png`](FrameStreamExt::png) | frames | them as others want them |
+//! | [`connect_audio`](FragmentStreamExt::connect_audio) | fragments | what each party of a call says, placed by time |
+//! | [`stereo`](AudioStreamExt::stereo) | audio | both parties side by side, in real time too |
+//! | [`chunk_duration`](AudioStreamExt::chunk_duration), [`chunk_bytes`](AudioStreamExt::chunk_bytes) | audio | chunks of one length |
 //! | [`until`](FragmentStreamExt::until) | fragments | those up to a time, a number, a count or a deadline |
 //! | [`record`](RecordExt::record) | anything | a [`Summary`] of what a sink recorded |
 //!
@@ -64,6 +68,7 @@
 //! |---|---|---|
 //! | [`MkvSink`] | fragments | an MKV file each |
 //! | [`ImageSink`] | encoded pictures | a JPEG or PNG file each |
+//! | [`WavSink`] | audio, stereo or not | WAV files, by call, contact, party or fragment |
 //!
 //! One's own work goes between them with the combinators of futures: fragments are `Send` and
 //! `'static`, so `fragments.map_ok(|f| work(f)).try_buffer_unordered(8)` bounds it at eight at once.

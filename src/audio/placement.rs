@@ -207,7 +207,7 @@ impl Contact {
     ) {
         let Block { party, time, packet } = block;
         let lane = party.lane();
-        let mut samples = Samples::from(samples_of(packet.payload()));
+        let mut samples = samples_of(packet.payload());
         let length = samples.get().len() as i64;
         self.leave_out(*time, max_silence);
         let position = time.saturating_sub(self.origin);
@@ -272,6 +272,7 @@ fn note_trimmed(discontinuities: &mut Vec<AudioDiscontinuity>, samples: u64) {
 }
 
 /// A last odd byte is no sample.
-fn samples_of(payload: &[u8]) -> Vec<i16> {
-    payload.as_chunks().0.iter().copied().map(i16::from_le_bytes).collect()
+fn samples_of(payload: &[u8]) -> Samples {
+    let buffer: Arc<[i16]> = payload.as_chunks().0.iter().copied().map(i16::from_le_bytes).collect();
+    Samples { range: 0..buffer.len(), buffer }
 }

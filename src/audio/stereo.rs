@@ -26,7 +26,7 @@ pub struct StereoChunk {
     contact: Option<Arc<str>>,
     position: u64,
     producer_time: Option<Timestamp>,
-    samples: Arc<[i16]>,
+    samples: Arc<Vec<i16>>,
     filled: [u64; 2],
     has_gap: bool,
     is_real_time: bool,
@@ -109,8 +109,9 @@ struct Interleaver {
 
 #[derive(Default)]
 struct Lane {
-    /// From the position of the next chunk on.
-    samples: VecDeque<i16>,
+    /// From the position of the next chunk on, behind `given` that were.
+    samples: Vec<i16>,
+    given: usize,
     /// How many of them fill holes, as runs: where they begin and end.
     filled: VecDeque<(u64, u64)>,
 }
@@ -152,18 +153,18 @@ impl Interleaver {
         let Some(lane) = self.lanes.get_mut(chunk.party.lane()) else { return };
         // Where a chunk is not from `connect_audio`, it may leave a hole.
         lane.fill_to(position, chunk.position);
-        let end = position + lane.samples.len() as u64;
+        let end = position + lane.length();
         let again = usize::try_from(end.saturating_sub(chunk.position)).unwrap_or(usize::MAX);
         let samples = chunk.samples().get(again.min(chunk.samples().len())..).unwrap_or_default();
         self.late += (chunk.samples().len() - samples.len()) as u64;
         if chunk.is_filled && !samples.is_empty() {
             lane.filled.push_back((end, end + samples.len() as u64));
         }
-        lane.samples.extend(samples);
+        lane.samples.extend_from_slice(samples);
     }
 
     fn ends(&self) -> [u64; 2] {
-        self.lanes.each_ref().map(|lane| self.position + lane.samples.len() as u64)
+        self.lanes.each_ref().map(|lane| self.position + lane.length())
     }
 
     /// Fills the party that is behind, but for so many samples.
@@ -180,11 +181,12 @@ impl Interleaver {
         if length == 0 || length < self.length && !is_end {
             return None;
         }
-        let mut samples = Vec::with_capacity(length as usize * 2);
-        let [left, right] = &mut self.lanes;
-        for (left, right) in left.samples.drain(..length as usize).zip(right.samples.drain(..length as usize)) {
-            samples.extend([left, right]);
+        let mut samples = vec![0; length as usize * 2];
+        let [left, right] = self.lanes.each_ref().map(Lane::waiting);
+        for (frame, (left, right)) in samples.as_chunks_mut().0.iter_mut().zip(left.iter().zip(right)) {
+            *frame = [*left, *right];
         }
+        self.lanes.iter_mut().for_each(|lane| lane.give(length as usize));
         let end = self.position + length;
         let filled = self.lanes.each_mut().map(|lane| lane.take_filled(end));
         let chunk = StereoChunk {
@@ -193,7 +195,7 @@ impl Interleaver {
             producer_time: self
                 .time
                 .map(|(position, time)| time.plus_nanos(nanos(self.position as i64 - position as i64))),
-            samples: samples.into(),
+            samples: Arc::new(samples),
             filled,
             has_gap: std::mem::take(&mut self.has_gap),
             is_real_time,
@@ -204,10 +206,28 @@ impl Interleaver {
 }
 
 impl Lane {
+    fn waiting(&self) -> &[i16] {
+        self.samples.get(self.given..).unwrap_or_default()
+    }
+
+    fn length(&self) -> u64 {
+        self.waiting().len() as u64
+    }
+
+    /// Lets so many go. What is in front is only cleared away when it is the larger part.
+    fn give(&mut self, samples: usize) {
+        self.given += samples;
+        if self.given > self.samples.len() / 2 {
+            self.samples.drain(..self.given.min(self.samples.len()));
+            self.given = 0;
+        }
+    }
+
     fn fill_to(&mut self, position: u64, to: u64) {
-        let end = position + self.samples.len() as u64;
+        let end = position + self.length();
         if to > end {
-            self.samples.resize(usize::try_from(to - position).unwrap_or(usize::MAX), 0);
+            let length = usize::try_from(to - position).unwrap_or(usize::MAX).saturating_add(self.given);
+            self.samples.resize(length, 0);
             self.filled.push_back((end, to));
         }
     }

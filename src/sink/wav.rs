@@ -545,7 +545,8 @@ impl OpenFile {
         let file = file.map_err(|error| Error::of_file("writing", &part, error))?;
         let spec =
             WavSpec { channels, sample_rate: SAMPLE_RATE, bits_per_sample: 16, sample_format: SampleFormat::Int };
-        let writer = WavWriter::new(BufWriter::new(file), spec).map_err(|error| failed(&part, error))?;
+        let writer =
+            WavWriter::new(BufWriter::with_capacity(BATCH, file), spec).map_err(|error| failed(&part, error))?;
         Ok(Self { writer, path, part, channels, bytes: HEADER, frames })
     }
 

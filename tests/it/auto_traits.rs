@@ -4,14 +4,15 @@ use std::fmt::Debug;
 use std::mem::size_of;
 
 use futures::stream::FusedStream;
+use kinesis_video::audio::{ConnectAudio, Rechunk, Stereo};
 use kinesis_video::frame::{
     Convert, FragmentFrames, FragmentReport, FrameInfo, FrameItem, FrameItems, FrameOptions, Frames,
 };
 use kinesis_video::packet::{Keyframes, PacketDecoder, PacketItem, PacketStream, Packets};
 use kinesis_video::{
-    BodyDecoder, BodyItem, BodyStream, EncodedFrame, Error, Fragment, FragmentDecoder, FragmentNumber, FragmentStream,
-    Frame, ImageSink, KinesisVideo, Limits, Live, LiveFragments, MkvSink, Packet, RgbFrame, StreamId, Summary, Tags,
-    Timestamp, Track,
+    AudioChunk, BodyDecoder, BodyItem, BodyStream, EncodedFrame, Error, Fragment, FragmentDecoder, FragmentNumber,
+    FragmentStream, Frame, ImageSink, KinesisVideo, Limits, Live, LiveFragments, MkvSink, Packet, RgbFrame,
+    StereoChunk, StreamId, Summary, Tags, Timestamp, Track, WavSink,
 };
 use tokio::fs::File;
 
@@ -21,6 +22,7 @@ fn part<T: Send + Unpin + Debug + 'static>() {}
 
 #[test]
 fn values_can_go_anywhere() {
+    value::<AudioChunk>();
     value::<BodyItem>();
     value::<EncodedFrame>();
     value::<Error>();
@@ -37,11 +39,13 @@ fn values_can_go_anywhere() {
     value::<Packet>();
     value::<PacketItem>();
     value::<RgbFrame>();
+    value::<StereoChunk>();
     value::<StreamId>();
     value::<Summary>();
     value::<Tags>();
     value::<Timestamp>();
     value::<Track>();
+    value::<kinesis_video::local::ConnectCall>();
     value::<kinesis_video::local::LocalStream>();
     part::<kinesis_video::local::LocalEndpoint>();
     part::<BodyDecoder>();
@@ -49,12 +53,16 @@ fn values_can_go_anywhere() {
     part::<ImageSink>();
     part::<MkvSink>();
     part::<PacketDecoder>();
+    part::<WavSink>();
 }
 
 #[test]
 fn streams_can_be_spawned_and_selected() {
     stream::<BodyStream<File>>();
     stream::<FragmentStream<File>>();
+    stream::<ConnectAudio<LiveFragments>>();
+    stream::<Rechunk<ConnectAudio<LiveFragments>>>();
+    stream::<Stereo<ConnectAudio<LiveFragments>>>();
     stream::<FragmentFrames>();
     stream::<Frames<LiveFragments>>();
     stream::<FrameItems<FragmentStream<File>>>();

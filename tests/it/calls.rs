@@ -440,3 +440,27 @@ async fn chunks_of_one_length() {
         }
     }
 }
+
+#[tokio::test]
+async fn the_local_endpoint_plays_calls() {
+    use kinesis_video::local::{ConnectCall, LocalEndpoint};
+    use kinesis_video::{KinesisVideo, Start};
+
+    let endpoint = LocalEndpoint::start().await.unwrap();
+    let voice = |party: usize, position: u64| position as i16 ^ (party as i16) << 14;
+    let call = ConnectCall::new("ring").duration(Duration::from_millis(1_500)).voice(voice);
+    endpoint.play_call("once", &call);
+    endpoint.loop_call("ringing", &call);
+    let kvs = KinesisVideo::new(&endpoint.sdk_config());
+    let once = kvs.live("once").start(Start::Earliest).fragments().connect_audio();
+    let ringing = kvs.live("ringing").start(Start::Earliest).fragments().connect_audio().contact("ring-2");
+    let (once, ringing): (Vec<AudioChunk>, Vec<AudioChunk>) =
+        futures::try_join!(once.try_collect(), ringing.try_collect()).unwrap();
+    for (chunks, id) in [(once, "ring"), (ringing, "ring-2")] {
+        for (party, number) in Party::ALL.into_iter().zip(0..) {
+            let of = chunks.iter().filter(|chunk| chunk.party() == party && chunk.contact_id() == Some(id));
+            let samples: Vec<i16> = of.flat_map(|chunk| chunk.samples().to_vec()).collect();
+            assert!(samples == (0..12_000).map(|at| voice(number, at)).collect::<Vec<_>>(), "{id} {party}");
+        }
+    }
+}

@@ -4,19 +4,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer with what it may use of the crate, besides itself.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("summary", &[]),
     ("error", &["summary"]),
     ("limits", &[]),
     ("ebml", &["error", "limits"]),
     ("fragment", &["error", "limits", "ebml", "packet"]),
     ("packet", &["error", "limits", "ebml", "fragment"]),
+    ("audio", &["error", "fragment", "packet"]),
     ("frame", &["error", "fragment", "packet"]),
-    ("sink", &["error", "summary", "fragment", "packet", "frame"]),
-    ("ext", &["error", "fragment", "packet", "frame", "sink"]),
+    ("sink", &["error", "summary", "fragment", "packet", "audio", "frame"]),
+    ("ext", &["error", "fragment", "packet", "audio", "frame", "sink"]),
     ("service", &["error", "limits", "fragment", "packet"]),
     ("local", &["error", "limits", "ebml", "fragment"]),
-    ("lib", &["ebml", "error", "ext", "fragment", "frame", "limits", "local", "packet", "service", "sink", "summary"]),
+    (
+        "lib",
+        &[
+            "audio", "ebml", "error", "ext", "fragment", "frame", "limits", "local", "packet", "service", "sink",
+            "summary",
+        ],
+    ),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {
