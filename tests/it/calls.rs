@@ -83,9 +83,12 @@ pub fn judged(calls: &[Vec<Described>]) -> Vec<Value> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// A contact: the samples of each party, and the holes that were filled.
+type Heard = (Option<String>, [Vec<i16>; 2], [Vec<(u64, u64)>; 2]);
+
 /// The same of what came.
 pub fn told(chunks: &[AudioChunk]) -> Value {
-    let mut contacts: Vec<(Option<String>, [Vec<i16>; 2], [Vec<(u64, u64)>; 2])> = Vec::new();
+    let mut contacts: Vec<Heard> = Vec::new();
     for chunk in chunks {
         let id = chunk.contact_id().map(ToOwned::to_owned);
         if contacts.last().is_none_or(|last| last.0 != id) {
@@ -108,9 +111,7 @@ pub fn told(chunks: &[AudioChunk]) -> Value {
         let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         json!([audio.len(), hash, holes])
     };
-    let one = |(id, audio, holes): &(Option<String>, [Vec<i16>; 2], [Vec<(u64, u64)>; 2])| {
-        json!([id, audio.iter().zip(holes).map(party).collect::<Vec<_>>()])
-    };
+    let one = |(id, audio, holes): &Heard| json!([id, audio.iter().zip(holes).map(party).collect::<Vec<_>>()]);
     contacts.iter().map(one).collect()
 }
 
@@ -164,7 +165,7 @@ pub fn scenarios() -> Vec<(&'static str, Vec<Described>)> {
         (
             "jitter",
             change(&|_, d| {
-                d.blocks.iter_mut().enumerate().for_each(|(at, block)| block.millis += [0, 8, 3, 7][at / 2 % 4])
+                d.blocks.iter_mut().enumerate().for_each(|(at, block)| block.millis += [0, 8, 3, 7][at / 2 % 4]);
             }),
         ),
         ("holes", change(&|index, d| d.blocks.retain(|block| block.salt % 7 != index as u64))),
@@ -186,7 +187,7 @@ pub fn scenarios() -> Vec<(&'static str, Vec<Described>)> {
             "the agent comes late",
             change(&|index, d| {
                 if index < 2 {
-                    party(d, 1)
+                    party(d, 1);
                 }
             }),
         ),
@@ -194,7 +195,7 @@ pub fn scenarios() -> Vec<(&'static str, Vec<Described>)> {
             "the customer falls silent",
             change(&|index, d| {
                 if index > 2 {
-                    party(d, 0)
+                    party(d, 0);
                 }
             }),
         ),
@@ -221,7 +222,7 @@ pub fn scenarios() -> Vec<(&'static str, Vec<Described>)> {
             "nothing in it",
             change(&|index, d| {
                 if index == 2 {
-                    d.blocks.clear()
+                    d.blocks.clear();
                 }
             }),
         ),

@@ -117,7 +117,7 @@ async fn both_parties_stay_in_step() {
     assert_eq!(stereo[0].to_bytes()[..2], stereo[0].samples()[0].to_le_bytes());
     let stereo = all(audio(&body(&call("the agent comes late"))).stereo()).await;
     let filled =
-        stereo.iter().map(|chunk| chunk.filled()).fold([0, 0], |all, these| [all[0] + these[0], all[1] + these[1]]);
+        stereo.iter().map(StereoChunk::filled).fold([0, 0], |all, these| [all[0] + these[0], all[1] + these[1]]);
     assert_eq!(filled, [0, 2 * 16 * 512]);
 }
 
