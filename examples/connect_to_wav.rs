@@ -66,7 +66,6 @@ struct Contact {
     id: Option<String>,
     samples: [u64; 2],
     filled: [u64; 2],
-    left_out: u64,
     trimmed: u64,
 }
 
@@ -93,21 +92,20 @@ async fn main() -> Result<()> {
         audio.stereo().record(WavSink::per_contact(&options.out)).await
     };
     let contacts = heard.0.lock().unwrap_or_else(PoisonError::into_inner);
-    if let ([contact], false) = (&contacts[..], options.per_fragment) {
+    if let ([contact], false, Ok(_)) = (&contacts[..], options.per_fragment, &result) {
         name_plainly(&options.out, contact)?;
     }
     for contact in contacts.iter() {
         let seconds = |samples: u64| samples as f64 / f64::from(SAMPLE_RATE);
-        let Contact { id, samples: [from, to], filled: [from_filled, to_filled], left_out, trimmed } = contact;
+        let Contact { id, samples: [from, to], filled: [from_filled, to_filled], trimmed } = contact;
         println!(
             "contact {}: from customer {:.3} s ({:.3} s of silence filled), to customer {:.3} s ({:.3} s), \
-             {:.3} s left out, {:.3} s trimmed",
+             {:.3} s trimmed",
             id.as_deref().unwrap_or("unknown"),
             seconds(*from),
             seconds(*from_filled),
             seconds(*to),
             seconds(*to_filled),
-            seconds(*left_out),
             seconds(*trimmed),
         );
     }
@@ -132,8 +130,6 @@ impl Heard {
         }
         for discontinuity in chunk.discontinuities() {
             match discontinuity {
-                // Of both parties at once.
-                AudioDiscontinuity::LeftOut(samples) if party == 0 => contact.left_out += samples,
                 AudioDiscontinuity::Trimmed(samples) => contact.trimmed += samples,
                 _ => {}
             }

@@ -173,7 +173,7 @@ pub trait AudioStreamExt: Stream<Item = Result<AudioChunk>> {
         assert_stream::<StereoChunk, _>(Stereo::new(self))
     }
 
-    /// The audio of each party in chunks of this length; at least one sample.
+    /// The audio of each party in chunks of this length; at least one sample, at most an hour.
     ///
     /// See [`Rechunk`] for errors, cancel safety and memory.
     ///
@@ -194,7 +194,7 @@ pub trait AudioStreamExt: Stream<Item = Result<AudioChunk>> {
         assert_stream::<AudioChunk, _>(Rechunk::new(self, crate::audio::samples_in(duration)))
     }
 
-    /// The audio of each party in chunks of so many bytes, two a sample; at least one sample.
+    /// The audio of each party in chunks of so many bytes, two a sample; at least one sample, at most an hour.
     ///
     /// See [`Rechunk`] for errors, cancel safety and memory, and
     /// [`chunk_duration`](AudioStreamExt::chunk_duration) for an example.

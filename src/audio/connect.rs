@@ -10,7 +10,7 @@ use futures::Stream;
 use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
-use super::placement::Placement;
+use super::placement::{MOST_NAMED, Placement};
 use super::{AudioChunk, Party, samples_in};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Fragment;
@@ -27,9 +27,6 @@ pub enum ContactEnd {
     NextContact(Arc<str>),
 }
 
-/// An error names at most so many contacts.
-const MOST_NAMED: usize = 8;
-
 pin_project! {
     /// Stream of the audio of calls, from [`connect_audio`](crate::FragmentStreamExt::connect_audio).
     ///
@@ -44,16 +41,15 @@ pin_project! {
     /// Dropping a `next()` future loses nothing.
     ///
     /// # Memory
-    /// The samples of one fragment; at the start of a stream, up to 16 fragments that do not say which contact they are
-    /// of. Holes take none.
+    /// The samples of one fragment, and one that was cut until the next has come; at the start of a stream, up to 8
+    /// fragments that do not say which contact they are of, or with [`contact`](ConnectAudio::contact) four megabytes of
+    /// them. Holes take none.
     #[must_use = "streams do nothing unless polled"]
     pub struct ConnectAudio<S> {
         #[pin]
         fragments: S,
         placement: Placement,
-        contact: Option<Arc<str>>,
         party: Option<Party>,
-        seen: Vec<Arc<str>>,
         has_begun: bool,
         has_all: bool,
         failure: Option<Error>,
@@ -66,9 +62,7 @@ impl<S> ConnectAudio<S> {
         Self {
             fragments,
             placement: Placement::new(),
-            contact: None,
             party: None,
-            seen: Vec::new(),
             has_begun: false,
             has_all: false,
             failure: None,
@@ -78,8 +72,11 @@ impl<S> ConnectAudio<S> {
 
     /// Only the audio of this contact. The stream ends when another begins behind it; [`end`](ConnectAudio::end) tells
     /// which. If it never appeared, the stream ends with an error that names those that did.
+    ///
+    /// At the start of a stream, fragments that do not say which contact they are of are kept until one does, up to four
+    /// megabytes of them; what is more belongs to none.
     pub fn contact(mut self, id: impl Into<Arc<str>>) -> Self {
-        self.contact = Some(id.into());
+        self.placement.wanted = Some(id.into());
         self
     }
 
@@ -127,33 +124,31 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for ConnectAudio<S> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut this = self.project();
         while this.end.is_none() {
-            if let Some(chunk) = this.placement.pop() {
-                if let Some(contact) = this.contact
-                    && chunk.contact.as_ref() != Some(contact)
-                {
-                    let Some(other) = &chunk.contact else { continue };
-                    if *this.has_begun {
-                        *this.end = Some(ContactEnd::NextContact(Arc::clone(other)));
-                    } else if !this.seen.contains(other) && this.seen.len() <= MOST_NAMED {
-                        this.seen.push(Arc::clone(other));
-                    }
+            if let Some(chunk) = this.placement.front() {
+                let is_of_other = this.placement.wanted.is_some() && chunk.contact != this.placement.wanted;
+                if let (true, true, Some(next)) = (is_of_other, *this.has_begun, &chunk.contact) {
+                    *this.end = Some(ContactEnd::NextContact(Arc::clone(next)));
                     continue;
                 }
-                *this.has_begun = true;
-                if this.party.is_none_or(|party| party == chunk.party) {
-                    return Poll::Ready(Some(Ok(chunk)));
+                let is_heard = this.party.is_none_or(|party| party == chunk.party);
+                *this.has_begun |= !is_of_other;
+                if is_of_other || !is_heard {
+                    this.placement.drop_front();
+                    continue;
                 }
-                continue;
+                return Poll::Ready(this.placement.pop().map(Ok));
             }
             if let Some(error) = this.failure.take() {
                 *this.end = Some(ContactEnd::Failed);
                 return Poll::Ready(Some(Err(error)));
             }
             if *this.has_all {
-                return Poll::Ready(match this.contact.as_ref().filter(|_| !*this.has_begun) {
-                    Some(contact) => {
+                let named = this.placement.named();
+                let is_missing = |wanted: &&Arc<str>| !*this.has_begun && !named.contains(wanted);
+                return Poll::Ready(match this.placement.wanted.as_ref().filter(is_missing) {
+                    Some(wanted) => {
                         *this.end = Some(ContactEnd::Failed);
-                        Some(Err(never_appeared(contact, this.seen)))
+                        Some(Err(never_appeared(wanted, named)))
                     }
                     None => {
                         *this.end = Some(ContactEnd::EndOfMedia);
@@ -195,7 +190,7 @@ impl<S: fmt::Debug> fmt::Debug for ConnectAudio<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectAudio")
             .field("fragments", &self.fragments)
-            .field("contact", &self.contact)
+            .field("contact", &self.placement.wanted)
             .field("party", &self.party)
             .field("end", &self.end)
             .finish_non_exhaustive()

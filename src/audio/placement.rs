@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{AudioChunk, AudioDiscontinuity, NANOS_PER_SAMPLE, Party, Samples, nanos};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::{Fragment, FragmentNumber, Timestamp};
+use crate::fragment::{End, Fragment, FragmentNumber, Timestamp};
 use crate::packet::Packet;
 
 /// A block that begins so near to where the last one ended continues it: 8 ms.
@@ -19,17 +19,31 @@ const LONGEST_FRAGMENT: i64 = 20 * 8000;
 /// Silence comes in pieces of this length at most, so that no hole takes memory.
 const SILENCE: usize = 8000;
 
-/// At the start of a stream, so many fragments are kept until one says which contact they are of.
-const MOST_KEPT: usize = 16;
+/// At the start of a stream, so many fragments are kept until one says which contact they are of; as many as take so much
+/// memory, if only one contact is wanted.
+const MOST_KEPT: usize = 8;
+const MOST_KEPT_BYTES: usize = 4 << 20;
+
+/// A fragment that begins so long behind its contact's audio, and was cut before it said which it is of, is taken to be of
+/// another.
+const PAUSE: i64 = 8000;
+
+/// More contacts than that are not worth listing.
+pub(super) const MOST_NAMED: usize = 8;
 
 /// Places the audio of one contact after the other.
 pub(super) struct Placement {
     pub(super) max_silence: Option<u64>,
+    /// The only contact that is wanted.
+    pub(super) wanted: Option<Arc<str>>,
+    named: Vec<Arc<str>>,
     /// The contact that was named last.
     id: Option<Arc<str>>,
     contact: Option<Contact>,
     /// From the start of the stream, while none has said which contact it is of.
     kept: VecDeque<Fragment>,
+    /// One that was cut before it could say which contact it is of. It may come again in full.
+    cut: Option<Fragment>,
     pieces: VecDeque<Piece>,
     silence: Arc<[i16]>,
 }
@@ -67,23 +81,49 @@ impl Placement {
     pub(super) fn new() -> Self {
         Self {
             max_silence: None,
+            wanted: None,
+            named: Vec::new(),
             id: None,
             contact: None,
             kept: VecDeque::new(),
+            cut: None,
             pieces: VecDeque::new(),
             silence: vec![0; SILENCE].into(),
         }
     }
 
+    /// The first contacts that were named, up to one more than are worth listing.
+    pub(super) fn named(&self) -> &[Arc<str>] {
+        &self.named
+    }
+
     /// Takes a fragment.
     ///
     /// # Errors
-    /// If it has tracks and none of them is one of Amazon Connect.
+    /// If it has tracks and none of them is one of Amazon Connect. What came before is placed.
     pub(super) fn push(&mut self, fragment: Fragment) -> Result<()> {
+        // Looked at now, so that an error is where it belongs.
+        if let Err(error) = blocks(&fragment) {
+            return self.finish().and(Err(error));
+        }
         let id = fragment.tags().get("ContactId").filter(|id| !id.is_empty()).map(|id| Arc::<str>::from(&*id));
-        if id.is_none() && self.id.is_none() && self.contact.is_none() && self.kept.len() < MOST_KEPT {
-            // Looked at now, so that an error is where it belongs.
-            blocks(&fragment)?;
+        if let Some(id) = &id
+            && self.named.len() <= MOST_NAMED
+            && !self.named.contains(id)
+        {
+            self.named.push(Arc::clone(id));
+        }
+        if let Some(cut) = self.cut.take()
+            && (cut.number().is_none() || cut.number() != fragment.number())
+        {
+            let of = if self.continues(&cut)? { None } else { id.clone() };
+            self.place(&cut, of)?;
+        }
+        if id.is_none() && fragment.end() == End::Cut {
+            self.cut = Some(fragment);
+            return Ok(());
+        }
+        if id.is_none() && self.id.is_none() && self.contact.is_none() && self.has_room() {
             self.kept.push_back(fragment);
             return Ok(());
         }
@@ -95,7 +135,38 @@ impl Placement {
 
     /// No more fragments will come.
     pub(super) fn finish(&mut self) -> Result<()> {
-        std::mem::take(&mut self.kept).iter().try_for_each(|kept| self.place(kept, None))
+        std::mem::take(&mut self.kept).iter().try_for_each(|kept| self.place(kept, None))?;
+        let Some(cut) = self.cut.take() else { return Ok(()) };
+        if !self.continues(&cut)? {
+            (self.contact, self.id) = (None, None);
+        }
+        self.place(&cut, None)
+    }
+
+    fn has_room(&self) -> bool {
+        match self.wanted {
+            Some(_) => self.kept.iter().map(|fragment| fragment.raw().len()).sum::<usize>() < MOST_KEPT_BYTES,
+            None => self.kept.len() < MOST_KEPT,
+        }
+    }
+
+    /// Whether a fragment goes on where the audio of the contact ends.
+    fn continues(&self, fragment: &Fragment) -> Result<bool> {
+        let earliest = blocks(fragment)?.first().map(|block| block.time);
+        let Some((contact, earliest)) = self.contact.as_ref().zip(earliest) else { return Ok(true) };
+        Ok(earliest.saturating_sub(contact.end().saturating_add(contact.origin)) <= PAUSE)
+    }
+
+    /// The next chunk; of silence, its beginning.
+    pub(super) fn front(&self) -> Option<&AudioChunk> {
+        self.pieces.front().map(|piece| match piece {
+            Piece::Chunk(chunk) | Piece::Silence { first: chunk, .. } => chunk,
+        })
+    }
+
+    /// Leaves the next chunk out, silence however long it is.
+    pub(super) fn drop_front(&mut self) {
+        self.pieces.pop_front();
     }
 
     /// The next chunk.
@@ -124,21 +195,27 @@ impl Placement {
             }
             self.id = Some(id);
         }
-        let Some(earliest) = blocks.iter().map(|block| block.time).min() else { return Ok(()) };
+        let Some(earliest) = blocks.first().map(|block| block.time) else { return Ok(()) };
         let contact = self.contact.get_or_insert_with(|| Contact::new(earliest));
         contact.check_timeline(earliest, fragment);
         for block in &blocks {
+            if block.time.saturating_sub(contact.last) > LONGEST_HOLE {
+                contact.begin_anew(block.time, 0);
+            }
             contact.last = contact.last.max(block.time);
-            contact.place(block, self.id.as_ref(), self.max_silence, &self.silence, &mut self.pieces);
+            contact.leave_out(block.time, self.max_silence);
+            contact.place(block, self.id.as_ref(), &self.silence, &mut self.pieces);
         }
-        contact.last_start = earliest;
-        contact.last_number = fragment.number().cloned().or(contact.last_number.take());
-        contact.last_producer_time = fragment.producer_time();
+        if contact.is_newer(fragment) {
+            contact.last_start = earliest;
+            contact.last_number = fragment.number().cloned();
+            contact.last_producer_time = fragment.producer_time();
+        }
         Ok(())
     }
 }
 
-/// The blocks of the parties, as they stand.
+/// The blocks of the parties, in the order of their times: how tracks are interleaved says nothing.
 fn blocks(fragment: &Fragment) -> Result<Vec<Block>> {
     let is_only = fragment.tracks().len() == 1;
     let party = |number: u64| Party::of_track(fragment.track(number)?, is_only);
@@ -146,7 +223,8 @@ fn blocks(fragment: &Fragment) -> Result<Vec<Block>> {
         let party = party(packet.track_number())?;
         Some(Block { party, time: packet.timecode_ns().div_euclid(NANOS_PER_SAMPLE), packet })
     });
-    let blocks: Vec<Block> = found.collect();
+    let mut blocks: Vec<Block> = found.collect();
+    blocks.sort_by_key(|block| block.time);
     let has_party = fragment.tracks().iter().any(|track| Party::of_track(track, is_only).is_some());
     if !has_party && !fragment.tracks().is_empty() {
         let names: Vec<_> =
@@ -171,72 +249,82 @@ impl Contact {
         }
     }
 
+    /// Whether a fragment is not one that came again. Where there are no numbers, that cannot be told.
+    fn is_newer(&self, fragment: &Fragment) -> bool {
+        self.last_number.as_ref().zip(fragment.number()).is_none_or(|(last, number)| number > last)
+    }
+
     /// Where the timeline has begun anew, goes on behind all audio so far, as far as the producer's clock says.
     fn check_timeline(&mut self, earliest: i64, fragment: &Fragment) {
-        let ahead = earliest.saturating_sub(self.last);
-        let is_newer = match (&self.last_number, fragment.number()) {
-            (Some(last), Some(number)) => number > last,
-            // Where fragments have no numbers, one that was sent again cannot be told.
-            _ => true,
-        };
-        if ahead <= LONGEST_HOLE && (ahead >= -LONGEST_FRAGMENT || !is_newer) {
-            return;
-        }
-        let passed = self
-            .last_producer_time
-            .zip(fragment.producer_time())
-            .map(|(last, now)| now.as_nanos().saturating_sub(last.as_nanos()) / NANOS_PER_SAMPLE);
-        let end = self.ends.iter().copied().max().unwrap_or_default();
-        let start = self.last_start.saturating_sub(self.origin);
-        let position =
-            passed.filter(|passed| (0..LONGEST_HOLE).contains(passed)).map_or(end, |passed| end.max(start + passed));
-        self.origin = earliest.saturating_sub(position);
-        self.last = earliest;
-        for discontinuities in &mut self.discontinuities {
-            discontinuities.push(AudioDiscontinuity::TimelineReset);
+        let since = earliest.saturating_sub(self.last_start);
+        let passed = self.last_producer_time.zip(fragment.producer_time());
+        let passed = passed.map(|(last, now)| now.as_nanos().saturating_sub(last.as_nanos()) / NANOS_PER_SAMPLE);
+        // Timecodes that count from the start of the producer may begin again after a little.
+        let has_restarted = since < 0
+            && (0..LONGEST_HOLE).contains(&earliest)
+            && passed.is_some_and(|passed| passed.saturating_sub(since) > PAUSE);
+        let is_back = earliest.saturating_sub(self.last) < -LONGEST_FRAGMENT || has_restarted;
+        if is_back && self.is_newer(fragment) {
+            let start = self.last_start.saturating_sub(self.origin);
+            let passed = passed.filter(|passed| (0..LONGEST_HOLE).contains(passed));
+            self.begin_anew(earliest, passed.map_or(0, |passed| start.saturating_add(passed)));
         }
     }
 
-    fn place(
-        &mut self,
-        block: &Block,
-        id: Option<&Arc<str>>,
-        max_silence: Option<u64>,
-        silence: &Arc<[i16]>,
-        pieces: &mut VecDeque<Piece>,
-    ) {
+    /// From now on, this time on the timeline is behind all audio so far, and at this position at least.
+    fn begin_anew(&mut self, time: i64, position: i64) {
+        self.origin = time.saturating_sub(self.end().max(position));
+        self.last = time;
+        self.note_both(AudioDiscontinuity::TimelineReset);
+    }
+
+    /// Where the audio of both parties ends, as a position.
+    fn end(&self) -> i64 {
+        self.ends.iter().copied().max().unwrap_or_default()
+    }
+
+    fn note_both(&mut self, what: AudioDiscontinuity) {
+        self.discontinuities.iter_mut().for_each(|noted| note(noted, what));
+    }
+
+    /// Shortens a hole in both parties' audio to what is wished.
+    fn leave_out(&mut self, time: i64, max_silence: Option<u64>) {
+        let Some(most) = max_silence.and_then(|most| i64::try_from(most).ok()) else { return };
+        let surplus = time.saturating_sub(self.origin).saturating_sub(self.end()).saturating_sub(most);
+        if surplus > 0 {
+            self.origin = self.origin.saturating_add(surplus);
+            self.note_both(AudioDiscontinuity::LeftOut(surplus.unsigned_abs()));
+        }
+    }
+
+    fn place(&mut self, block: &Block, id: Option<&Arc<str>>, silence: &Arc<[i16]>, pieces: &mut VecDeque<Piece>) {
         let Block { party, time, packet } = block;
-        let lane = party.lane();
         let mut samples = samples_of(packet.payload());
         let length = samples.get().len() as i64;
-        self.leave_out(*time, max_silence);
         let position = time.saturating_sub(self.origin);
-        let Some(end) = self.ends.get_mut(lane) else { return };
-        let Some(discontinuities) = self.discontinuities.get_mut(lane) else { return };
-        let hole = position.saturating_sub(*end);
-        let chunk = |position: i64, samples: Samples, discontinuities: Vec<AudioDiscontinuity>| AudioChunk {
+        let lanes = self.ends.get_mut(party.lane()).zip(self.discontinuities.get_mut(party.lane()));
+        let Some((end, discontinuities)) = lanes else { return };
+        let chunk = |at: i64, samples: Samples, discontinuities: Vec<AudioDiscontinuity>| AudioChunk {
             party: *party,
             contact: id.cloned(),
-            position: position.unsigned_abs(),
-            producer_time: packet
-                .producer_time()
-                .map(|time| time.plus_nanos(nanos(position - (time_of(block) - self.origin)))),
+            position: at.unsigned_abs(),
+            producer_time: packet.producer_time().map(|time| time.plus_nanos(nanos(at - position))),
             samples,
             is_filled: false,
             discontinuities: discontinuities.into(),
             fragment: Arc::clone(packet.fragment()),
         };
+        let hole = position.saturating_sub(*end);
         if hole > TOLERANCE {
-            let mut filled = std::mem::take(discontinuities);
-            filled.push(AudioDiscontinuity::Filled(hole.unsigned_abs()));
+            note(discontinuities, AudioDiscontinuity::Filled(hole.unsigned_abs()));
             let nothing = Samples { buffer: Arc::clone(silence), range: 0..0 };
-            let first = AudioChunk { is_filled: true, ..chunk(*end, nothing, filled) };
+            let first = AudioChunk { is_filled: true, ..chunk(*end, nothing, std::mem::take(discontinuities)) };
             pieces.push_back(Piece::Silence { first, left: hole.unsigned_abs() });
             *end = position;
         } else if hole < -TOLERANCE {
             let again = hole.saturating_neg().min(length);
             samples.skip(usize::try_from(again).unwrap_or(usize::MAX));
-            note_trimmed(discontinuities, again.unsigned_abs());
+            note(discontinuities, AudioDiscontinuity::Trimmed(again.unsigned_abs()));
         }
         if !samples.get().is_empty() {
             let length = samples.get().len() as i64;
@@ -244,30 +332,20 @@ impl Contact {
             *end += length;
         }
     }
+}
 
-    /// Shortens a hole in both parties' audio to what is wished.
-    fn leave_out(&mut self, time: i64, max_silence: Option<u64>) {
-        let Some(most) = max_silence.and_then(|most| i64::try_from(most).ok()) else { return };
-        let end = self.ends.iter().copied().max().unwrap_or_default();
-        let surplus = time.saturating_sub(self.origin).saturating_sub(end).saturating_sub(most);
-        if surplus > 0 {
-            self.origin = self.origin.saturating_add(surplus);
-            for discontinuities in &mut self.discontinuities {
-                discontinuities.push(AudioDiscontinuity::LeftOut(surplus.unsigned_abs()));
-            }
+/// Two of a kind are one: a party may be silent for as long as it likes.
+fn note(noted: &mut Vec<AudioDiscontinuity>, what: AudioDiscontinuity) {
+    use AudioDiscontinuity::{LeftOut, TimelineReset, Trimmed};
+    let is_full = noted.len() >= 16;
+    match (noted.last_mut(), what) {
+        (_, Trimmed(0)) | (Some(TimelineReset), TimelineReset) => {}
+        (Some(Trimmed(before)), Trimmed(samples)) | (Some(LeftOut(before)), LeftOut(samples)) => {
+            *before = before.saturating_add(samples);
         }
-    }
-}
-
-fn time_of(block: &Block) -> i64 {
-    block.time
-}
-
-fn note_trimmed(discontinuities: &mut Vec<AudioDiscontinuity>, samples: u64) {
-    match discontinuities.last_mut() {
-        _ if samples == 0 => {}
-        Some(AudioDiscontinuity::Trimmed(before)) => *before += samples,
-        _ => discontinuities.push(AudioDiscontinuity::Trimmed(samples)),
+        // More than this is hard to make, and nobody reads it.
+        _ if is_full => {}
+        _ => noted.push(what),
     }
 }
 

@@ -9,7 +9,7 @@ use futures::Stream;
 use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
-use super::{AudioChunk, Party, Samples};
+use super::{AudioChunk, AudioDiscontinuity, Samples};
 use crate::error::{Error, Result};
 
 pin_project! {
@@ -17,7 +17,7 @@ pin_project! {
     /// [`chunk_bytes`](crate::AudioStreamExt::chunk_bytes).
     ///
     /// The last chunk of a party before its contact ends, or before a hole, may be shorter. What is silence and what is
-    /// not may be in one chunk: it is filled if all of it is.
+    /// not may be in one chunk: it is filled if all of it is. Its fragment is that in which it begins.
     ///
     /// # Errors
     /// Those of the audio stream, behind what came before.
@@ -32,7 +32,7 @@ pin_project! {
         #[pin]
         audio: S,
         length: usize,
-        begun: [Option<AudioChunk>; 2],
+        begun: [Option<Begun>; 2],
         ready: VecDeque<AudioChunk>,
         end: Option<Option<Error>>,
         is_done: bool,
@@ -41,7 +41,7 @@ pin_project! {
 
 impl<S> Rechunk<S> {
     pub(crate) fn new(audio: S, length: u64) -> Self {
-        let length = usize::try_from(length).unwrap_or(usize::MAX).max(1);
+        let length = length.clamp(1, LONGEST) as usize;
         Self { audio, length, begun: [None, None], ready: VecDeque::new(), end: None, is_done: false }
     }
 
@@ -66,35 +66,53 @@ impl<S> Rechunk<S> {
     }
 }
 
+/// The longest chunk, an hour.
+const LONGEST: u64 = 3600 * 8000;
+
+/// A chunk that is not whole yet: its first part, and the samples of all.
+struct Begun {
+    first: AudioChunk,
+    samples: Vec<i16>,
+    discontinuities: Vec<AudioDiscontinuity>,
+}
+
+impl Begun {
+    fn new(first: AudioChunk) -> Self {
+        Self { samples: Vec::new(), discontinuities: Vec::new(), first }
+    }
+
+    fn add(&mut self, part: &AudioChunk) {
+        self.samples.extend_from_slice(part.samples());
+        self.discontinuities.extend_from_slice(&part.discontinuities);
+        self.first.is_filled &= part.is_filled;
+    }
+
+    /// Whether a chunk of this party or the other shows that no more will come of it.
+    fn is_over(&self, chunk: &AudioChunk) -> bool {
+        let is_other = self.first.contact.is_some() && self.first.contact != chunk.contact;
+        let end = self.first.position + self.samples.len() as u64;
+        is_other || self.first.party == chunk.party && end != chunk.position
+    }
+
+    fn finish(self) -> AudioChunk {
+        let discontinuities = self.discontinuities.into();
+        AudioChunk { samples: Samples::from(self.samples), discontinuities, ..self.first }
+    }
+}
+
 /// Adds a chunk to what its party has begun; what is whole is ready.
-fn add(begun: &mut [Option<AudioChunk>; 2], chunk: &AudioChunk, length: usize, ready: &mut VecDeque<AudioChunk>) {
-    let is_other = |begun: &AudioChunk| begun.contact.is_some() && begun.contact != chunk.contact;
-    for party in Party::ALL {
-        if let Some(slot) = begun.get_mut(party.lane()) {
-            let is_over =
-                |begun: &mut AudioChunk| is_other(begun) || party == chunk.party && begun.end() != chunk.position;
-            ready.extend(slot.take_if(|begun| is_over(begun)));
-        }
+fn add(begun: &mut [Option<Begun>; 2], chunk: &AudioChunk, length: usize, ready: &mut VecDeque<AudioChunk>) {
+    for slot in begun.iter_mut() {
+        ready.extend(slot.take_if(|begun| begun.is_over(chunk)).map(Begun::finish));
     }
     let Some(slot) = begun.get_mut(chunk.party.lane()) else { return };
     let mut from = 0;
     while from < chunk.samples().len() {
-        let has = slot.as_ref().map_or(0, |begun| begun.samples().len());
+        let has = slot.as_ref().map_or(0, |begun| begun.samples.len());
         let part = chunk.part(from, length - has);
         from += part.samples().len();
-        let begun = match slot.take() {
-            None => part,
-            Some(begun) => AudioChunk {
-                is_filled: begun.is_filled && part.is_filled,
-                discontinuities: [&begun.discontinuities[..], &part.discontinuities].concat().into(),
-                samples: Samples::from([begun.samples(), part.samples()].concat()),
-                ..begun
-            },
-        };
-        match begun.samples().len() >= length {
-            true => ready.push_back(begun),
-            false => *slot = Some(begun),
-        }
+        slot.get_or_insert_with(|| Begun::new(part.clone())).add(&part);
+        ready.extend(slot.take_if(|begun| begun.samples.len() >= length).map(Begun::finish));
     }
 }
 
@@ -114,7 +132,7 @@ impl<S: Stream<Item = Result<AudioChunk>>> Stream for Rechunk<S> {
             match ready!(this.audio.as_mut().poll_next(cx)) {
                 Some(Ok(chunk)) => add(this.begun, &chunk, *this.length, this.ready),
                 end => {
-                    this.ready.extend(this.begun.iter_mut().filter_map(Option::take));
+                    this.ready.extend(this.begun.iter_mut().filter_map(Option::take).map(Begun::finish));
                     *this.end = Some(end.and_then(Result::err));
                 }
             }

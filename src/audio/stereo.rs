@@ -17,6 +17,12 @@ use super::{AudioChunk, nanos, samples_in, to_bytes};
 use crate::error::{Error, Result};
 use crate::fragment::Timestamp;
 
+/// The longest chunk, an hour.
+const LONGEST: u64 = 3600 * 8000;
+
+/// In real time, audio that is later than ten seconds is not waited for.
+const MOST_WAITED: u64 = 10 * 8000;
+
 /// A party that is so far behind the other is taken to be silent.
 const PATIENCE: u64 = 2 * 8000;
 
@@ -101,8 +107,8 @@ struct Interleaver {
     /// Where the next chunk begins.
     position: u64,
     lanes: [Lane; 2],
-    /// A position, and its time on the producer's clock.
-    time: Option<(u64, Timestamp)>,
+    /// Positions, and their times on the producer's clock, where those do not follow from the ones before.
+    times: VecDeque<(u64, Timestamp)>,
     late: u64,
     has_gap: bool,
 }
@@ -123,7 +129,7 @@ impl Interleaver {
             contact: None,
             position: 0,
             lanes: Default::default(),
-            time: None,
+            times: VecDeque::new(),
             late: 0,
             has_gap: false,
         }
@@ -134,7 +140,7 @@ impl Interleaver {
         self.contact.clone_from(&chunk.contact);
         self.position = 0;
         self.lanes = Default::default();
-        self.time = None;
+        self.times.clear();
     }
 
     /// Whether a chunk is of another contact than what is here.
@@ -145,8 +151,10 @@ impl Interleaver {
 
     fn push(&mut self, chunk: &AudioChunk) {
         self.contact.clone_from(&chunk.contact);
-        if let Some(time) = chunk.producer_time {
-            self.time = Some((chunk.position, time));
+        if let Some(time) = chunk.producer_time
+            && self.times.back().is_none_or(|last| chunk.position >= last.0 && time_at(last, chunk.position) != time)
+        {
+            self.times.push_back((chunk.position, time));
         }
         self.has_gap |= !chunk.discontinuities().is_empty();
         let position = self.position;
@@ -156,7 +164,9 @@ impl Interleaver {
         let end = position + lane.length();
         let again = usize::try_from(end.saturating_sub(chunk.position)).unwrap_or(usize::MAX);
         let samples = chunk.samples().get(again.min(chunk.samples().len())..).unwrap_or_default();
-        self.late += (chunk.samples().len() - samples.len()) as u64;
+        if !chunk.is_filled {
+            self.late += (chunk.samples().len() - samples.len()) as u64;
+        }
         if chunk.is_filled && !samples.is_empty() {
             lane.filled.push_back((end, end + samples.len() as u64));
         }
@@ -187,14 +197,15 @@ impl Interleaver {
             *frame = [*left, *right];
         }
         self.lanes.iter_mut().for_each(|lane| lane.give(length as usize));
+        while self.times.get(1).is_some_and(|(from, _)| *from <= self.position) {
+            self.times.pop_front();
+        }
         let end = self.position + length;
         let filled = self.lanes.each_mut().map(|lane| lane.take_filled(end));
         let chunk = StereoChunk {
             contact: self.contact.clone(),
             position: self.position,
-            producer_time: self
-                .time
-                .map(|(position, time)| time.plus_nanos(nanos(self.position as i64 - position as i64))),
+            producer_time: self.times.front().map(|time| time_at(time, self.position)),
             samples: Arc::new(samples),
             filled,
             has_gap: std::mem::take(&mut self.has_gap),
@@ -203,6 +214,11 @@ impl Interleaver {
         self.position = end;
         Some(chunk)
     }
+}
+
+/// The time of a position, by that of another.
+fn time_at((known, time): &(u64, Timestamp), position: u64) -> Timestamp {
+    time.plus_nanos(nanos(position as i64 - *known as i64))
 }
 
 impl Lane {
@@ -277,17 +293,28 @@ pin_project! {
 /// What is due when.
 struct Clock {
     slack: Duration,
-    /// A position, and when it was first to be had.
-    start: Option<(u64, Instant)>,
+    /// How far the audio went that came last, and when it came.
+    last: Option<(u64, Instant)>,
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Clock {
+    /// Audio up to this position has come. If it is late, the time that it is late is waited once, so that what follows is
+    /// heard; if it is very late, it is not waited for.
+    fn set(&mut self, end: u64, position: u64) {
+        let behind = position.saturating_sub(end);
+        if self.last.is_none() || behind <= MOST_WAITED {
+            self.last = Some((end, Instant::now()));
+        }
+    }
+
     /// Whether the audio up to this position is overdue.
     fn poll_due(&mut self, position: u64, cx: &mut Context<'_>) -> Poll<()> {
-        let Some((from, start)) = self.start else { return Poll::Pending };
-        let played = Duration::from_nanos(nanos(position.saturating_sub(from) as i64).unsigned_abs());
-        let due = start + played + self.slack;
+        let Some((end, came)) = self.last else { return Poll::Pending };
+        let ahead = i64::try_from(position.saturating_sub(end)).map_or(i64::MAX, nanos);
+        let due =
+            came.checked_add(self.slack).and_then(|due| due.checked_add(Duration::from_nanos(ahead.unsigned_abs())));
+        let Some(due) = due else { return Poll::Pending };
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if alarm.deadline() != due {
             alarm.as_mut().reset(due);
@@ -301,30 +328,31 @@ impl<S> Stereo<S> {
         Self { audio, interleaver: Interleaver::new(), next: None, clock: None, end: None, is_done: false }
     }
 
-    /// How long a chunk is. By default 100 ms; at least one frame.
+    /// How long a chunk is. By default 100 ms; at least one frame, at most an hour.
     pub fn chunk_duration(mut self, duration: Duration) -> Self {
-        self.interleaver.length = samples_in(duration);
+        self.interleaver.length = samples_in(duration).min(LONGEST);
         self
     }
 
-    /// How many bytes a chunk has, four a frame. At least one frame.
+    /// How many bytes a chunk has, four a frame. At least one frame, at most an hour of them.
     pub fn chunk_bytes(mut self, bytes: usize) -> Self {
-        self.interleaver.length = (bytes as u64 / 4).max(1);
+        self.interleaver.length = (bytes as u64 / 4).clamp(1, LONGEST);
         self
     }
 
     /// Goes on in real time: what has not come when it is due is silence, so that there is always something to send.
-    /// Audio is due when it would be heard if it had been played from the first chunk on, and the slack later, which is
-    /// for how unevenly fragments arrive. What comes of a time that was given out already is dropped and counted:
-    /// [`late`](Stereo::late). Such chunks are for listening; a [`WavSink`](crate::WavSink) refuses them.
+    /// Audio is due as long after what came last as it lies behind it, and the slack later: more than a fragment lasts, since
+    /// they come whole. What comes of a time that was given out already is dropped and counted: [`late`](Stereo::late).
+    /// Audio that has fallen behind for good, by up to ten seconds, is waited for once, and then heard again. Such chunks are
+    /// for listening; a [`WavSink`](crate::WavSink) refuses them.
     ///
-    /// Needs a tokio runtime with time.
+    /// Polling it panics where there is no tokio runtime with time, as tokio's own timers do.
     pub fn real_time(mut self, slack: Duration) -> Self {
-        self.clock = Some(Clock { slack, start: None, alarm: None });
+        self.clock = Some(Clock { slack, last: None, alarm: None });
         self
     }
 
-    /// How many samples came too late, and were dropped.
+    /// How many samples came too late, and were dropped. Silence that fills holes does not count.
     pub fn late(&self) -> u64 {
         self.interleaver.late
     }
@@ -365,7 +393,8 @@ impl<S: Stream<Item = Result<AudioChunk>>> Stream for Stereo<S> {
                 this.interleaver.begin(&chunk);
                 this.interleaver.push(&chunk);
                 if let Some(clock) = this.clock {
-                    clock.start = Some((chunk.position, Instant::now()));
+                    clock.last = None;
+                    clock.set(chunk.end(), 0);
                 }
                 continue;
             }
@@ -380,7 +409,7 @@ impl<S: Stream<Item = Result<AudioChunk>>> Stream for Stereo<S> {
                 }
                 Poll::Ready(Some(Ok(chunk))) => {
                     if let Some(clock) = this.clock {
-                        clock.start.get_or_insert_with(|| (chunk.position, Instant::now()));
+                        clock.set(chunk.end(), this.interleaver.position);
                     }
                     this.interleaver.push(&chunk);
                     this.interleaver.even_out(PATIENCE);

@@ -53,6 +53,7 @@ pub(super) struct Decode {
     held: VecDeque<Held>,
     /// References that the decoder has had and not given: whether they are whole is not known.
     undecided: BTreeSet<i64>,
+    /// The first damaged reference of each group that still matters.
     damaged_references: Vec<(i64, u32)>,
     last_out: i64,
     missing: u32,
@@ -269,7 +270,11 @@ impl Decode {
         if unit.is_reference {
             // What is decoded from now on refers to this group or, if it is shown before it, the last.
             self.damaged_references.retain(|(_, group)| group + 1 >= unit.group);
-            self.damaged_references.push((number, unit.group));
+            // Of each group the first says it all.
+            match self.damaged_references.iter_mut().find(|(_, group)| *group == unit.group) {
+                Some((first, _)) => *first = number.min(*first),
+                None => self.damaged_references.push((number, unit.group)),
+            }
         }
         if let Some(error) = error
             && entry.error.is_none()

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use super::codec::Codec;
 use super::options::{FrameOptions, Sampling};
 use super::report::NoPicture;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fragment::{Fragment, FragmentHeader, Tags, Timestamp, Track, TrackKind};
 use crate::packet::{NalCodec, Packet, PictureUnits};
+
+/// The longest fragment that the service takes, 20 s, has so many at three thousand a second.
+const MOST_FRAMES: usize = 1 << 16;
 
 /// A fragment, ready to be decoded.
 pub(super) struct Plan {
@@ -95,7 +98,14 @@ impl Planner {
         self.fragments += 1;
         let packets =
             fragment.packets().filter(|packet| track.is_some_and(|track| packet.track_number() == track.number()));
-        let packets: Vec<Packet> = packets.collect();
+        // A few bytes of lacing make hundreds of frames.
+        let packets: Vec<Packet> = packets.take(MOST_FRAMES + 1).collect();
+        if packets.len() > MOST_FRAMES {
+            let message = format!("more than {MOST_FRAMES} coded frames of one track in a fragment");
+            let number = fragment.number().map(ToString::to_string);
+            let error = Error::limit(message).at(fragment.offset()).in_fragment(number.as_deref());
+            return Err(error.on_track(source.track));
+        }
         let codec = match track {
             Some(track) if !packets.is_empty() => {
                 let number = fragment.number().map(ToString::to_string);

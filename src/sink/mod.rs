@@ -25,7 +25,7 @@ pub use wav::WavSink;
 ///
 /// Files are written under a temporary name in the same folder, finished when the sink is flushed or
 /// closed, and renamed then, so that a file under its final name is always whole. Dropping a sink
-/// without closing it does no I/O: what is unfinished stays under its temporary name.
+/// without closing it finishes nothing: what is unfinished stays under its temporary name.
 ///
 /// Two sinks can take the same stream, through futures' `fanout`:
 ///

@@ -38,17 +38,22 @@ const LARGEST: u64 = u32::MAX as u64 - (64 << 10);
 /// | [`per_contact(prefix)`](WavSink::per_contact) | either | `PREFIX-CONTACT.wav`, or the two of each party with the contact before the party |
 /// | [`per_fragment(prefix)`](WavSink::per_fragment) | [`AudioChunk`] | `PREFIX-FRAGMENT-AUDIO_…_CUSTOMER.wav`, what came in it and nothing else |
 ///
-/// Files begin with the contact's first sample. Each is written as `NAME.part` and renamed when it is whole. What its
-/// header says is brought up to date with each stretch that is written, so that also after a crash it can be read. One
-/// that would become larger than a WAV file can be, 4 GiB, goes on in `NAME-2.wav`.
+/// Files begin with the contact's first sample; a party that was never heard has none. Each is written as `NAME.part` and
+/// renamed when it is whole. What its header says is brought up to date with each stretch that is written, every 256 KiB or
+/// when nothing more comes for now, so that also after a crash it can be read. One that would become larger than a WAV file
+/// can be, 4 GiB, goes on in `NAME-2.wav`; so does a contact that comes back after another.
 ///
 /// # Errors
 /// When it is closed, if there was no audio at all: no file is made then. When another contact begins, unless it is
 /// [`per_contact`](WavSink::per_contact) or [`per_fragment`](WavSink::per_fragment). For chunks that were made in
 /// [real time](crate::audio::Stereo::real_time), since something may be missing from them.
 ///
+/// # Cancel safety
+/// Dropping a `send()` future loses nothing that was sent. Dropping the sink without closing it leaves what was written under
+/// its temporary name, with a header that is right; what was sent since the last stretch is lost.
+///
 /// # Memory
-/// Half a megabyte.
+/// Half a megabyte, and the names of its files.
 ///
 /// ```
 /// use kinesis_video::{AudioStreamExt, FragmentStream, FragmentStreamExt, RecordExt, WavSink};
@@ -66,6 +71,8 @@ pub struct WavSink {
     pending: Vec<Order>,
     bytes: usize,
     is_closing: bool,
+    /// What went wrong first while it was being closed.
+    failure: Option<Error>,
     /// As of the last batch that was written.
     summary: Summary,
 }
@@ -73,8 +80,8 @@ pub struct WavSink {
 enum State {
     Idle(Box<Writer>),
     Working(JoinHandle<(Box<Writer>, Result<()>)>),
-    /// Closed, or lost with a thread that panicked.
-    Closed,
+    /// With the thread that had it.
+    Lost,
 }
 
 /// How files are called, and what goes into one.
@@ -90,8 +97,6 @@ enum Layout {
 enum Order {
     Mono(AudioChunk),
     Stereo(StereoChunk),
-    /// Headers are brought up to date.
-    Refresh,
     /// All files are finished.
     Finish,
 }
@@ -143,6 +148,7 @@ impl WavSink {
             pending: Vec::new(),
             bytes: 0,
             is_closing: false,
+            failure: None,
             summary: Summary::default(),
         }
     }
@@ -163,10 +169,8 @@ impl WavSink {
                     let (writer, result) = match written {
                         Ok(written) => written,
                         Err(error) => {
-                            self.state = State::Closed;
-                            let lost =
-                                Error::new(ErrorKind::Io, "the thread that writes audio is lost").caused_by(error);
-                            return Poll::Ready(Err(lost.retryable(false)));
+                            self.state = State::Lost;
+                            return Poll::Ready(Err(lost().caused_by(error)));
                         }
                     };
                     self.summary = writer.summary;
@@ -180,35 +184,38 @@ impl WavSink {
                     })?;
                     let orders = std::mem::take(&mut self.pending);
                     self.bytes = 0;
-                    let State::Idle(mut writer) = std::mem::replace(&mut self.state, State::Closed) else { continue };
+                    let State::Idle(mut writer) = std::mem::replace(&mut self.state, State::Lost) else { continue };
                     self.state = State::Working(executor.spawn_blocking(move || {
-                        let is_last = matches!(orders.last(), Some(Order::Finish));
-                        let result = orders.into_iter().try_for_each(|order| writer.carry_out(order));
-                        if is_last && result.is_err() {
-                            // What was written before is whole all the same.
-                            let _ = writer.finish_files();
-                        }
+                        let result = writer.carry_out_all(orders);
                         (writer, result)
                     }));
                 }
-                State::Closed => return Poll::Ready(Ok(())),
+                State::Lost => return Poll::Ready(Err(lost())),
             }
         }
     }
 
-    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if !self.is_closing && !self.pending.is_empty() {
-            self.order(Order::Refresh, 0);
-        }
-        self.poll_write(cx, true)
-    }
-
+    /// Has the rest written, and all files finished, whatever went wrong with what was written before.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if !self.is_closing {
             self.is_closing = true;
             self.order(Order::Finish, 0);
         }
-        self.poll_write(cx, true)
+        loop {
+            let written = ready!(self.poll_write(cx, true));
+            let is_lost = matches!(self.state, State::Lost);
+            self.failure = self.failure.take().or(written.err());
+            if self.pending.is_empty() || is_lost {
+                return Poll::Ready(self.failure.take().map_or(Ok(()), Err));
+            }
+        }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        match self.is_closing {
+            true => Err(Error::invalid_argument("the sink is closed")),
+            false => Ok(()),
+        }
     }
 }
 
@@ -220,13 +227,14 @@ impl Sink<AudioChunk> for WavSink {
     }
 
     fn start_send(mut self: Pin<&mut Self>, chunk: AudioChunk) -> Result<()> {
+        self.check_open()?;
         let bytes = chunk.samples().len() * 2 + 64;
         self.order(Order::Mono(chunk), bytes);
         Ok(())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.poll_flushed(cx)
+        self.poll_write(cx, true)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
@@ -242,6 +250,7 @@ impl Sink<StereoChunk> for WavSink {
     }
 
     fn start_send(mut self: Pin<&mut Self>, chunk: StereoChunk) -> Result<()> {
+        self.check_open()?;
         if chunk.is_real_time() {
             let message = "audio made in real time is for listening: record what is not, so that nothing is missing";
             return Err(Error::invalid_argument(message));
@@ -252,7 +261,7 @@ impl Sink<StereoChunk> for WavSink {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.poll_flushed(cx)
+        self.poll_write(cx, true)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
@@ -276,7 +285,7 @@ impl Drop for WavSink {
     fn drop(&mut self) {
         // Dropping an open file writes its header: not on the executor's thread.
         if let (State::Idle(writer), Ok(executor)) =
-            (std::mem::replace(&mut self.state, State::Closed), Handle::try_current())
+            (std::mem::replace(&mut self.state, State::Lost), Handle::try_current())
         {
             drop(executor.spawn_blocking(move || drop(writer)));
         }
@@ -303,6 +312,7 @@ struct Writer {
     files: [Option<OpenFile>; 2],
     /// All that were made: none replaces another.
     names: HashSet<PathBuf>,
+    failed: Option<Error>,
     summary: Summary,
 }
 
@@ -327,7 +337,30 @@ impl Writer {
             party: None,
             files: [None, None],
             names: HashSet::new(),
+            failed: None,
             summary: Summary::default(),
+        }
+    }
+
+    /// Carries out orders, and makes headers say what there is. After a failure no more audio is written: what follows would
+    /// be in the wrong place.
+    fn carry_out_all(&mut self, orders: Vec<Order>) -> Result<()> {
+        for order in orders {
+            let is_finish = matches!(order, Order::Finish);
+            if self.failed.is_none() || is_finish {
+                let result = self.carry_out(order);
+                if let Err(error) = &result
+                    && !is_finish
+                {
+                    self.failed = Some(error.clone());
+                    continue;
+                }
+                result?;
+            }
+        }
+        match &self.failed {
+            Some(error) => Err(error.clone()),
+            None => self.files.iter_mut().flatten().try_for_each(OpenFile::refresh),
         }
     }
 
@@ -335,7 +368,6 @@ impl Writer {
         match order {
             Order::Mono(chunk) => self.mono(&chunk),
             Order::Stereo(chunk) => self.stereo(&chunk),
-            Order::Refresh => self.files.iter_mut().flatten().try_for_each(OpenFile::refresh),
             Order::Finish => self.finish(),
         }
     }
@@ -522,9 +554,15 @@ impl Writer {
     }
 
     fn finish(&mut self) -> Result<()> {
+        // What could not be written is not whole, and keeps its temporary name.
+        if self.failed.as_ref().is_some_and(|error| error.kind() == ErrorKind::Io) {
+            return Ok(());
+        }
         self.finish_files()?;
         match self.summary.files {
-            0 => Err(Error::new(ErrorKind::NotFound, "there was no audio: no file was written")),
+            0 if self.failed.is_none() => {
+                Err(Error::new(ErrorKind::NotFound, "there was no audio: no file was written"))
+            }
             _ => Ok(()),
         }
     }
@@ -563,6 +601,10 @@ impl OpenFile {
     fn refresh(&mut self) -> Result<()> {
         self.writer.flush().map_err(|error| failed(&self.part, error))
     }
+}
+
+fn lost() -> Error {
+    Error::new(ErrorKind::Io, "the thread that writes audio is lost").retryable(false)
 }
 
 fn failed(path: &Path, error: hound::Error) -> Error {

@@ -231,6 +231,30 @@ async fn large_files_go_on_in_others() {
 }
 
 #[tokio::test]
+async fn what_came_before_a_failure_is_a_whole_file() {
+    for fragments in [1, 8, 9, 40] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut call = steady(Some("a"), 0, fragments);
+        call.extend(steady(Some("b"), fragments + 10, 20));
+        let path = dir.path().join("call.wav");
+        let error = audio(&body(&call)).stereo().record(WavSink::create(&path)).await.unwrap_err();
+        assert_eq!((error.kind(), error.summary().unwrap().files()), (ErrorKind::InvalidArgument, 1), "{error}");
+        assert_eq!(probed(&path), [(2, fragments * 8192); 2]);
+        assert_eq!(names(dir.path()), ["call.wav"]);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = WavSink::create(dir.path().join("call.wav"));
+    for chunk in all(audio(&body(&steady(Some("a"), 0, 1))).stereo()).await {
+        sink.send(chunk).await.unwrap();
+    }
+    for _ in 0..2 {
+        SinkExt::<StereoChunk>::close(&mut sink).await.unwrap();
+    }
+    let chunk = all(audio(&body(&steady(Some("a"), 0, 1))).stereo()).await.remove(0);
+    assert_eq!(sink.send(chunk).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
+}
+
+#[tokio::test]
 async fn a_call_without_audio_is_an_error_and_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let mut silent = steady(Some("a"), 0, 2);
@@ -262,9 +286,9 @@ async fn in_real_time_there_is_always_something() {
         assert!(begun.elapsed() <= longest, "each is there when it is due");
     }
     assert!(chunks.iter().all(StereoChunk::is_real_time));
-    // 1.024 s as they came, the rest silence, up to two seconds ago.
-    assert_eq!(chunks.len(), 80);
-    assert_eq!(chunks.iter().map(|chunk| chunk.filled()[0]).sum::<u64>(), 80 * 800 - 8192);
+    // 1.024 s as they came; then silence, as long after it as it lies behind it, and the slack later.
+    assert_eq!(chunks.len(), 90);
+    assert_eq!(chunks.iter().map(|chunk| chunk.filled()[0]).sum::<u64>(), 90 * 800 - 8192);
     for fragment in &fragments[1..] {
         feed.send(Ok(fragment.clone())).await.unwrap();
     }
@@ -274,13 +298,51 @@ async fn in_real_time_there_is_always_something() {
     }
     let frames: u64 = chunks.iter().map(StereoChunk::frames).sum();
     assert_eq!(frames, 12 * 8192);
-    assert_eq!(stereo.late(), 2 * (80 * 800 - 8192), "what came for a time that was over is dropped, and counted");
+    assert_eq!(stereo.late(), 2 * (90 * 800 - 8192), "what came for a time that was over is dropped, and counted");
     // What came in time is where it was said.
     let said = said(&heard(&body(&steady(Some("a"), 0, 12)), Chunking::Whole).await, Some("a"));
     let left: Vec<i16> =
         chunks.iter().flat_map(|chunk| chunk.samples().iter().step_by(2).copied().collect::<Vec<_>>()).collect();
-    assert!(left[..8192] == said[0][..8192] && left[64_000..] == said[0][64_000..]);
-    assert!(left[8192..64_000].iter().all(|sample| *sample == 0));
+    assert!(left[..8192] == said[0][..8192] && left[72_000..] == said[0][72_000..]);
+    assert!(left[8192..72_000].iter().all(|sample| *sample == 0));
+
+    // After a backlog of ten minutes silence is as near as after a second of media.
+    let backlog = body(&steady(Some("a"), 0, 600));
+    let (mut feed, source) = futures::channel::mpsc::unbounded::<kinesis_video::Result<Fragment>>();
+    for fragment in crate::media::fragments(&backlog).await {
+        feed.send(Ok(fragment)).await.unwrap();
+    }
+    let mut stereo = source.connect_audio().stereo().real_time(Duration::from_secs(2));
+    for _ in 0..600 * 8192 / 800 {
+        assert_eq!(stereo.try_next().await.unwrap().unwrap().filled(), [0, 0]);
+    }
+    let begun = tokio::time::Instant::now();
+    assert_ne!(stereo.try_next().await.unwrap().unwrap().filled(), [0, 0]);
+    assert!(begun.elapsed() < Duration::from_millis(2_150));
+
+    // What falls five seconds behind for good is heard again after that.
+    let (mut feed, source) = futures::channel::mpsc::unbounded::<kinesis_video::Result<Fragment>>();
+    let mut stereo = source.connect_audio().stereo().real_time(Duration::from_secs(2));
+    let feeding = tokio::spawn(async move {
+        for (at, fragment) in crate::media::fragments(&backlog).await.into_iter().take(30).enumerate() {
+            feed.send(Ok(fragment)).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(if at == 4 { 6_024 } else { 1_024 })).await;
+        }
+    });
+    let (mut silence, mut last) = (0, tokio::time::Instant::now());
+    while let Some(chunk) = stereo.try_next().await.unwrap() {
+        silence += chunk.filled()[0];
+        assert!(last.elapsed() < Duration::from_secs(10), "a session of 15 seconds' patience lives on");
+        last = tokio::time::Instant::now();
+    }
+    feeding.await.unwrap();
+    assert!(silence < 6 * 8000, "{silence}");
+    for stereo in [
+        audio(&Bytes::new()).stereo().chunk_duration(Duration::MAX).real_time(Duration::MAX),
+        audio(&Bytes::new()).stereo().chunk_bytes(usize::MAX).real_time(Duration::ZERO),
+    ] {
+        assert!(all(stereo).await.is_empty());
+    }
 
     let mut sink = WavSink::create("never.wav");
     let error = sink.send(chunks[0].clone()).await.unwrap_err();
