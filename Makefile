@@ -20,6 +20,7 @@ demo: setup
 		echo "One picture in ten:"; \
 		$(CARGO) run -q $(FEATURES) --example frames_to_jpeg -- "$$name-all.mkv" --ratio 10 --concurrency 2 \
 			--max-width 320 --out "$$name-pictures"; \
+		[ -d "$$name-pictures" ] || return 0; \
 		ffmpeg -v error -y -pattern_type glob -i "$$name-pictures/*.jpg" -frames:v 1 \
 			-vf "tile=6x$$(( ($$(ls "$$name-pictures" | wc -l) + 5) / 6 )):padding=4" "$$name-sheet.jpg"; \
 		echo "All of them on a sheet: $$name-sheet.jpg"; \

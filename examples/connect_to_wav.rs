@@ -129,9 +129,8 @@ impl Heard {
             contact.filled.iter_mut().skip(party).take(1).for_each(|all| *all += samples);
         }
         for discontinuity in chunk.discontinuities() {
-            match discontinuity {
-                AudioDiscontinuity::Trimmed(samples) => contact.trimmed += samples,
-                _ => {}
+            if let AudioDiscontinuity::Trimmed(samples) = discontinuity {
+                contact.trimmed += samples;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A local endpoint for programs in any language: point their SDK at the address it prints.
 //!
 //! ```text
-//! local_endpoint [--port P] [--quotas] [--stream NAME=FILE]... [--loop NAME=FILE]...
+//! local_endpoint [--port P] [--quotas] [--stream NAME=FILE]... [--loop NAME=FILE]... [--call NAME]...
 //! ```
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use kinesis_video::Result;
-use kinesis_video::local::{LocalEndpoint, Quotas};
+use kinesis_video::local::{ConnectCall, LocalEndpoint, Quotas};
 
 /// Serves Kinesis Video Streams on 127.0.0.1 until interrupted.
 #[derive(Parser)]
@@ -26,6 +26,9 @@ struct Options {
     /// A stream that plays a file over and over in real time.
     #[arg(long = "loop", value_name = "NAME=FILE", value_parser = name_and_file)]
     looped: Vec<(String, PathBuf)>,
+    /// A stream of calls of Amazon Connect, one after the other, ten seconds each, in real time.
+    #[arg(long, value_name = "NAME")]
+    call: Vec<String>,
 }
 
 fn name_and_file(text: &str) -> std::result::Result<(String, PathBuf), String> {
@@ -48,6 +51,9 @@ async fn main() -> Result<()> {
     }
     for (name, file) in &options.looped {
         endpoint.loop_file(name, file).await?;
+    }
+    for name in &options.call {
+        endpoint.loop_call(name, &ConnectCall::new("a-contact"));
     }
     println!("listening on {}", endpoint.url());
     tokio::signal::ctrl_c().await?;

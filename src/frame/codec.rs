@@ -1,21 +1,17 @@
 //! The tracks of Matroska to the decoders of libavcodec.
-//!
-//! The one place with `unsafe`: the binding has no way to hand a decoder what it needs to know
-//! beforehand.
-#![allow(unsafe_code, reason = "the fields of a codec context that the binding does not set")]
 
 use bytes::Bytes;
 use ffmpeg_next::codec::threading;
 use ffmpeg_next::codec::{self, Compliance, Flags, Id};
-use ffmpeg_next::{decoder, ffi};
+use ffmpeg_next::decoder::{self, Check};
 
+use super::raw::{Parameters, set_parameters};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Track;
 use crate::packet::{NalCodec, ParameterSets, is_byte_stream};
 
-/// libavcodec prints to the standard error output what is lower than 32, and a library has no business
-/// there: with this much added nothing is, unless the program asks FFmpeg for debugging output.
-const QUIET: i32 = 32;
+/// A coded frame of more NAL units than this is damage: libavcodec takes four kilobytes for each, whatever is in it.
+const MOST_UNITS: usize = 1024;
 
 /// What it takes to decode a track.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +44,8 @@ impl Codec {
             if let Some(fourcc) = bitmap_header(track).and_then(|header| header.get(16..20)) {
                 name += &format!(" \"{}\"", fourcc.escape_ascii());
             }
-            let message = format!("the installed libavcodec has no decoder for the codec {name}");
+            let message =
+                format!("no decoder for the codec {name}: this crate or the installed libavcodec does not know it");
             Error::new(ErrorKind::Unsupported, message).on_track(track.number())
         };
         let size = track.width().zip(track.height());
@@ -81,7 +78,9 @@ impl Codec {
         let fourcc = *behind.first_chunk()?;
         self.id = id_of_fourcc(fourcc)?;
         self.fourcc = Some(fourcc);
-        self.size = Some((i32::from_le_bytes([*w0, *w1, *w2, *w3]), i32::from_le_bytes([*h0, *h1, *h2, *h3])));
+        // A negative height says that the uppermost line comes first.
+        let (width, height) = (i32::from_le_bytes([*w0, *w1, *w2, *w3]), i32::from_le_bytes([*h0, *h1, *h2, *h3]));
+        self.size = Some((width, height.saturating_abs()));
         self.bits_per_pixel = u16::from_le_bytes([*b0, *b1]);
         self.private = self.private.as_ref().map(|private| private.slice(40..)).filter(|behind| !behind.is_empty());
         Some(())
@@ -139,8 +138,18 @@ impl Codec {
     /// # Errors
     /// If its units do not add up.
     pub(super) fn reframed(&self, packet: &[u8]) -> Result<Option<Bytes>> {
+        const PRORES: &[u8] = b"icpf";
+        if self.id == Id::PRORES && packet.get(4..8) != Some(PRORES) {
+            // Matroska leaves out the header of eight bytes that all frames begin with.
+            let length = u32::try_from(packet.len() + 8).unwrap_or(u32::MAX);
+            return Ok(Some([&length.to_be_bytes(), PRORES, packet].concat().into()));
+        }
         let Some(Nal { sets, as_byte_stream, .. }) = &self.nal else { return Ok(None) };
-        match (sets.units(packet)?.are_byte_stream, *as_byte_stream) {
+        let units = sets.units(packet)?;
+        if units.list.len() > MOST_UNITS {
+            return Err(Error::malformed(format!("a coded frame of more than {MOST_UNITS} NAL units")));
+        }
+        match (units.are_byte_stream, *as_byte_stream) {
             (false, true) => sets.to_annex_b(packet).map(Some),
             (true, false) => sets.from_annex_b(packet).map(Some),
             (false, false) | (true, true) => Ok(None),
@@ -158,36 +167,14 @@ impl Codec {
         };
         let codec = decoder::find(self.id).ok_or_else(|| failed(ffmpeg_next::Error::DecoderNotFound))?;
         let mut context = codec::Context::new_with_codec(codec);
-        let private = self.private.as_deref().unwrap_or_default();
-        // SAFETY: `context` owns the codec context that the pointer is to, and is not opened yet, so that
-        // its fields may be set. libavcodec frees `extradata` with the context and wants it in memory of
-        // its own allocator, with zeros behind it, which `av_mallocz` gives; of it no more than
-        // `private.len()` bytes are written.
-        unsafe {
-            let raw = context.as_mut_ptr();
-            if raw.is_null() {
-                return Err(failed(ffmpeg_next::Error::Unknown));
-            }
-            (*raw).log_level_offset = QUIET;
-            (*raw).max_pixels = i64::try_from(most_pixels).unwrap_or(i64::MAX);
-            if !private.is_empty() {
-                let padded = private.len() + ffi::AV_INPUT_BUFFER_PADDING_SIZE as usize;
-                let extradata = ffi::av_mallocz(padded).cast::<u8>();
-                if extradata.is_null() {
-                    return Err(failed(ffmpeg_next::Error::Unknown));
-                }
-                std::ptr::copy_nonoverlapping(private.as_ptr(), extradata, private.len());
-                (*raw).extradata = extradata;
-                (*raw).extradata_size = i32::try_from(private.len()).unwrap_or(0);
-            }
-            if let Some(fourcc) = self.fourcc {
-                (*raw).codec_tag = u32::from_le_bytes(fourcc);
-                (*raw).bits_per_coded_sample = i32::from(self.bits_per_pixel);
-            }
-            if let Some((width, height)) = self.size.filter(|size| is_allowed(*size, most_pixels)) {
-                ((*raw).width, (*raw).height) = (width, height);
-            }
-        }
+        let parameters = Parameters {
+            private: self.private.as_deref().unwrap_or_default(),
+            fourcc: self.fourcc,
+            bits_per_pixel: self.bits_per_pixel,
+            size: self.size.filter(|size| is_allowed(*size, most_pixels)),
+            most_pixels,
+        };
+        set_parameters(&mut context, &parameters).map_err(failed)?;
         context.set_threading(threading::Config::count(1));
         // Damaged pictures come out too, marked, so that it is known which they are.
         context.set_flags(Flags::OUTPUT_CORRUPT);
@@ -196,13 +183,18 @@ impl Codec {
             // level (ITU-T H.264 section A.3.1) instead of guessed, at the price of pictures.
             context.compliance(Compliance::Strict);
         }
-        context.decoder().open_as(codec).and_then(decoder::Opened::video).map_err(failed)
+        let mut decoder = context.decoder();
+        if self.id == Id::MJPEG {
+            // Otherwise a picture that ends early is grey from there on, and nobody is told.
+            decoder.check(Check::EXPLODE);
+        }
+        decoder.open_as(codec).and_then(decoder::Opened::video).map_err(failed)
     }
 }
 
 /// A larger size is not worth declaring: what the pictures say of theirs counts.
 fn is_allowed((width, height): (i32, i32), most_pixels: u64) -> bool {
-    u64::from(width.unsigned_abs()) * u64::from(height.unsigned_abs()) <= most_pixels
+    width > 0 && height > 0 && u64::from(width.unsigned_abs()) * u64::from(height.unsigned_abs()) <= most_pixels
 }
 
 /// What stands in the private data of a track that is one of Video for Windows.
@@ -223,6 +215,7 @@ fn id_of(codec_id: &str) -> Option<Id> {
         "V_MPEG4/ISO/AVC" => Id::H264,
         "V_MPEG4/MS/V3" => Id::MSMPEG4V3,
         "V_MPEGH/ISO/HEVC" => Id::HEVC,
+        "V_PRORES" => Id::PRORES,
         "V_SNOW" => Id::SNOW,
         "V_THEORA" => Id::THEORA,
         "V_VP8" => Id::VP8,

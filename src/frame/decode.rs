@@ -1,6 +1,7 @@
 //! A run of one decoder: over one fragment, or over several that continue each other.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,6 +22,9 @@ use crate::packet::Packet;
 /// thread.
 pub(super) const STEP_ITEMS: usize = 16;
 const STEP_BYTES: usize = 16 << 20;
+
+/// One step decodes so many coded frames at most, whether anything comes of them or not.
+const STEP_FRAMES: usize = 64;
 
 /// The most pictures that are held back to see whether what they refer to is whole. Decoders reorder no
 /// more than 16 (ITU-T H.264 section A.3.1, H.265 section A.4.1).
@@ -56,7 +60,8 @@ pub(super) struct Decode {
     /// The first damaged reference of each group that still matters.
     damaged_references: Vec<(i64, u32)>,
     last_out: i64,
-    missing: u32,
+    /// When the blocks were to be shown that gave no picture, and are not told of yet.
+    missing: BinaryHeap<Reverse<i64>>,
     /// With [`OnDamage::Fail`], what failed first, and when it was to be shown.
     failure: Option<(i64, Error)>,
 }
@@ -80,6 +85,7 @@ struct Held {
     number: i64,
     video: frame::Video,
     is_damaged: bool,
+    is_unrecovered: bool,
 }
 
 impl Decode {
@@ -101,7 +107,7 @@ impl Decode {
             undecided: BTreeSet::new(),
             damaged_references: Vec::new(),
             last_out: i64::MIN,
-            missing: 0,
+            missing: BinaryHeap::new(),
             failure: None,
         }
     }
@@ -147,7 +153,7 @@ impl Decode {
 
     /// How many blocks gave no picture since the last one.
     pub(super) fn missing(&self) -> u32 {
-        self.missing
+        self.missing.len() as u32
     }
 
     /// Decodes until there is something worth giving out, or nothing left to do.
@@ -156,7 +162,10 @@ impl Decode {
     /// If the decoder cannot be made, or damage is to be an error.
     pub(super) fn step(&mut self, is_stopped: &AtomicBool, out: &mut Vec<FrameItem>) -> Result<()> {
         let (mut seen, mut bytes) = (0, 0);
-        while self.has_work() && !is_stopped.load(Ordering::Relaxed) && seen < STEP_ITEMS && bytes < STEP_BYTES {
+        for _ in 0..STEP_FRAMES {
+            if !self.has_work() || is_stopped.load(Ordering::Relaxed) || seen >= STEP_ITEMS || bytes >= STEP_BYTES {
+                break;
+            }
             self.send_next()?;
             self.release(out)?;
             self.settle(out)?;
@@ -179,8 +188,9 @@ impl Decode {
             return Ok(());
         };
         self.sent += 1;
+        let timecode = entry.unit.packet.timecode_ns();
         let is_alone = match &entry.unit.fate {
-            Fate::Decode { .. } => false,
+            Fate::Decode { .. } | Fate::Parameters => false,
             Fate::Alone { .. } => true,
             Fate::Unsampled => {
                 entry.outcome = Some(Outcome::Unsampled);
@@ -188,10 +198,10 @@ impl Decode {
             }
             Fate::Skip(reason) => {
                 entry.outcome = Some(Outcome::Skipped(reason.clone()));
+                self.missing.push(Reverse(timecode));
                 if matches!(reason, NoPicture::Empty) {
                     self.note_damage(number, None);
                 }
-                self.missing += 1;
                 return Ok(());
             }
         };
@@ -204,8 +214,15 @@ impl Decode {
         if entry.unit.is_reference {
             self.undecided.insert(number);
         }
-        if let Err(error) = send(codec, self.decoder.as_mut(), &entry.unit.packet, number) {
-            self.note_damage(number, Some(error));
+        let has_picture = !matches!(entry.unit.fate, Fate::Parameters);
+        match send(codec, self.decoder.as_mut(), &entry.unit.packet, number) {
+            // libavcodec misses the picture in what has none.
+            Err(_) if !has_picture => {}
+            Err(error) => self.note_damage(number, Some(error)),
+            Ok(()) => {}
+        }
+        if !has_picture && let Some(entry) = self.place_of(number).and_then(|at| self.entries.get_mut(at)) {
+            entry.outcome = Some(Outcome::Skipped(NoPicture::Parameters));
         }
         self.receive(number);
         if self.codec.as_ref().is_some_and(Codec::is_in_order) {
@@ -256,11 +273,14 @@ impl Decode {
             return;
         }
         self.last_out = self.last_out.max(number);
-        let is_damaged = video.is_corrupt() || video.has_decode_errors();
+        // Marked, but without errors: not whole yet, on the way to a recovery point. The decoder itself knows which pictures
+        // behind it are.
+        let is_damaged = video.has_decode_errors() || entry.is_some_and(|entry| entry.error.is_some());
+        let is_unrecovered = video.is_corrupt() && !is_damaged;
         if is_damaged {
             self.note_damage(number, None);
         }
-        self.held.push_back(Held { number, video, is_damaged });
+        self.held.push_back(Held { number, video, is_damaged, is_unrecovered });
     }
 
     fn note_damage(&mut self, number: i64, error: Option<Error>) {
@@ -319,19 +339,28 @@ impl Decode {
         let refers_to_damaged = self.damaged_references.iter().any(|(number, group)| {
             *number < held.number && (*group == unit.group || unit.is_leading && *group + 1 == unit.group)
         });
-        let is_damaged = held.is_damaged || refers_to_damaged;
+        let is_damaged = held.is_damaged || refers_to_damaged || held.is_unrecovered;
+        let timecode = unit.packet.timecode_ns();
         if !is_damaged || self.options.on_damage == OnDamage::Conceal {
-            let missing = std::mem::take(&mut self.missing);
+            let mut missing = 0;
+            while self.missing.peek().is_some_and(|Reverse(before)| *before < timecode) {
+                self.missing.pop();
+                missing += 1;
+            }
             out.push(FrameItem::Frame(entry.frame(held.video, index, is_damaged, missing)));
             entry.outcome = Some(Outcome::Picture);
             return Ok(());
         }
         let error = entry.error.take();
-        if self.options.on_damage == OnDamage::Fail {
+        if self.options.on_damage == OnDamage::Fail && !held.is_unrecovered {
             return Err(entry.failure(error));
         }
-        self.missing += 1;
-        let reason = if held.is_damaged { NoPicture::Damaged(error) } else { NoPicture::RefersToDamaged };
+        self.missing.push(Reverse(timecode));
+        let reason = match (held.is_damaged, refers_to_damaged) {
+            (true, _) => NoPicture::Damaged(error),
+            (false, true) => NoPicture::RefersToDamaged,
+            (false, false) => NoPicture::NotRecovered,
+        };
         entry.outcome = Some(Outcome::Skipped(reason));
         Ok(())
     }
@@ -354,7 +383,10 @@ impl Decode {
                     (Some(_), Some(error)) => Outcome::Skipped(NoPicture::Damaged(Some(error))),
                     (Some(_), None) => Outcome::Skipped(NoPicture::NoOutput),
                 });
-                self.missing += u32::from(matches!(entry.outcome, Some(Outcome::Skipped(_))));
+                if matches!(entry.outcome, Some(Outcome::Skipped(_))) {
+                    self.missing.push(Reverse(entry.unit.packet.timecode_ns()));
+                }
+                self.undecided.remove(&self.first);
             }
             let (entry, report) = (self.entries.pop_front(), self.fragments.front_mut());
             self.first += 1;
@@ -395,7 +427,7 @@ impl Entry {
             missing_before,
             width: video.width(),
             height: video.height(),
-            sample_aspect_ratio: aspect.filter(|(wide, high)| wide * high > 0).or(source.sample_aspect_ratio),
+            sample_aspect_ratio: aspect.filter(|(wide, high)| *wide > 0 && *high > 0).or(source.sample_aspect_ratio),
             rotation: rotation_of(&video).or(source.rotation),
         };
         Frame::new(info, Picture::decoded(video))

@@ -138,3 +138,24 @@ fn to_png(image: &RgbImage) -> Result<Bytes> {
 fn failed(format: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::new(ErrorKind::Unsupported, format!("the picture cannot be written as {format}")).caused_by(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With and without the feature `turbojpeg`: see `.ci/run`.
+    #[test]
+    fn a_jpeg_has_the_size_and_the_chroma_that_was_asked_for() {
+        let image = RgbImage::from_fn(67, 35, |x, y| image::Rgb([x as u8 * 3, y as u8 * 7, 90]));
+        for (quality, luma_blocks) in [(1, 0x22), (80, 0x22), (90, 0x11), (100, 0x11)] {
+            let file = to_jpeg(&image, quality).unwrap();
+            assert!(file.starts_with(&[0xFF, 0xD8]) && file.ends_with(&[0xFF, 0xD9]));
+            // ITU-T T.81 section B.2.2: precision, lines, samples a line, components, the first of them.
+            let frame = file.windows(2).position(|two| matches!(two, [0xFF, 0xC0 | 0xC2])).unwrap();
+            assert_eq!(file[frame + 4..frame + 12], [8, 0, 35, 0, 67, 3, 1, luma_blocks], "quality {quality}");
+        }
+        assert!(to_jpeg(&image, 95).unwrap().len() > to_jpeg(&image, 40).unwrap().len());
+        let wide = RgbImage::new(70_000, 1);
+        assert_eq!(to_jpeg(&wide, 80).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+}

@@ -37,13 +37,47 @@ pub(super) struct Work {
     pub(super) is_continuous: bool,
     planner: Option<Planner>,
     runs: VecDeque<Run>,
-    /// What the last fragment says of what may follow it: its track and its time.
-    last: Option<(Track, i64)>,
+    /// What the last fragment says of what may follow it.
+    last: Option<Last>,
     /// How many blocks gave no picture behind the last one of the runs that are over.
     missing: u32,
     has_all: bool,
     is_done: bool,
 }
+
+/// A fragment that others may continue.
+struct Last {
+    track: Track,
+    start: i64,
+    /// When its last picture is shown, and how long one is at most.
+    end: i64,
+    longest: i64,
+}
+
+impl Last {
+    /// `None` if nothing continues it.
+    fn of(fragment: &Fragment, track: Track) -> Option<Self> {
+        let times = fragment.packets().filter(|packet| packet.track_number() == track.number());
+        let mut times: Vec<i64> = times.map(|packet| packet.timecode_ns()).collect();
+        times.sort_unstable();
+        let longest =
+            times.windows(2).filter_map(|pair| Some(pair.last()? - pair.first()?)).max().unwrap_or(LONGEST_NS);
+        let (start, end) = (fragment.header().timecode_ns(), *times.last()?);
+        (fragment.end() != End::Cut).then_some(Self { track, start, end, longest })
+    }
+
+    /// Whether a fragment goes on where it ends: if one is missing, there is a hole.
+    fn is_continued_by(&self, fragment: &Fragment, track: Option<&Track>) -> bool {
+        let times = fragment.packets().filter(|packet| Some(packet.track_number()) == track.map(Track::number));
+        let first = times.map(|packet| packet.timecode_ns()).min().unwrap_or(i64::MIN);
+        track == Some(&self.track)
+            && self.start < fragment.header().timecode_ns()
+            && first.saturating_sub(self.end) <= self.longest.saturating_mul(2)
+    }
+}
+
+/// Of a fragment with one picture it is not known how long that lasts: not longer than the longest fragment.
+const LONGEST_NS: i64 = 20_000_000_000;
 
 impl<S> FrameItems<S> {
     pub(super) fn new(fragments: S) -> Self {
@@ -106,9 +140,8 @@ impl Work {
             return self.runs.push_back(run);
         }
         let track = planner.track(fragment).cloned();
-        let time = fragment.header().timecode_ns();
         let continues = fragment.discontinuities().is_empty()
-            && self.last.as_ref().is_some_and(|(last, before)| track.as_ref() == Some(last) && *before < time);
+            && self.last.as_ref().is_some_and(|last| last.is_continued_by(fragment, track.as_ref()));
         let plan = planner.plan(fragment, Some(continues));
         let follows = self.runs.back_mut().and_then(Run::hungry);
         match (plan, follows) {
@@ -123,7 +156,7 @@ impl Work {
                 });
             }
         }
-        self.last = track.map(|track| (track, time)).filter(|_| fragment.end() != End::Cut);
+        self.last = track.and_then(|track| Last::of(fragment, track));
     }
 
     fn end(&mut self, error: Option<Error>) {

@@ -27,7 +27,9 @@
 //! | [`keyframes()`](Frames::keyframes) | those that can be decoded without others; goes with either of the two |
 //!
 //! Which those are is read from the blocks beforehand, so that what is not asked for costs little:
-//! it is not converted, and not decoded either if no other picture needs it.
+//! it is not converted, and not decoded either if no other picture needs it. In what order pictures are shown is read from
+//! the timecodes of their blocks; where a producer gives them in the order of decoding instead, pictures still come in the
+//! right order, but are numbered and sampled in that one.
 //!
 //! # Blocks without a picture
 //!
@@ -47,6 +49,7 @@ mod pixels;
 mod plan;
 #[cfg(test)]
 mod probe;
+mod raw;
 mod report;
 mod resize;
 mod rgb;

@@ -34,13 +34,18 @@ pub(super) enum Sampling {
 }
 
 /// What happens to pictures that are damaged, or refer to ones that are.
+///
+/// Damaged is what cannot be taken apart, what the decoder refuses, and what it says it had to mend. How much of it
+/// libavcodec notices depends on the codec: H.264 and MPEG nearly all, of MJPEG what ends too early, of H.265, VP8 and VP9
+/// little within a picture. That a whole block is missing, none notices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum OnDamage {
     /// They come as the decoder mended them, and say so: [`FrameInfo::is_damaged`](super::FrameInfo::is_damaged).
     Conceal,
     /// The first one is an error, and with it the stream ends.
     Fail,
-    /// They are left out and reported. What comes is what would have come without the damage.
+    /// They are left out and reported. What comes is what would have come without the damage that was noticed.
     #[default]
     Skip,
 }

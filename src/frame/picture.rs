@@ -3,6 +3,7 @@
 use ffmpeg_next::frame;
 
 use super::pixels::{ColorMatrix, ColorRange, Layout, PixelFormat};
+use super::raw::{colors_of, plane_of};
 use crate::error::{Error, ErrorKind, Result};
 
 /// One plane of a picture, as it lies in memory.
@@ -16,7 +17,7 @@ pub struct Plane<'a> {
 
 impl<'a> Plane<'a> {
     /// All of its bytes: [`rows`](Plane::rows) rows, each [`stride`](Plane::stride) bytes behind the one
-    /// before.
+    /// before. What lies behind the last row may be missing.
     pub fn data(&self) -> &'a [u8] {
         self.data
     }
@@ -40,6 +41,20 @@ impl<'a> Plane<'a> {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         let Self { data, stride, row_bytes, rows } = *self;
         (0..rows).map(move |row| data.get(row * stride..row * stride + row_bytes).unwrap_or_default())
+    }
+}
+
+impl<'a> Plane<'a> {
+    /// Its rows without anything between them, if the last of them ends too early for some.
+    pub(super) fn packed_if_short(&self) -> Option<Vec<u8>> {
+        (self.data.len() < self.stride * self.rows).then(|| self.iter().flatten().copied().collect())
+    }
+
+    pub(super) fn or_packed(&self, packed: &'a Option<Vec<u8>>) -> Plane<'a> {
+        match packed {
+            Some(packed) => Self { data: packed, stride: self.row_bytes, ..*self },
+            None => *self,
+        }
     }
 }
 
@@ -78,12 +93,13 @@ pub(super) struct OwnedPlane {
 impl Picture {
     pub(super) fn decoded(video: frame::Video) -> Self {
         let format = PixelFormat(video.format());
+        let (range, matrix) = colors_of(&video);
         Self {
             width: video.width(),
             height: video.height(),
             format,
-            range: ColorRange::of(video.color_range(), format),
-            matrix: ColorMatrix::of(video.color_space(), format),
+            range: ColorRange::of(range, format),
+            matrix: ColorMatrix::of(matrix, format),
             samples: Samples::Decoded(video),
         }
     }
@@ -103,13 +119,7 @@ impl Picture {
         let layout = self.format.layout().filter(|layout| index < layout.planes())?;
         let (row_bytes, rows) = layout.plane_size(index, self.width, self.height);
         let (data, stride) = match &self.samples {
-            Samples::Decoded(video) => {
-                // A plane that lies upside down has a negative stride, which the binding takes for a huge
-                // one: it must not be asked for the bytes then.
-                let stride = (index < video.planes()).then(|| video.stride(index))?;
-                let fits = stride >= row_bytes && stride <= i32::MAX as usize;
-                (fits.then(|| video.data(index))?, stride)
-            }
+            Samples::Decoded(video) => plane_of(video, index, row_bytes, rows)?,
             Samples::Owned(planes) => planes.get(index).map(|plane| (&plane.data[..], plane.row_bytes))?,
         };
         let end = rows.checked_sub(1).map_or(0, |before| before * stride + row_bytes);

@@ -1,6 +1,5 @@
 //! What the numbers of a picture mean.
 
-use ffmpeg_next::color::{Range, Space};
 use ffmpeg_next::format::Pixel;
 
 /// How a picture lies in memory: FFmpeg's pixel formats.
@@ -110,15 +109,16 @@ pub enum ColorRange {
 }
 
 impl ColorRange {
-    pub(super) fn of(range: Range, format: PixelFormat) -> Self {
+    /// By its number: AVColorRange.
+    pub(super) fn of(range: i32, format: PixelFormat) -> Self {
         let full_by_format =
             matches!(format.0, Pixel::YUVJ420P | Pixel::YUVJ422P | Pixel::YUVJ444P | Pixel::YUVJ440P | Pixel::YUVJ411P);
         // As FFmpeg does where nothing is said.
         let has_no_chroma =
             matches!(format.layout(), Some(Layout::Gbr { .. } | Layout::Gray { .. } | Layout::Rgb { .. }));
         match range {
-            Range::JPEG => Self::Full,
-            Range::MPEG => Self::Limited,
+            2 => Self::Full,
+            1 => Self::Limited,
             _ if full_by_format || has_no_chroma => Self::Full,
             _ => Self::Limited,
         }
@@ -146,16 +146,18 @@ pub enum ColorMatrix {
 }
 
 impl ColorMatrix {
-    pub(super) fn of(space: Space, format: PixelFormat) -> Self {
+    /// By its number: ITU-T H.273 table 4, as AVColorSpace has it.
+    pub(super) fn of(matrix: i32, format: PixelFormat) -> Self {
         if matches!(format.layout(), Some(Layout::Gbr { .. } | Layout::Rgb { .. })) {
             return Self::Rgb;
         }
-        match space {
-            Space::BT709 => Self::Bt709,
-            Space::BT2020NCL | Space::BT2020CL => Self::Bt2020,
-            Space::SMPTE240M => Self::Smpte240,
-            Space::FCC => Self::Fcc,
-            Space::BT470BG | Space::SMPTE170M | Space::Unspecified | Space::Reserved => Self::Bt601,
+        match matrix {
+            1 => Self::Bt709,
+            // 2 says that it is not known, 3 is reserved.
+            2 | 3 | 5 | 6 => Self::Bt601,
+            4 => Self::Fcc,
+            7 => Self::Smpte240,
+            9 => Self::Bt2020,
             _ => Self::Other,
         }
     }

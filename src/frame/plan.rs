@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::fragment::{Fragment, FragmentHeader, Tags, Timestamp, Track, TrackKind};
 use crate::packet::{NalCodec, Packet, PictureUnits};
 
-/// The longest fragment that the service takes, 20 s, has so many at three thousand a second.
-const MOST_FRAMES: usize = 1 << 16;
+/// As many as there are blocks in a fragment by default: more come of lacing alone.
+const MOST_FRAMES: usize = 1 << 18;
 
 /// A fragment, ready to be decoded.
 pub(super) struct Plan {
@@ -60,6 +60,8 @@ pub(super) enum Fate {
     Decode { index: u32, wanted: bool },
     /// It is decoded apart from all others.
     Alone { index: u32 },
+    /// There is no picture in it, only what the decoder needs to know for others.
+    Parameters,
     /// Nobody asked for it.
     Unsampled,
     /// There is nothing to be had from it.
@@ -133,20 +135,21 @@ impl Planner {
         is_open: bool,
         continues: bool,
     ) -> Vec<Unit> {
-        let pictures: Vec<PictureUnits> = packets.iter().map(|packet| examine(codec, packet)).collect();
-        let entries: Vec<usize> = (0..)
-            .zip(packets.iter().zip(&pictures))
-            .filter(|(_, (packet, picture))| packet.is_key() || picture.is_entry)
-            .map(|(at, _)| at)
-            .collect();
-        let first_entry = entries.first().copied().filter(|_| !continues);
+        let found: Vec<Option<PictureUnits>> = packets.iter().map(|packet| examine(codec, packet)).collect();
+        let pictures: Vec<PictureUnits> = found.iter().map(|found| found.unwrap_or_default()).collect();
+        // Flags lie now and then: where the units say where one can begin to decode, they count.
+        let has_entries = codec.nal().is_some() && pictures.iter().any(|picture| picture.is_entry);
+        let is_entry = |packet: &Packet, picture: &PictureUnits| picture.is_entry || packet.is_key() && !has_entries;
+        let first_entry =
+            packets.iter().zip(&pictures).position(|(packet, picture)| packet.is_key() || picture.is_entry);
+        let first_entry = first_entry.filter(|_| !continues);
         let highest_layer = pictures.iter().map(|picture| picture.temporal_layer).max().unwrap_or_default();
         let raw = fragment.raw().as_ptr() as usize;
 
         let mut units: Vec<Unit> = Vec::with_capacity(packets.len());
         let (mut group, mut entry) = (0, None);
-        for (at, (packet, picture)) in packets.into_iter().zip(&pictures).enumerate() {
-            if entries.binary_search(&at).is_ok() {
+        for (at, ((packet, picture), found)) in packets.into_iter().zip(&pictures).zip(&found).enumerate() {
+            if is_entry(&packet, picture) {
                 group += 1;
                 entry = Some((packet.timecode_ns(), picture.is_refresh));
             }
@@ -160,6 +163,8 @@ impl Planner {
             };
             let fate = if packet.payload().is_empty() {
                 Fate::Skip(NoPicture::Empty)
+            } else if found.is_none() {
+                Fate::Parameters
             } else if first_entry.is_some_and(|first| at < first) {
                 Fate::Skip(NoPicture::BeforeKeyFrame)
             } else if is_behind_open_entry && refers_to_before {
@@ -172,7 +177,8 @@ impl Planner {
             let is_disposable =
                 codec.is_intra_only() || (picture.is_disposable && picture.temporal_layer == highest_layer);
             let offset = fragment.offset() + start.unwrap_or_default() as u64;
-            units.push(Unit { packet, offset, fate, is_reference: !is_disposable, group, is_leading });
+            let is_reference = !is_disposable && found.is_some();
+            units.push(Unit { packet, offset, fate, is_reference, group, is_leading });
         }
         self.choose(&mut units);
         if self.options.only_keyframes {
@@ -208,15 +214,17 @@ impl Planner {
     }
 }
 
-fn examine(codec: &Codec, packet: &Packet) -> PictureUnits {
+/// What a packet says of its picture. `None` if there is none in it.
+fn examine(codec: &Codec, packet: &Packet) -> Option<PictureUnits> {
     let Some((nal, sets)) = codec.nal() else {
         let stands_alone = codec.is_intra_only()
             || packet.is_key() && (codec.is_in_order() || codec.is_closed_group(packet.payload()));
-        return PictureUnits { is_refresh: stands_alone, is_entry: stands_alone, ..PictureUnits::default() };
+        return Some(PictureUnits { is_refresh: stands_alone, is_entry: stands_alone, ..PictureUnits::default() });
     };
     match sets.units(packet.payload()) {
         Ok(units) => PictureUnits::of(nal, &units.list),
-        Err(_) => PictureUnits::default(),
+        // That they do not add up is for the decoder to say.
+        Err(_) => Some(PictureUnits::default()),
     }
 }
 

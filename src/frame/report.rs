@@ -116,6 +116,11 @@ pub enum NoPicture {
     OpenGroup,
     /// There are no bytes in it.
     Empty,
+    /// There is no picture in it, only parameters or messages for the decoder. It does not count as missing.
+    Parameters,
+    /// It stands before the point from which on the pictures of its fragment are whole, where they are refreshed bit by
+    /// bit.
+    NotRecovered,
     /// It is damaged, or the decoder finds it so. With what the decoder said, if it said something.
     Damaged(Option<Error>),
     /// It refers to a damaged one.
@@ -130,6 +135,8 @@ impl std::fmt::Display for NoPicture {
             Self::BeforeKeyFrame => "before the first key frame",
             Self::OpenGroup => "refers to the fragment before",
             Self::Empty => "empty",
+            Self::Parameters => "no picture in it",
+            Self::NotRecovered => "before the recovery point",
             Self::Damaged(_) => "damaged",
             Self::RefersToDamaged => "refers to a damaged picture",
             Self::NoOutput => "gave no picture",

@@ -10,6 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 impl Picture {
     pub(super) fn to_rgb(&self) -> Result<RgbImage> {
         let (layout, planes) = self.planes()?;
+        // Converters want whole rows, the last one too.
+        let whole: Vec<Option<Vec<u8>>> = planes.iter().map(Plane::packed_if_short).collect();
+        let planes: Vec<Plane<'_>> = planes.iter().zip(&whole).map(|(plane, whole)| plane.or_packed(whole)).collect();
         let (width, height) = (self.width, self.height);
         let mut image = RgbImage::new(width, height);
         let rgb: &mut [u8] = &mut image;
@@ -27,8 +30,9 @@ impl Picture {
                 let pixels = rows.flat_map(|((green, blue), red)| {
                     samples(red, bits).zip(samples(green, bits)).zip(samples(blue, bits))
                 });
+                let levels = self.grey_levels();
                 for (pixel, ((red, green), blue)) in rgb.chunks_exact_mut(3).zip(pixels) {
-                    pixel.copy_from_slice(&[red, green, blue]);
+                    pixel.copy_from_slice(&[red, green, blue].map(&levels));
                 }
             }
             (Layout::Nv12, [y, uv]) => {
@@ -52,9 +56,10 @@ impl Picture {
             }
             (Layout::Rgb { bytes, places }, [packed]) => {
                 let pixels = packed.iter().flat_map(|row| row.chunks_exact(usize::from(bytes)));
+                let levels = self.grey_levels();
                 for (to, from) in rgb.chunks_exact_mut(3).zip(pixels) {
                     for (to, place) in to.iter_mut().zip(places) {
-                        *to = from.get(usize::from(place)).copied().unwrap_or_default();
+                        *to = levels(from.get(usize::from(place)).copied().unwrap_or_default());
                     }
                 }
             }
@@ -143,7 +148,7 @@ impl Picture {
         image
     }
 
-    /// Luma to what a screen shows.
+    /// Luma, or red, green and blue, to what a screen shows.
     fn grey_levels(&self) -> impl Fn(u8) -> u8 + use<> {
         let mut levels: [u8; 256] = std::array::from_fn(|luma| luma as u8);
         if self.range == ColorRange::Limited {

@@ -27,8 +27,8 @@ pin_project! {
     ///
     /// # Errors
     /// Those of the fragment stream, behind the pictures of all fragments before; a codec that the
-    /// installed libavcodec cannot decode; arguments that cannot be right; damage with
-    /// [`OnDamage::Fail`]. After an error the stream is at its end.
+    /// installed libavcodec cannot decode; arguments that cannot be right; more than 262,144 coded frames in one
+    /// fragment; damage with [`OnDamage::Fail`]. After an error the stream is at its end.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing. Dropping the stream ends the work on the picture that is
@@ -105,8 +105,8 @@ impl<S> Frames<S> {
 
     /// Decodes across fragments, for producers that cut their groups of pictures in two. The last pictures
     /// of a fragment then wait for the next one, and there is no [`concurrency`](Frames::concurrency). Where
-    /// something is missing between two fragments, where the track changes or the timeline starts anew,
-    /// decoding does too.
+    /// there is a hole of more than two pictures between the timecodes of two fragments, where bytes were skipped or the
+    /// fragment before was cut, where the track changes or the timeline starts anew, decoding starts anew too.
     pub fn continuous(mut self) -> Self {
         self.items.work().is_continuous = true;
         self

@@ -13,6 +13,9 @@ use crate::fragment::Track;
 
 const START_CODE: [u8; 4] = [0, 0, 0, 1];
 
+/// No picture has so many, and each is kept track of.
+const MOST_UNITS: usize = 1 << 16;
+
 /// The parameter sets of an H.264 or H.265 track, and how wide its lengths are: what its codec
 /// private data says.
 ///
@@ -183,6 +186,9 @@ impl ParameterSets {
             if !unit.is_empty() {
                 found.push(unit);
             }
+            if found.len() > MOST_UNITS {
+                return Err(Error::limit(format!("more than {MOST_UNITS} NAL units in one packet")));
+            }
             rest = behind;
         }
         Ok(found)
@@ -209,7 +215,10 @@ fn append(out: &mut BytesMut, unit: &[u8]) {
 /// The NAL units of a byte stream, without start codes and the zeros between them.
 fn units_of(stream: &[u8]) -> Result<Vec<&[u8]>> {
     let marker = &START_CODE[1..];
-    let starts: Vec<usize> = memchr::memmem::find_iter(stream, marker).collect();
+    let starts: Vec<usize> = memchr::memmem::find_iter(stream, marker).take(MOST_UNITS + 1).collect();
+    if starts.len() > MOST_UNITS {
+        return Err(Error::limit(format!("more than {MOST_UNITS} NAL units in one packet")));
+    }
     let first = starts.first().copied().unwrap_or(stream.len());
     if !stream.is_empty() && (starts.is_empty() || stream.iter().take(first).any(|&byte| byte != 0)) {
         return Err(Error::invalid_argument("a byte stream begins with a start code"));

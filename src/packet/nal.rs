@@ -25,10 +25,12 @@ pub(crate) struct PictureUnits {
 }
 
 impl PictureUnits {
-    /// Reads the units of one packet. What has no picture in it is none of the things above.
-    pub(crate) fn of(codec: NalCodec, units: &[&[u8]]) -> Self {
+    /// Reads the units of one packet. `None` if there is no picture in it, only parameters or messages.
+    pub(crate) fn of(codec: NalCodec, units: &[&[u8]]) -> Option<Self> {
         let mut found: Option<Self> = None;
+        let mut is_recovery = false;
         for unit in units {
+            is_recovery |= codec == NalCodec::H264 && is_recovery_point(unit);
             let picture = match codec {
                 NalCodec::H264 => Self::of_h264(unit),
                 NalCodec::H265 => Self::of_h265(unit),
@@ -39,7 +41,7 @@ impl PictureUnits {
             let first = found.get_or_insert(picture);
             first.is_disposable &= picture.is_disposable;
         }
-        found.unwrap_or_default()
+        found.map(|picture| Self { is_entry: picture.is_entry || is_recovery, ..picture })
     }
 
     fn of_h264(unit: &[u8]) -> Option<Self> {
@@ -67,16 +69,40 @@ impl PictureUnits {
     }
 }
 
+/// Whether a unit of H.264 is a message that one can begin to decode here: a recovery point (section D.1.8).
+fn is_recovery_point(unit: &[u8]) -> bool {
+    const RECOVERY_POINT: usize = 6;
+    let Some((header, mut rest)) = unit.split_first() else { return false };
+    if header & 0x1F != 6 {
+        return false;
+    }
+    // Messages, each a type and a size, sums of octets up to one below 255. Preventing octets do not matter for finding it.
+    while rest.len() > 2 {
+        let mut number = || {
+            let ones = rest.iter().take_while(|octet| **octet == 255).count();
+            let last = rest.get(ones).copied().unwrap_or_default();
+            rest = rest.get(ones + 1..).unwrap_or_default();
+            ones * 255 + usize::from(last)
+        };
+        let (kind, size) = (number(), number());
+        if kind == RECOVERY_POINT {
+            return true;
+        }
+        rest = rest.get(size..).unwrap_or_default();
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn h264(units: &[&[u8]]) -> PictureUnits {
-        PictureUnits::of(NalCodec::H264, units)
+        PictureUnits::of(NalCodec::H264, units).unwrap()
     }
 
     fn h265(kind: u8, layer: u8) -> PictureUnits {
-        PictureUnits::of(NalCodec::H265, &[&[kind << 1, layer + 1, 0x80]])
+        PictureUnits::of(NalCodec::H265, &[&[kind << 1, layer + 1, 0x80]]).unwrap()
     }
 
     #[test]
@@ -87,7 +113,11 @@ mod tests {
         assert!(h264(&[&[0x01, 0x9A]]).is_disposable);
         assert!(!h264(&[&[0x41, 0x9A]]).is_disposable);
         assert!(!h264(&[&[0x01, 0x9A], &[0x41, 0x9A]]).is_disposable, "a second field that is referred to");
-        assert_eq!(h264(&[&[], &[0x06, 5]]), PictureUnits::default());
+        assert_eq!(PictureUnits::of(NalCodec::H264, &[&[], &[0x06, 5], &[0x67, 1]]), None);
+        // An I slice behind other messages and a recovery point, and without one.
+        let message = [0x06, 5, 3, 9, 9, 9, 6, 1, 0xC4, 0x80];
+        assert!(h264(&[&message, &[0x41, 0x88]]).is_entry && !h264(&[&message, &[0x41, 0x88]]).is_refresh);
+        assert!(!h264(&[&message[..6], &[0x41, 0x88]]).is_entry);
     }
 
     #[test]
@@ -98,6 +128,6 @@ mod tests {
         assert!(h265(6, 0).is_decodable_leading);
         assert!(h265(0, 2).is_disposable && !h265(1, 2).is_disposable);
         assert_eq!(h265(0, 2).temporal_layer, 2);
-        assert_eq!(h265(32, 0), PictureUnits::default());
+        assert_eq!(PictureUnits::of(NalCodec::H265, &[&[32 << 1, 1]]), None);
     }
 }

@@ -1,5 +1,6 @@
 //! [`ImageSink`]: pictures to files.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -38,11 +39,13 @@ use crate::summary::Summary;
 pub struct ImageSink {
     files: Files,
     pattern: Pattern<Placeholder>,
-    /// The fragment that the last picture was in, and how many there were of it.
-    last: Option<(u64, Option<FragmentNumber>)>,
-    of_last: u64,
+    /// The fragments that pictures were in last, and how many there were of each. Pictures of several may come in turn.
+    recent: VecDeque<((u64, Option<FragmentNumber>), u64)>,
     index: u64,
 }
+
+/// So many fragments may give their pictures in turn.
+const MOST_RECENT: usize = 256;
 
 /// [`ImageSink`] under the name of what it is mostly given.
 pub type JpegSink = ImageSink;
@@ -70,11 +73,12 @@ impl ImageSink {
     /// Writes into this folder, to files named `{fragment}-{i}.{ext}`.
     pub fn to_dir(dir: impl Into<PathBuf>) -> Self {
         let pattern = Pattern::of(&[(Placeholder::Fragment, "-"), (Placeholder::I, "."), (Placeholder::Extension, "")]);
-        Self { files: Files::in_dir(dir.into()), pattern, last: None, of_last: 0, index: 0 }
+        Self { files: Files::in_dir(dir.into()), pattern, recent: VecDeque::new(), index: 0 }
     }
 
     /// Sets how files are named: any text with `{fragment}` (the fragment's number, or which of the
-    /// stream it is if it has none), `{i}` (how many pictures of the same fragment came before),
+    /// stream it is if it has none), `{i}` (how many pictures of the same fragment came before, also if those of up to 256
+    /// come in turn),
     /// `{picture}` (its place among all of the fragment's pictures: [`FrameInfo::index`]), `{index}` (how
     /// many pictures this sink had before), `{producer_ms}` (its time in milliseconds since the epoch, or
     /// its index if it has none), `{ext}` (`jpg` or `png`).
@@ -83,6 +87,9 @@ impl ImageSink {
     /// If the pattern has another placeholder, a folder separator, or no placeholder at all.
     pub fn pattern(mut self, pattern: &str) -> Result<Self> {
         self.pattern = Pattern::parse(pattern, &PLACEHOLDERS)?;
+        if self.pattern.has_only(|placeholder| matches!(placeholder, Placeholder::Extension)) {
+            return Err(Error::invalid_argument("a name pattern in which nothing differs from picture to picture"));
+        }
         Ok(self)
     }
 
@@ -109,7 +116,8 @@ impl ImageSink {
 
     /// How many pictures of the same fragment came before.
     fn before(&self, info: &FrameInfo) -> u64 {
-        if self.last.as_ref() == Some(&fragment_of(info)) { self.of_last } else { 0 }
+        let fragment = fragment_of(info);
+        self.recent.iter().find(|(recent, _)| *recent == fragment).map_or(0, |(_, count)| *count)
     }
 }
 
@@ -127,8 +135,14 @@ impl Sink<EncodedFrame> for ImageSink {
     fn start_send(mut self: Pin<&mut Self>, picture: EncodedFrame) -> Result<()> {
         let (info, name) = (picture.info(), self.name(&picture));
         let gaps = u64::from(info.is_damaged() || info.missing_before() > 0);
-        self.of_last = self.before(info) + 1;
-        self.last = Some(fragment_of(info));
+        let fragment = fragment_of(info);
+        match self.recent.iter_mut().find(|(recent, _)| *recent == fragment) {
+            Some((_, count)) => *count += 1,
+            None => {
+                self.recent.truncate(MOST_RECENT - 1);
+                self.recent.push_front((fragment, 1));
+            }
+        }
         self.index += 1;
         self.files.write(name, picture.bytes().clone(), gaps);
         Ok(())

@@ -55,6 +55,15 @@ impl<P: Copy> Pattern<P> {
         Self { pieces: pieces.filter(|piece| !matches!(piece, Piece::Literal(text) if text.is_empty())).collect() }
     }
 
+    /// Whether all placeholders are such.
+    #[cfg(feature = "ffmpeg")]
+    pub(super) fn has_only(&self, is_such: impl Fn(P) -> bool) -> bool {
+        self.pieces.iter().all(|piece| match piece {
+            Piece::Literal(_) => true,
+            Piece::Placeholder(placeholder) => is_such(*placeholder),
+        })
+    }
+
     /// The name with this in place of each placeholder.
     pub(super) fn fill(&self, value: impl Fn(P) -> String) -> String {
         let piece = |piece: &Piece<P>| match piece {

@@ -33,7 +33,7 @@ pub struct Described {
 
 /// The samples of a block: a counter that no other block shares, and noise.
 pub fn samples(block: &Block) -> Vec<i16> {
-    let sample = |i: u64| (block.salt * 40503 + i * 31 + block.party as u64 * 17 + (i * i * 40503 >> 7) % 29) % 65536;
+    let sample = |i: u64| (block.salt * 40503 + i * 31 + block.party as u64 * 17 + ((i * i * 40503) >> 7) % 29) % 65536;
     (0..block.samples as u64).map(|i| (sample(i) as i64 - 32768) as i16).collect()
 }
 

@@ -142,7 +142,8 @@ async fn open_groups(file: Bytes) {
     let (frames, reports, _) =
         all(source(&[cut[0].clone(), cut[2].clone(), cut[1].clone()]).frames().continuous()).await;
     assert_eq!(frames.last().unwrap().info().fragment_index(), 2);
-    assert_eq!(reports[2].skipped().len(), leading(&cut[1]));
+    assert_eq!(reports[1].skipped().len(), leading(&cut[2]), "there is a hole");
+    assert_eq!(reports[2].skipped().len(), leading(&cut[1]), "the timeline is back");
 }
 
 #[tokio::test]
@@ -211,7 +212,7 @@ async fn a_fragment_that_begins_inside_a_group() {
     assert!(error.is_none());
     assert_eq!(hashes(&frames), judged[10..14]);
     assert_eq!(frames[0].info().missing_before(), 6);
-    assert_eq!(told(&reports), ["4 of 10, 6 before the first key frame", "0 of 5, 5 damaged"]);
+    assert_eq!(told(&reports), ["4 of 10, 6 before the first key frame", "0 of 5, 5 before the recovery point"]);
     // With the fragment before, what begins inside a group is whole.
     let cut = made([document(&file, &packets[..4]), document(&file, &packets[4..14]), document(&file, &packets[14..])]);
     let (frames, _, _) = all(source(&cut.await).frames().continuous()).await;
@@ -523,4 +524,155 @@ async fn a_picture_larger_than_allowed_is_not_made() {
     assert_eq!(told(&reports), ["0 of 10, 10 damaged"]);
     let (frames, _, _) = all(source(&cut[..1]).frames().max_pixels(320 * 192)).await;
     assert_eq!(frames.len(), 10);
+}
+
+#[tokio::test]
+async fn blocks_that_only_tell_the_decoder_something() {
+    for (codec_id, file) in [("V_MPEG4/ISO/AVC", h264("bframes=0")), ("V_MPEGH/ISO/HEVC", h265("open-gop=0"))] {
+        let (file, judged) = (fragment(&file).await, judged_pictures(&file));
+        let sets = ParameterSets::of_track(file.track(1).unwrap()).unwrap().unwrap();
+        let sets_alone: Vec<u8> = sets.iter().flat_map(|set| [&[0, 0, 0, 1], set].concat()).collect();
+        let delimiter: &[u8] =
+            if codec_id.ends_with("AVC") { &[0, 0, 0, 1, 9, 0xF0] } else { &[0, 0, 0, 1, 70, 1, 0x50] };
+        // Parameter sets in a block of their own before the key frame, a delimiter in the middle of the group.
+        let mut media =
+            Document::new(Shape::Producer).picture_track(1, codec_id, 320, 180).block(1, 0, false, &sets_alone);
+        for (at, packet) in packets(&file)[..20].iter().enumerate() {
+            let time = (packet.timecode_ns() / 1_000_000) as i16;
+            media = media.block(1, time, packet.is_key(), &sets.to_annex_b(packet.payload()).unwrap());
+            if at == 4 {
+                media = media.block(1, time + 1, false, delimiter);
+            }
+        }
+        let cut = made([media]).await;
+        let (frames, reports, error) = all(source(&cut).frames().on_damage(OnDamage::Fail)).await;
+        assert!(error.is_none());
+        assert_eq!(hashes(&frames), judged[..20], "{codec_id}");
+        assert_eq!(told(&reports), ["20 of 22, 2 no picture in it"]);
+        assert!(frames.iter().all(|frame| frame.info().missing_before() == 0));
+        for ratio in [3, 7] {
+            let (frames, _, _) = all(source(&cut).frames().sample_ratio(ratio)).await;
+            assert_eq!(hashes(&frames), judged[..20].iter().step_by(ratio).cloned().collect::<Vec<_>>());
+        }
+        let (frames, _, _) = all(source(&cut).frames().keyframes()).await;
+        let keys = packets(&file)[..20].iter().filter(|packet| packet.is_key()).count();
+        assert_eq!(frames.len(), keys, "{codec_id}");
+    }
+}
+
+#[tokio::test]
+async fn pictures_that_are_refreshed_bit_by_bit() {
+    let parameters = "keyint=30:min-keyint=30:scenecut=0:bframes=0:intra-refresh=1:ref=1";
+    let file = footage("testsrc2=size=320x180:rate=10:duration=9", &["-c:v", "libx264", "-x264-params", parameters]);
+    let mut recovered = 0;
+    for fragment in made(groups(&fragment(&file).await)).await {
+        let (frames, reports, error) = all(source(std::slice::from_ref(&fragment)).frames()).await;
+        assert!(error.is_none());
+        assert_eq!(hashes(&frames), judged_pictures(&fragment.to_mkv()), "{:?}", told(&reports));
+        recovered += reports[0].skipped().iter().filter(|b| matches!(b.reason(), NoPicture::NotRecovered)).count();
+    }
+    assert!(recovered > 0, "there were some before a recovery point");
+}
+
+#[tokio::test]
+async fn flags_that_lie() {
+    let file = fragment(&h264("bframes=0:cabac=0")).await;
+    let cut = damaged(&file, 4, false).await;
+    // All blocks are flagged as key frames, and one picture is damaged: what refers to it is not given for whole.
+    let flagged = cut[0].packets().fold(document(&file, &[]), |document, packet| {
+        document.block(1, (packet.timecode_ns() / 1_000_000) as i16, true, packet.payload())
+    });
+    let (frames, reports, _) = all(source(&made([flagged]).await).frames()).await;
+    assert_eq!(frames.len(), 4);
+    assert_eq!(told(&reports), ["4 of 10, 1 damaged, 5 refers to a damaged picture"]);
+}
+
+#[tokio::test]
+async fn what_other_codecs_notice_of_damage() {
+    // What ends too early: noticed in MJPEG, and where nothing of the packet can be read.
+    let file = fragment(&footage(SOURCE, &["-c:v", "mjpeg"])).await;
+    let judged = judged_pictures(&file.to_mkv());
+    let short: Vec<(Packet, Bytes)> = packets(&file)[..10]
+        .iter()
+        .map(|packet| {
+            let length = packet.payload().len() / if packet.ordinal() == 4 { 2 } else { 1 };
+            (packet.clone(), packet.payload().slice(..length))
+        })
+        .collect();
+    let (frames, reports, _) = all(source(&made([with_payloads(document(&file, &[]), &short)]).await).frames()).await;
+    assert_eq!(hashes(&frames), [&judged[..4], &judged[5..10]].concat());
+    assert_eq!(told(&reports), ["9 of 10, 1 damaged"]);
+}
+
+#[tokio::test]
+async fn numbers_of_colours_that_nobody_knows() {
+    let filter = "mpeg2_metadata=matrix_coefficients=200:colour_primaries=1:transfer_characteristics=1";
+    let file = footage(SOURCE, &["-c:v", "mpeg2video", "-bsf:v", filter]);
+    let (frames, _, error) = all(source(&[fragment(&file).await]).frames()).await;
+    assert!(error.is_none());
+    assert_eq!(hashes(&frames), judged_pictures(&file));
+    assert_eq!(frames[0].matrix(), kinesis_video::frame::ColorMatrix::Other);
+    assert_eq!(frames[0].to_rgb().unwrap_err().kind(), ErrorKind::Unsupported);
+    assert!(frames[0].to_luma().is_ok());
+}
+
+#[tokio::test]
+async fn pictures_that_are_cropped_at_the_left() {
+    let source_of = "testsrc2=size=1024x64:rate=5:duration=1";
+    for crop in ["crop_left=512", "crop_left=64:crop_top=16", "crop_right=500:crop_bottom=30"] {
+        let filter = format!("hevc_metadata={crop}");
+        let file = footage(source_of, &["-c:v", "libx265", "-x265-params", "log-level=none", "-bsf:v", &filter]);
+        let (frames, _, error) = all(source(&[fragment(&file).await]).frames()).await;
+        assert!(error.is_none());
+        assert_eq!(hashes(&frames), judged_pictures(&file), "{crop}");
+        for index in 0..3 {
+            let plane = frames[0].plane(index).unwrap();
+            assert!(plane.data().len() >= (plane.rows() - 1) * plane.stride() + plane.row_bytes());
+            assert_eq!(
+                plane.data().iter().map(|sample| u64::from(*sample)).sum::<u64>() % 1,
+                0,
+                "all of it can be read"
+            );
+        }
+        let (rgb, small) = (frames[0].to_rgb().unwrap(), frames[0].scale_within(100, 100).unwrap());
+        assert_eq!(rgb.dimensions(), (frames[0].info().width(), frames[0].info().height()));
+        small.to_rgb().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn few_bytes_do_not_take_much_memory_or_time() {
+    let file = fragment(&h264("bframes=0")).await;
+    // A million units of one byte in one block; and blocks of seven bytes with 256 frames each.
+    let units: Vec<u8> = [0, 0, 1, 0x65].repeat(1 << 20);
+    let many_units = document(&file, &packets(&file)[..2]).block(1, 500, false, &units);
+    let laced = [0xA3, 0x85, 0x81, 0, 0, 0x04, 0xFF].repeat(600);
+    let many_frames = document(&file, &packets(&file)[..1]).cluster_element(&laced);
+    let (frames, reports, error) = all(source(&made([many_units, many_frames]).await).frames()).await;
+    assert!(error.is_none());
+    assert_eq!(frames.len(), 3);
+    assert_eq!(
+        told(&reports),
+        ["2 of 3, 1 damaged".to_owned(), format!("1 of {0}, {1} empty", 600 * 256 + 1, 600 * 256)]
+    );
+    let too_many = document(&file, &[]).cluster_element(&laced.repeat(3));
+    let (_, _, error) = all(source(&made([too_many]).await).frames()).await;
+    assert_eq!(error.unwrap().kind(), ErrorKind::Limit);
+}
+
+#[tokio::test]
+async fn raw_pictures_of_video_for_windows() {
+    for height in [180i32, -180] {
+        let mut header = vec![40, 0, 0, 0, 64, 1, 0, 0];
+        header.extend(height.to_le_bytes());
+        header.extend([1, 0, 12, 0]);
+        header.extend(b"I420");
+        header.resize(40, 0);
+        let track = Document::new(Shape::Ffmpeg).codec_private(&header).picture_track(1, "V_MS/VFW/FOURCC", 320, 180);
+        let samples: Vec<u8> = (0..320 * 180 * 3 / 2).map(|at| (at / 320) as u8).collect();
+        let cut = made([track.block(1, 0, true, &samples)]).await;
+        let (frames, _, error) = all(source(&cut).frames()).await;
+        assert!(error.is_none());
+        assert_eq!(hashes(&frames), judged_pictures(&cut[0].to_mkv()), "{height}");
+    }
 }

@@ -142,7 +142,14 @@ async fn a_file_a_picture() {
     let summary = late.frames().jpeg(50).record(ImageSink::to_dir(&out)).await.unwrap();
     assert_eq!((summary.files(), summary.gaps()), (5, 1));
 
-    for pattern in ["{number}.jpg", "picture.jpg", "a/{i}"] {
+    // Pictures of several fragments in turn keep their names apart.
+    let out = dir.path().join("turns");
+    let options = kinesis_video::frame::FrameOptions::new().sample_ratio(3);
+    let fragments = stream::iter(cut.clone()).map(|fragment| Ok::<_, Error>(fragment.frames(&options)));
+    let summary = fragments.try_flatten_unordered(4).jpeg(50).record(ImageSink::to_dir(&out)).await.unwrap();
+    assert_eq!((summary.files(), names(&out).len()), (20, 20));
+
+    for pattern in ["{number}.jpg", "picture.jpg", "a/{i}", "door.{ext}"] {
         assert_eq!(ImageSink::to_dir("x").pattern(pattern).unwrap_err().kind(), ErrorKind::InvalidArgument);
     }
     let mut pictures = of(1000).jpeg(80);
