@@ -50,7 +50,7 @@ impl<'a> Plane<'a> {
         (self.data.len() < self.stride * self.rows).then(|| self.iter().flatten().copied().collect())
     }
 
-    pub(super) fn or_packed(&self, packed: &'a Option<Vec<u8>>) -> Plane<'a> {
+    pub(super) fn or_packed(&self, packed: &'a Option<Vec<u8>>) -> Self {
         match packed {
             Some(packed) => Self { data: packed, stride: self.row_bytes, ..*self },
             None => *self,

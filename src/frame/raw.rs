@@ -89,7 +89,7 @@ pub(super) fn plane_of(video: &frame::Video, index: usize, row_bytes: usize, row
         let buffers = raw.buf.iter().take_while(|buffer| !buffer.is_null());
         let available = buffers.map(|buffer| {
             let buffer = &**buffer;
-            let (from, length) = (buffer.data as usize, buffer.size as usize);
+            let (from, length) = (buffer.data as usize, buffer.size);
             start.checked_sub(from).and_then(|before| length.checked_sub(before)).unwrap_or(0)
         });
         let available = available.max()?;
