@@ -628,11 +628,7 @@ async fn pictures_that_are_cropped_at_the_left() {
         for index in 0..3 {
             let plane = frames[0].plane(index).unwrap();
             assert!(plane.data().len() >= (plane.rows() - 1) * plane.stride() + plane.row_bytes());
-            assert_eq!(
-                plane.data().iter().map(|sample| u64::from(*sample)).sum::<u64>() % 1,
-                0,
-                "all of it can be read"
-            );
+            std::hint::black_box(plane.data().iter().map(|sample| u64::from(*sample)).sum::<u64>());
         }
         let (rgb, small) = (frames[0].to_rgb().unwrap(), frames[0].scale_within(100, 100).unwrap());
         assert_eq!(rgb.dimensions(), (frames[0].info().width(), frames[0].info().height()));
