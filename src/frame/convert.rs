@@ -5,14 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use super::Frame;
+use super::thread::{OnThread, on_thread};
+use crate::error::{Error, Result};
 use futures::Stream;
 use futures::stream::{FusedStream, FuturesOrdered};
 use pin_project_lite::pin_project;
-use tokio::runtime::Handle;
-use tokio_util::task::AbortOnDropHandle;
-
-use super::Frame;
-use crate::error::{Error, ErrorKind, Result};
 
 type Conversion<T> = Arc<dyn Fn(Frame) -> Result<T> + Send + Sync>;
 
@@ -37,7 +35,7 @@ pin_project! {
         #[pin]
         frames: S,
         conversion: Result<Conversion<T>>,
-        in_work: FuturesOrdered<AbortOnDropHandle<Result<T>>>,
+        in_work: FuturesOrdered<OnThread<Result<T>>>,
         concurrency: usize,
         // The source has ended, or failed.
         end: Option<Option<Error>>,
@@ -91,18 +89,18 @@ where
             return Poll::Ready(None);
         }
         while this.end.is_none() && this.in_work.len() < *this.concurrency {
-            let frame = match (&this.conversion, Handle::try_current()) {
-                (Err(error), _) => Poll::Ready(Some(Err(error.clone()))),
-                (_, Err(error)) => {
-                    let needed = Error::new(ErrorKind::Unsupported, "converting needs a tokio runtime");
-                    Poll::Ready(Some(Err(needed.caused_by(error))))
-                }
-                (Ok(conversion), Ok(executor)) => match this.frames.as_mut().poll_next(cx) {
+            let frame = match &this.conversion {
+                Err(error) => Poll::Ready(Some(Err(error.clone()))),
+                Ok(conversion) => match this.frames.as_mut().poll_next(cx) {
                     Poll::Ready(Some(Ok(frame))) => {
                         let conversion = Arc::clone(conversion);
-                        let converted = executor.spawn_blocking(move || conversion(frame));
-                        this.in_work.push_back(AbortOnDropHandle::new(converted));
-                        continue;
+                        match on_thread("converting", move || conversion(frame)) {
+                            Ok(converted) => {
+                                this.in_work.push_back(converted);
+                                continue;
+                            }
+                            Err(error) => Poll::Ready(Some(Err(error))),
+                        }
                     }
                     other => other,
                 },
@@ -113,12 +111,7 @@ where
             }
         }
         let converted = match ready!(Pin::new(&mut *this.in_work).poll_next(cx)) {
-            Some(Ok(converted)) => Some(converted),
-            Some(Err(error)) => {
-                let message =
-                    if error.is_panic() { "the converting thread panicked" } else { "the runtime shuts down" };
-                Some(Err(Error::new(ErrorKind::Unsupported, message).caused_by(error)))
-            }
+            Some(converted) => Some(converted.flatten()),
             // Nothing is in work: the source has ended, failed, or nothing yet.
             None => match this.end.take() {
                 None => return Poll::Pending,

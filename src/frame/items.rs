@@ -10,11 +10,12 @@ use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
 use super::options::FrameOptions;
-use super::plan::Planner;
+use super::plan::{Plan, Planner};
 use super::report::FrameItem;
 use super::run::Run;
+use super::thread::{OnThread, on_thread};
 use crate::error::{Error, Result};
-use crate::fragment::{End, Fragment, Track};
+use crate::fragment::Fragment;
 
 pin_project! {
     /// Stream of pictures, and of reports on what became of the blocks of each fragment, from
@@ -35,49 +36,16 @@ pub(super) struct Work {
     pub(super) options: FrameOptions,
     pub(super) concurrency: usize,
     pub(super) is_continuous: bool,
+    /// With the thread that plans, while one does.
     planner: Option<Planner>,
+    planning: Option<OnThread<(Result<Plan>, Planner)>>,
+    has_begun: bool,
     runs: VecDeque<Run>,
-    /// What the last fragment says of what may follow it.
-    last: Option<Last>,
     /// How many blocks gave no picture behind the last one of the runs that are over.
     missing: u32,
     has_all: bool,
     is_done: bool,
 }
-
-/// A fragment that others may continue.
-struct Last {
-    track: Track,
-    start: i64,
-    /// When its last picture is shown, and how long one is at most.
-    end: i64,
-    longest: i64,
-}
-
-impl Last {
-    /// `None` if nothing continues it.
-    fn of(fragment: &Fragment, track: Track) -> Option<Self> {
-        let times = fragment.packets().filter(|packet| packet.track_number() == track.number());
-        let mut times: Vec<i64> = times.map(|packet| packet.timecode_ns()).collect();
-        times.sort_unstable();
-        let longest =
-            times.windows(2).filter_map(|pair| Some(pair.last()? - pair.first()?)).max().unwrap_or(LONGEST_NS);
-        let (start, end) = (fragment.header().timecode_ns(), *times.last()?);
-        (fragment.end() != End::Cut).then_some(Self { track, start, end, longest })
-    }
-
-    /// Whether a fragment goes on where it ends: if one is missing, there is a hole.
-    fn is_continued_by(&self, fragment: &Fragment, track: Option<&Track>) -> bool {
-        let times = fragment.packets().filter(|packet| Some(packet.track_number()) == track.map(Track::number));
-        let first = times.map(|packet| packet.timecode_ns()).min().unwrap_or(i64::MIN);
-        track == Some(&self.track)
-            && self.start < fragment.header().timecode_ns()
-            && first.saturating_sub(self.end) <= self.longest.saturating_mul(2)
-    }
-}
-
-/// Of a fragment with one picture it is not known how long that lasts: not longer than the longest fragment.
-const LONGEST_NS: i64 = 20_000_000_000;
 
 impl<S> FrameItems<S> {
     pub(super) fn new(fragments: S) -> Self {
@@ -86,8 +54,9 @@ impl<S> FrameItems<S> {
             concurrency: 1,
             is_continuous: false,
             planner: None,
+            planning: None,
+            has_begun: false,
             runs: VecDeque::new(),
-            last: None,
             missing: 0,
             has_all: false,
             is_done: false,
@@ -124,39 +93,36 @@ impl Work {
     /// Whether there is room for another fragment.
     fn has_room(&mut self) -> bool {
         match self.runs.back_mut() {
-            _ if self.has_all => false,
+            _ if self.has_all || self.planning.is_some() => false,
             Some(last) if self.is_continuous => last.hungry().is_some(),
             _ => self.runs.len() < self.concurrency,
         }
     }
 
-    fn add(&mut self, fragment: &Fragment) {
-        let planner = self.planner.get_or_insert_with(|| Planner::new(self.options.clone()));
-        if !self.is_continuous {
-            let run = match planner.plan(fragment, None) {
-                Ok(plan) => Run::new(plan, self.options.clone(), false),
-                Err(error) => Run::failed(error),
-            };
-            return self.runs.push_back(run);
+    /// Has a fragment planned, which looks into each of its packets: not on the executor's thread either.
+    fn plan(&mut self, fragment: Fragment) {
+        let (options, is_continuous) = (&self.options, self.is_continuous);
+        let mut planner = self.planner.take().unwrap_or_else(|| Planner::new(options.clone(), is_continuous));
+        match on_thread("decoding", move || (planner.plan(&fragment), planner)) {
+            Ok(planning) => self.planning = Some(planning),
+            Err(error) => self.end(Some(error)),
         }
-        let track = planner.track(fragment).cloned();
-        let continues = fragment.discontinuities().is_empty()
-            && self.last.as_ref().is_some_and(|last| last.is_continued_by(fragment, track.as_ref()));
-        let plan = planner.plan(fragment, Some(continues));
+    }
+
+    fn begin(&mut self, plan: Result<Plan>) {
         let follows = self.runs.back_mut().and_then(Run::hungry);
         match (plan, follows) {
-            (Ok(plan), Some(decode)) if continues => decode.push(plan),
+            (Ok(plan), Some(decode)) if plan.continues => decode.push(plan),
             (plan, follows) => {
                 if let Some(decode) = follows {
                     decode.close();
                 }
                 self.runs.push_back(match plan {
-                    Ok(plan) => Run::new(plan, self.options.clone(), true),
+                    Ok(plan) => Run::new(plan, self.options.clone(), self.is_continuous),
                     Err(error) => Run::failed(error),
                 });
             }
         }
-        self.last = track.and_then(|track| Last::of(fragment, track));
     }
 
     fn end(&mut self, error: Option<Error>) {
@@ -177,7 +143,7 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for FrameItems<S> {
         if work.is_done {
             return Poll::Ready(None);
         }
-        if work.planner.is_none()
+        if !std::mem::replace(&mut work.has_begun, true)
             && let Err(error) = work.options.check().and_then(|()| check(work.concurrency))
         {
             work.is_done = true;
@@ -187,12 +153,25 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for FrameItems<S> {
             for run in &mut work.runs {
                 let _ = run.poll_progress(cx);
             }
+            if let Some(planning) = &mut work.planning
+                && let Poll::Ready(planned) = planning.poll_done(cx)
+            {
+                work.planning = None;
+                match planned {
+                    Ok((plan, planner)) => {
+                        work.planner = Some(planner);
+                        work.begin(plan);
+                    }
+                    Err(error) => work.end(Some(error)),
+                }
+                continue;
+            }
             if work.has_room() {
                 match this.fragments.as_mut().poll_next(cx) {
                     Poll::Pending => {}
                     Poll::Ready(fragment) => {
                         match fragment {
-                            Some(Ok(fragment)) => work.add(&fragment),
+                            Some(Ok(fragment)) => work.plan(fragment),
                             Some(Err(error)) => work.end(Some(error)),
                             None => work.end(None),
                         }
@@ -201,7 +180,7 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for FrameItems<S> {
                 }
             }
             let Some(first) = work.runs.front_mut() else {
-                if !work.has_all {
+                if !work.has_all || work.planning.is_some() {
                     return Poll::Pending;
                 }
                 work.is_done = true;

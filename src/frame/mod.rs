@@ -55,6 +55,7 @@ mod resize;
 mod rgb;
 mod run;
 mod stream;
+mod thread;
 
 use std::fmt;
 use std::sync::Arc;
@@ -333,6 +334,6 @@ impl Fragment {
     /// # }
     /// ```
     pub fn frames(&self, options: &FrameOptions) -> FragmentFrames {
-        FragmentFrames::new(self, options)
+        FragmentFrames::new(self.clone(), options)
     }
 }

@@ -6,11 +6,14 @@ use super::codec::Codec;
 use super::options::{FrameOptions, Sampling};
 use super::report::NoPicture;
 use crate::error::{Error, Result};
-use crate::fragment::{Fragment, FragmentHeader, Tags, Timestamp, Track, TrackKind};
+use crate::fragment::{End, Fragment, FragmentHeader, Tags, Timestamp, Track, TrackKind};
 use crate::packet::{NalCodec, Packet, PictureUnits};
 
 /// As many as there are blocks in a fragment by default: more come of lacing alone.
 const MOST_FRAMES: usize = 1 << 18;
+
+/// Of a fragment with one picture it is not known how long that lasts: not longer than the longest fragment.
+const LONGEST_NS: i64 = 20_000_000_000;
 
 /// A fragment, ready to be decoded.
 pub(super) struct Plan {
@@ -18,6 +21,8 @@ pub(super) struct Plan {
     /// `None` if it has no such track, or nothing in it.
     pub(super) codec: Option<Codec>,
     pub(super) units: Vec<Unit>,
+    /// What it refers to before its first key frame is there.
+    pub(super) continues: bool,
 }
 
 /// What all pictures of a fragment have in common.
@@ -71,24 +76,61 @@ pub(super) enum Fate {
 /// Plans one fragment after the other. What counts across fragments is kept here.
 pub(super) struct Planner {
     options: FrameOptions,
+    /// Fragments may continue each other.
+    is_continuous: bool,
     fragments: u64,
     /// The stretch of the producer's clock from which a picture was taken last.
     last_stretch: Option<i64>,
+    /// The fragment before, if the next may continue it.
+    last: Option<Last>,
+}
+
+/// A fragment that others may continue.
+struct Last {
+    track: Track,
+    start: i64,
+    /// When its last picture is shown, and how long one is at most.
+    end: i64,
+    longest: i64,
+}
+
+impl Last {
+    /// `None` if nothing continues it.
+    fn of(fragment: &Fragment, track: Track) -> Option<Self> {
+        let times = fragment.packets().filter(|packet| packet.track_number() == track.number());
+        let mut times: Vec<i64> = times.map(|packet| packet.timecode_ns()).take(MOST_FRAMES).collect();
+        times.sort_unstable();
+        let longest =
+            times.windows(2).filter_map(|pair| Some(pair.last()? - pair.first()?)).max().unwrap_or(LONGEST_NS);
+        let (start, end) = (fragment.header().timecode_ns(), *times.last()?);
+        (fragment.end() != End::Cut).then_some(Self { track, start, end, longest })
+    }
+
+    /// Whether a fragment goes on where it ends: if one is missing, there is a hole.
+    fn is_continued_by(&self, fragment: &Fragment, track: Option<&Track>) -> bool {
+        let times = fragment.packets().filter(|packet| Some(packet.track_number()) == track.map(Track::number));
+        let first = times.map(|packet| packet.timecode_ns()).min().unwrap_or(i64::MIN);
+        track == Some(&self.track)
+            && fragment.discontinuities().is_empty()
+            && self.start < fragment.header().timecode_ns()
+            && first.saturating_sub(self.end) <= self.longest.saturating_mul(2)
+    }
 }
 
 impl Planner {
-    pub(super) fn new(options: FrameOptions) -> Self {
-        Self { options, fragments: 0, last_stretch: None }
+    pub(super) fn new(options: FrameOptions, is_continuous: bool) -> Self {
+        Self { options, is_continuous, fragments: 0, last_stretch: None, last: None }
     }
 
-    /// Plans a fragment: by itself, or, if `continuous` says something, one that others may refer to behind
-    /// its end, and that continues what is before it or does not.
+    /// Plans a fragment: by itself, or as one that continues what is before it and may be continued.
     ///
     /// # Errors
     /// If there is no decoder for its track.
-    pub(super) fn plan(&mut self, fragment: &Fragment, continuous: Option<bool>) -> Result<Plan> {
-        let continues = continuous == Some(true);
+    pub(super) fn plan(&mut self, fragment: &Fragment) -> Result<Plan> {
         let track = self.track(fragment);
+        let continues =
+            self.is_continuous && self.last.as_ref().is_some_and(|last| last.is_continued_by(fragment, track));
+        self.last = track.filter(|_| self.is_continuous).and_then(|track| Last::of(fragment, track.clone()));
         let source = Arc::new(Source {
             fragment: Arc::clone(fragment.header()),
             tags: fragment.tags().clone(),
@@ -102,39 +144,31 @@ impl Planner {
             fragment.packets().filter(|packet| track.is_some_and(|track| packet.track_number() == track.number()));
         // A few bytes of lacing make hundreds of frames.
         let packets: Vec<Packet> = packets.take(MOST_FRAMES + 1).collect();
+        let number = fragment.number().map(ToString::to_string);
         if packets.len() > MOST_FRAMES {
             let message = format!("more than {MOST_FRAMES} coded frames of one track in a fragment");
-            let number = fragment.number().map(ToString::to_string);
             let error = Error::limit(message).at(fragment.offset()).in_fragment(number.as_deref());
             return Err(error.on_track(source.track));
         }
         let codec = match track {
             Some(track) if !packets.is_empty() => {
-                let number = fragment.number().map(ToString::to_string);
                 Some(Codec::of_track(track).map_err(|error| error.in_fragment(number.as_deref()))?)
             }
             _ => None,
         };
-        let units = codec.as_ref().map(|codec| self.units(fragment, codec, packets, continuous.is_some(), continues));
-        Ok(Plan { source, codec, units: units.unwrap_or_default() })
+        let units = codec.as_ref().map(|codec| self.units(fragment, codec, packets, continues));
+        Ok(Plan { source, codec, units: units.unwrap_or_default(), continues })
     }
 
     /// The track to decode.
-    pub(super) fn track<'a>(&self, fragment: &'a Fragment) -> Option<&'a Track> {
+    fn track<'a>(&self, fragment: &'a Fragment) -> Option<&'a Track> {
         match self.options.track {
             Some(number) => fragment.track(number),
             None => fragment.tracks().iter().find(|track| track.kind() == TrackKind::Video),
         }
     }
 
-    fn units(
-        &mut self,
-        fragment: &Fragment,
-        codec: &Codec,
-        packets: Vec<Packet>,
-        is_open: bool,
-        continues: bool,
-    ) -> Vec<Unit> {
+    fn units(&mut self, fragment: &Fragment, codec: &Codec, packets: Vec<Packet>, continues: bool) -> Vec<Unit> {
         let found: Vec<Option<PictureUnits>> = packets.iter().map(|packet| examine(codec, packet)).collect();
         let pictures: Vec<PictureUnits> = found.iter().map(|found| found.unwrap_or_default()).collect();
         // Flags lie now and then: where the units say where one can begin to decode, they count.
@@ -184,7 +218,7 @@ impl Planner {
         if self.options.only_keyframes {
             leave_alone(&mut units);
         } else {
-            leave_out(&mut units, &pictures, codec, is_open);
+            leave_out(&mut units, &pictures, codec, self.is_continuous);
         }
         units
     }

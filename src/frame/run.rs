@@ -1,19 +1,18 @@
 //! A run of a decoder on the threads for blocking work, a step at a time.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::runtime::Handle;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::decode::Decode;
 use super::options::FrameOptions;
 use super::plan::Plan;
 use super::report::FrameItem;
-use crate::error::{Error, ErrorKind, Result};
+use super::thread::{OnThread, on_thread};
+use crate::error::{Error, Result};
 
 /// While pictures of so many bytes wait to be taken, no more are decoded.
 const MOST_WAITING: usize = 32 << 20;
@@ -32,7 +31,7 @@ pub(super) struct Run {
 
 enum State {
     Idle(Box<Decode>),
-    Working(AbortOnDropHandle<Step>),
+    Working(OnThread<Step>),
     Done,
 }
 
@@ -91,7 +90,7 @@ impl Run {
         loop {
             match &mut self.state {
                 State::Working(step) => {
-                    let step = ready!(Pin::new(step).poll(cx));
+                    let step = ready!(step.poll_done(cx));
                     self.take(step);
                 }
                 State::Done => return Poll::Ready(()),
@@ -100,33 +99,28 @@ impl Run {
                     self.state = State::Done;
                 }
                 State::Idle(decode) if !decode.has_work() || self.bytes >= MOST_WAITING => return Poll::Pending,
-                State::Idle(_) => match Handle::try_current() {
-                    Ok(executor) => self.work_on(&executor),
-                    Err(error) => {
-                        let error =
-                            Error::new(ErrorKind::Unsupported, "decoding needs a tokio runtime").caused_by(error);
-                        self.waiting.push_back(Err(error));
-                        self.state = State::Done;
-                    }
-                },
+                State::Idle(_) => self.work_on(),
             }
         }
     }
 
-    fn work_on(&mut self, executor: &Handle) {
+    fn work_on(&mut self) {
         let State::Idle(mut decode) = std::mem::replace(&mut self.state, State::Done) else { return };
         let is_stopped = Arc::clone(&self.is_stopped);
-        let step = executor.spawn_blocking(move || {
+        let step = on_thread("decoding", move || {
             let mut items = Vec::new();
             #[cfg(test)]
             let _at_work = decode.probe().begin();
             let result = decode.step(&is_stopped, &mut items);
             Step { decode, items, result }
         });
-        self.state = State::Working(AbortOnDropHandle::new(step));
+        match step {
+            Ok(step) => self.state = State::Working(step),
+            Err(error) => self.waiting.push_back(Err(error)),
+        }
     }
 
-    fn take(&mut self, step: Result<Step, tokio::task::JoinError>) {
+    fn take(&mut self, step: Result<Step>) {
         self.state = match step {
             Ok(Step { decode, items, result }) => {
                 self.bytes += items.iter().map(FrameItem::bytes).sum::<usize>();
@@ -140,8 +134,7 @@ impl Run {
                 }
             }
             Err(error) => {
-                let message = if error.is_panic() { "the decoding thread panicked" } else { "the runtime shuts down" };
-                self.waiting.push_back(Err(Error::new(ErrorKind::Unsupported, message).caused_by(error)));
+                self.waiting.push_back(Err(error));
                 State::Done
             }
         };
@@ -177,6 +170,7 @@ mod tests {
     use super::super::probe::Probe;
     use super::super::stream::Frames;
     use super::*;
+    use crate::error::ErrorKind;
     use crate::fragment::{Fragment, FragmentStream};
 
     type Source = futures::stream::Iter<std::vec::IntoIter<Result<Fragment>>>;

@@ -1,19 +1,19 @@
 //! [`Frames`] and [`FragmentFrames`]: streams of pictures.
 
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::Stream;
-use futures::stream::FusedStream;
+use futures::future::{Ready, ready as ready_future};
+use futures::stream::{self, FusedStream, Once};
 use pin_project_lite::pin_project;
 
 use super::Frame;
 use super::items::FrameItems;
 use super::options::{FrameOptions, OnDamage};
-use super::plan::Planner;
 use super::report::{FragmentReport, FrameItem};
-use super::run::Run;
 use crate::error::Result;
 use crate::fragment::Fragment;
 
@@ -185,21 +185,17 @@ impl<S: Stream<Item = Result<Fragment>>> FusedStream for Frames<S> {
 ///
 /// # Errors, cancel safety, memory
 /// As [`Frames`] with a concurrency of 1.
-#[derive(Debug)]
 #[must_use = "streams do nothing unless polled"]
 pub struct FragmentFrames {
-    run: Option<Run>,
+    items: FrameItems<Once<Ready<Result<Fragment>>>>,
     report: Option<FragmentReport>,
 }
 
 impl FragmentFrames {
-    pub(super) fn new(fragment: &Fragment, options: &FrameOptions) -> Self {
-        let plan = options.check().and_then(|()| Planner::new(options.clone()).plan(fragment, None));
-        let run = match plan {
-            Ok(plan) => Run::new(plan, options.clone(), false),
-            Err(error) => Run::failed(error),
-        };
-        Self { run: Some(run), report: None }
+    pub(super) fn new(fragment: Fragment, options: &FrameOptions) -> Self {
+        let mut items = FrameItems::new(stream::once(ready_future(Ok(fragment))));
+        items.work().options = options.clone();
+        Self { items, report: None }
     }
 
     /// What became of the blocks. `None` before the end.
@@ -212,23 +208,25 @@ impl Stream for FragmentFrames {
     type Item = Result<Frame>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        while let Some(run) = &mut self.run {
-            match ready!(run.poll_item(cx)) {
+        loop {
+            match ready!(Pin::new(&mut self.items).poll_next(cx)) {
                 Some(Ok(FrameItem::Frame(frame))) => return Poll::Ready(Some(Ok(frame))),
                 Some(Ok(FrameItem::Report(report))) => self.report = Some(report),
-                Some(Err(error)) => {
-                    self.run = None;
-                    return Poll::Ready(Some(Err(error)));
-                }
-                None => self.run = None,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
             }
         }
-        Poll::Ready(None)
     }
 }
 
 impl FusedStream for FragmentFrames {
     fn is_terminated(&self) -> bool {
-        self.run.is_none()
+        self.items.is_terminated()
+    }
+}
+
+impl fmt::Debug for FragmentFrames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FragmentFrames").field("report", &self.report).finish_non_exhaustive()
     }
 }
