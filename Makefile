@@ -46,6 +46,7 @@ judges-installed: setup
 
 ## What takes longer than the suite may: far more random rounds, then each fuzz target for a minute.
 proof: setup
+	$(CARGO) build --release $(FEATURES) --examples
 	KVS_ROUNDS=200 PROPTEST_CASES=2000 KVS_CORPUS="$$PWD/target/corpus" \
 		$(CARGO) test --release $(FEATURES) --lib --test hostile --test it
 	$(CARGO) install -q cargo-fuzz --root target/tools
