@@ -51,6 +51,9 @@ pub use stereo::{Stereo, StereoChunk};
 /// Samples a second, of all audio of Amazon Connect.
 pub const SAMPLE_RATE: u32 = 8000;
 
+/// The longest chunk that can be asked for, an hour.
+const LONGEST_CHUNK: u64 = 3600 * SAMPLE_RATE as u64;
+
 const NANOS_PER_SAMPLE: i64 = 1_000_000_000 / SAMPLE_RATE as i64;
 
 /// Who is heard.

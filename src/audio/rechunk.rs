@@ -9,7 +9,7 @@ use futures::Stream;
 use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
-use super::{AudioChunk, AudioDiscontinuity, Samples};
+use super::{AudioChunk, AudioDiscontinuity, LONGEST_CHUNK, Samples};
 use crate::error::{Error, Result};
 
 pin_project! {
@@ -41,7 +41,7 @@ pin_project! {
 
 impl<S> Rechunk<S> {
     pub(crate) fn new(audio: S, length: u64) -> Self {
-        let length = length.clamp(1, LONGEST) as usize;
+        let length = length.clamp(1, LONGEST_CHUNK) as usize;
         Self { audio, length, begun: [None, None], ready: VecDeque::new(), end: None, is_done: false }
     }
 
@@ -65,9 +65,6 @@ impl<S> Rechunk<S> {
         self.audio
     }
 }
-
-/// The longest chunk, an hour.
-const LONGEST: u64 = 3600 * 8000;
 
 /// A chunk that is not whole yet: its first part, and the samples of all.
 struct Begun {

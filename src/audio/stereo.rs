@@ -13,12 +13,9 @@ use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{AudioChunk, nanos, samples_in, to_bytes};
+use super::{AudioChunk, LONGEST_CHUNK, nanos, samples_in, to_bytes};
 use crate::error::{Error, Result};
 use crate::fragment::Timestamp;
-
-/// The longest chunk, an hour.
-const LONGEST: u64 = 3600 * 8000;
 
 /// In real time, audio that is later than ten seconds is not waited for.
 const MOST_WAITED: u64 = 10 * 8000;
@@ -330,13 +327,13 @@ impl<S> Stereo<S> {
 
     /// How long a chunk is. By default 100 ms; at least one frame, at most an hour.
     pub fn chunk_duration(mut self, duration: Duration) -> Self {
-        self.interleaver.length = samples_in(duration).min(LONGEST);
+        self.interleaver.length = samples_in(duration).min(LONGEST_CHUNK);
         self
     }
 
     /// How many bytes a chunk has, four a frame. At least one frame, at most an hour of them.
     pub fn chunk_bytes(mut self, bytes: usize) -> Self {
-        self.interleaver.length = (bytes as u64 / 4).clamp(1, LONGEST);
+        self.interleaver.length = (bytes as u64 / 4).clamp(1, LONGEST_CHUNK);
         self
     }
 

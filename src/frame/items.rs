@@ -180,7 +180,7 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for FrameItems<S> {
                 }
             }
             let Some(first) = work.runs.front_mut() else {
-                if !work.has_all || work.planning.is_some() {
+                if !work.has_all {
                     return Poll::Pending;
                 }
                 work.is_done = true;

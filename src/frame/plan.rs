@@ -96,20 +96,18 @@ struct Last {
 
 impl Last {
     /// `None` if nothing continues it.
-    fn of(fragment: &Fragment, track: Track) -> Option<Self> {
-        let times = fragment.packets().filter(|packet| packet.track_number() == track.number());
-        let mut times: Vec<i64> = times.map(|packet| packet.timecode_ns()).take(MOST_FRAMES).collect();
+    fn of(fragment: &Fragment, track: &Track, packets: &[Packet]) -> Option<Self> {
+        let mut times: Vec<i64> = packets.iter().map(Packet::timecode_ns).collect();
         times.sort_unstable();
         let longest =
             times.windows(2).filter_map(|pair| Some(pair.last()? - pair.first()?)).max().unwrap_or(LONGEST_NS);
         let (start, end) = (fragment.header().timecode_ns(), *times.last()?);
-        (fragment.end() != End::Cut).then_some(Self { track, start, end, longest })
+        (fragment.end() != End::Cut).then(|| Self { track: track.clone(), start, end, longest })
     }
 
     /// Whether a fragment goes on where it ends: if one is missing, there is a hole.
-    fn is_continued_by(&self, fragment: &Fragment, track: Option<&Track>) -> bool {
-        let times = fragment.packets().filter(|packet| Some(packet.track_number()) == track.map(Track::number));
-        let first = times.map(|packet| packet.timecode_ns()).min().unwrap_or(i64::MIN);
+    fn is_continued_by(&self, fragment: &Fragment, track: Option<&Track>, packets: &[Packet]) -> bool {
+        let first = packets.iter().map(Packet::timecode_ns).min().unwrap_or(i64::MIN);
         track == Some(&self.track)
             && fragment.discontinuities().is_empty()
             && self.start < fragment.header().timecode_ns()
@@ -128,9 +126,6 @@ impl Planner {
     /// If there is no decoder for its track.
     pub(super) fn plan(&mut self, fragment: &Fragment) -> Result<Plan> {
         let track = self.track(fragment);
-        let continues =
-            self.is_continuous && self.last.as_ref().is_some_and(|last| last.is_continued_by(fragment, track));
-        self.last = track.filter(|_| self.is_continuous).and_then(|track| Last::of(fragment, track.clone()));
         let source = Arc::new(Source {
             fragment: Arc::clone(fragment.header()),
             tags: fragment.tags().clone(),
@@ -150,6 +145,9 @@ impl Planner {
             let error = Error::limit(message).at(fragment.offset()).in_fragment(number.as_deref());
             return Err(error.on_track(source.track));
         }
+        let continues = self.is_continuous
+            && self.last.as_ref().is_some_and(|last| last.is_continued_by(fragment, track, &packets));
+        self.last = track.filter(|_| self.is_continuous).and_then(|track| Last::of(fragment, track, &packets));
         let codec = match track {
             Some(track) if !packets.is_empty() => {
                 Some(Codec::of_track(track).map_err(|error| error.in_fragment(number.as_deref()))?)
