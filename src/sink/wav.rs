@@ -179,11 +179,11 @@ impl WavSink {
                 }
                 State::Idle(_) if self.pending.is_empty() || !all && self.bytes < BATCH => return Poll::Ready(Ok(())),
                 State::Idle(_) => {
+                    let orders = std::mem::take(&mut self.pending);
+                    self.bytes = 0;
                     let executor = Handle::try_current().map_err(|error| {
                         Error::new(ErrorKind::Unsupported, "writing audio needs a tokio runtime").caused_by(error)
                     })?;
-                    let orders = std::mem::take(&mut self.pending);
-                    self.bytes = 0;
                     let State::Idle(mut writer) = std::mem::replace(&mut self.state, State::Lost) else { continue };
                     self.state = State::Working(executor.spawn_blocking(move || {
                         let result = writer.carry_out_all(orders);

@@ -254,6 +254,14 @@ async fn what_came_before_a_failure_is_a_whole_file() {
     assert_eq!(sink.send(chunk).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
 }
 
+#[test]
+fn without_a_runtime_closing_is_an_error_and_no_endless_loop() {
+    let mut sink = WavSink::create("never.wav");
+    let error = futures::executor::block_on(SinkExt::<StereoChunk>::close(&mut sink)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("tokio runtime"), "{error}");
+}
+
 #[tokio::test]
 async fn a_call_without_audio_is_an_error_and_no_file() {
     let dir = tempfile::tempdir().unwrap();
