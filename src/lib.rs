@@ -126,8 +126,8 @@ pub use ext::FrameStreamExt;
 pub use ext::{AudioStreamExt, FragmentStreamExt, PacketStreamExt, RecordExt};
 pub use fragment::{
     Arrival, Block, BodyDecoder, BodyItem, BodyStream, Bound, Discontinuity, End, EndReason, Fault, Fragment,
-    FragmentDecoder, FragmentEnd, FragmentHeader, FragmentNumber, FragmentStream, SkipReason, Skipped, Tag, TagValue,
-    Tags, Timestamp, Track, TrackKind,
+    FragmentDecoder, FragmentEnd, FragmentHeader, FragmentNumber, FragmentStream, Position, SkipReason, Skipped, Tag,
+    TagValue, Tags, Timestamp, Track, TrackKind,
 };
 #[cfg(feature = "ffmpeg")]
 pub use frame::{EncodedFrame, Frame, RgbFrame};

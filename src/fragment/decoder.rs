@@ -147,6 +147,7 @@ impl Pending {
                 // However much is skipped, it is one stretch until a fragment comes.
                 let behind = |last: &mut Discontinuity| match last {
                     Discontinuity::Skipped(last) => last.extend(&skipped),
+                    _ => false,
                 };
                 if !self.discontinuities.last_mut().is_some_and(behind) {
                     self.discontinuities.push(Discontinuity::Skipped(skipped.without_bytes()));

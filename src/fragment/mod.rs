@@ -7,12 +7,17 @@
 mod assembler;
 mod block;
 mod chunk_reader;
+#[cfg(feature = "aws")]
+mod continuity;
 mod cutter;
 mod decoder;
+mod discontinuity;
 mod document;
+mod duration;
 mod fault;
 mod framed;
 mod number;
+mod position;
 mod resync;
 mod service_tags;
 mod stream;
@@ -33,8 +38,10 @@ use crate::packet::Packet;
 pub use block::Block;
 pub use chunk_reader::ChunkReader;
 pub use decoder::{BodyDecoder, FragmentDecoder};
+pub use discontinuity::Discontinuity;
 pub use fault::{BodyItem, Fault, SkipReason, Skipped};
 pub use number::FragmentNumber;
+pub use position::Position;
 pub use stream::{BodyStream, FragmentStream};
 pub use tags::{Tag, TagValue, Tags, TagsIter};
 pub use timestamp::Timestamp;
@@ -43,7 +50,10 @@ pub use until::{Bound, EndReason, Until};
 
 pub(crate) use assembler::{BlockPiece, Grain, Piece};
 pub(crate) use block::BlockEntry;
+#[cfg(feature = "aws")]
+pub(crate) use continuity::Continuity;
 pub(crate) use cutter::Cutter;
+pub(crate) use duration::Extent;
 pub(crate) use framed::{BodyDecode, Framed};
 
 /// How a fragment ended.
@@ -178,14 +188,6 @@ impl FragmentEnd {
     pub fn continuation_token(&self) -> Option<&str> {
         self.continuation_token.as_deref()
     }
-}
-
-/// What happened in a body before a fragment, that its consumer can survive.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Discontinuity {
-    /// Bytes that belong to no fragment.
-    Skipped(Skipped),
 }
 
 /// When the first and the last byte of a fragment arrived, on this machine's monotonic clock.
@@ -371,7 +373,7 @@ impl Fragment {
         self.inner.arrival
     }
 
-    /// What happened in the body between the fragment before it and this one.
+    /// What happened between the fragment before it and this one.
     pub fn discontinuities(&self) -> &[Discontinuity] {
         &self.inner.discontinuities
     }
@@ -388,9 +390,12 @@ impl Fragment {
         Arc::make_mut(&mut self.inner).arrival = Some(arrival);
     }
 
-    fn add_discontinuities(&mut self, before: &mut Vec<Discontinuity>) {
+    /// Puts what happened before it in front of what it knows itself.
+    pub(crate) fn add_discontinuities(&mut self, before: &mut Vec<Discontinuity>) {
         if !before.is_empty() {
-            Arc::make_mut(&mut self.inner).discontinuities.append(before);
+            let inner = Arc::make_mut(&mut self.inner);
+            before.append(&mut inner.discontinuities);
+            inner.discontinuities = std::mem::take(before);
         }
     }
 

@@ -7,12 +7,11 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
 use super::document::leading_tags;
-use super::duration::duration;
 use super::payload::items;
 use super::store::Stream;
 use crate::ebml::{Element, Elements, Width, Writer, id};
 use crate::error::{Error, Result};
-use crate::fragment::{Block, BodyItem, Fragment, Timestamp};
+use crate::fragment::{Block, BodyItem, Extent, Fragment, Timestamp};
 
 /// A Cluster of the file, ready to be stamped.
 #[derive(Debug)]
@@ -125,7 +124,7 @@ fn media<'a>(
     if inside.peek().is_none() {
         return Ok(None);
     }
-    let duration = duration(fragment, inside, start);
+    let duration = Extent::of(inside).duration(fragment.header(), start);
     let blocks = Bytes::from(blocks.into_bytes());
     Ok(Some(Cluster { before: before.clone(), blocks, nanos_per_tick, start, duration }))
 }

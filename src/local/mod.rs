@@ -5,7 +5,6 @@ mod body;
 mod call;
 mod connection;
 mod document;
-mod duration;
 mod looped;
 mod mishap;
 mod number;

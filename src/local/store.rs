@@ -9,7 +9,6 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::document::{Stamp, trailer};
-use super::duration::duration;
 use super::number::fragment_number;
 use super::payload::items;
 use super::wire;
@@ -167,9 +166,7 @@ impl Stream {
 
     pub(super) fn push(&self, before_trailer: Bytes, stamp: Stamp) {
         let duration = match items(&before_trailer).next() {
-            Some(Ok(BodyItem::Fragment(fragment))) => {
-                duration(&fragment, fragment.blocks(), fragment.header().timecode_ns())
-            }
+            Some(Ok(BodyItem::Fragment(fragment))) => fragment.duration(),
             _ => Duration::ZERO,
         };
         self.add(Chunk {
@@ -200,7 +197,7 @@ impl Stream {
                     number: fragment.number().cloned(),
                     server_time: fragment.server_time(),
                     producer_time: fragment.producer_time(),
-                    duration: duration(fragment, fragment.blocks(), fragment.header().timecode_ns()),
+                    duration: fragment.duration(),
                     needs_trailer: false,
                 },
                 _ => Chunk::raw(bytes),

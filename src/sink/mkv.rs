@@ -11,7 +11,7 @@ use super::MediaSink;
 use super::files::Files;
 use super::pattern::Pattern;
 use crate::error::{Error, Result};
-use crate::fragment::{End, Fragment};
+use crate::fragment::{Discontinuity, End, Fragment};
 use crate::summary::Summary;
 
 /// Writes each fragment as an MKV file of its own.
@@ -109,7 +109,8 @@ impl Sink<Fragment> for MkvSink {
     fn start_send(mut self: Pin<&mut Self>, fragment: Fragment) -> Result<()> {
         let name = self.name(&fragment);
         self.index += 1;
-        let gaps = u64::from(fragment.end() == End::Cut);
+        let is_gap = fragment.end() == End::Cut || fragment.discontinuities().iter().any(Discontinuity::is_loss);
+        let gaps = u64::from(is_gap);
         self.files.write(name, fragment.to_mkv(), gaps);
         Ok(())
     }

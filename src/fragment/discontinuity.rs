@@ -1,0 +1,114 @@
+//! What happened before a fragment.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{FragmentNumber, Position, Skipped, Track};
+use crate::error::Error;
+
+/// What happened before a fragment, that its consumer can survive.
+///
+/// A body by itself has [`Skipped`](Discontinuity::Skipped) bytes; the others come from sources that
+/// know more than one body: a live stream over its connections, a [`share`](crate::FragmentStreamExt::share).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Discontinuity {
+    /// Where reading was to go on is no longer kept, and it went on elsewhere, as was asked for.
+    /// What was behind this position, or before the first fragment, may be missing.
+    AgedOut {
+        /// Of the last fragment that was given out.
+        last: Option<Position>,
+    },
+    /// So many fragments were dropped, because a subscriber that does not want to hold up others
+    /// was not quick enough.
+    Dropped {
+        /// How many.
+        fragments: u64,
+    },
+    /// On the producer's clock, so much media is missing.
+    Gap {
+        /// From the end of the fragment before to the beginning of this one.
+        duration: Duration,
+    },
+    /// A packet that was given out before its fragment was cut is not the same in what was sent again.
+    PacketDiffers {
+        /// Its place among the packets of its fragment.
+        ordinal: u32,
+    },
+    /// Fragments that could not be read, twice in the same way, were passed over. What was whole of
+    /// one was given out before, as a fragment that ended [`Cut`](super::End::Cut).
+    PassedOver {
+        /// Its number, if it came as far as that.
+        number: Option<FragmentNumber>,
+        /// What was wrong.
+        cause: Error,
+    },
+    /// The connection is another one.
+    Reconnected {
+        /// What ended the one before; `None` if the service did, in good order.
+        cause: Option<Error>,
+        /// How many calls it took.
+        calls: u32,
+        /// From the end of the body before until the next one began.
+        after: Duration,
+    },
+    /// So many fragments that had been given out came again, and were dropped.
+    Repeated {
+        /// How many.
+        fragments: u64,
+    },
+    /// Bytes that belong to no fragment.
+    Skipped(Skipped),
+    /// The time of the media went back: on the producer's clock, or, where that goes on, on the
+    /// timeline of its session, as when a producer starts anew.
+    TimelineReset {
+        /// How far.
+        by: Duration,
+    },
+    /// The tracks are not those of the fragment before.
+    TracksChanged {
+        /// What they were.
+        before: Arc<[Track]>,
+    },
+}
+
+impl Discontinuity {
+    /// Whether media may be missing here, which a whole recording would have.
+    pub fn is_loss(&self) -> bool {
+        match self {
+            Self::AgedOut { .. } | Self::Dropped { .. } | Self::Gap { .. } | Self::PassedOver { .. } => true,
+            Self::Skipped(skipped) => skipped.reason() == super::SkipReason::Damaged,
+            Self::PacketDiffers { .. }
+            | Self::Reconnected { .. }
+            | Self::Repeated { .. }
+            | Self::TimelineReset { .. }
+            | Self::TracksChanged { .. } => false,
+        }
+    }
+}
+
+/// In a few words, as for a log.
+impl fmt::Display for Discontinuity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AgedOut { last: Some(last) } => write!(f, "what followed {last} is no longer kept"),
+            Self::AgedOut { last: None } => f.write_str("the start is no longer kept"),
+            Self::Dropped { fragments } => write!(f, "{fragments} fragments dropped"),
+            Self::Gap { duration } => write!(f, "gap of {duration:?}"),
+            Self::PacketDiffers { ordinal } => write!(f, "packet {ordinal} differs from what was given out"),
+            Self::PassedOver { number: Some(number), cause } => write!(f, "fragment {number} passed over: {cause}"),
+            Self::PassedOver { number: None, cause } => write!(f, "a fragment passed over: {cause}"),
+            Self::Reconnected { cause: Some(cause), calls, after } => {
+                write!(f, "reconnected after {after:?} and {calls} calls: {cause}")
+            }
+            Self::Reconnected { cause: None, calls, after } => {
+                write!(f, "reconnected after {after:?} and {calls} calls: the body had ended")
+            }
+            Self::Repeated { fragments } => write!(f, "{fragments} fragments came again"),
+            Self::Skipped(skipped) => write!(f, "{} bytes skipped: {skipped}", skipped.length()),
+            Self::TimelineReset { by } => write!(f, "the timeline went back by {by:?}"),
+            Self::TracksChanged { before } => write!(f, "the tracks changed; there were {}", before.len()),
+        }
+    }
+}

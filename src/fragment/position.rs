@@ -1,0 +1,222 @@
+//! Where to go on behind a fragment.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::{Fragment, FragmentEnd, FragmentHeader, FragmentNumber, Timestamp};
+use crate::error::{Error, Result};
+
+/// A place in a stream, right behind a fragment: what to save so that another process can go on
+/// there.
+///
+/// Its text form is one short line that later versions will read too; with the feature `serde` (which
+/// `aws` includes) it is what serialises. Two positions are equal if they are behind the same
+/// fragment.
+///
+/// ```
+/// use kinesis_video::{FragmentStream, Position};
+/// # use futures::TryStreamExt;
+/// # use kinesis_video::Result;
+///
+/// # async fn f(body: &[u8]) -> Result<()> {
+/// let fragment = FragmentStream::new(body).try_next().await?.expect("there is one");
+/// let saved = fragment.position().to_string();
+/// assert_eq!(saved.parse::<Position>()?, fragment.position());
+/// # Ok(())
+/// # }
+/// let position: Position = "kvs1:91343852333181432392682062607743920146:1511852109126:5000:=".parse()?;
+/// assert_eq!(position.server_time().unwrap().as_millis(), 1_511_852_109_126);
+/// # Ok::<(), kinesis_video::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Position {
+    number: Option<FragmentNumber>,
+    token: Option<Arc<str>>,
+    server_time: Option<Timestamp>,
+    producer_time: Option<Timestamp>,
+}
+
+/// What the text form begins with: its name and version.
+const PREFIX: &str = "kvs1:";
+
+/// Stands for a token that is the same as the number, as all are that were ever seen.
+const SAME: &str = "=";
+
+impl Position {
+    /// The number of the fragment.
+    pub fn number(&self) -> Option<&FragmentNumber> {
+        self.number.as_ref()
+    }
+
+    /// The token with which GetMedia goes on behind it.
+    pub fn continuation_token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// When the service began to receive the fragment.
+    pub fn server_time(&self) -> Option<Timestamp> {
+        self.server_time
+    }
+
+    /// When the fragment began on the producer's clock.
+    pub fn producer_time(&self) -> Option<Timestamp> {
+        self.producer_time
+    }
+
+    /// Whether there is nothing in it by which one could go on.
+    pub fn is_empty(&self) -> bool {
+        self.number.is_none() && self.token.is_none() && self.server_time.is_none()
+    }
+
+    pub(crate) fn of(header: &FragmentHeader, token: Option<&Arc<str>>) -> Self {
+        Self {
+            number: header.number.clone(),
+            token: token.cloned(),
+            server_time: header.server_time,
+            producer_time: header.producer_time,
+        }
+    }
+}
+
+impl Fragment {
+    /// The place right behind it.
+    pub fn position(&self) -> Position {
+        Position::of(&self.inner.header, self.inner.continuation_token.as_ref())
+    }
+}
+
+impl FragmentEnd {
+    /// The place right behind the fragment.
+    pub fn position(&self) -> Position {
+        Position::of(&self.header, self.continuation_token.as_ref())
+    }
+}
+
+impl PartialEq for Position {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.number, &other.number) {
+            (Some(number), Some(other)) => number == other,
+            (None, None) => (&self.token, self.server_time) == (&other.token, other.server_time),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Position {}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = self.number.as_ref().map_or("", FragmentNumber::as_str);
+        let token = self.token.as_deref().unwrap_or("");
+        let token = if !token.is_empty() && token == number { SAME } else { token };
+        let millis = |time: Option<Timestamp>| time.map(|time| time.as_millis().to_string()).unwrap_or_default();
+        // The token stands last: whatever is in it is the token.
+        write!(f, "{PREFIX}{number}:{}:{}:{token}", millis(self.server_time), millis(self.producer_time))
+    }
+}
+
+impl FromStr for Position {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let refused = |what: &str| {
+            let shown: String = text.chars().take(64).collect();
+            Error::invalid_argument(format!("{shown:?} is not a position: {what}"))
+        };
+        let rest = text.strip_prefix(PREFIX).ok_or_else(|| refused("it does not begin with kvs1:"))?;
+        let mut parts = rest.splitn(4, ':');
+        let mut part = || parts.next().ok_or_else(|| refused("a part is missing"));
+        let (number, server, producer, token) = (part()?, part()?, part()?, part()?);
+        let time = |text: &str| match text {
+            "" => Ok(None),
+            text => {
+                text.parse().map(|millis| Some(Timestamp::from_millis(millis))).map_err(|_| refused("a time is odd"))
+            }
+        };
+        if token.contains(['\r', '\n']) || token.len() > 1024 {
+            return Err(refused("the token is odd"));
+        }
+        let number = if number.is_empty() { None } else { Some(number.parse::<FragmentNumber>()?) };
+        let token = match (token, &number) {
+            ("", _) => None,
+            (SAME, Some(number)) => Some(number.shared()),
+            (token, _) => Some(token.into()),
+        };
+        let position = Self { number, token, server_time: time(server)?, producer_time: time(producer)? };
+        if position.is_empty() { Err(refused("it says nothing")) } else { Ok(position) }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Position {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Position {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Text;
+        impl serde::de::Visitor<'_> for Text {
+            type Value = Position;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the text of a position")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<Position, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn text_round_trips(
+            number in proptest::option::of("[0-9]{1,128}"),
+            token in proptest::option::of("[a-zA-Z0-9_.:-]{1,128}"),
+            same in any::<bool>(),
+            times in any::<(Option<i32>, Option<i32>)>(),
+        ) {
+            let number: Option<FragmentNumber> = number.map(|text| text.parse().unwrap());
+            let token: Option<Arc<str>> = if same { number.as_ref().map(FragmentNumber::shared) } else { token.map(Into::into) };
+            let time = |millis: Option<i32>| millis.map(|millis| Timestamp::from_millis(millis.into()));
+            let position = Position { number, token, server_time: time(times.0), producer_time: time(times.1) };
+            prop_assume!(!position.is_empty());
+            let text = position.to_string();
+            let read: Position = text.parse().unwrap();
+            prop_assert_eq!(&read, &position);
+            prop_assert_eq!((read.token, read.server_time, read.producer_time), (position.token, position.server_time, position.producer_time));
+            prop_assert!(text.len() < 320);
+        }
+
+        #[test]
+        fn no_text_panics(text in ".{0,80}", tail in ".{0,40}") {
+            let _ = text.parse::<Position>();
+            let _ = format!("kvs1:{tail}").parse::<Position>();
+        }
+    }
+
+    #[test]
+    fn the_form_is_stable() {
+        let text = "kvs1:123:1511852109126:-5:token.of-its_own";
+        let position: Position = text.parse().unwrap();
+        assert_eq!(position.to_string(), text);
+        assert_eq!(position.continuation_token(), Some("token.of-its_own"));
+        for text in
+            ["", "kvs1:", "kvs1::::", "kvs2:1:1:1:=", "kvs1:x:1:1:=", "kvs1:1:x:1:=", "kvs1:1:1:1", "kvs1:1:::a\n"]
+        {
+            assert!(text.parse::<Position>().is_err(), "{text:?}");
+        }
+    }
+}
