@@ -134,7 +134,9 @@ pub use frame::{EncodedFrame, Frame, RgbFrame};
 pub use limits::Limits;
 pub use packet::Packet;
 #[cfg(feature = "aws")]
-pub use service::{KinesisVideo, Live, LiveFragments, Start, StreamId};
+pub use service::{
+    AgedOut, Damaged, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus, Start, StopHandle, StreamId,
+};
 #[cfg(feature = "ffmpeg")]
 pub use sink::{ImageSink, JpegSink};
 pub use sink::{MediaSink, MkvSink, WavSink};

@@ -144,14 +144,7 @@ impl Pending {
             BodyItem::Skipped(skipped) => {
                 let (offset, length) = (skipped.offset(), skipped.length());
                 tracing::debug!(offset, length, reason = %skipped.reason(), "skipped");
-                // However much is skipped, it is one stretch until a fragment comes.
-                let behind = |last: &mut Discontinuity| match last {
-                    Discontinuity::Skipped(last) => last.extend(&skipped),
-                    _ => false,
-                };
-                if !self.discontinuities.last_mut().is_some_and(behind) {
-                    self.discontinuities.push(Discontinuity::Skipped(skipped.without_bytes()));
-                }
+                skipped.note_in(&mut self.discontinuities);
                 Ok(None)
             }
         }

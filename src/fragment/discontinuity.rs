@@ -36,11 +36,11 @@ pub enum Discontinuity {
         /// Its place among the packets of its fragment.
         ordinal: u32,
     },
-    /// Fragments that could not be read, twice in the same way, were passed over. What was whole of
-    /// one was given out before, as a fragment that ended [`Cut`](super::End::Cut).
+    /// A fragment that could not be read, twice at the same place, was passed over. What was whole of
+    /// it was given out before, as a fragment that ended [`Cut`](super::End::Cut).
     PassedOver {
-        /// Its number, if it came as far as that.
-        number: Option<FragmentNumber>,
+        /// Its number.
+        number: FragmentNumber,
         /// What was wrong.
         cause: Error,
     },
@@ -97,8 +97,7 @@ impl fmt::Display for Discontinuity {
             Self::Dropped { fragments } => write!(f, "{fragments} fragments dropped"),
             Self::Gap { duration } => write!(f, "gap of {duration:?}"),
             Self::PacketDiffers { ordinal } => write!(f, "packet {ordinal} differs from what was given out"),
-            Self::PassedOver { number: Some(number), cause } => write!(f, "fragment {number} passed over: {cause}"),
-            Self::PassedOver { number: None, cause } => write!(f, "a fragment passed over: {cause}"),
+            Self::PassedOver { number, cause } => write!(f, "fragment {number} passed over: {cause}"),
             Self::Reconnected { cause: Some(cause), calls, after } => {
                 write!(f, "reconnected after {after:?} and {calls} calls: {cause}")
             }

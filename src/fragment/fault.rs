@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Fragment, FragmentNumber};
+use super::{Discontinuity, Fragment, FragmentNumber};
 use crate::error::{Error, ErrorKind};
 
 /// One item of a body: every byte of it is in exactly one.
@@ -70,13 +70,23 @@ impl Fault {
 
     /// The fault as an error.
     pub fn to_error(&self) -> Error {
-        let (kind, retryable) = match self.id {
-            Some(3000 | 4000) => (ErrorKind::NotFound, self.id == Some(3000)),
-            Some(4500..=4506) => (ErrorKind::AccessDenied, false),
-            Some(3002 | 5000) => (ErrorKind::Service, true),
-            _ => (ErrorKind::Service, false),
+        let (kind, retryable, meaning) = match self.id {
+            Some(3000) => (ErrorKind::NotFound, true, "the fragment is not there, or not yet"),
+            Some(3002) => (ErrorKind::Service, true, "the service could not go on writing"),
+            Some(4000) => (ErrorKind::NotFound, false, "the fragment is not there any more"),
+            Some(4500) => (ErrorKind::AccessDenied, false, "the caller needs kms:Decrypt on the KMS key of the stream"),
+            Some(4501) => (ErrorKind::AccessDenied, false, "the KMS key of the stream is disabled"),
+            Some(4502) => (ErrorKind::AccessDenied, false, "the KMS key of the stream is not valid"),
+            Some(4503) => (ErrorKind::AccessDenied, true, "the KMS key of the stream is not available now"),
+            Some(4504) => (ErrorKind::AccessDenied, false, "the KMS key of the stream is not for this use"),
+            Some(4505) => (ErrorKind::AccessDenied, false, "the KMS key of the stream is in a state without use"),
+            Some(4506) => (ErrorKind::AccessDenied, false, "the KMS key of the stream is not found"),
+            Some(4507) => (ErrorKind::NotFound, false, "the stream has been deleted"),
+            Some(5000) => (ErrorKind::Service, true, "the service failed inside"),
+            _ => (ErrorKind::Service, false, "its meaning is not known"),
         };
-        let message = format!("the service reported {:?} inside the media", self.message.as_deref().unwrap_or(""));
+        let said = self.message.as_deref().unwrap_or("");
+        let message = format!("the service reported {said:?} inside the media; {meaning}");
         let error = Error::new(kind, message).retryable(retryable).at(self.offset);
         let error = error.in_fragment(self.fragment_number.as_ref().map(FragmentNumber::as_str));
         match self.id {
@@ -150,9 +160,17 @@ impl Skipped {
         &self.raw
     }
 
-    pub(super) fn without_bytes(mut self) -> Self {
-        self.raw = Bytes::new();
-        self
+    /// Notes it among what happened before the next fragment. However much is skipped, it is one
+    /// stretch until a fragment comes.
+    pub(crate) fn note_in(mut self, noted: &mut Vec<Discontinuity>) {
+        let goes_on = |last: &mut Discontinuity| match last {
+            Discontinuity::Skipped(last) => last.extend(&self),
+            _ => false,
+        };
+        if !noted.last_mut().is_some_and(goes_on) {
+            self.raw = Bytes::new();
+            noted.push(Discontinuity::Skipped(self));
+        }
     }
 
     /// Takes the next stretch in, if it goes on where this one ends, for the same reason.

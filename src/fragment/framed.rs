@@ -59,6 +59,14 @@ struct Clock {
     fresh: usize,
 }
 
+#[cfg(feature = "aws")]
+impl<R, D> Framed<R, D> {
+    /// Whether nothing is there that has not been given out.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.received.is_empty()
+    }
+}
+
 impl<R: AsyncRead, D: BodyDecode> Framed<R, D> {
     pub(crate) fn new(reader: R, decoder: D) -> Self {
         Self { reader, decoder, received: BytesMut::new(), state: State::Reading, clock: Clock::default() }

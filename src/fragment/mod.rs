@@ -141,6 +141,20 @@ impl FragmentHeader {
         self.ticks_to_ns(self.timecode)
     }
 
+    /// One that says only this.
+    #[cfg(all(test, feature = "aws"))]
+    pub(crate) fn for_test(number: &str, server_millis: i64) -> Self {
+        Self {
+            number: number.parse().ok(),
+            server_time: Some(Timestamp::from_millis(server_millis)),
+            producer_time: None,
+            tracks: Arc::default(),
+            tags: Tags::default(),
+            timecode: 0,
+            timestamp_scale: 1_000_000,
+        }
+    }
+
     pub(crate) fn ticks_to_ns(&self, ticks: i64) -> i64 {
         let ns = i128::from(ticks) * i128::from(self.timestamp_scale);
         i64::try_from(ns).unwrap_or(if ns < 0 { i64::MIN } else { i64::MAX })

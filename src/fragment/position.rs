@@ -69,6 +69,11 @@ impl Position {
         self.number.is_none() && self.token.is_none() && self.server_time.is_none()
     }
 
+    #[cfg(feature = "aws")]
+    pub(crate) fn behind(number: FragmentNumber) -> Self {
+        Self { number: Some(number), ..Self::default() }
+    }
+
     pub(crate) fn of(header: &FragmentHeader, token: Option<&Arc<str>>) -> Self {
         Self {
             number: header.number.clone(),
@@ -76,6 +81,13 @@ impl Position {
             server_time: header.server_time,
             producer_time: header.producer_time,
         }
+    }
+}
+
+impl FragmentHeader {
+    /// The place right behind the fragment, by its number and times.
+    pub fn position(&self) -> Position {
+        Position::of(self, None)
     }
 }
 

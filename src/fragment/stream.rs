@@ -86,6 +86,12 @@ impl<R> BodyStream<R> {
     pub fn into_inner(self) -> R {
         self.framed.reader
     }
+
+    /// Whether no byte is there of an item that has not come.
+    #[cfg(feature = "aws")]
+    pub(crate) fn is_between_items(&self) -> bool {
+        self.framed.is_empty()
+    }
 }
 
 impl<R: AsyncRead> Stream for BodyStream<R> {

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::Stream;
 use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Fragment, FragmentNumber, Timestamp};
+use super::{Fragment, FragmentHeader, FragmentNumber, Timestamp};
 use crate::error::Result;
 
 /// Where to stop reading.
@@ -27,6 +28,37 @@ pub enum Bound {
     ProducerTime(Timestamp),
     /// Before the first fragment that the service began to receive then or later.
     ServerTime(Timestamp),
+}
+
+impl Bound {
+    /// Why a fragment that begins so is left out, if it is.
+    pub(crate) fn leaves_out(&self, header: &FragmentHeader) -> Option<EndReason> {
+        match self {
+            Self::Fragment(last) => header.number().is_some_and(|number| number > last).then_some(EndReason::Fragment),
+            Self::ProducerTime(stop) => header.producer_time().is_some_and(|start| start >= *stop).then_some(EndReason::Time),
+            Self::ServerTime(stop) => header.server_time().is_some_and(|start| start >= *stop).then_some(EndReason::Time),
+            Self::Count(_) | Self::Deadline(_) => None,
+        }
+    }
+
+    /// Why nothing belongs to it behind this fragment, the `count`th, if nothing does.
+    pub(crate) fn ends_behind(
+        &self,
+        header: &FragmentHeader,
+        count: u64,
+        duration: impl FnOnce() -> Duration,
+    ) -> Option<EndReason> {
+        match self {
+            Self::Count(most) => (count >= *most).then_some(EndReason::Count),
+            Self::Fragment(last) => header.number().is_some_and(|number| number == last).then_some(EndReason::Fragment),
+            Self::ProducerTime(stop) => {
+                let start = header.producer_time()?;
+                let end = start.plus_nanos(i64::try_from(duration().as_nanos()).unwrap_or(i64::MAX));
+                (end >= *stop).then_some(EndReason::Time)
+            }
+            Self::Deadline(_) | Self::ServerTime(_) => None,
+        }
+    }
 }
 
 impl From<FragmentNumber> for Bound {
@@ -55,6 +87,10 @@ pub enum EndReason {
     Failed,
     /// The last fragment that was asked for has come.
     Fragment,
+    /// Nothing has come for as long as was to be waited.
+    IdleTimeout,
+    /// It was told to stop.
+    Stopped,
     /// The time was reached on the clock that was asked for.
     Time,
 }
@@ -67,6 +103,8 @@ impl fmt::Display for EndReason {
             Self::EndOfMedia => "end of media",
             Self::Failed => "failed",
             Self::Fragment => "fragment reached",
+            Self::IdleTimeout => "nothing came for too long",
+            Self::Stopped => "stopped",
             Self::Time => "time reached",
         })
     }
@@ -119,34 +157,6 @@ impl<S> Until<S> {
     }
 }
 
-/// Whether a fragment belongs to what was asked for, and whether something may come behind it.
-fn judge(bound: &Bound, count: u64, fragment: &Fragment) -> (bool, Option<EndReason>) {
-    match bound {
-        Bound::Count(most) => (true, (count >= *most).then_some(EndReason::Count)),
-        Bound::Deadline(_) => (true, None),
-        Bound::Fragment(last) => match fragment.number() {
-            Some(number) if number > last => (false, Some(EndReason::Fragment)),
-            Some(number) if number == last => (true, Some(EndReason::Fragment)),
-            _ => (true, None),
-        },
-        Bound::ProducerTime(stop) => match fragment.producer_time() {
-            Some(start) if start >= *stop => (false, Some(EndReason::Time)),
-            Some(_) => {
-                let ends = |packet: crate::packet::Packet| {
-                    let end = packet.producer_time()?.plus_nanos(packet.duration_ns().unwrap_or(0));
-                    (end >= *stop).then_some(())
-                };
-                (true, fragment.packets().find_map(ends).map(|()| EndReason::Time))
-            }
-            None => (true, None),
-        },
-        Bound::ServerTime(stop) => match fragment.server_time() {
-            Some(start) if start >= *stop => (false, Some(EndReason::Time)),
-            _ => (true, None),
-        },
-    }
-}
-
 impl<S: Stream<Item = Result<Fragment>>> Stream for Until<S> {
     type Item = Result<Fragment>;
 
@@ -165,9 +175,10 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for Until<S> {
         match ready!(this.fragments.poll_next(cx)) {
             Some(Ok(fragment)) => {
                 *this.count += 1;
-                let (belongs, reason) = judge(this.bound, *this.count, &fragment);
-                *this.reason = reason;
-                Poll::Ready(belongs.then_some(Ok(fragment)))
+                let left_out = this.bound.leaves_out(fragment.header());
+                let ends = || this.bound.ends_behind(fragment.header(), *this.count, || fragment.duration());
+                *this.reason = left_out.or_else(ends);
+                Poll::Ready(left_out.is_none().then_some(Ok(fragment)))
             }
             Some(Err(error)) => {
                 *this.reason = Some(EndReason::Failed);

@@ -7,7 +7,7 @@ use tokio_util::codec::Decoder;
 
 use super::{BlockPackets, Packet};
 use crate::error::{Error, Result};
-use crate::fragment::{BodyDecode, Cutter, Fault, FragmentEnd, FragmentHeader, Grain, Piece, Skipped};
+use crate::fragment::{BodyDecode, Cutter, Discontinuity, Fault, FragmentEnd, FragmentHeader, Grain, Piece, Skipped};
 use crate::limits::Limits;
 
 /// What a body consists of, packet by packet.
@@ -22,6 +22,9 @@ pub enum PacketItem {
     Packet(Packet),
     /// It has ended: its trailing tags and how it ended are known.
     End(FragmentEnd),
+    /// What happened before the fragment that begins next, or in the one that goes on; only of
+    /// sources that know more than one body.
+    Discontinuity(Discontinuity),
     /// The service reported an error inside the media.
     Fault(Fault),
     /// Bytes that belong to no fragment.
@@ -99,6 +102,12 @@ impl PacketDecoder {
                 Some(Piece::Fragment(_)) => {}
             }
         }
+    }
+
+    /// Whether a fragment has begun and not ended.
+    #[cfg(feature = "aws")]
+    pub(super) fn is_open(&self) -> bool {
+        self.open || self.end.is_some()
     }
 
     /// What was read before and comes first.

@@ -107,6 +107,12 @@ impl<R> PacketStream<R> {
     pub fn into_inner(self) -> R {
         self.framed.reader
     }
+
+    /// Whether no byte is there of a fragment that has not ended.
+    #[cfg(feature = "aws")]
+    pub(crate) fn is_between_fragments(&self) -> bool {
+        self.framed.is_empty() && !self.framed.decoder.is_open()
+    }
 }
 
 impl<R: AsyncRead> Stream for PacketStream<R> {

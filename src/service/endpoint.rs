@@ -2,46 +2,114 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use aws_sdk_kinesisvideo::config::Config;
+use aws_sdk_kinesisvideo::config::retry::RetryConfig;
 use aws_sdk_kinesisvideo::types::ApiName;
 use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout};
 
-use super::failure::from_sdk;
+use super::clock::ReplyDate;
+use super::failure::{from_sdk, is_about_time, too_late};
 use super::{KinesisVideo, StreamId};
 use crate::error::{Error, ErrorKind, Result};
+
+/// An endpoint is asked for again when it is so old. The service advises 45 minutes.
+const MOST_AGE: Duration = Duration::from_secs(40 * 60);
 
 /// Data endpoints by stream and API. Each is asked for once, however many ask at the same time.
 #[derive(Debug, Default)]
 pub(super) struct EndpointCache {
-    known: Mutex<HashMap<(StreamId, ApiName), Endpoint>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    endpoints: HashMap<(StreamId, ApiName), Arc<Endpoint>>,
+    swept: Option<Instant>,
 }
 
 /// An endpoint that is known, or being asked for.
-type Endpoint = Arc<OnceCell<Arc<str>>>;
+#[derive(Debug)]
+struct Endpoint {
+    url: OnceCell<Arc<str>>,
+    asked: Instant,
+    /// The one before it, which may still do.
+    before: Option<Arc<str>>,
+}
 
 impl EndpointCache {
-    pub(super) async fn get(&self, kvs: &KinesisVideo, stream: &StreamId, api: ApiName) -> Result<Arc<str>> {
-        let cell = {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(known.entry((stream.clone(), api.clone())).or_default())
-        };
-        let asked = cell.get_or_try_init(|| ask(kvs, stream, api.clone())).await.cloned();
-        if asked.is_err() {
-            self.forget(stream, api);
+    /// The endpoint, which is asked for if it is not known. An answer may take as long as `limit`.
+    pub(super) async fn get(
+        &self,
+        kvs: &KinesisVideo,
+        stream: &StreamId,
+        api: ApiName,
+        limit: Duration,
+    ) -> Result<Arc<str>> {
+        let endpoint = self.entry(stream, &api);
+        match endpoint.url.get_or_try_init(|| ask(kvs, stream, api.clone(), limit)).await {
+            Ok(url) => Ok(Arc::clone(url)),
+            Err(error) => {
+                self.forget(stream, &api);
+                match &endpoint.before {
+                    // Too old is better than none.
+                    Some(before) if error.is_retryable() => Ok(Arc::clone(before)),
+                    _ => Err(error),
+                }
+            }
         }
-        asked
+    }
+
+    /// What is known, or to be asked for, by whoever comes first.
+    fn entry(&self, stream: &StreamId, api: &ApiName) -> Arc<Endpoint> {
+        let now = Instant::now();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match known.endpoints.get(&(stream.clone(), api.clone())) {
+            Some(endpoint) if now.duration_since(endpoint.asked) < MOST_AGE => return Arc::clone(endpoint),
+            old => old.and_then(|endpoint| endpoint.url.get().cloned()),
+        };
+        // Streams come and go: those that nobody has asked for in a long time are forgotten.
+        if known.swept.is_none_or(|swept| now.duration_since(swept) > MOST_AGE) {
+            known.endpoints.retain(|_, endpoint| now.duration_since(endpoint.asked) < 2 * MOST_AGE);
+            known.swept = Some(now);
+        }
+        let endpoint = Arc::new(Endpoint { url: OnceCell::new(), asked: now, before });
+        known.endpoints.insert((stream.clone(), api.clone()), Arc::clone(&endpoint));
+        endpoint
     }
 
     /// Forgets an endpoint, so that the next call asks again.
-    pub(super) fn forget(&self, stream: &StreamId, api: ApiName) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&(stream.clone(), api));
+    pub(super) fn forget(&self, stream: &StreamId, api: &ApiName) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).endpoints.remove(&(stream.clone(), api.clone()));
     }
 }
 
-async fn ask(kvs: &KinesisVideo, stream: &StreamId, api: ApiName) -> Result<Arc<str>> {
-    let (name, arn) = stream.name_and_arn();
-    let call = kvs.control.get_data_endpoint().set_stream_name(name).set_stream_arn(arn).api_name(api);
-    let output = call.send().await.map_err(|error| from_sdk(error, "GetDataEndpoint").of_stream(stream.as_str()))?;
+async fn ask(kvs: &KinesisVideo, stream: &StreamId, api: ApiName, limit: Duration) -> Result<Arc<str>> {
+    let output = loop {
+        kvs.rates.admit(stream, "GetDataEndpoint").await;
+        let date = ReplyDate::new(&kvs.clock);
+        // The SDK's own retries would be calls that nobody counts.
+        let overrides = Config::builder()
+            .retry_config(RetryConfig::disabled())
+            .time_source(kvs.clock.clone());
+        let (name, arn) = stream.name_and_arn();
+        let call = kvs.control.get_data_endpoint().set_stream_name(name).set_stream_arn(arn).api_name(api.clone());
+        let sent = call.customize().config_override(overrides).interceptor(date.clone()).send();
+        let Ok(sent) = timeout(limit, sent).await else {
+            return Err(too_late("GetDataEndpoint", limit).of_stream(stream.as_str()));
+        };
+        match sent {
+            Ok(output) => break output,
+            Err(error) => {
+                let error = from_sdk(error, "GetDataEndpoint").of_stream(stream.as_str());
+                if !(is_about_time(&error) && date.moved_clock()) {
+                    return Err(error);
+                }
+            }
+        }
+    };
     match output.data_endpoint {
         Some(endpoint) => {
             tracing::debug!(%stream, endpoint, "data endpoint");
@@ -49,7 +117,8 @@ async fn ask(kvs: &KinesisVideo, stream: &StreamId, api: ApiName) -> Result<Arc<
         }
         // A host that does not know the operation answers with success and something else.
         None => {
-            let error = Error::new(ErrorKind::WrongEndpoint, "GetDataEndpoint: the answer names no endpoint");
+            let message = "GetDataEndpoint: the answer names no endpoint; is this the address of a data endpoint?";
+            let error = Error::new(ErrorKind::WrongEndpoint, message);
             Err(error.retryable(false).of_stream(stream.as_str()))
         }
     }

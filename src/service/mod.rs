@@ -1,9 +1,12 @@
 //! The service: where bytes come from when they come from AWS.
 
 mod body;
+mod call_rates;
+mod clock;
 mod endpoint;
 mod failure;
 mod live;
+mod start;
 mod stream_id;
 
 use std::fmt;
@@ -12,13 +15,17 @@ use std::sync::Arc;
 use aws_config::{BehaviorVersion, SdkConfig};
 
 pub use body::SdkBody;
-pub use live::{Live, LiveFragments, Start};
+pub use live::{AgedOut, Damaged, Live, LiveFragments, LivePackets, LiveStatus, StopHandle};
+pub use start::Start;
 pub use stream_id::StreamId;
 
+use call_rates::CallRates;
+use clock::ServiceClock;
 use endpoint::EndpointCache;
 
 /// A client of Kinesis Video Streams. Cheap to clone; clones share connections and the cache of
-/// data endpoints, so one for a whole process is right.
+/// data endpoints, and keep within the rates at which the service takes calls for a stream together, so
+/// one for a whole process is right.
 ///
 /// ```no_run
 /// use futures::TryStreamExt;
@@ -38,6 +45,8 @@ pub struct KinesisVideo {
     control: aws_sdk_kinesisvideo::Client,
     media: aws_sdk_kinesisvideomedia::Client,
     endpoints: Arc<EndpointCache>,
+    rates: Arc<CallRates>,
+    clock: ServiceClock,
 }
 
 impl KinesisVideo {
@@ -56,7 +65,8 @@ impl KinesisVideo {
     /// A client that calls through these SDK clients, however they were made: other credentials, a
     /// VPC endpoint, one's own HTTP stack.
     pub fn with_clients(control: aws_sdk_kinesisvideo::Client, media: aws_sdk_kinesisvideomedia::Client) -> Self {
-        Self { control, media, endpoints: Arc::default() }
+        let clock = ServiceClock::new(control.config().time_source());
+        Self { control, media, endpoints: Arc::default(), rates: Arc::default(), clock }
     }
 
     /// The SDK's client of the control plane, for what this crate does not do.
@@ -64,8 +74,8 @@ impl KinesisVideo {
         &self.control
     }
 
-    /// Reads a stream as it is produced, with GetMedia. A stream is named by name or ARN; nothing is
-    /// sent before the first fragment is asked for.
+    /// Reads a stream as it is produced, with GetMedia, over as many connections as it takes. A stream
+    /// is named by name or ARN; nothing is sent before the first fragment is asked for.
     pub fn live(&self, stream: impl Into<StreamId>) -> Live {
         Live::new(self.clone(), stream.into())
     }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 /// use kinesis_video::StreamId;
 ///
 /// assert!(!StreamId::from("front-door").is_arn());
-/// assert!(StreamId::from("arn:aws-cn:kinesisvideo:cn-north-1:1:stream/a/2").is_arn());
+/// let arn = StreamId::from("arn:aws-cn:kinesisvideo:cn-north-1:1:stream/front-door/2");
+/// assert!(arn.is_arn());
+/// assert_eq!(arn.name(), "front-door");
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(Arc<str>);
@@ -23,6 +25,12 @@ impl StreamId {
     /// Whether it is an ARN. Names cannot have a colon.
     pub fn is_arn(&self) -> bool {
         self.0.starts_with("arn:")
+    }
+
+    /// Its name, which an ARN has in it: `arn:aws:kinesisvideo:REGION:ACCOUNT:stream/NAME/CREATED`.
+    pub fn name(&self) -> &str {
+        let name = self.is_arn().then(|| self.0.split_once(":stream/")).flatten().map(|(_, rest)| rest);
+        name.map_or(&self.0, |rest| rest.split('/').next().unwrap_or(rest))
     }
 
     /// As the pair of which every request takes exactly one.

@@ -1,0 +1,289 @@
+//! The line to a live stream: body after body, until there is a reason to stop.
+
+use std::time::Duration;
+
+use aws_sdk_kinesisvideo::types::ApiName;
+use futures::StreamExt;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::Options;
+use super::backoff::Backoff;
+use super::body::{ReadBody, WatchedBody};
+use super::call::{Origin, Reply, get_media};
+use super::resume::Resume;
+use super::status::Observer;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fragment::{Bound, Discontinuity, EndReason, Timestamp};
+use crate::service::failure::is_about_credentials;
+use crate::service::{KinesisVideo, SdkBody, Start};
+
+/// How long a fragment that is coming in may still take when the stream is to stop.
+const STOPPING: Duration = Duration::from_secs(10);
+
+/// How often something that will hardly go away by itself is tried again, once the stream has been
+/// read.
+const STRIKES: u32 = 5;
+
+/// A body that brought nothing but took so long was waiting for media.
+const WAITED: Duration = Duration::from_secs(1);
+
+/// What happens on the line.
+#[derive(Debug)]
+pub(super) enum Event<T> {
+    /// A body has begun; when, on the service's clock.
+    Opened(Option<Timestamp>),
+    /// Something came.
+    Piece(T),
+    /// The body is over: in good order, or with an error.
+    Over(Option<Error>),
+    /// This was the last body.
+    Ended(EndReason),
+}
+
+/// The line to a live stream.
+#[derive(Debug)]
+pub(super) struct Line<B> {
+    kvs: KinesisVideo,
+    options: Options,
+    body: Option<Open<B>>,
+    ends: Ends,
+    pub(super) observer: Observer,
+    backoff: Backoff,
+    strikes: u32,
+    was_read: bool,
+    /// Before the next call.
+    pause: Duration,
+    outage: Option<Outage>,
+}
+
+#[derive(Debug)]
+struct Open<B> {
+    body: B,
+    origin: Origin,
+    date: Option<Timestamp>,
+    since: Instant,
+}
+
+/// From the end of a body until something comes again.
+#[derive(Debug)]
+struct Outage {
+    cause: Option<Error>,
+    began: Instant,
+    calls: u32,
+    /// When the body began that is read now.
+    opened: Option<Instant>,
+}
+
+/// What ends the stream from outside.
+#[derive(Debug)]
+struct Ends {
+    stop: CancellationToken,
+    /// When it has to be over, after it was told to stop.
+    stopping: Option<Instant>,
+    deadline: Option<Instant>,
+    idle_timeout: Option<Duration>,
+    idle_at: Option<Instant>,
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Ends {
+    async fn reached(&self) -> EndReason {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled(), if self.stopping.is_none() => EndReason::Stopped,
+            () = at(self.stopping) => EndReason::Stopped,
+            () = at(self.deadline) => EndReason::Deadline,
+            () = at(self.idle_at) => EndReason::IdleTimeout,
+        }
+    }
+}
+
+impl<B: ReadBody> Line<B> {
+    pub(super) fn new(kvs: KinesisVideo, options: Options, observer: Observer, stop: CancellationToken) -> Self {
+        let deadline = match options.until {
+            Some(Bound::Deadline(deadline)) => Some(Instant::from_std(deadline)),
+            _ => None,
+        };
+        let ends = Ends { stop, stopping: None, deadline, idle_timeout: options.idle_timeout, idle_at: None };
+        Self {
+            kvs,
+            options,
+            body: None,
+            ends,
+            observer,
+            backoff: Backoff::default(),
+            strikes: 0,
+            was_read: false,
+            pause: Duration::ZERO,
+            outage: None,
+        }
+    }
+
+    pub(super) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Whoever reads is waiting from now on.
+    pub(super) fn wait(&mut self) {
+        self.ends.idle_at = self.ends.idle_timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    }
+
+    /// What happens next. Where there is no body, one is asked for, as often as it takes.
+    pub(super) async fn next(&mut self, resume: &mut Resume) -> Result<Event<B::Piece>> {
+        loop {
+            let Some(open) = &mut self.body else { return self.open(resume).await };
+            tokio::select! {
+                biased;
+                reason = self.ends.reached() => {
+                    if reason != EndReason::Stopped || self.ends.stopping.is_some() || open.body.is_between_fragments() {
+                        return Ok(Event::Ended(reason));
+                    }
+                    tracing::debug!("stopping behind the fragment that is coming in");
+                    self.ends.stopping = Some(Instant::now() + STOPPING);
+                }
+                piece = open.body.next() => return Ok(match piece {
+                    Some(Ok(piece)) => Event::Piece(piece),
+                    Some(Err(error)) => Event::Over(Some(open.origin.name_in(error))),
+                    None => Event::Over(None),
+                }),
+            }
+        }
+    }
+
+    async fn open(&mut self, resume: &mut Resume) -> Result<Event<B::Piece>> {
+        if self.ends.stop.is_cancelled() {
+            return Ok(Event::Ended(EndReason::Stopped));
+        }
+        loop {
+            let start = resume.start();
+            let call = Box::pin(call(&self.kvs, &self.options, self.pause, &start));
+            let reply = tokio::select! {
+                biased;
+                reason = self.ends.reached() => return self.unreached(reason),
+                reply = call => reply,
+            };
+            if let Some(outage) = &mut self.outage {
+                outage.calls += 1;
+            }
+            let error = match reply {
+                Ok(reply) => return Ok(Event::Opened(self.opened(reply, resume.resyncs()))),
+                Err(error) => error,
+            };
+            self.observer.failed(&error);
+            if !(error.kind() == ErrorKind::InvalidArgument && resume.start_otherwise()) {
+                self.judge(&error)?;
+            }
+            self.pause = self.backoff.pause(Some(&error));
+            if self.outage.is_none() {
+                self.outage = Some(Outage { calls: 1, ..Outage::began(Some(error)) });
+            }
+        }
+    }
+
+    /// It ends while there is no connection.
+    fn unreached(&mut self, reason: EndReason) -> Result<Event<B::Piece>> {
+        let outage = self.outage.take().filter(|outage| outage.opened.is_none() && !self.was_read);
+        match outage.and_then(|outage| outage.cause) {
+            // Nothing came because the service was never reached.
+            Some(error) if reason == EndReason::IdleTimeout => Err(error),
+            _ => Ok(Event::Ended(reason)),
+        }
+    }
+
+    fn opened(&mut self, reply: Reply, resync: bool) -> Option<Timestamp> {
+        let calls = self.outage.as_ref().map_or(1, |outage| outage.calls);
+        self.observer.opened(calls, reply.origin.request_id(), reply.origin.endpoint());
+        let now = Instant::now();
+        if let Some(outage) = &mut self.outage {
+            outage.opened = Some(now);
+        }
+        let Options { first_byte_timeout, read_timeout, limits, .. } = &self.options;
+        let bytes = self.observer.bytes().clone();
+        let body = WatchedBody::new(SdkBody::from(reply.body), *first_byte_timeout, *read_timeout, bytes);
+        let body = B::open(body, limits.clone(), resync);
+        self.body = Some(Open { body, origin: reply.origin, date: reply.date, since: now });
+        self.was_read = true;
+        reply.date
+    }
+
+    /// Whether to try again after this.
+    pub(super) fn judge(&mut self, error: &Error) -> Result<()> {
+        let is_first = self.strikes == 0;
+        if error.kind() == ErrorKind::WrongEndpoint {
+            self.kvs.endpoints.forget(&self.options.stream, &ApiName::GetMedia);
+        }
+        let may_be_tried = match error.kind() {
+            ErrorKind::WrongEndpoint => is_first || self.options.resume && self.strikes < STRIKES,
+            _ if !self.options.resume => false,
+            _ if error.is_retryable() => return Ok(()),
+            // Credentials get renewed.
+            _ if is_about_credentials(error) => self.was_read && self.strikes < STRIKES,
+            // The service says something that nobody has heard before.
+            ErrorKind::Service => self.strikes < STRIKES,
+            _ => false,
+        };
+        self.strikes += 1;
+        if may_be_tried { Ok(()) } else { Err(error.clone()) }
+    }
+
+    /// The body is over, and another one is wanted. `fruitful` if something new was in it.
+    pub(super) fn hang_up(&mut self, cause: Option<Error>, fruitful: bool) {
+        let Some(open) = self.body.take() else { return };
+        self.observer.closed();
+        if let Some(cause) = &cause {
+            self.observer.failed(cause);
+        } else {
+            self.strikes = 0;
+        }
+        self.pause = match &cause {
+            None if fruitful || open.since.elapsed() >= WAITED => Duration::ZERO,
+            cause => self.backoff.pause(cause.as_ref()),
+        };
+        let outage = self.outage.get_or_insert_with(|| Outage::began(cause));
+        outage.opened = None;
+    }
+
+    /// Something new came: whatever was wrong is over. What it was, if there was something.
+    pub(super) fn resumed(&mut self) -> Option<Discontinuity> {
+        self.backoff.reset();
+        self.strikes = 0;
+        let Outage { cause, began, calls, opened } = self.outage.take()?;
+        let after = opened.unwrap_or(began).duration_since(began);
+        Some(Discontinuity::Reconnected { cause, calls, after })
+    }
+
+    /// When the body began that is read, on the service's clock.
+    pub(super) fn date(&self) -> Option<Timestamp> {
+        self.body.as_ref()?.date
+    }
+
+    /// An error with the connection it came over.
+    pub(super) fn name_in(&self, error: Error) -> Error {
+        match &self.body {
+            Some(open) => open.origin.name_in(error),
+            None => error.of_stream(self.options.stream.as_str()),
+        }
+    }
+}
+
+impl Outage {
+    fn began(cause: Option<Error>) -> Self {
+        Self { cause, began: Instant::now(), calls: 0, opened: None }
+    }
+}
+
+async fn call(kvs: &KinesisVideo, options: &Options, pause: Duration, start: &Start) -> Result<Reply> {
+    if !pause.is_zero() {
+        tracing::debug!(?pause, "before the next call");
+        sleep(pause).await;
+    }
+    tracing::debug!(?start, "calling GetMedia");
+    get_media(kvs, &options.stream, start, options.connect_timeout).await
+}

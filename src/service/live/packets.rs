@@ -1,0 +1,219 @@
+//! Packets of a live stream.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::body::WatchedBody;
+use super::line::{Event, Line};
+use super::source::{Next, Source};
+use crate::error::Result;
+use crate::fragment::{Discontinuity, End, EndReason, Extent, FragmentEnd, FragmentHeader};
+use crate::packet::{Packet, PacketItem, PacketStream};
+
+/// Puts the bodies of a live stream together to one row of packets, each once.
+#[derive(Debug)]
+pub(super) struct PacketSource {
+    source: Source<PacketStream<WatchedBody>>,
+    /// To be given out.
+    ready: VecDeque<PacketItem>,
+    /// The fragment of which some was given out, and which has not ended for whoever reads.
+    given: Option<Given>,
+    reading: Reading,
+    end: Option<Result<EndReason>>,
+}
+
+/// What was given out of a fragment.
+#[derive(Debug)]
+struct Given {
+    header: std::sync::Arc<FragmentHeader>,
+    /// A digest of each packet.
+    packets: Vec<u64>,
+    extent: Extent,
+    /// How it ended, if that is not known to be its real end.
+    end: Option<FragmentEnd>,
+    /// How far it came, in packets.
+    length: u64,
+    /// Whether a packet was not what it had been.
+    differs: bool,
+}
+
+/// What the packets that come now are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// Of no fragment.
+    Nothing,
+    /// Of one that was given out before.
+    Repeat,
+    /// Of the one that is being given out: new, or again up to where it was cut.
+    Given,
+}
+
+fn digest(packet: &Packet) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (packet.track_number(), packet.timecode_ns(), packet.is_key(), packet.payload()).hash(&mut hasher);
+    hasher.finish()
+}
+
+impl PacketSource {
+    pub(super) fn new(line: Line<PacketStream<WatchedBody>>) -> Self {
+        let source = Source::new(line);
+        Self { source, ready: VecDeque::new(), given: None, reading: Reading::Nothing, end: None }
+    }
+
+    /// The next item, or why there is none.
+    pub(super) async fn next(&mut self) -> Result<std::result::Result<PacketItem, EndReason>> {
+        self.source.line.wait();
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Ok(Ok(item));
+            }
+            if let Some(end) = self.end.take() {
+                return end.map(Err);
+            }
+            match self.source.next().await {
+                Ok(Event::Opened(_)) => self.reading = Reading::Nothing,
+                Ok(Event::Piece(PacketItem::Start(header))) => self.starts(&header),
+                Ok(Event::Piece(PacketItem::Packet(packet))) => self.packet(packet),
+                Ok(Event::Piece(PacketItem::End(end))) => self.ends(end),
+                Ok(Event::Piece(PacketItem::Skipped(skipped))) => {
+                    self.close();
+                    self.source.skipped(skipped);
+                }
+                Ok(Event::Piece(PacketItem::Discontinuity(what))) => self.ready.push_back(PacketItem::Discontinuity(what)),
+                Ok(Event::Piece(PacketItem::Fault(fault))) => {
+                    let next = match self.cut() {
+                        Some(cut) => self.source.fault_inside(&fault, &cut.header.position(), cut.length),
+                        None => self.source.fault(&fault),
+                    };
+                    self.after_body(next);
+                }
+                Ok(Event::Over(cause)) => {
+                    let next = match self.cut() {
+                        Some(cut) => self.source.broke(&cut.header.position(), cut.length, cause),
+                        None => self.source.over(cause),
+                    };
+                    self.after_body(next);
+                }
+                Ok(Event::Ended(reason)) => self.ended(Ok(reason)),
+                Err(error) => self.ended(Err(error)),
+            }
+        }
+    }
+
+    /// The fragment in which this body ended.
+    fn cut(&self) -> Option<&Given> {
+        self.given.as_ref().filter(|_| self.reading == Reading::Given)
+    }
+
+    fn starts(&mut self, header: &std::sync::Arc<FragmentHeader>) {
+        self.close();
+        if self.source.is_repeat(header) {
+            self.reading = Reading::Repeat;
+            return;
+        }
+        self.reading = Reading::Given;
+        if let Some(given) = &mut self.given
+            && given.header.number().is_some()
+            && given.header.number() == header.number()
+        {
+            given.length = 0;
+            return;
+        }
+        // What was cut does not come again.
+        self.give_out_end();
+        if let Some(reason) = self.source.leaves_out(header) {
+            self.end.get_or_insert(Ok(reason));
+        }
+        if self.end.is_some() {
+            return;
+        }
+        let before = self.source.begins(header, true);
+        self.ready.extend(before.into_iter().map(PacketItem::Discontinuity));
+        self.ready.push_back(PacketItem::Start(header.clone()));
+        let (header, extent) = (header.clone(), Extent::default());
+        self.given = Some(Given { header, packets: Vec::new(), extent, end: None, length: 0, differs: false });
+    }
+
+    fn packet(&mut self, packet: Packet) {
+        let Some(given) = self.given.as_mut().filter(|_| self.reading == Reading::Given) else { return };
+        let (ordinal, digest) = (given.length, digest(&packet));
+        given.length += 1;
+        match given.packets.get(usize::try_from(ordinal).unwrap_or(usize::MAX)) {
+            Some(before) if *before == digest => {}
+            Some(_) => self.differs(packet.ordinal()),
+            None => {
+                given.extent.add(packet.track_number(), packet.timecode_ns());
+                given.packets.push(digest);
+                self.ready.push_back(PacketItem::Packet(packet));
+            }
+        }
+    }
+
+    /// Says once that the fragment is not what it was.
+    fn differs(&mut self, ordinal: u32) {
+        if let Some(given) = &mut self.given
+            && !std::mem::replace(&mut given.differs, true)
+        {
+            self.ready.push_back(PacketItem::Discontinuity(Discontinuity::PacketDiffers { ordinal }));
+        }
+    }
+
+    fn ends(&mut self, end: FragmentEnd) {
+        if self.reading == Reading::Repeat {
+            self.reading = Reading::Nothing;
+        }
+        let Some(given) = self.given.as_mut().filter(|_| self.reading == Reading::Given) else { return };
+        let is_whole = end.end() == End::Trailer;
+        // Of two parts of one fragment the longer one tells more.
+        if is_whole || given.length >= given.packets.len() as u64 || given.end.is_none() {
+            given.end = Some(end);
+        }
+        if is_whole {
+            self.close();
+        }
+    }
+
+    /// All is there of the fragment that is being given out.
+    fn close(&mut self) {
+        if self.reading != Reading::Given {
+            return;
+        }
+        if let Some(given) = &self.given
+            && given.length < given.packets.len() as u64
+        {
+            self.differs(u32::try_from(given.length).unwrap_or(u32::MAX));
+        }
+        self.give_out_end();
+    }
+
+    /// Ends the fragment that is being given out, as far as it came.
+    fn give_out_end(&mut self) {
+        self.reading = match self.reading {
+            Reading::Given if self.given.as_ref().is_some_and(|given| given.end.is_some()) => Reading::Nothing,
+            reading => reading,
+        };
+        let Some(Given { header, extent, end: Some(end), .. }) = self.given.take() else { return };
+        let duration = extent.duration(&header, header.timecode_ns());
+        let reason = self.source.gave_out(&header, end.position(), end.behind(), duration);
+        self.ready.push_back(PacketItem::End(end));
+        if let Some(reason) = reason {
+            self.end.get_or_insert(Ok(reason));
+        }
+    }
+
+    fn after_body(&mut self, next: Next) {
+        self.reading = Reading::Nothing;
+        if let Next::Ended(end) = next {
+            self.ended(end);
+        } else if self.given.as_ref().is_some_and(|given| given.header.number().is_none()) {
+            // It cannot be told from others when it comes again.
+            self.give_out_end();
+        }
+    }
+
+    /// Nothing more comes: what was begun ends where it is.
+    fn ended(&mut self, end: Result<EndReason>) {
+        self.give_out_end();
+        self.end.get_or_insert(end);
+    }
+}
