@@ -3,6 +3,7 @@
 
 mod body;
 mod call;
+mod clock;
 mod connection;
 mod document;
 mod duration;
@@ -139,6 +140,12 @@ impl LocalEndpoint {
         self.server.requests()
     }
 
+    /// Puts the endpoint's clock so many milliseconds ahead of this machine's, or behind it. It moves with
+    /// tokio's clock, the paused one too; fragments are stamped by it, and answers dated.
+    pub fn set_clock_offset(&self, millis: i64) {
+        self.server.clock.set_offset(millis);
+    }
+
     /// Where it listens: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> &str {
         self.server.url()
@@ -166,7 +173,7 @@ impl LocalEndpoint {
 
     /// Makes a stream that is fed by pushing documents. One of the same name is replaced.
     pub fn create_stream(&self, name: &str) -> LocalStream {
-        let stream = Arc::new(Stream::new(name));
+        let stream = Arc::new(Stream::new(name, &self.server.clock));
         self.server.add(Arc::clone(&stream));
         LocalStream { stream }
     }
@@ -177,7 +184,7 @@ impl LocalEndpoint {
     /// # Errors
     /// If the file cannot be read. One that is not a payload is served all the same.
     pub async fn serve_file(&self, name: &str, path: impl AsRef<Path>) -> Result<()> {
-        let (stream, payload) = (Arc::new(Stream::new(name)), read(path.as_ref()).await?);
+        let (stream, payload) = (Arc::new(Stream::new(name, &self.server.clock)), read(path.as_ref()).await?);
         let filled = Arc::clone(&stream);
         blocking(move || filled.add_payload(payload)).await?;
         self.server.add(stream);
@@ -186,7 +193,7 @@ impl LocalEndpoint {
 
     /// Makes a stream of a payload, byte for byte, as [`serve_file`](LocalEndpoint::serve_file) does.
     pub fn serve_payload(&self, name: &str, payload: impl Into<Bytes>) {
-        let stream = Stream::new(name);
+        let stream = Stream::new(name, &self.server.clock);
         stream.add_payload(payload.into());
         self.server.add(Arc::new(stream));
     }
@@ -226,13 +233,13 @@ impl LocalEndpoint {
     }
 
     fn play_calls(&self, name: &str, call: &ConnectCall, again: bool) {
-        let stream = Arc::new(Stream::new(name));
+        let stream = Arc::new(Stream::new(name, &self.server.clock));
         self.server.add(Arc::clone(&stream));
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(call::play(stream, call.clone(), again)));
     }
 
     fn play(&self, name: &str, clusters: Vec<looped::Cluster>) {
-        let stream = Arc::new(Stream::new(name));
+        let stream = Arc::new(Stream::new(name, &self.server.clock));
         self.server.add(Arc::clone(&stream));
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(looped::play(stream, clusters)));
     }

@@ -21,6 +21,7 @@ pub struct Quotas {
     pub(super) session: Duration,
     pub(super) connections: Option<u32>,
     pub(super) calls_per_second: Option<u32>,
+    pub(super) clock_tolerance: Option<Duration>,
 }
 
 impl Quotas {
@@ -51,6 +52,14 @@ impl Quotas {
         self.calls_per_second = calls;
         self
     }
+
+    /// How far from the endpoint's clock a request may have been signed: 15 minutes. Others are refused
+    /// with `RequestExpired`.
+    #[must_use]
+    pub fn clock_tolerance(mut self, tolerance: Option<Duration>) -> Self {
+        self.clock_tolerance = tolerance;
+        self
+    }
 }
 
 impl Default for Quotas {
@@ -60,6 +69,7 @@ impl Default for Quotas {
             session: Duration::from_secs(45 * 60),
             connections: Some(3),
             calls_per_second: Some(5),
+            clock_tolerance: Some(Duration::from_secs(15 * 60)),
         }
     }
 }

@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::body::{SentBody, Source, later};
+use super::clock::Clock;
 use super::connection::Resetter;
 use super::document::Document;
 use super::mishap::{Mishap, Operation, Script};
@@ -46,6 +47,7 @@ pub(super) struct Server {
     streams: RwLock<BTreeMap<String, Arc<Stream>>>,
     requests: AtomicU64,
     rates: CallRates,
+    pub(super) clock: Arc<Clock>,
     pub(super) script: Script,
 }
 
@@ -81,7 +83,7 @@ pub(super) fn router(server: Arc<Server>) -> Router {
         .route("/listFragments", post(list_fragments))
         .route("/getMediaForFragmentList", post(get_media_for_fragment_list))
         .fallback(async || wire::unknown_operation())
-        .layer(middleware::from_fn_with_state(Arc::clone(&server), with_request_id))
+        .layer(middleware::from_fn_with_state(Arc::clone(&server), receive))
         .with_state(server)
 }
 
@@ -94,6 +96,7 @@ impl Server {
             streams: RwLock::default(),
             requests: AtomicU64::new(0),
             rates: CallRates::default(),
+            clock: Arc::new(Clock::new()),
             script: Script::default(),
         }
     }
@@ -148,11 +151,20 @@ impl Server {
     }
 }
 
-async fn with_request_id(State(server): State<Arc<Server>>, request: Request<Body>, next: NextLayer) -> Response {
+/// What happens to every request and every answer.
+async fn receive(State(server): State<Arc<Server>>, request: Request<Body>, next: NextLayer) -> Response {
     let count = server.requests.fetch_add(1, Ordering::Relaxed);
-    let mut response = next.run(request).await;
+    let is_beyond = |tolerance| server.clock.is_beyond(tolerance, request.headers());
+    let mut response = if server.quotas.clock_tolerance.is_some_and(is_beyond) {
+        Refusal::new("RequestExpired", "The signature is too far from the current time").into_response()
+    } else {
+        next.run(request).await
+    };
     if let Ok(id) = HeaderValue::from_str(&format!("00000000-0000-4000-8000-{count:012x}")) {
         response.headers_mut().insert("x-amzn-requestid", id);
+    }
+    if let Ok(date) = HeaderValue::from_str(&server.clock.http_date()) {
+        response.headers_mut().insert(header::DATE, date);
     }
     response
 }

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::clock::Clock;
 use super::document::{Stamp, trailer};
 use super::duration::duration;
 use super::number::fragment_number;
@@ -53,6 +54,7 @@ pub(super) struct Stream {
     name: String,
     arn: String,
     created: Timestamp,
+    clock: Arc<Clock>,
     store: Mutex<Store>,
     changes: watch::Sender<u64>,
     open_bodies: Arc<AtomicU32>,
@@ -103,12 +105,13 @@ pub(super) enum Next {
 }
 
 impl Stream {
-    pub(super) fn new(name: &str) -> Self {
-        let created = Timestamp::from(SystemTime::now());
+    pub(super) fn new(name: &str, clock: &Arc<Clock>) -> Self {
+        let created = clock.now();
         Self {
             name: name.to_owned(),
             arn: wire::arn(name, created.as_millis()),
             created,
+            clock: Arc::clone(clock),
             store: Mutex::default(),
             changes: watch::Sender::new(0),
             open_bodies: Arc::default(),
@@ -126,6 +129,11 @@ impl Stream {
 
     pub(super) fn created(&self) -> Timestamp {
         self.created
+    }
+
+    /// The clock that its fragments are stamped by.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Opens a body, unless so many are open.
@@ -154,7 +162,7 @@ impl Stream {
 
     /// The stamp of a fragment that is ingested now.
     pub(super) fn next_stamp(&self) -> Stamp {
-        self.stamp_at(Timestamp::from(SystemTime::now()))
+        self.stamp_at(self.clock.now())
     }
 
     /// The stamp of a fragment that began at this time.
