@@ -33,11 +33,16 @@ impl Clock {
 
     /// What it shows at this instant.
     pub(super) fn at(&self, instant: Instant) -> Timestamp {
+        let offset = self.offset.load(Ordering::Acquire).saturating_mul(1_000_000);
+        self.machine_time(instant).plus_nanos(offset)
+    }
+
+    /// What this machine's clock would show at this instant, if it moved with tokio's.
+    pub(super) fn machine_time(&self, instant: Instant) -> Timestamp {
         let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
         let (after, before) =
             (instant.saturating_duration_since(self.start), self.start.saturating_duration_since(instant));
-        let offset = self.offset.load(Ordering::Acquire).saturating_mul(1_000_000);
-        self.at_start.plus_nanos(nanos(after)).plus_nanos(-nanos(before)).plus_nanos(offset)
+        self.at_start.plus_nanos(nanos(after)).plus_nanos(-nanos(before))
     }
 
     /// The time as HTTP's `Date` has it.

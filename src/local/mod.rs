@@ -7,6 +7,8 @@ mod clock;
 mod connection;
 mod document;
 mod duration;
+#[cfg(feature = "aws")]
+mod in_process;
 mod looped;
 mod mishap;
 mod number;
@@ -169,6 +171,29 @@ impl LocalEndpoint {
             .endpoint_url(self.url())
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .build()
+    }
+
+    /// A configuration with which any client of the AWS SDK talks to this endpoint without a socket
+    /// between. Since nothing is waited for that tokio does not know, its clock may be paused: what takes
+    /// hours at the service takes no time in a test. The SDK signs by that clock too.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use kinesis_video::local::LocalEndpoint;
+    ///
+    /// tokio::time::pause();
+    /// let endpoint = LocalEndpoint::start().await?;
+    /// let door = endpoint.create_stream("door");
+    /// let control = aws_sdk_kinesisvideo::Client::new(&endpoint.in_process_config());
+    /// let described = control.describe_stream().stream_name("door").send().await.unwrap();
+    /// assert_eq!(described.stream_info().unwrap().stream_arn(), Some(door.arn()));
+    /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
+    /// ```
+    #[cfg(feature = "aws")]
+    pub fn in_process_config(&self) -> aws_config::SdkConfig {
+        let client = in_process::client(server::router(Arc::clone(&self.server)), self.stop.clone());
+        let time = in_process::MachineTime(Arc::clone(&self.server.clock));
+        self.sdk_config().into_builder().http_client(client).time_source(time).build()
     }
 
     /// Makes a stream that is fed by pushing documents. One of the same name is replaced.

@@ -5,9 +5,11 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_kinesisvideomedia::config::StalledStreamProtectionConfig;
 use aws_sdk_kinesisvideomedia::operation::get_media::GetMediaOutput;
 use aws_sdk_kinesisvideomedia::types::{StartSelector, StartSelectorType};
-use kinesis_video::Timestamp;
-use kinesis_video::local::{Document, LocalEndpoint, Quotas, Shape};
+use futures::TryStreamExt;
+use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
+use kinesis_video::{BodyStream, Error, Fragment, FragmentStream, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 
 /// Quotas for tests that neither want to wait nor to be throttled.
 fn quick() -> Quotas {
@@ -97,4 +99,128 @@ async fn requests_signed_at_another_time_are_refused() {
     }
     let endpoint = LocalEndpoint::start_with(0, quick().clock_tolerance(None)).await.unwrap();
     assert!(raw(&endpoint, "x-amz-date: 20010101T000000Z\r\n").await.starts_with("http/1.1 200"));
+}
+
+/// Ten fragments.
+fn ten(endpoint: &LocalEndpoint) -> LocalStream {
+    let stream = endpoint.create_stream("ten");
+    (0..10).for_each(|_| drop(stream.push(&document())));
+    stream
+}
+
+/// The fragments of a body, and what it ended with.
+async fn read(output: GetMediaOutput) -> (Vec<Fragment>, Option<Error>) {
+    let mut stream = FragmentStream::from_byte_stream(output.payload);
+    let mut fragments = Vec::new();
+    loop {
+        match stream.try_next().await {
+            Ok(Some(fragment)) => fragments.push(fragment),
+            Ok(None) => return (fragments, None),
+            Err(error) => return (fragments, Some(error)),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_idle_seconds_pass_in_no_time() {
+    let began = SystemTime::now();
+    let endpoint = LocalEndpoint::start().await.unwrap();
+    let stream = ten(&endpoint);
+    let media = client(&endpoint.in_process_config());
+    let start = Instant::now();
+    let (fragments, error) = read(get(&media, "ten", earliest()).await.unwrap()).await;
+    assert!(error.is_none());
+    assert_eq!(fragments.len(), 10);
+    assert_eq!(start.elapsed().as_millis(), 3_000);
+    assert_eq!(stream.open_bodies(), 0);
+    // A stream that goes on is read for as long as a session may last.
+    let feed = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            stream.push(&document());
+        }
+    };
+    let start = Instant::now();
+    let read = read(get(&media, "ten", earliest()).await.unwrap());
+    let (fragments, error) = tokio::select! {
+        read = read => read,
+        () = feed => unreachable!(),
+    };
+    assert!(error.is_none());
+    assert!((2_700..2_720).contains(&fragments.len()), "{}", fragments.len());
+    assert_eq!(start.elapsed().as_secs(), 45 * 60);
+    let stamps: Vec<_> =
+        fragments.iter().skip(10).map(|fragment| fragment.server_time().unwrap().as_millis()).collect();
+    assert!(stamps.windows(2).all(|pair| pair[1] - pair[0] == 1_000), "{stamps:?}");
+    // What is signed an hour later is not signed too early.
+    assert!(get(&media, "ten", earliest()).await.is_ok());
+    assert!(
+        client(&endpoint.in_process_config())
+            .get_media()
+            .stream_name("ten")
+            .start_selector(earliest())
+            .send()
+            .await
+            .is_ok()
+    );
+    assert!(began.elapsed().unwrap() < Duration::from_secs(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_break_in_process_as_over_sockets() {
+    let endpoint = LocalEndpoint::start_with(0, quick()).await.unwrap();
+    let stream = ten(&endpoint);
+    let media = client(&endpoint.in_process_config());
+    let length = read(get(&media, "ten", earliest()).await.unwrap()).await.0[0].raw().len() as u64;
+    for mishap in
+        [Mishap::CutAfter(length + 100), Mishap::ResetAfter(length + 100), Mishap::CutAfter(0), Mishap::ResetAfter(0)]
+    {
+        endpoint.script(Operation::GetMedia, None, mishap.clone());
+        let (fragments, error) = read(get(&media, "ten", earliest()).await.unwrap()).await;
+        let error = error.unwrap_or_else(|| panic!("{mishap:?} is an error"));
+        assert_eq!(error.kind(), kinesis_video::ErrorKind::Io, "{mishap:?}: {error}");
+        let whole = !matches!(mishap, Mishap::CutAfter(0) | Mishap::ResetAfter(0));
+        assert_eq!(fragments.len(), if whole { 2 } else { 0 }, "{mishap:?}");
+        assert_eq!(stream.open_bodies(), 0);
+    }
+    // Nothing comes behind a reset, whoever asks.
+    endpoint.script(Operation::GetMedia, None, Mishap::ResetAfter(10));
+    let mut payload = get(&media, "ten", earliest()).await.unwrap().payload;
+    assert_eq!(payload.next().await.unwrap().unwrap().len(), 10);
+    assert!(payload.next().await.unwrap().is_err());
+    assert!(payload.next().await.is_none_or(|end| end.is_err()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_body_is_closed_at_once() {
+    let endpoint = LocalEndpoint::start().await.unwrap();
+    let stream = ten(&endpoint);
+    let media = client(&endpoint.in_process_config());
+    let mut bodies = Vec::new();
+    for _ in 0..3 {
+        bodies.push(get(&media, "ten", earliest()).await.unwrap());
+    }
+    assert_eq!(stream.open_bodies(), 3);
+    assert_eq!(get(&media, "ten", earliest()).await.unwrap_err(), "ConnectionLimitExceededException");
+    bodies.pop();
+    assert_eq!(stream.open_bodies(), 2);
+    assert!(get(&media, "ten", earliest()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_endpoint_breaks_what_is_read_in_process() {
+    let endpoint = LocalEndpoint::start().await.unwrap();
+    let stream = ten(&endpoint);
+    let media = client(&endpoint.in_process_config());
+    let unread = get(&media, "ten", earliest()).await.unwrap();
+    let waiting = tokio::spawn(read(get(&media, "ten", earliest()).await.unwrap()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    drop(endpoint);
+    let (fragments, error) = waiting.await.unwrap();
+    assert_eq!((fragments.len(), error.unwrap().kind()), (10, kinesis_video::ErrorKind::Io));
+    let mut items = BodyStream::from_byte_stream(unread.payload);
+    assert!(items.try_next().await.is_err());
+    assert_eq!(stream.open_bodies(), 0);
+    let error = get(&media, "ten", earliest()).await.unwrap_err();
+    assert!(error.contains("DispatchFailure"), "{error}");
 }
