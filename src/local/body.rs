@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::Resetter;
 use super::document::Document;
+use super::happened::{Event, Happened};
 use super::mishap::Mishap;
 use super::quotas::Quotas;
 use super::store::{Next, OpenBody, Stream};
@@ -31,6 +32,9 @@ pub(super) struct SentBody {
     mishap: Option<Mishap>,
     stop: CancellationToken,
     connection: Resetter,
+    happened: Arc<Happened>,
+    /// Whether the mishap has been counted.
+    is_counted: bool,
     sent: u64,
     chunks: u64,
     pending: Bytes,
@@ -52,9 +56,10 @@ impl SentBody {
         mishap: Option<Mishap>,
         stop: CancellationToken,
         connection: Resetter,
+        happened: Arc<Happened>,
     ) -> Self {
-        let idle = quotas.idle;
-        Self { source, idle, mishap, stop, connection, sent: 0, chunks: 0, pending: Bytes::new() }
+        let (idle, pending) = (quotas.idle, Bytes::new());
+        Self { source, idle, mishap, stop, connection, happened, is_counted: false, sent: 0, chunks: 0, pending }
     }
 
     pub(super) fn into_stream(self) -> impl FuturesStream<Item = io::Result<Bytes>> + Send + 'static {
@@ -74,22 +79,26 @@ impl SentBody {
         match self.mishap {
             Some(Mishap::CutAfter(after)) if after <= self.sent => {
                 sleep(GRACE).await;
+                self.count_once(Event::Cut);
                 return Err(io::Error::other("cut"));
             }
             Some(Mishap::ResetAfter(after)) if after <= self.sent => {
                 sleep(GRACE).await;
+                self.count_once(Event::Reset);
                 // The byte that is written next breaks the connection.
                 self.connection.reset();
                 return Ok(Some(Bytes::from_static(b"!")));
             }
             Some(Mishap::Stall { after, pause }) if after <= self.sent => {
                 self.mishap = None;
+                self.count_once(Event::Stall);
                 self.pause(pause).await?;
             }
             Some(Mishap::CutAfter(after) | Mishap::ResetAfter(after) | Mishap::Stall { after, .. }) => {
                 most = after - self.sent;
             }
             Some(Mishap::Trickle { bytes, pause }) => {
+                self.count_once(Event::Trickle);
                 self.pause(pause).await?;
                 most = bytes.max(1) as u64;
             }
@@ -112,10 +121,14 @@ impl SentBody {
     /// The next chunk, as it is stored.
     async fn more(&mut self) -> io::Result<Option<Bytes>> {
         match &mut self.mishap {
-            Some(Mishap::EndAfter(chunks)) if self.chunks >= *chunks => return Ok(None),
+            Some(Mishap::EndAfter(chunks)) if self.chunks >= *chunks => {
+                self.count_once(Event::End);
+                return Ok(None);
+            }
             Some(Mishap::FaultAfter { fragments, id, message }) if self.chunks >= *fragments => {
                 let fault = Document::fault(*id, message, None);
                 self.mishap = Some(Mishap::EndAfter(0));
+                self.count_once(Event::Fault);
                 return Ok(Some(fault));
             }
             _ => {}
@@ -133,7 +146,10 @@ impl SentBody {
                 changes.mark_unchanged();
                 match stream.next(index) {
                     Next::End => return Ok(None),
-                    _ if Instant::now() >= *ends => return Ok(None),
+                    _ if Instant::now() >= *ends => {
+                        self.happened.count(Event::SessionEnd);
+                        return Ok(None);
+                    }
                     Next::Chunk(bytes) => return Ok(Some(bytes)),
                     Next::Wait => {}
                 }
@@ -141,12 +157,21 @@ impl SentBody {
                 tokio::select! {
                     changed = timeout_at(until, changes.changed()) => {
                         if !matches!(changed, Ok(Ok(()))) {
+                            let is_old = Instant::now() >= *ends;
+                            self.happened.count(if is_old { Event::SessionEnd } else { Event::IdleEnd });
                             return Ok(None);
                         }
                     }
                     () = self.stop.cancelled() => {}
                 }
             },
+        }
+    }
+
+    /// Counts the mishap, which may take effect in many pieces.
+    fn count_once(&mut self, event: Event) {
+        if !std::mem::replace(&mut self.is_counted, true) {
+            self.happened.count(event);
         }
     }
 
@@ -166,6 +191,7 @@ impl SentBody {
             let damaged = bytes.get_mut((start - self.sent) as usize..(end - self.sent) as usize);
             damaged.into_iter().flatten().for_each(|byte| *byte = 0);
             self.pending = bytes.freeze();
+            self.count_once(Event::Damage);
         }
     }
 }

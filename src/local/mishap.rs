@@ -23,6 +23,19 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// The operation that is called at this path.
+    pub(super) fn at_path(path: &str) -> Option<Self> {
+        Some(match path {
+            "/describeStream" => Self::DescribeStream,
+            "/getDataEndpoint" => Self::GetDataEndpoint,
+            "/getMedia" => Self::GetMedia,
+            "/getMediaForFragmentList" => Self::GetMediaForFragmentList,
+            "/listFragments" => Self::ListFragments,
+            "/listStreams" => Self::ListStreams,
+            _ => return None,
+        })
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::DescribeStream => "DescribeStream",

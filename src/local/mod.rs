@@ -7,6 +7,7 @@ mod clock;
 mod connection;
 mod document;
 mod duration;
+mod happened;
 #[cfg(feature = "aws")]
 mod in_process;
 mod looped;
@@ -18,6 +19,7 @@ mod server;
 mod store;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -140,6 +142,38 @@ impl LocalEndpoint {
     /// How many requests have come.
     pub fn requests(&self) -> u64 {
         self.server.requests()
+    }
+
+    /// How often each thing has taken effect, by name: mishaps (`cut`, `damage`, `end`, `fault`, `refuse`,
+    /// `reset`, `stale endpoint`, `stall`, `trickle`, `unknown operation`) and quotas (`connection limit`,
+    /// `idle end`, `request expired`, `session end`, `throttled`). All names are there, with 0 too.
+    ///
+    /// A mishap that was scripted has not happened yet, and never does if the body ends before it. Every
+    /// call that a stale endpoint refuses counts.
+    ///
+    /// ```
+    /// # #[cfg(feature = "aws")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use kinesis_video::local::{LocalEndpoint, Mishap, Operation};
+    ///
+    /// let endpoint = LocalEndpoint::start().await?;
+    /// endpoint.script(Operation::ListStreams, None, Mishap::Refuse("AccessDeniedException".into()));
+    /// assert_eq!(endpoint.happened()["refuse"], 0);
+    ///
+    /// let control = aws_sdk_kinesisvideo::Client::new(&endpoint.sdk_config());
+    /// assert!(control.list_streams().send().await.is_err());
+    /// assert_eq!(endpoint.happened()["refuse"], 1);
+    /// assert_eq!(endpoint.calls(Operation::ListStreams, "").len(), 1);
+    /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
+    /// ```
+    pub fn happened(&self) -> BTreeMap<&'static str, u64> {
+        self.server.happened.counts()
+    }
+
+    /// When each call of an operation for a stream came, refused ones included: the last 10,000. The
+    /// stream of ListStreams is `""`.
+    pub fn calls(&self, operation: Operation, stream: &str) -> Vec<tokio::time::Instant> {
+        self.server.happened.calls(operation, stream)
     }
 
     /// Puts the endpoint's clock so many milliseconds ahead of this machine's, or behind it. It moves with

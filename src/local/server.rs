@@ -19,6 +19,7 @@ use super::body::{SentBody, Source, later};
 use super::clock::Clock;
 use super::connection::Resetter;
 use super::document::Document;
+use super::happened::{Event, Happened};
 use super::mishap::{Mishap, Operation, Script};
 use super::quotas::{CallRates, Quotas};
 use super::store::{Selector, Stream};
@@ -40,6 +41,9 @@ const APIS: [&str; 8] = [
     "GET_IMAGES",
 ];
 
+/// How long a request may be.
+const LONGEST_REQUEST: usize = 2 << 20;
+
 pub(super) struct Server {
     url: String,
     stop: CancellationToken,
@@ -49,6 +53,7 @@ pub(super) struct Server {
     rates: CallRates,
     pub(super) clock: Arc<Clock>,
     pub(super) script: Script,
+    pub(super) happened: Arc<Happened>,
 }
 
 /// What a handler answers with instead of what was asked for.
@@ -98,6 +103,7 @@ impl Server {
             rates: CallRates::default(),
             clock: Arc::new(Clock::new()),
             script: Script::default(),
+            happened: Arc::default(),
         }
     }
 
@@ -118,6 +124,7 @@ impl Server {
     fn admit(&self, operation: Operation, request: &StreamRequest) -> Result<Arc<Stream>, Otherwise> {
         let stream = self.find(request)?;
         if self.rates.exceeded(&self.quotas, stream.name(), operation.name()) {
+            self.happened.count(Event::Throttled);
             let message = format!("Too many calls of {} for this stream. Please try again later.", operation.name());
             return Err(Refusal::new("ClientLimitExceededException", message).into());
         }
@@ -127,8 +134,14 @@ impl Server {
     /// What is to go wrong with a call that nothing else is wrong with, if it is not the call itself.
     fn mishap(&self, operation: Operation, stream: &str) -> Result<Option<Mishap>, Otherwise> {
         match self.script.take(operation, stream) {
-            Some(Mishap::Refuse(name)) => Err(Refusal::new(&name, format!("{name}, as the script says")).into()),
-            Some(Mishap::UnknownOperation) => Err(Otherwise::UnknownOperation),
+            Some(Mishap::Refuse(name)) => {
+                self.happened.count(Event::Refuse);
+                Err(Refusal::new(&name, format!("{name}, as the script says")).into())
+            }
+            Some(Mishap::UnknownOperation) => {
+                self.happened.count(Event::UnknownOperation);
+                Err(Otherwise::UnknownOperation)
+            }
             mishap => Ok(mishap),
         }
     }
@@ -143,8 +156,23 @@ impl Server {
         found.cloned().ok_or_else(|| Refusal::not_found(asked))
     }
 
+    fn stale(&self) -> Refusal {
+        self.happened.count(Event::StaleEndpoint);
+        let message = "The data endpoint is not valid for this stream. Call GetDataEndpoint to get the current one.";
+        Refusal::new("InvalidEndpointException", message)
+    }
+
+    /// Remembers that a call came, whatever becomes of it. `body` is that of the request.
+    fn note(&self, operation: Operation, body: &[u8]) {
+        let named = wire::parse::<StreamRequest>(body).ok();
+        let found = named.as_ref().and_then(|request| self.find(request).ok()).map(|stream| stream.name().to_owned());
+        let asked = || named.and_then(|request| request.stream_name.or(request.stream_arn)).unwrap_or_default();
+        self.happened.call(operation, found.unwrap_or_else(asked));
+    }
+
     fn send(&self, source: Source, mishap: Option<Mishap>, connection: Resetter) -> Response {
-        let body = SentBody::new(source, &self.quotas, mishap, self.stop.clone(), connection);
+        let body =
+            SentBody::new(source, &self.quotas, mishap, self.stop.clone(), connection, Arc::clone(&self.happened));
         let mut response = Body::from_stream(body.into_stream()).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("video/webm"));
         response
@@ -154,12 +182,7 @@ impl Server {
 /// What happens to every request and every answer.
 async fn receive(State(server): State<Arc<Server>>, request: Request<Body>, next: NextLayer) -> Response {
     let count = server.requests.fetch_add(1, Ordering::Relaxed);
-    let is_beyond = |tolerance| server.clock.is_beyond(tolerance, request.headers());
-    let mut response = if server.quotas.clock_tolerance.is_some_and(is_beyond) {
-        Refusal::new("RequestExpired", "The signature is too far from the current time").into_response()
-    } else {
-        next.run(request).await
-    };
+    let mut response = admit(&server, request, next).await.unwrap_or_else(IntoResponse::into_response);
     if let Ok(id) = HeaderValue::from_str(&format!("00000000-0000-4000-8000-{count:012x}")) {
         response.headers_mut().insert("x-amzn-requestid", id);
     }
@@ -167,6 +190,23 @@ async fn receive(State(server): State<Arc<Server>>, request: Request<Body>, next
         response.headers_mut().insert(header::DATE, date);
     }
     response
+}
+
+/// Lets a request pass that was signed in time.
+async fn admit(server: &Server, request: Request<Body>, next: NextLayer) -> Result<Response, Refusal> {
+    let is_beyond = |tolerance| server.clock.is_beyond(tolerance, request.headers());
+    let is_expired = server.quotas.clock_tolerance.is_some_and(is_beyond);
+    let (parts, body) = request.into_parts();
+    let unread = |error| Refusal::invalid_argument(format!("the request cannot be read: {error}"));
+    let body = axum::body::to_bytes(body, LONGEST_REQUEST).await.map_err(unread)?;
+    if let Some(operation) = Operation::at_path(parts.uri.path()) {
+        server.note(operation, &body);
+    }
+    if is_expired {
+        server.happened.count(Event::RequestExpired);
+        return Err(Refusal::new("RequestExpired", "The signature is too far from the current time"));
+    }
+    Ok(next.run(Request::from_parts(parts, Body::from(body))).await)
 }
 
 async fn get_data_endpoint(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
@@ -256,26 +296,22 @@ async fn get_media(
     };
     let selector = to_selector(&selector)?;
     if stream.is_stale() {
-        return Err(stale().into());
+        return Err(server.stale().into());
     }
     let Some(open) = stream.open_body(server.quotas.connections) else {
+        server.happened.count(Event::ConnectionLimit);
         let message = "Too many connections of GetMedia are open for this stream";
         return Err(Refusal::new("ConnectionLimitExceededException", message).into());
     };
     let mishap = server.mishap(Operation::GetMedia, stream.name())?;
     if matches!(mishap, Some(Mishap::StaleEndpoint)) {
         stream.set_stale(true);
-        return Err(stale().into());
+        return Err(server.stale().into());
     }
     let index = stream.seek(&selector);
     let ends = later(server.quotas.session);
     let source = Source::Live { changes: stream.changes(), stream, index, ends, _open: open };
     Ok(server.send(source, mishap, connection))
-}
-
-fn stale() -> Refusal {
-    let message = "The data endpoint is not valid for this stream. Call GetDataEndpoint to get the current one.";
-    Refusal::new("InvalidEndpointException", message)
 }
 
 fn to_selector(selector: &StartSelector) -> Result<Selector, Refusal> {

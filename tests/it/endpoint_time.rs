@@ -224,3 +224,88 @@ async fn dropping_the_endpoint_breaks_what_is_read_in_process() {
     let error = get(&media, "ten", earliest()).await.unwrap_err();
     assert!(error.contains("DispatchFailure"), "{error}");
 }
+
+/// What has happened, without what has not.
+fn happened(endpoint: &LocalEndpoint) -> Vec<(&'static str, u64)> {
+    endpoint.happened().into_iter().filter(|(_, count)| *count > 0).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_happened_is_counted_when_it_took_effect() {
+    let pause = Duration::from_secs(1);
+    let fault = |fragments| Mishap::FaultAfter { fragments, id: 5000, message: "INTERNAL_ERROR".into() };
+    let never = u64::MAX;
+    for (mishap, expected) in [
+        (Mishap::CutAfter(1_000), vec![("cut", 1)]),
+        (Mishap::CutAfter(never), vec![]),
+        (Mishap::ResetAfter(1_000), vec![("reset", 1)]),
+        (Mishap::ResetAfter(never), vec![]),
+        (Mishap::DamageAt(100), vec![("damage", 1)]),
+        (Mishap::DamageAt(never), vec![]),
+        (Mishap::EndAfter(3), vec![("end", 1)]),
+        (Mishap::EndAfter(never), vec![]),
+        (fault(3), vec![("fault", 1)]),
+        (fault(never), vec![]),
+        (Mishap::Stall { after: 1_000, pause }, vec![("stall", 1)]),
+        (Mishap::Stall { after: never, pause }, vec![]),
+        (Mishap::Trickle { bytes: 1_000, pause }, vec![("trickle", 1)]),
+        (Mishap::Refuse("ServiceUnavailable".into()), vec![("refuse", 1)]),
+        (Mishap::UnknownOperation, vec![("unknown operation", 1)]),
+        (Mishap::StaleEndpoint, vec![("stale endpoint", 1)]),
+    ] {
+        let endpoint = LocalEndpoint::start_with(0, quick()).await.unwrap();
+        ten(&endpoint).finish();
+        endpoint.script(Operation::GetMedia, None, mishap.clone());
+        assert_eq!(happened(&endpoint), [], "{mishap:?}");
+        if let Ok(output) = get(&client(&endpoint.in_process_config()), "ten", earliest()).await {
+            read(output).await;
+        }
+        assert_eq!(happened(&endpoint), expected, "{mishap:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_quotas_do_is_counted() {
+    let quotas = Quotas::default().session(Duration::from_secs(60)).connections(Some(1)).calls_per_second(Some(2));
+    let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
+    let stream = ten(&endpoint);
+    let media = client(&endpoint.in_process_config());
+    let start = Instant::now();
+    read(get(&media, "ten", earliest()).await.unwrap()).await;
+    assert_eq!(happened(&endpoint), [("idle end", 1)]);
+    let body = get(&media, "ten", earliest()).await.unwrap();
+    assert_eq!(get(&media, "ten", earliest()).await.unwrap_err(), "ConnectionLimitExceededException");
+    assert_eq!(get(&media, "ten", earliest()).await.unwrap_err(), "ClientLimitExceededException");
+    assert_eq!(happened(&endpoint), [("connection limit", 1), ("idle end", 1), ("throttled", 1)]);
+    let feed = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            stream.push(&document());
+        }
+    };
+    tokio::select! {
+        _ = read(body) => {}
+        () = feed => unreachable!(),
+    }
+    endpoint.set_clock_offset(-1_000_000);
+    assert_eq!(get(&client(&endpoint.in_process_config()), "ten", earliest()).await.unwrap_err(), "RequestExpired");
+    let expected =
+        [("connection limit", 1), ("idle end", 1), ("request expired", 1), ("session end", 1), ("throttled", 1)];
+    assert_eq!(happened(&endpoint), expected);
+    let calls = endpoint.calls(Operation::GetMedia, "ten");
+    assert_eq!(calls.iter().map(|call| (*call - start).as_secs()).collect::<Vec<_>>(), [0, 3, 3, 3, 63]);
+    assert!(endpoint.calls(Operation::GetMedia, "other").is_empty());
+    assert!(endpoint.calls(Operation::ListFragments, "ten").is_empty());
+}
+
+#[tokio::test]
+async fn calls_by_arn_and_for_nobody_are_remembered_too() {
+    let endpoint = LocalEndpoint::start_with(0, quick()).await.unwrap();
+    let stream = ten(&endpoint);
+    let control = aws_sdk_kinesisvideo::Client::new(&endpoint.in_process_config());
+    control.describe_stream().stream_arn(stream.arn()).send().await.unwrap();
+    control.describe_stream().stream_name("nobody").send().await.unwrap_err();
+    for stream in ["ten", "nobody"] {
+        assert_eq!(endpoint.calls(Operation::DescribeStream, stream).len(), 1);
+    }
+}
