@@ -17,6 +17,7 @@ pub(super) enum Event {
     Fault,
     IdleEnd,
     Refuse,
+    Repeat,
     RequestExpired,
     Reset,
     SessionEnd,
@@ -28,7 +29,7 @@ pub(super) enum Event {
 }
 
 impl Event {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::ConnectionLimit,
         Self::Cut,
         Self::Damage,
@@ -36,6 +37,7 @@ impl Event {
         Self::Fault,
         Self::IdleEnd,
         Self::Refuse,
+        Self::Repeat,
         Self::RequestExpired,
         Self::Reset,
         Self::SessionEnd,
@@ -55,6 +57,7 @@ impl Event {
             Self::Fault => "fault",
             Self::IdleEnd => "idle end",
             Self::Refuse => "refuse",
+            Self::Repeat => "repeat",
             Self::RequestExpired => "request expired",
             Self::Reset => "reset",
             Self::SessionEnd => "session end",

@@ -69,6 +69,9 @@ pub enum Mishap {
     },
     /// The call is refused with the error of this name: `ClientLimitExceededException` for example.
     Refuse(String),
+    /// A body of GetMedia begins so many fragments earlier than was asked for, as far as there are any:
+    /// they are sent again.
+    Repeat(u64),
     /// The connection is reset behind so many bytes of the body.
     ResetAfter(u64),
     /// Nothing comes for so long behind so many bytes of the body.

@@ -145,7 +145,7 @@ impl LocalEndpoint {
     }
 
     /// How often each thing has taken effect, by name: mishaps (`cut`, `damage`, `end`, `fault`, `refuse`,
-    /// `reset`, `stale endpoint`, `stall`, `trickle`, `unknown operation`) and quotas (`connection limit`,
+    /// `repeat`, `reset`, `stale endpoint`, `stall`, `trickle`, `unknown operation`) and quotas (`connection limit`,
     /// `idle end`, `request expired`, `session end`, `throttled`). All names are there, with 0 too.
     ///
     /// A mishap that was scripted has not happened yet, and never does if the body ends before it. Every

@@ -308,7 +308,14 @@ async fn get_media(
         stream.set_stale(true);
         return Err(server.stale().into());
     }
-    let index = stream.seek(&selector);
+    let mut index = stream.seek(&selector);
+    if let Some(Mishap::Repeat(fragments)) = mishap {
+        let earlier = stream.before(index, fragments);
+        if earlier < index {
+            server.happened.count(Event::Repeat);
+        }
+        index = earlier;
+    }
     let ends = later(server.quotas.session);
     let source = Source::Live { changes: stream.changes(), stream, index, ends, _open: open };
     Ok(server.send(source, mishap, connection))

@@ -262,6 +262,15 @@ impl Stream {
         store.dropped + index.unwrap_or(chunks.len()) as u64
     }
 
+    /// The index that is so many fragments before another one, or as many as there are.
+    pub(super) fn before(&self, index: u64, fragments: u64) -> u64 {
+        let store = self.lock();
+        let earlier = (store.dropped..).zip(&store.chunks).take_while(|(at, _)| *at < index);
+        let earlier: Vec<u64> = earlier.filter(|(_, chunk)| chunk.number.is_some()).map(|(at, _)| at).collect();
+        let fragments = usize::try_from(fragments).unwrap_or(usize::MAX).min(earlier.len());
+        earlier.get(earlier.len() - fragments).copied().unwrap_or(index)
+    }
+
     /// What a reader gets that wants the chunk with this index; moves the index on.
     pub(super) fn next(&self, index: &mut u64) -> Next {
         let store = self.lock();

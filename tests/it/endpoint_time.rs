@@ -7,7 +7,7 @@ use aws_sdk_kinesisvideomedia::operation::get_media::GetMediaOutput;
 use aws_sdk_kinesisvideomedia::types::{StartSelector, StartSelectorType};
 use futures::TryStreamExt;
 use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
-use kinesis_video::{BodyStream, Error, Fragment, FragmentStream, Timestamp};
+use kinesis_video::{BodyStream, Error, Fragment, FragmentNumber, FragmentStream, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -18,6 +18,14 @@ fn quick() -> Quotas {
 
 fn document() -> Document {
     Document::new(Shape::Producer).video_track(1).block(1, 0, true, b"frame").block(1, 500, false, b"frame")
+}
+
+fn after(number: &FragmentNumber) -> StartSelector {
+    StartSelector::builder()
+        .start_selector_type(StartSelectorType::FragmentNumber)
+        .after_fragment_number(number.as_str())
+        .build()
+        .unwrap()
 }
 
 fn earliest() -> StartSelector {
@@ -308,4 +316,31 @@ async fn calls_by_arn_and_for_nobody_are_remembered_too() {
     for stream in ["ten", "nobody"] {
         assert_eq!(endpoint.calls(Operation::DescribeStream, stream).len(), 1);
     }
+}
+
+/// The numbers of the fragments of a body that did not fail.
+async fn numbers(output: GetMediaOutput) -> Vec<FragmentNumber> {
+    let (fragments, error) = read(output).await;
+    assert!(error.is_none(), "{error:?}");
+    fragments.iter().map(|fragment| fragment.number().unwrap().clone()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeated_fragments() {
+    let endpoint = LocalEndpoint::start_with(0, quick()).await.unwrap();
+    ten(&endpoint).finish();
+    let media = client(&endpoint.in_process_config());
+    let all = numbers(get(&media, "ten", earliest()).await.unwrap()).await;
+    for (behind, repeated, expected, count) in
+        [(3, 0, 4, 0), (3, 1, 3, 1), (3, 2, 2, 2), (3, 99, 0, 3), (9, 3, 7, 4), (0, u64::MAX, 0, 5)]
+    {
+        endpoint.script(Operation::GetMedia, None, Mishap::Repeat(repeated));
+        let received = numbers(get(&media, "ten", after(&all[behind])).await.unwrap()).await;
+        assert_eq!(received, all[expected..], "{behind} {repeated}");
+        assert_eq!(endpoint.happened()["repeat"], count);
+    }
+    // There is nothing before the oldest.
+    endpoint.script(Operation::GetMedia, None, Mishap::Repeat(2));
+    assert_eq!(numbers(get(&media, "ten", earliest()).await.unwrap()).await, all);
+    assert_eq!(endpoint.happened()["repeat"], 5);
 }
