@@ -12,14 +12,15 @@ use super::connection::Resetter;
 use super::document::Document;
 use super::happened::{Event, Happened};
 use super::mishap::Mishap;
+use super::open_bodies::OpenBody;
 use super::quotas::Quotas;
-use super::store::{Next, OpenBody, Stream};
+use super::store::{Next, Stream};
 
 /// Where the chunks of a body come from.
 #[derive(Debug)]
 pub(super) enum Source {
     /// A stream, from a chunk on, with those that are still to come.
-    Live { stream: Arc<Stream>, changes: tokio::sync::watch::Receiver<u64>, index: u64, ends: Instant, _open: OpenBody },
+    Live { stream: Arc<Stream>, changes: tokio::sync::watch::Receiver<u64>, index: u64, ends: Instant },
     /// These.
     Listed(std::vec::IntoIter<Bytes>),
 }
@@ -28,6 +29,7 @@ pub(super) enum Source {
 #[derive(Debug)]
 pub(super) struct SentBody {
     source: Source,
+    open: Option<OpenBody>,
     idle: Duration,
     mishap: Option<Mishap>,
     stop: CancellationToken,
@@ -50,16 +52,39 @@ pub(super) fn later(duration: Duration) -> Instant {
 }
 
 impl SentBody {
-    pub(super) fn new(
-        source: Source,
-        quotas: &Quotas,
-        mishap: Option<Mishap>,
-        stop: CancellationToken,
-        connection: Resetter,
-        happened: Arc<Happened>,
-    ) -> Self {
-        let (idle, pending) = (quotas.idle, Bytes::new());
-        Self { source, idle, mishap, stop, connection, happened, is_counted: false, sent: 0, chunks: 0, pending }
+    pub(super) fn new(source: Source, quotas: &Quotas, stop: CancellationToken, happened: Arc<Happened>) -> Self {
+        Self {
+            source,
+            open: None,
+            idle: quotas.idle,
+            mishap: None,
+            stop,
+            connection: Resetter::default(),
+            happened,
+            is_counted: false,
+            sent: 0,
+            chunks: 0,
+            pending: Bytes::new(),
+        }
+    }
+
+    /// What goes wrong with it.
+    pub(super) fn mishap(mut self, mishap: Option<Mishap>) -> Self {
+        self.mishap = mishap;
+        self
+    }
+
+    /// The connection that it is sent over.
+    pub(super) fn connection(mut self, connection: Resetter) -> Self {
+        self.connection = connection;
+        self
+    }
+
+    /// What it counts as while it lasts, and so much longer if the client closes it.
+    pub(super) fn open(mut self, mut open: OpenBody, linger: Duration) -> Self {
+        open.set_linger(linger);
+        self.open = Some(open);
+        self
     }
 
     pub(super) fn into_stream(self) -> impl FuturesStream<Item = io::Result<Bytes>> + Send + 'static {
@@ -67,8 +92,14 @@ impl SentBody {
             let mut body = body?;
             match body.next().await {
                 Ok(Some(bytes)) => Some((Ok(bytes), Some(body))),
-                Ok(None) => None,
-                Err(error) => Some((Err(error), None)),
+                Ok(None) => {
+                    body.settle();
+                    None
+                }
+                Err(error) => {
+                    body.settle();
+                    Some((Err(error), None))
+                }
             }
         })
     }
@@ -85,6 +116,7 @@ impl SentBody {
             Some(Mishap::ResetAfter(after)) if after <= self.sent => {
                 sleep(GRACE).await;
                 self.count_once(Event::Reset);
+                self.settle();
                 // The byte that is written next breaks the connection.
                 self.connection.reset();
                 return Ok(Some(Bytes::from_static(b"!")));
@@ -165,6 +197,13 @@ impl SentBody {
                     () = self.stop.cancelled() => {}
                 }
             },
+        }
+    }
+
+    /// It ends by itself: the client is not the one who closes the connection.
+    fn settle(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.set_linger(Duration::ZERO);
         }
     }
 

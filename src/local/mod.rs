@@ -13,6 +13,7 @@ mod in_process;
 mod looped;
 mod mishap;
 mod number;
+mod open_bodies;
 mod payload;
 mod quotas;
 mod server;
@@ -333,9 +334,9 @@ impl LocalStream {
         self.stream.arn()
     }
 
-    /// How many bodies of GetMedia are open.
+    /// How many bodies of GetMedia are open, without those that only [linger](Quotas::linger).
     pub fn open_bodies(&self) -> u32 {
-        self.stream.open_bodies()
+        self.stream.bodies().count()
     }
 
     /// Adds a fragment, as if it had been ingested now: it gets the next number, and the time of now

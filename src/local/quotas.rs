@@ -22,6 +22,7 @@ pub struct Quotas {
     pub(super) connections: Option<u32>,
     pub(super) calls_per_second: Option<u32>,
     pub(super) clock_tolerance: Option<Duration>,
+    pub(super) linger: Duration,
 }
 
 impl Quotas {
@@ -43,6 +44,14 @@ impl Quotas {
     #[must_use]
     pub fn connections(mut self, connections: Option<u32>) -> Self {
         self.connections = connections;
+        self
+    }
+
+    /// How long a connection of GetMedia goes on to count when the client has closed it: not at all. What
+    /// the service does is not known.
+    #[must_use]
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.linger = linger;
         self
     }
 
@@ -70,6 +79,7 @@ impl Default for Quotas {
             connections: Some(3),
             calls_per_second: Some(5),
             clock_tolerance: Some(Duration::from_secs(15 * 60)),
+            linger: Duration::ZERO,
         }
     }
 }

@@ -170,13 +170,15 @@ impl Server {
         self.happened.call(operation, found.unwrap_or_else(asked));
     }
 
-    fn send(&self, source: Source, mishap: Option<Mishap>, connection: Resetter) -> Response {
-        let body =
-            SentBody::new(source, &self.quotas, mishap, self.stop.clone(), connection, Arc::clone(&self.happened));
-        let mut response = Body::from_stream(body.into_stream()).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("video/webm"));
-        response
+    fn body(&self, source: Source) -> SentBody {
+        SentBody::new(source, &self.quotas, self.stop.clone(), Arc::clone(&self.happened))
     }
+}
+
+fn send(body: SentBody) -> Response {
+    let mut response = Body::from_stream(body.into_stream()).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("video/webm"));
+    response
 }
 
 /// What happens to every request and every answer.
@@ -298,7 +300,7 @@ async fn get_media(
     if stream.is_stale() {
         return Err(server.stale().into());
     }
-    let Some(open) = stream.open_body(server.quotas.connections) else {
+    let Some(open) = stream.bodies().open(server.quotas.connections) else {
         server.happened.count(Event::ConnectionLimit);
         let message = "Too many connections of GetMedia are open for this stream";
         return Err(Refusal::new("ConnectionLimitExceededException", message).into());
@@ -317,8 +319,8 @@ async fn get_media(
         index = earlier;
     }
     let ends = later(server.quotas.session);
-    let source = Source::Live { changes: stream.changes(), stream, index, ends, _open: open };
-    Ok(server.send(source, mishap, connection))
+    let source = Source::Live { changes: stream.changes(), stream, index, ends };
+    Ok(send(server.body(source).open(open, server.quotas.linger).mishap(mishap).connection(connection)))
 }
 
 fn to_selector(selector: &StartSelector) -> Result<Selector, Refusal> {
@@ -424,5 +426,5 @@ async fn get_media_for_fragment_list(
         stream.document(number).unwrap_or_else(|| Document::fault(3000, "FRAGMENT_NOT_FOUND", Some(number)))
     };
     let documents: Vec<Bytes> = numbers.iter().map(document).collect();
-    Ok(server.send(Source::Listed(documents.into_iter()), mishap, connection))
+    Ok(send(server.body(Source::Listed(documents.into_iter())).mishap(mishap).connection(connection)))
 }

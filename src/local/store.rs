@@ -1,7 +1,7 @@
 //! The fragments that a stream of the local endpoint has.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::clock::Clock;
 use super::document::{Stamp, trailer};
 use super::duration::duration;
 use super::number::fragment_number;
+use super::open_bodies::OpenBodies;
 use super::payload::items;
 use super::wire;
 use crate::ebml::Writer;
@@ -57,19 +58,9 @@ pub(super) struct Stream {
     clock: Arc<Clock>,
     store: Mutex<Store>,
     changes: watch::Sender<u64>,
-    open_bodies: Arc<AtomicU32>,
+    open_bodies: Arc<OpenBodies>,
     /// Its data endpoint is not to be used any more.
     is_stale: AtomicBool,
-}
-
-/// One of the bodies that a stream has open, until it is dropped.
-#[derive(Debug)]
-pub(super) struct OpenBody(Arc<AtomicU32>);
-
-impl Drop for OpenBody {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 /// What ListFragments says of a fragment.
@@ -136,15 +127,8 @@ impl Stream {
         &self.clock
     }
 
-    /// Opens a body, unless so many are open.
-    pub(super) fn open_body(&self, most: Option<u32>) -> Option<OpenBody> {
-        let before = self.open_bodies.fetch_add(1, Ordering::AcqRel);
-        let open = OpenBody(Arc::clone(&self.open_bodies));
-        most.is_none_or(|most| before < most).then_some(open)
-    }
-
-    pub(super) fn open_bodies(&self) -> u32 {
-        self.open_bodies.load(Ordering::Acquire)
+    pub(super) fn bodies(&self) -> &Arc<OpenBodies> {
+        &self.open_bodies
     }
 
     pub(super) fn set_stale(&self, is_stale: bool) {

@@ -344,3 +344,31 @@ async fn repeated_fragments() {
     assert_eq!(numbers(get(&media, "ten", earliest()).await.unwrap()).await, all);
     assert_eq!(endpoint.happened()["repeat"], 5);
 }
+
+#[tokio::test(start_paused = true)]
+async fn connections_linger_when_the_client_has_gone() {
+    let linger = Duration::from_secs(10);
+    let quotas = quick().idle(Duration::from_secs(3)).connections(Some(2)).linger(linger);
+    let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
+    let stream = ten(&endpoint);
+    let media = client(&endpoint.in_process_config());
+    let open = || get(&media, "ten", earliest());
+    let (first, second) = (open().await.unwrap(), open().await.unwrap());
+    drop(first);
+    assert_eq!(stream.open_bodies(), 1);
+    tokio::time::sleep(linger - Duration::from_millis(1)).await;
+    assert_eq!(open().await.unwrap_err(), "ConnectionLimitExceededException");
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    // Neither a body that ended by itself, nor a refused call, nor a broken connection lingers.
+    read(open().await.unwrap()).await;
+    for mishap in [Mishap::Refuse("ServiceUnavailable".into()), Mishap::CutAfter(10), Mishap::ResetAfter(10)] {
+        endpoint.script(Operation::GetMedia, None, mishap);
+        if let Ok(output) = open().await {
+            read(output).await;
+        }
+    }
+    let third = open().await.unwrap();
+    drop((second, third));
+    assert_eq!(stream.open_bodies(), 0);
+    assert_eq!(open().await.unwrap_err(), "ConnectionLimitExceededException");
+}
