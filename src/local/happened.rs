@@ -10,6 +10,7 @@ use super::mishap::Operation;
 /// Something that takes effect: a mishap, or a quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Event {
+    AgedOut,
     ConnectionLimit,
     Cut,
     Damage,
@@ -29,7 +30,8 @@ pub(super) enum Event {
 }
 
 impl Event {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
+        Self::AgedOut,
         Self::ConnectionLimit,
         Self::Cut,
         Self::Damage,
@@ -50,6 +52,7 @@ impl Event {
 
     fn name(self) -> &'static str {
         match self {
+            Self::AgedOut => "aged out",
             Self::ConnectionLimit => "connection limit",
             Self::Cut => "cut",
             Self::Damage => "damage",

@@ -35,7 +35,7 @@ pub use call::ConnectCall;
 pub use document::{Document, Shape, Stamp};
 pub use mishap::{Mishap, Operation};
 pub use number::fragment_number;
-pub use quotas::Quotas;
+pub use quotas::{AgedOut, Quotas};
 
 use connection::{Accept, Resetter};
 use server::Server;
@@ -146,7 +146,7 @@ impl LocalEndpoint {
     }
 
     /// How often each thing has taken effect, by name: mishaps (`cut`, `damage`, `end`, `fault`, `refuse`,
-    /// `repeat`, `reset`, `stale endpoint`, `stall`, `trickle`, `unknown operation`) and quotas (`connection limit`,
+    /// `repeat`, `reset`, `stale endpoint`, `stall`, `trickle`, `unknown operation`) and quotas (`aged out`, `connection limit`,
     /// `idle end`, `request expired`, `session end`, `throttled`). All names are there, with 0 too.
     ///
     /// A mishap that was scripted has not happened yet, and never does if the body ends before it. Every
@@ -355,6 +355,32 @@ impl LocalStream {
     /// Adds bytes as they are: parts of documents, or no documents at all.
     pub fn push_raw(&self, bytes: impl Into<Bytes>) {
         self.stream.push_raw(bytes.into());
+    }
+
+    /// Drops so many of its oldest fragments, as retention does in time. What is not a fragment goes with
+    /// those behind it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "aws")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use futures::TryStreamExt;
+    /// use kinesis_video::local::{Document, LocalEndpoint, Shape};
+    /// use kinesis_video::{KinesisVideo, Start};
+    ///
+    /// let endpoint = LocalEndpoint::start().await?;
+    /// let door = endpoint.create_stream("door");
+    /// let document = Document::new(Shape::Ffmpeg).video_track(1).block(1, 0, true, b"coded frame");
+    /// let stamps: Vec<_> = (0..3).map(|_| door.push(&document)).collect();
+    /// door.finish();
+    /// door.expire(2);
+    ///
+    /// let kvs = KinesisVideo::new(&endpoint.sdk_config());
+    /// let oldest = kvs.live("door").start(Start::Earliest).fragments().try_next().await?.unwrap();
+    /// assert_eq!(oldest.number(), Some(&stamps[2].number));
+    /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
+    /// ```
+    pub fn expire(&self, fragments: usize) {
+        self.stream.expire(fragments);
     }
 
     /// Says that no more will come: readers get what there is, then their bodies end.

@@ -21,7 +21,7 @@ use super::connection::Resetter;
 use super::document::Document;
 use super::happened::{Event, Happened};
 use super::mishap::{Mishap, Operation, Script};
-use super::quotas::{CallRates, Quotas};
+use super::quotas::{AgedOut, CallRates, Quotas};
 use super::store::{Selector, Stream};
 use super::wire::{
     self, FragmentInfo, FragmentSelector, GetDataEndpointRequest, GetMediaForFragmentListRequest, GetMediaRequest,
@@ -310,7 +310,10 @@ async fn get_media(
         stream.set_stale(true);
         return Err(server.stale().into());
     }
-    let mut index = stream.seek(&selector);
+    let (mut index, is_aged_out) = stream.seek(&selector);
+    if is_aged_out {
+        server.happened.count(Event::AgedOut);
+    }
     if let Some(Mishap::Repeat(fragments)) = mishap {
         let earlier = stream.before(index, fragments);
         if earlier < index {
@@ -319,7 +322,13 @@ async fn get_media(
         index = earlier;
     }
     let ends = later(server.quotas.session);
-    let source = Source::Live { changes: stream.changes(), stream, index, ends };
+    let source = match &selector {
+        Selector::After(number) if is_aged_out && server.quotas.aged_out == AgedOut::Fault => {
+            let fault = Document::fault(4000, "FRAGMENT_NOT_FOUND", Some(number));
+            Source::Listed(vec![fault].into_iter())
+        }
+        _ => Source::Live { changes: stream.changes(), stream, index, ends },
+    };
     Ok(send(server.body(source).open(open, server.quotas.linger).mishap(mishap).connection(connection)))
 }
 

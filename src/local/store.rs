@@ -80,6 +80,8 @@ struct Store {
     chunks: VecDeque<Chunk>,
     /// How many were dropped from the front.
     dropped: u64,
+    /// The greatest number among those.
+    dropped_number: Option<FragmentNumber>,
     bytes: usize,
     ordinal: u32,
     finished: bool,
@@ -93,6 +95,18 @@ pub(super) enum Next {
     Wait,
     /// Nothing any more.
     End,
+}
+
+impl Store {
+    fn drop_oldest(&mut self) -> Option<Chunk> {
+        let chunk = self.chunks.pop_front()?;
+        self.bytes -= chunk.bytes.len();
+        self.dropped += 1;
+        if chunk.number > self.dropped_number {
+            self.dropped_number.clone_from(&chunk.number);
+        }
+        Some(chunk)
+    }
 }
 
 impl Stream {
@@ -215,16 +229,26 @@ impl Stream {
         store.bytes += chunk.bytes.len();
         store.chunks.push_back(chunk);
         while store.bytes > KEPT_BYTES && store.chunks.len() > 1 && !store.finished {
-            let oldest = store.chunks.pop_front();
-            store.bytes -= oldest.map_or(0, |chunk| chunk.bytes.len());
-            store.dropped += 1;
+            store.drop_oldest();
         }
         drop(store);
         self.changes.send_modify(|changes| *changes += 1);
     }
 
-    /// The index at which a reader begins.
-    pub(super) fn seek(&self, selector: &Selector) -> u64 {
+    /// Drops so many fragments, and what is before them.
+    pub(super) fn expire(&self, fragments: usize) {
+        let mut store = self.lock();
+        let mut left = fragments;
+        while left > 0 {
+            match store.drop_oldest() {
+                Some(chunk) => left -= usize::from(chunk.number.is_some()),
+                None => break,
+            }
+        }
+    }
+
+    /// The index at which a reader begins, and whether fragments are missing that it asks for.
+    pub(super) fn seek(&self, selector: &Selector) -> (u64, bool) {
         let store = self.lock();
         let chunks = &store.chunks;
         // The first that has not ended then: the one that contains the time, or the one behind the gap.
@@ -243,7 +267,9 @@ impl Stream {
             Selector::Server(time) => containing(time, |chunk| chunk.server_time),
             Selector::Producer(time) => containing(time, |chunk| chunk.producer_time),
         };
-        store.dropped + index.unwrap_or(chunks.len()) as u64
+        let is_aged_out = matches!(selector, Selector::After(number)
+            if store.dropped_number.as_ref().is_some_and(|dropped| dropped > number));
+        (store.dropped + index.unwrap_or(chunks.len()) as u64, is_aged_out)
     }
 
     /// The index that is so many fragments before another one, or as many as there are.

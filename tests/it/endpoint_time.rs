@@ -6,7 +6,7 @@ use aws_sdk_kinesisvideomedia::config::StalledStreamProtectionConfig;
 use aws_sdk_kinesisvideomedia::operation::get_media::GetMediaOutput;
 use aws_sdk_kinesisvideomedia::types::{StartSelector, StartSelectorType};
 use futures::TryStreamExt;
-use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
+use kinesis_video::local::{AgedOut, Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
 use kinesis_video::{BodyStream, Error, Fragment, FragmentNumber, FragmentStream, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
@@ -30,6 +30,14 @@ fn after(number: &FragmentNumber) -> StartSelector {
 
 fn earliest() -> StartSelector {
     StartSelector::builder().start_selector_type(StartSelectorType::Earliest).build().unwrap()
+}
+
+fn token(number: &FragmentNumber) -> StartSelector {
+    StartSelector::builder()
+        .start_selector_type(StartSelectorType::ContinuationToken)
+        .continuation_token(number.as_str())
+        .build()
+        .unwrap()
 }
 
 /// A client that asks once.
@@ -371,4 +379,53 @@ async fn connections_linger_when_the_client_has_gone() {
     drop((second, third));
     assert_eq!(stream.open_bodies(), 0);
     assert_eq!(open().await.unwrap_err(), "ConnectionLimitExceededException");
+}
+
+#[tokio::test(start_paused = true)]
+async fn resume_points_age_out() {
+    for aged_out in [AgedOut::Fault, AgedOut::Oldest] {
+        let endpoint = LocalEndpoint::start_with(0, quick().aged_out(aged_out)).await.unwrap();
+        let stream = ten(&endpoint);
+        let media = client(&endpoint.in_process_config());
+        let all = numbers(get(&media, "ten", earliest()).await.unwrap()).await;
+        stream.expire(3);
+        assert_eq!(numbers(get(&media, "ten", earliest()).await.unwrap()).await, all[3..]);
+        // Behind the last that was dropped nothing is missing.
+        for behind in [2, 3, 9] {
+            let received = numbers(get(&media, "ten", after(&all[behind])).await.unwrap()).await;
+            assert_eq!(received, all[behind + 1..], "{behind}");
+        }
+        assert_eq!(endpoint.happened()["aged out"], 0);
+        for (behind, selector) in [(1, after(&all[1])), (0, token(&all[0]))] {
+            let (fragments, error) = read(get(&media, "ten", selector).await.unwrap()).await;
+            match aged_out {
+                AgedOut::Fault => {
+                    let error = error.unwrap();
+                    assert_eq!((fragments.len(), error.code()), (0, Some("4000")), "{behind}: {error}");
+                }
+                _ => assert_eq!((fragments.len(), error.is_none()), (7, true), "{behind}"),
+            }
+        }
+        assert_eq!(endpoint.happened()["aged out"], 2);
+        assert_eq!(stream.open_bodies(), 0);
+        // All of them, and more than there are.
+        stream.expire(100);
+        assert!(numbers(get(&media, "ten", earliest()).await.unwrap()).await.is_empty());
+        let newest = stream.push(&document());
+        assert_eq!(numbers(get(&media, "ten", after(&all[9])).await.unwrap()).await, [newest.number]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_goes_on_when_what_it_would_read_next_is_dropped() {
+    let endpoint = LocalEndpoint::start_with(0, quick()).await.unwrap();
+    let stream = endpoint.create_stream("ten");
+    let first = stream.push(&document());
+    let output = get(&client(&endpoint.in_process_config()), "ten", earliest()).await.unwrap();
+    let mut fragments = FragmentStream::from_byte_stream(output.payload);
+    assert_eq!(fragments.try_next().await.unwrap().unwrap().number(), Some(&first.number));
+    let stamps: Vec<_> = (0..3).map(|_| stream.push(&document())).collect();
+    stream.expire(3);
+    assert_eq!(fragments.try_next().await.unwrap().unwrap().number(), Some(&stamps[2].number));
+    assert!(fragments.try_next().await.unwrap().is_none());
 }
