@@ -352,6 +352,12 @@ impl LocalStream {
         self.stream.push(document.before_trailer(&stamp), stamp);
     }
 
+    /// Adds a fragment that is exactly these bytes, closing tags included, under this stamp, whatever they
+    /// say: one that was stored damaged, and comes damaged each time it is asked for.
+    pub fn push_bytes(&self, bytes: impl Into<Bytes>, stamp: Stamp) {
+        self.stream.push_bytes(bytes.into(), stamp);
+    }
+
     /// Adds bytes as they are: parts of documents, or no documents at all.
     pub fn push_raw(&self, bytes: impl Into<Bytes>) {
         self.stream.push_raw(bytes.into());

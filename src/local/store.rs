@@ -172,7 +172,15 @@ impl Stream {
     }
 
     pub(super) fn push(&self, before_trailer: Bytes, stamp: Stamp) {
-        let duration = match items(&before_trailer).next() {
+        self.add_stamped(before_trailer, stamp, true);
+    }
+
+    pub(super) fn push_bytes(&self, bytes: Bytes, stamp: Stamp) {
+        self.add_stamped(bytes, stamp, false);
+    }
+
+    fn add_stamped(&self, bytes: Bytes, stamp: Stamp, needs_trailer: bool) {
+        let duration = match items(&bytes).next() {
             Some(Ok(BodyItem::Fragment(fragment))) => {
                 duration(&fragment, fragment.blocks(), fragment.header().timecode_ns())
             }
@@ -180,11 +188,11 @@ impl Stream {
         };
         self.add(Chunk {
             duration,
-            bytes: before_trailer,
+            bytes,
             number: Some(stamp.number),
             server_time: Some(stamp.server_time),
             producer_time: Some(stamp.producer_time),
-            needs_trailer: true,
+            needs_trailer,
         });
     }
 

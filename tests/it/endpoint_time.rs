@@ -1,4 +1,4 @@
-//! The local endpoint's clock, its in-process client, and what it says has happened.
+//! What a consumer that resumes meets at the local endpoint, under clocks that are paused or wrong.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +10,8 @@ use kinesis_video::local::{AgedOut, Document, LocalEndpoint, LocalStream, Mishap
 use kinesis_video::{BodyStream, Error, Fragment, FragmentNumber, FragmentStream, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
+
+use crate::media::stamp;
 
 /// Quotas for tests that neither want to wait nor to be throttled.
 fn quick() -> Quotas {
@@ -428,4 +430,27 @@ async fn a_reader_goes_on_when_what_it_would_read_next_is_dropped() {
     stream.expire(3);
     assert_eq!(fragments.try_next().await.unwrap().unwrap().number(), Some(&stamps[2].number));
     assert!(fragments.try_next().await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn stored_damage_is_served_again_at_every_resume() {
+    let endpoint = LocalEndpoint::start_with(0, quick()).await.unwrap();
+    let stream = endpoint.create_stream("ten");
+    let media = client(&endpoint.in_process_config());
+    let first = stream.push(&document());
+    let second = stamp(2);
+    let mut damaged = document().to_bytes(&second, 0).to_vec();
+    damaged[..12].fill(0);
+    stream.push_bytes(damaged.clone(), second.clone());
+    let third = stamp(3);
+    stream.push_stamped(&document(), third.clone());
+    for _ in 0..3 {
+        let payload = get(&media, "ten", after(&first.number)).await.unwrap().payload;
+        let body = payload.collect().await.unwrap().into_bytes();
+        assert_eq!(body[..damaged.len()], damaged[..]);
+        let (fragments, error) = read(get(&media, "ten", after(&first.number)).await.unwrap()).await;
+        assert_eq!((fragments.len(), error.unwrap().position().offset()), (0, Some(0)));
+    }
+    // It has a number to go on behind.
+    assert_eq!(numbers(get(&media, "ten", after(&second.number)).await.unwrap()).await, [third.number]);
 }
