@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! connect_to_wav FILE|--stream NAME|ARN [--contact ID] [--stereo|--per-party|--per-fragment] [--start now|earliest]
-//!                --out PREFIX
+//!                [--idle SECONDS] --out PREFIX
 //! ```
 //!
 //! `--stereo` writes `PREFIX.wav`, `--per-party` `PREFIX-AUDIO_FROM_CUSTOMER.wav` and `PREFIX-AUDIO_TO_CUSTOMER.wav`. Where
@@ -11,6 +11,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use futures::stream::BoxStream;
@@ -46,6 +47,9 @@ struct Options {
     /// Where in a stream to begin.
     #[arg(long, value_enum, default_value_t = From::Earliest)]
     start: From,
+    /// A call in a stream is over when so many seconds nothing has come.
+    #[arg(long, default_value_t = 10.0)]
+    idle: f64,
     /// What the names of the files begin with.
     #[arg(long)]
     out: PathBuf,
@@ -145,7 +149,8 @@ async fn source(options: &Options) -> Result<BoxStream<'static, Result<Fragment>
                 From::Now => Start::Now,
             };
             let kvs = KinesisVideo::from_env().await;
-            kvs.live(stream.as_deref().unwrap_or_default()).start(start).fragments().boxed()
+            let silence = Duration::try_from_secs_f64(options.idle).unwrap_or(Duration::MAX);
+            kvs.live(stream.as_deref().unwrap_or_default()).start(start).idle_timeout(silence).fragments().boxed()
         }
     })
 }

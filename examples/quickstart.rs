@@ -65,6 +65,8 @@ async fn consume(config: &SdkConfig, stream: &str, start: Start, options: &Optio
     let summary = kvs
         .live(stream)
         .start(start)
+        // A file ends; a camera does not.
+        .resume(options.file.is_none())
         .fragments()
         .inspect_ok(print_row)
         .take_until(tokio::time::sleep(seconds))

@@ -35,8 +35,12 @@ impl Bound {
     pub(crate) fn leaves_out(&self, header: &FragmentHeader) -> Option<EndReason> {
         match self {
             Self::Fragment(last) => header.number().is_some_and(|number| number > last).then_some(EndReason::Fragment),
-            Self::ProducerTime(stop) => header.producer_time().is_some_and(|start| start >= *stop).then_some(EndReason::Time),
-            Self::ServerTime(stop) => header.server_time().is_some_and(|start| start >= *stop).then_some(EndReason::Time),
+            Self::ProducerTime(stop) => {
+                header.producer_time().is_some_and(|start| start >= *stop).then_some(EndReason::Time)
+            }
+            Self::ServerTime(stop) => {
+                header.server_time().is_some_and(|start| start >= *stop).then_some(EndReason::Time)
+            }
             Self::Count(_) | Self::Deadline(_) => None,
         }
     }

@@ -10,15 +10,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::Resetter;
 use super::document::Document;
+use super::happened::{Event, Happened};
 use super::mishap::Mishap;
+use super::open_bodies::OpenBody;
 use super::quotas::Quotas;
-use super::store::{Next, OpenBody, Stream};
+use super::store::{Next, Stream};
 
 /// Where the chunks of a body come from.
 #[derive(Debug)]
 pub(super) enum Source {
     /// A stream, from a chunk on, with those that are still to come.
-    Live { stream: Arc<Stream>, changes: tokio::sync::watch::Receiver<u64>, index: u64, ends: Instant, _open: OpenBody },
+    Live { stream: Arc<Stream>, changes: tokio::sync::watch::Receiver<u64>, index: u64, ends: Instant },
     /// These.
     Listed(std::vec::IntoIter<Bytes>),
 }
@@ -27,10 +29,14 @@ pub(super) enum Source {
 #[derive(Debug)]
 pub(super) struct SentBody {
     source: Source,
+    open: Option<OpenBody>,
     idle: Duration,
     mishap: Option<Mishap>,
     stop: CancellationToken,
     connection: Resetter,
+    happened: Arc<Happened>,
+    /// Whether the mishap has been counted.
+    is_counted: bool,
     sent: u64,
     chunks: u64,
     pending: Bytes,
@@ -46,15 +52,39 @@ pub(super) fn later(duration: Duration) -> Instant {
 }
 
 impl SentBody {
-    pub(super) fn new(
-        source: Source,
-        quotas: &Quotas,
-        mishap: Option<Mishap>,
-        stop: CancellationToken,
-        connection: Resetter,
-    ) -> Self {
-        let idle = quotas.idle;
-        Self { source, idle, mishap, stop, connection, sent: 0, chunks: 0, pending: Bytes::new() }
+    pub(super) fn new(source: Source, quotas: &Quotas, stop: CancellationToken, happened: Arc<Happened>) -> Self {
+        Self {
+            source,
+            open: None,
+            idle: quotas.idle,
+            mishap: None,
+            stop,
+            connection: Resetter::default(),
+            happened,
+            is_counted: false,
+            sent: 0,
+            chunks: 0,
+            pending: Bytes::new(),
+        }
+    }
+
+    /// What goes wrong with it.
+    pub(super) fn mishap(mut self, mishap: Option<Mishap>) -> Self {
+        self.mishap = mishap;
+        self
+    }
+
+    /// The connection that it is sent over.
+    pub(super) fn connection(mut self, connection: Resetter) -> Self {
+        self.connection = connection;
+        self
+    }
+
+    /// What it counts as while it lasts, and so much longer if the client closes it.
+    pub(super) fn open(mut self, mut open: OpenBody, linger: Duration) -> Self {
+        open.set_linger(linger);
+        self.open = Some(open);
+        self
     }
 
     pub(super) fn into_stream(self) -> impl FuturesStream<Item = io::Result<Bytes>> + Send + 'static {
@@ -62,8 +92,14 @@ impl SentBody {
             let mut body = body?;
             match body.next().await {
                 Ok(Some(bytes)) => Some((Ok(bytes), Some(body))),
-                Ok(None) => None,
-                Err(error) => Some((Err(error), None)),
+                Ok(None) => {
+                    body.settle();
+                    None
+                }
+                Err(error) => {
+                    body.settle();
+                    Some((Err(error), None))
+                }
             }
         })
     }
@@ -74,22 +110,27 @@ impl SentBody {
         match self.mishap {
             Some(Mishap::CutAfter(after)) if after <= self.sent => {
                 sleep(GRACE).await;
+                self.count_once(Event::Cut);
                 return Err(io::Error::other("cut"));
             }
             Some(Mishap::ResetAfter(after)) if after <= self.sent => {
                 sleep(GRACE).await;
+                self.count_once(Event::Reset);
+                self.settle();
                 // The byte that is written next breaks the connection.
                 self.connection.reset();
                 return Ok(Some(Bytes::from_static(b"!")));
             }
             Some(Mishap::Stall { after, pause }) if after <= self.sent => {
                 self.mishap = None;
+                self.count_once(Event::Stall);
                 self.pause(pause).await?;
             }
             Some(Mishap::CutAfter(after) | Mishap::ResetAfter(after) | Mishap::Stall { after, .. }) => {
                 most = after - self.sent;
             }
             Some(Mishap::Trickle { bytes, pause }) => {
+                self.count_once(Event::Trickle);
                 self.pause(pause).await?;
                 most = bytes.max(1) as u64;
             }
@@ -112,10 +153,14 @@ impl SentBody {
     /// The next chunk, as it is stored.
     async fn more(&mut self) -> io::Result<Option<Bytes>> {
         match &mut self.mishap {
-            Some(Mishap::EndAfter(chunks)) if self.chunks >= *chunks => return Ok(None),
+            Some(Mishap::EndAfter(chunks)) if self.chunks >= *chunks => {
+                self.count_once(Event::End);
+                return Ok(None);
+            }
             Some(Mishap::FaultAfter { fragments, id, message }) if self.chunks >= *fragments => {
                 let fault = Document::fault(*id, message, None);
                 self.mishap = Some(Mishap::EndAfter(0));
+                self.count_once(Event::Fault);
                 return Ok(Some(fault));
             }
             _ => {}
@@ -133,7 +178,10 @@ impl SentBody {
                 changes.mark_unchanged();
                 match stream.next(index) {
                     Next::End => return Ok(None),
-                    _ if Instant::now() >= *ends => return Ok(None),
+                    _ if Instant::now() >= *ends => {
+                        self.happened.count(Event::SessionEnd);
+                        return Ok(None);
+                    }
                     Next::Chunk(bytes) => return Ok(Some(bytes)),
                     Next::Wait => {}
                 }
@@ -141,12 +189,28 @@ impl SentBody {
                 tokio::select! {
                     changed = timeout_at(until, changes.changed()) => {
                         if !matches!(changed, Ok(Ok(()))) {
+                            let is_old = Instant::now() >= *ends;
+                            self.happened.count(if is_old { Event::SessionEnd } else { Event::IdleEnd });
                             return Ok(None);
                         }
                     }
                     () = self.stop.cancelled() => {}
                 }
             },
+        }
+    }
+
+    /// It ends by itself: the client is not the one who closes the connection.
+    fn settle(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.set_linger(Duration::ZERO);
+        }
+    }
+
+    /// Counts the mishap, which may take effect in many pieces.
+    fn count_once(&mut self, event: Event) {
+        if !std::mem::replace(&mut self.is_counted, true) {
+            self.happened.count(event);
         }
     }
 
@@ -166,6 +230,7 @@ impl SentBody {
             let damaged = bytes.get_mut((start - self.sent) as usize..(end - self.sent) as usize);
             damaged.into_iter().flatten().for_each(|byte| *byte = 0);
             self.pending = bytes.freeze();
+            self.count_once(Event::Damage);
         }
     }
 }

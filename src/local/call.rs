@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
@@ -125,14 +125,14 @@ impl fmt::Debug for ConnectCall {
 /// Plays a call in real time, once or over and over, each time as another contact. Each fragment is there when it would
 /// be complete.
 pub(super) async fn play(stream: Arc<Stream>, call: ConnectCall, again: bool) {
-    let (start, began) = (Instant::now(), Timestamp::from(SystemTime::now()));
+    let start = Instant::now();
     let mut played = 0u64;
     for round in 1u64.. {
         let mut this = call.clone();
         if round > 1 {
             this.contact = format!("{}-{round}", call.contact);
         }
-        let time = began.plus_nanos(i64::try_from(played.saturating_mul(125_000)).unwrap_or(i64::MAX));
+        let time = stream.clock().at(start + Duration::from_nanos(played.saturating_mul(125_000)));
         for (index, (document, producer_time)) in (0..).zip(this.documents(time)) {
             let end = (played + ((index + 1) * BLOCK * BLOCKS).min(call.samples)).saturating_mul(125_000);
             sleep_until(start + Duration::from_nanos(end)).await;

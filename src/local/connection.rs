@@ -37,6 +37,10 @@ impl Resetter {
     pub(super) fn reset(&self) {
         self.0.store(true, Ordering::Release);
     }
+
+    pub(super) fn is_reset(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 impl Listener for Accept {
@@ -69,7 +73,7 @@ impl Connection {
     /// Fails if the connection is to be reset: whoever uses it drops it then, and since nothing
     /// lingers, that sends a reset. Wakes whoever waits for the socket when the endpoint is stopped.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if !self.reset.0.load(Ordering::Acquire) && self.stopped.as_mut().poll(cx).is_pending() {
+        if !self.reset.is_reset() && self.stopped.as_mut().poll(cx).is_pending() {
             return Ok(());
         }
         self.socket.set_zero_linger()?;

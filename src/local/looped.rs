@@ -1,7 +1,7 @@
 //! A file played over and over in real time.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
@@ -163,11 +163,10 @@ impl Cluster {
 
 /// Plays for ever. Each fragment is there when it would be complete.
 pub(super) async fn play(stream: Arc<Stream>, clusters: Vec<Cluster>) {
-    let (start, began) = (Instant::now(), Timestamp::from(SystemTime::now()));
+    let start = Instant::now();
     let mut played = Duration::ZERO;
     for cluster in clusters.iter().cycle() {
-        let time = began.plus_nanos(i64::try_from(played.as_nanos()).unwrap_or(i64::MAX));
-        let (document, stamp) = cluster.at(time, &stream);
+        let (document, stamp) = cluster.at(stream.clock().at(start + played), &stream);
         played += cluster.duration;
         sleep_until(start + played).await;
         stream.push(document, stamp);

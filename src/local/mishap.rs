@@ -23,6 +23,19 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// The operation that is called at this path.
+    pub(super) fn at_path(path: &str) -> Option<Self> {
+        Some(match path {
+            "/describeStream" => Self::DescribeStream,
+            "/getDataEndpoint" => Self::GetDataEndpoint,
+            "/getMedia" => Self::GetMedia,
+            "/getMediaForFragmentList" => Self::GetMediaForFragmentList,
+            "/listFragments" => Self::ListFragments,
+            "/listStreams" => Self::ListStreams,
+            _ => return None,
+        })
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::DescribeStream => "DescribeStream",
@@ -56,6 +69,9 @@ pub enum Mishap {
     },
     /// The call is refused with the error of this name: `ClientLimitExceededException` for example.
     Refuse(String),
+    /// A body of GetMedia begins so many fragments earlier than was asked for, as far as there are any:
+    /// they are sent again.
+    Repeat(u64),
     /// The connection is reset behind so many bytes of the body.
     ResetAfter(u64),
     /// Nothing comes for so long behind so many bytes of the body.

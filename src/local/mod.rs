@@ -3,17 +3,23 @@
 
 mod body;
 mod call;
+mod clock;
 mod connection;
 mod document;
+mod happened;
+#[cfg(feature = "aws")]
+mod in_process;
 mod looped;
 mod mishap;
 mod number;
+mod open_bodies;
 mod payload;
 mod quotas;
 mod server;
 mod store;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -28,7 +34,7 @@ pub use call::ConnectCall;
 pub use document::{Document, Shape, Stamp};
 pub use mishap::{Mishap, Operation};
 pub use number::fragment_number;
-pub use quotas::Quotas;
+pub use quotas::{AgedOut, Quotas};
 
 use connection::{Accept, Resetter};
 use server::Server;
@@ -56,7 +62,8 @@ use store::Stream;
 /// door.finish();
 ///
 /// let kvs = KinesisVideo::new(&endpoint.sdk_config());
-/// let fragments: Vec<_> = kvs.live("door").start(Start::Earliest).fragments().try_collect().await?;
+/// let live = kvs.live("door").start(Start::Earliest).resume(false);
+/// let fragments: Vec<_> = live.fragments().try_collect().await?;
 /// assert_eq!(fragments.len(), 1);
 /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
 /// ```
@@ -120,7 +127,8 @@ impl LocalEndpoint {
     /// endpoint.script(Operation::GetMedia, Some("door"), Mishap::Refuse("ClientLimitExceededException".into()));
     ///
     /// let kvs = KinesisVideo::new(&endpoint.sdk_config());
-    /// let error = kvs.live("door").fragments().try_next().await.unwrap_err();
+    /// // By itself it would try again.
+    /// let error = kvs.live("door").resume(false).fragments().try_next().await.unwrap_err();
     /// assert_eq!(error.kind(), ErrorKind::Throttled);
     /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
     /// ```
@@ -136,6 +144,44 @@ impl LocalEndpoint {
     /// How many requests have come.
     pub fn requests(&self) -> u64 {
         self.server.requests()
+    }
+
+    /// How often each thing has taken effect, by name: mishaps (`cut`, `damage`, `end`, `fault`, `refuse`,
+    /// `repeat`, `reset`, `stale endpoint`, `stall`, `trickle`, `unknown operation`) and quotas (`aged out`, `connection limit`,
+    /// `idle end`, `request expired`, `session end`, `throttled`). All names are there, with 0 too.
+    ///
+    /// A mishap that was scripted has not happened yet, and never does if the body ends before it. Every
+    /// call that a stale endpoint refuses counts.
+    ///
+    /// ```
+    /// # #[cfg(feature = "aws")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use kinesis_video::local::{LocalEndpoint, Mishap, Operation};
+    ///
+    /// let endpoint = LocalEndpoint::start().await?;
+    /// endpoint.script(Operation::ListStreams, None, Mishap::Refuse("AccessDeniedException".into()));
+    /// assert_eq!(endpoint.happened()["refuse"], 0);
+    ///
+    /// let control = aws_sdk_kinesisvideo::Client::new(&endpoint.sdk_config());
+    /// assert!(control.list_streams().send().await.is_err());
+    /// assert_eq!(endpoint.happened()["refuse"], 1);
+    /// assert_eq!(endpoint.calls(Operation::ListStreams, "").len(), 1);
+    /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
+    /// ```
+    pub fn happened(&self) -> BTreeMap<&'static str, u64> {
+        self.server.happened.counts()
+    }
+
+    /// When each call of an operation for a stream came, refused ones included: the last 10,000. The
+    /// stream of ListStreams is `""`.
+    pub fn calls(&self, operation: Operation, stream: &str) -> Vec<tokio::time::Instant> {
+        self.server.happened.calls(operation, stream)
+    }
+
+    /// Puts the endpoint's clock so many milliseconds ahead of this machine's, or behind it. It moves with
+    /// tokio's clock, the paused one too; fragments are stamped by it, and answers dated.
+    pub fn set_clock_offset(&self, millis: i64) {
+        self.server.clock.set_offset(millis);
     }
 
     /// Where it listens: `http://127.0.0.1:PORT`.
@@ -163,9 +209,32 @@ impl LocalEndpoint {
             .build()
     }
 
+    /// A configuration with which any client of the AWS SDK talks to this endpoint without a socket
+    /// between. Since nothing is waited for that tokio does not know, its clock may be paused: what takes
+    /// hours at the service takes no time in a test. The SDK signs by that clock too.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use kinesis_video::local::LocalEndpoint;
+    ///
+    /// tokio::time::pause();
+    /// let endpoint = LocalEndpoint::start().await?;
+    /// let door = endpoint.create_stream("door");
+    /// let control = aws_sdk_kinesisvideo::Client::new(&endpoint.in_process_config());
+    /// let described = control.describe_stream().stream_name("door").send().await.unwrap();
+    /// assert_eq!(described.stream_info().unwrap().stream_arn(), Some(door.arn()));
+    /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
+    /// ```
+    #[cfg(feature = "aws")]
+    pub fn in_process_config(&self) -> aws_config::SdkConfig {
+        let client = in_process::client(server::router(Arc::clone(&self.server)), self.stop.clone());
+        let time = in_process::MachineTime(Arc::clone(&self.server.clock));
+        self.sdk_config().into_builder().http_client(client).time_source(time).build()
+    }
+
     /// Makes a stream that is fed by pushing documents. One of the same name is replaced.
     pub fn create_stream(&self, name: &str) -> LocalStream {
-        let stream = Arc::new(Stream::new(name));
+        let stream = Arc::new(Stream::new(name, &self.server.clock));
         self.server.add(Arc::clone(&stream));
         LocalStream { stream }
     }
@@ -176,7 +245,7 @@ impl LocalEndpoint {
     /// # Errors
     /// If the file cannot be read. One that is not a payload is served all the same.
     pub async fn serve_file(&self, name: &str, path: impl AsRef<Path>) -> Result<()> {
-        let (stream, payload) = (Arc::new(Stream::new(name)), read(path.as_ref()).await?);
+        let (stream, payload) = (Arc::new(Stream::new(name, &self.server.clock)), read(path.as_ref()).await?);
         let filled = Arc::clone(&stream);
         blocking(move || filled.add_payload(payload)).await?;
         self.server.add(stream);
@@ -185,7 +254,7 @@ impl LocalEndpoint {
 
     /// Makes a stream of a payload, byte for byte, as [`serve_file`](LocalEndpoint::serve_file) does.
     pub fn serve_payload(&self, name: &str, payload: impl Into<Bytes>) {
-        let stream = Stream::new(name);
+        let stream = Stream::new(name, &self.server.clock);
         stream.add_payload(payload.into());
         self.server.add(Arc::new(stream));
     }
@@ -225,13 +294,13 @@ impl LocalEndpoint {
     }
 
     fn play_calls(&self, name: &str, call: &ConnectCall, again: bool) {
-        let stream = Arc::new(Stream::new(name));
+        let stream = Arc::new(Stream::new(name, &self.server.clock));
         self.server.add(Arc::clone(&stream));
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(call::play(stream, call.clone(), again)));
     }
 
     fn play(&self, name: &str, clusters: Vec<looped::Cluster>) {
-        let stream = Arc::new(Stream::new(name));
+        let stream = Arc::new(Stream::new(name, &self.server.clock));
         self.server.add(Arc::clone(&stream));
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(looped::play(stream, clusters)));
     }
@@ -266,9 +335,9 @@ impl LocalStream {
         self.stream.arn()
     }
 
-    /// How many bodies of GetMedia are open.
+    /// How many bodies of GetMedia are open, without those that only [linger](Quotas::linger).
     pub fn open_bodies(&self) -> u32 {
-        self.stream.open_bodies()
+        self.stream.bodies().count()
     }
 
     /// Adds a fragment, as if it had been ingested now: it gets the next number, and the time of now
@@ -284,9 +353,41 @@ impl LocalStream {
         self.stream.push(document.before_trailer(&stamp), stamp);
     }
 
+    /// Adds a fragment that is exactly these bytes, closing tags included, under this stamp, whatever they
+    /// say: one that was stored damaged, and comes damaged each time it is asked for.
+    pub fn push_bytes(&self, bytes: impl Into<Bytes>, stamp: Stamp) {
+        self.stream.push_bytes(bytes.into(), stamp);
+    }
+
     /// Adds bytes as they are: parts of documents, or no documents at all.
     pub fn push_raw(&self, bytes: impl Into<Bytes>) {
         self.stream.push_raw(bytes.into());
+    }
+
+    /// Drops so many of its oldest fragments, as retention does in time. What is not a fragment goes with
+    /// those behind it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "aws")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use futures::TryStreamExt;
+    /// use kinesis_video::local::{Document, LocalEndpoint, Shape};
+    /// use kinesis_video::{KinesisVideo, Start};
+    ///
+    /// let endpoint = LocalEndpoint::start().await?;
+    /// let door = endpoint.create_stream("door");
+    /// let document = Document::new(Shape::Ffmpeg).video_track(1).block(1, 0, true, b"coded frame");
+    /// let stamps: Vec<_> = (0..3).map(|_| door.push(&document)).collect();
+    /// door.finish();
+    /// door.expire(2);
+    ///
+    /// let kvs = KinesisVideo::new(&endpoint.sdk_config());
+    /// let oldest = kvs.live("door").start(Start::Earliest).fragments().try_next().await?.unwrap();
+    /// assert_eq!(oldest.number(), Some(&stamps[2].number));
+    /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
+    /// ```
+    pub fn expire(&self, fragments: usize) {
+        self.stream.expire(fragments);
     }
 
     /// Says that no more will come: readers get what there is, then their bodies end.

@@ -21,6 +21,21 @@ pub struct Quotas {
     pub(super) session: Duration,
     pub(super) connections: Option<u32>,
     pub(super) calls_per_second: Option<u32>,
+    pub(super) clock_tolerance: Option<Duration>,
+    pub(super) linger: Duration,
+    pub(super) aged_out: AgedOut,
+}
+
+/// What GetMedia does when it is to go on behind a fragment that was dropped, and others behind that one
+/// were dropped too. Which of them the service does is not documented.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AgedOut {
+    /// The body is nothing but the error 4000, `FRAGMENT_NOT_FOUND`, inside the media.
+    Fault,
+    /// It begins with the oldest fragment that is kept.
+    #[default]
+    Oldest,
 }
 
 impl Quotas {
@@ -45,10 +60,34 @@ impl Quotas {
         self
     }
 
+    /// How long a connection of GetMedia goes on to count when the client has closed it: not at all. What
+    /// the service does is not known.
+    #[must_use]
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
+    }
+
+    /// What becomes of those who want to go on behind a fragment that retention has dropped: they get the
+    /// oldest that is kept.
+    #[must_use]
+    pub fn aged_out(mut self, aged_out: AgedOut) -> Self {
+        self.aged_out = aged_out;
+        self
+    }
+
     /// How often a second each operation may be called for a stream: 5.
     #[must_use]
     pub fn calls_per_second(mut self, calls: Option<u32>) -> Self {
         self.calls_per_second = calls;
+        self
+    }
+
+    /// How far from the endpoint's clock a request may have been signed: 15 minutes. Others are refused
+    /// with `RequestExpired`.
+    #[must_use]
+    pub fn clock_tolerance(mut self, tolerance: Option<Duration>) -> Self {
+        self.clock_tolerance = tolerance;
         self
     }
 }
@@ -60,6 +99,9 @@ impl Default for Quotas {
             session: Duration::from_secs(45 * 60),
             connections: Some(3),
             calls_per_second: Some(5),
+            clock_tolerance: Some(Duration::from_secs(15 * 60)),
+            linger: Duration::ZERO,
+            aged_out: AgedOut::default(),
         }
     }
 }

@@ -16,10 +16,12 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::body::{SentBody, Source, later};
+use super::clock::Clock;
 use super::connection::Resetter;
 use super::document::Document;
+use super::happened::{Event, Happened};
 use super::mishap::{Mishap, Operation, Script};
-use super::quotas::{CallRates, Quotas};
+use super::quotas::{AgedOut, CallRates, Quotas};
 use super::store::{Selector, Stream};
 use super::wire::{
     self, FragmentInfo, FragmentSelector, GetDataEndpointRequest, GetMediaForFragmentListRequest, GetMediaRequest,
@@ -39,6 +41,9 @@ const APIS: [&str; 8] = [
     "GET_IMAGES",
 ];
 
+/// How long a request may be.
+const LONGEST_REQUEST: usize = 2 << 20;
+
 pub(super) struct Server {
     url: String,
     stop: CancellationToken,
@@ -46,7 +51,9 @@ pub(super) struct Server {
     streams: RwLock<BTreeMap<String, Arc<Stream>>>,
     requests: AtomicU64,
     rates: CallRates,
+    pub(super) clock: Arc<Clock>,
     pub(super) script: Script,
+    pub(super) happened: Arc<Happened>,
 }
 
 /// What a handler answers with instead of what was asked for.
@@ -81,7 +88,7 @@ pub(super) fn router(server: Arc<Server>) -> Router {
         .route("/listFragments", post(list_fragments))
         .route("/getMediaForFragmentList", post(get_media_for_fragment_list))
         .fallback(async || wire::unknown_operation())
-        .layer(middleware::from_fn_with_state(Arc::clone(&server), with_request_id))
+        .layer(middleware::from_fn_with_state(Arc::clone(&server), receive))
         .with_state(server)
 }
 
@@ -94,7 +101,9 @@ impl Server {
             streams: RwLock::default(),
             requests: AtomicU64::new(0),
             rates: CallRates::default(),
+            clock: Arc::new(Clock::new()),
             script: Script::default(),
+            happened: Arc::default(),
         }
     }
 
@@ -115,6 +124,7 @@ impl Server {
     fn admit(&self, operation: Operation, request: &StreamRequest) -> Result<Arc<Stream>, Otherwise> {
         let stream = self.find(request)?;
         if self.rates.exceeded(&self.quotas, stream.name(), operation.name()) {
+            self.happened.count(Event::Throttled);
             let message = format!("Too many calls of {} for this stream. Please try again later.", operation.name());
             return Err(Refusal::new("ClientLimitExceededException", message).into());
         }
@@ -124,8 +134,14 @@ impl Server {
     /// What is to go wrong with a call that nothing else is wrong with, if it is not the call itself.
     fn mishap(&self, operation: Operation, stream: &str) -> Result<Option<Mishap>, Otherwise> {
         match self.script.take(operation, stream) {
-            Some(Mishap::Refuse(name)) => Err(Refusal::new(&name, format!("{name}, as the script says")).into()),
-            Some(Mishap::UnknownOperation) => Err(Otherwise::UnknownOperation),
+            Some(Mishap::Refuse(name)) => {
+                self.happened.count(Event::Refuse);
+                Err(Refusal::new(&name, format!("{name}, as the script says")).into())
+            }
+            Some(Mishap::UnknownOperation) => {
+                self.happened.count(Event::UnknownOperation);
+                Err(Otherwise::UnknownOperation)
+            }
             mishap => Ok(mishap),
         }
     }
@@ -140,21 +156,59 @@ impl Server {
         found.cloned().ok_or_else(|| Refusal::not_found(asked))
     }
 
-    fn send(&self, source: Source, mishap: Option<Mishap>, connection: Resetter) -> Response {
-        let body = SentBody::new(source, &self.quotas, mishap, self.stop.clone(), connection);
-        let mut response = Body::from_stream(body.into_stream()).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("video/webm"));
-        response
+    fn stale(&self) -> Refusal {
+        self.happened.count(Event::StaleEndpoint);
+        let message = "The data endpoint is not valid for this stream. Call GetDataEndpoint to get the current one.";
+        Refusal::new("InvalidEndpointException", message)
+    }
+
+    /// Remembers that a call came, whatever becomes of it. `body` is that of the request.
+    fn note(&self, operation: Operation, body: &[u8]) {
+        let named = wire::parse::<StreamRequest>(body).ok();
+        let found = named.as_ref().and_then(|request| self.find(request).ok()).map(|stream| stream.name().to_owned());
+        let asked = || named.and_then(|request| request.stream_name.or(request.stream_arn)).unwrap_or_default();
+        self.happened.call(operation, found.unwrap_or_else(asked));
+    }
+
+    fn body(&self, source: Source) -> SentBody {
+        SentBody::new(source, &self.quotas, self.stop.clone(), Arc::clone(&self.happened))
     }
 }
 
-async fn with_request_id(State(server): State<Arc<Server>>, request: Request<Body>, next: NextLayer) -> Response {
+fn send(body: SentBody) -> Response {
+    let mut response = Body::from_stream(body.into_stream()).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("video/webm"));
+    response
+}
+
+/// What happens to every request and every answer.
+async fn receive(State(server): State<Arc<Server>>, request: Request<Body>, next: NextLayer) -> Response {
     let count = server.requests.fetch_add(1, Ordering::Relaxed);
-    let mut response = next.run(request).await;
+    let mut response = admit(&server, request, next).await.unwrap_or_else(IntoResponse::into_response);
     if let Ok(id) = HeaderValue::from_str(&format!("00000000-0000-4000-8000-{count:012x}")) {
         response.headers_mut().insert("x-amzn-requestid", id);
     }
+    if let Ok(date) = HeaderValue::from_str(&server.clock.http_date()) {
+        response.headers_mut().insert(header::DATE, date);
+    }
     response
+}
+
+/// Lets a request pass that was signed in time.
+async fn admit(server: &Server, request: Request<Body>, next: NextLayer) -> Result<Response, Refusal> {
+    let is_beyond = |tolerance| server.clock.is_beyond(tolerance, request.headers());
+    let is_expired = server.quotas.clock_tolerance.is_some_and(is_beyond);
+    let (parts, body) = request.into_parts();
+    let unread = |error| Refusal::invalid_argument(format!("the request cannot be read: {error}"));
+    let body = axum::body::to_bytes(body, LONGEST_REQUEST).await.map_err(unread)?;
+    if let Some(operation) = Operation::at_path(parts.uri.path()) {
+        server.note(operation, &body);
+    }
+    if is_expired {
+        server.happened.count(Event::RequestExpired);
+        return Err(Refusal::new("RequestExpired", "The signature is too far from the current time"));
+    }
+    Ok(next.run(Request::from_parts(parts, Body::from(body))).await)
 }
 
 async fn get_data_endpoint(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
@@ -244,26 +298,38 @@ async fn get_media(
     };
     let selector = to_selector(&selector)?;
     if stream.is_stale() {
-        return Err(stale().into());
+        return Err(server.stale().into());
     }
-    let Some(open) = stream.open_body(server.quotas.connections) else {
+    let Some(open) = stream.bodies().open(server.quotas.connections) else {
+        server.happened.count(Event::ConnectionLimit);
         let message = "Too many connections of GetMedia are open for this stream";
         return Err(Refusal::new("ConnectionLimitExceededException", message).into());
     };
     let mishap = server.mishap(Operation::GetMedia, stream.name())?;
     if matches!(mishap, Some(Mishap::StaleEndpoint)) {
         stream.set_stale(true);
-        return Err(stale().into());
+        return Err(server.stale().into());
     }
-    let index = stream.seek(&selector);
+    let (mut index, is_aged_out) = stream.seek(&selector);
+    if is_aged_out {
+        server.happened.count(Event::AgedOut);
+    }
+    if let Some(Mishap::Repeat(fragments)) = mishap {
+        let earlier = stream.before(index, fragments);
+        if earlier < index {
+            server.happened.count(Event::Repeat);
+        }
+        index = earlier;
+    }
     let ends = later(server.quotas.session);
-    let source = Source::Live { changes: stream.changes(), stream, index, ends, _open: open };
-    Ok(server.send(source, mishap, connection))
-}
-
-fn stale() -> Refusal {
-    let message = "The data endpoint is not valid for this stream. Call GetDataEndpoint to get the current one.";
-    Refusal::new("InvalidEndpointException", message)
+    let source = match &selector {
+        Selector::After(number) if is_aged_out && server.quotas.aged_out == AgedOut::Fault => {
+            let fault = Document::fault(4000, "FRAGMENT_NOT_FOUND", Some(number));
+            Source::Listed(vec![fault].into_iter())
+        }
+        _ => Source::Live { changes: stream.changes(), stream, index, ends },
+    };
+    Ok(send(server.body(source).open(open, server.quotas.linger).mishap(mishap).connection(connection)))
 }
 
 fn to_selector(selector: &StartSelector) -> Result<Selector, Refusal> {
@@ -369,5 +435,5 @@ async fn get_media_for_fragment_list(
         stream.document(number).unwrap_or_else(|| Document::fault(3000, "FRAGMENT_NOT_FOUND", Some(number)))
     };
     let documents: Vec<Bytes> = numbers.iter().map(document).collect();
-    Ok(server.send(Source::Listed(documents.into_iter()), mishap, connection))
+    Ok(send(server.body(Source::Listed(documents.into_iter())).mishap(mishap).connection(connection)))
 }

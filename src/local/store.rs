@@ -1,15 +1,17 @@
 //! The fragments that a stream of the local endpoint has.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::clock::Clock;
 use super::document::{Stamp, trailer};
 use super::number::fragment_number;
+use super::open_bodies::OpenBodies;
 use super::payload::items;
 use super::wire;
 use crate::ebml::Writer;
@@ -52,21 +54,12 @@ pub(super) struct Stream {
     name: String,
     arn: String,
     created: Timestamp,
+    clock: Arc<Clock>,
     store: Mutex<Store>,
     changes: watch::Sender<u64>,
-    open_bodies: Arc<AtomicU32>,
+    open_bodies: Arc<OpenBodies>,
     /// Its data endpoint is not to be used any more.
     is_stale: AtomicBool,
-}
-
-/// One of the bodies that a stream has open, until it is dropped.
-#[derive(Debug)]
-pub(super) struct OpenBody(Arc<AtomicU32>);
-
-impl Drop for OpenBody {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 /// What ListFragments says of a fragment.
@@ -86,6 +79,8 @@ struct Store {
     chunks: VecDeque<Chunk>,
     /// How many were dropped from the front.
     dropped: u64,
+    /// The greatest number among those.
+    dropped_number: Option<FragmentNumber>,
     bytes: usize,
     ordinal: u32,
     finished: bool,
@@ -101,13 +96,26 @@ pub(super) enum Next {
     End,
 }
 
+impl Store {
+    fn drop_oldest(&mut self) -> Option<Chunk> {
+        let chunk = self.chunks.pop_front()?;
+        self.bytes -= chunk.bytes.len();
+        self.dropped += 1;
+        if chunk.number > self.dropped_number {
+            self.dropped_number.clone_from(&chunk.number);
+        }
+        Some(chunk)
+    }
+}
+
 impl Stream {
-    pub(super) fn new(name: &str) -> Self {
-        let created = Timestamp::from(SystemTime::now());
+    pub(super) fn new(name: &str, clock: &Arc<Clock>) -> Self {
+        let created = clock.now();
         Self {
             name: name.to_owned(),
             arn: wire::arn(name, created.as_millis()),
             created,
+            clock: Arc::clone(clock),
             store: Mutex::default(),
             changes: watch::Sender::new(0),
             open_bodies: Arc::default(),
@@ -127,15 +135,13 @@ impl Stream {
         self.created
     }
 
-    /// Opens a body, unless so many are open.
-    pub(super) fn open_body(&self, most: Option<u32>) -> Option<OpenBody> {
-        let before = self.open_bodies.fetch_add(1, Ordering::AcqRel);
-        let open = OpenBody(Arc::clone(&self.open_bodies));
-        most.is_none_or(|most| before < most).then_some(open)
+    /// The clock that its fragments are stamped by.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
-    pub(super) fn open_bodies(&self) -> u32 {
-        self.open_bodies.load(Ordering::Acquire)
+    pub(super) fn bodies(&self) -> &Arc<OpenBodies> {
+        &self.open_bodies
     }
 
     pub(super) fn set_stale(&self, is_stale: bool) {
@@ -153,7 +159,7 @@ impl Stream {
 
     /// The stamp of a fragment that is ingested now.
     pub(super) fn next_stamp(&self) -> Stamp {
-        self.stamp_at(Timestamp::from(SystemTime::now()))
+        self.stamp_at(self.clock.now())
     }
 
     /// The stamp of a fragment that began at this time.
@@ -165,17 +171,25 @@ impl Stream {
     }
 
     pub(super) fn push(&self, before_trailer: Bytes, stamp: Stamp) {
-        let duration = match items(&before_trailer).next() {
+        self.add_stamped(before_trailer, stamp, true);
+    }
+
+    pub(super) fn push_bytes(&self, bytes: Bytes, stamp: Stamp) {
+        self.add_stamped(bytes, stamp, false);
+    }
+
+    fn add_stamped(&self, bytes: Bytes, stamp: Stamp, needs_trailer: bool) {
+        let duration = match items(&bytes).next() {
             Some(Ok(BodyItem::Fragment(fragment))) => fragment.duration(),
             _ => Duration::ZERO,
         };
         self.add(Chunk {
             duration,
-            bytes: before_trailer,
+            bytes,
             number: Some(stamp.number),
             server_time: Some(stamp.server_time),
             producer_time: Some(stamp.producer_time),
-            needs_trailer: true,
+            needs_trailer,
         });
     }
 
@@ -220,16 +234,26 @@ impl Stream {
         store.bytes += chunk.bytes.len();
         store.chunks.push_back(chunk);
         while store.bytes > KEPT_BYTES && store.chunks.len() > 1 && !store.finished {
-            let oldest = store.chunks.pop_front();
-            store.bytes -= oldest.map_or(0, |chunk| chunk.bytes.len());
-            store.dropped += 1;
+            store.drop_oldest();
         }
         drop(store);
         self.changes.send_modify(|changes| *changes += 1);
     }
 
-    /// The index at which a reader begins.
-    pub(super) fn seek(&self, selector: &Selector) -> u64 {
+    /// Drops so many fragments, and what is before them.
+    pub(super) fn expire(&self, fragments: usize) {
+        let mut store = self.lock();
+        let mut left = fragments;
+        while left > 0 {
+            match store.drop_oldest() {
+                Some(chunk) => left -= usize::from(chunk.number.is_some()),
+                None => break,
+            }
+        }
+    }
+
+    /// The index at which a reader begins, and whether fragments are missing that it asks for.
+    pub(super) fn seek(&self, selector: &Selector) -> (u64, bool) {
         let store = self.lock();
         let chunks = &store.chunks;
         // The first that has not ended then: the one that contains the time, or the one behind the gap.
@@ -248,7 +272,18 @@ impl Stream {
             Selector::Server(time) => containing(time, |chunk| chunk.server_time),
             Selector::Producer(time) => containing(time, |chunk| chunk.producer_time),
         };
-        store.dropped + index.unwrap_or(chunks.len()) as u64
+        let is_aged_out = matches!(selector, Selector::After(number)
+            if store.dropped_number.as_ref().is_some_and(|dropped| dropped > number));
+        (store.dropped + index.unwrap_or(chunks.len()) as u64, is_aged_out)
+    }
+
+    /// The index that is so many fragments before another one, or as many as there are.
+    pub(super) fn before(&self, index: u64, fragments: u64) -> u64 {
+        let store = self.lock();
+        let earlier = (store.dropped..).zip(&store.chunks).take_while(|(at, _)| *at < index);
+        let earlier: Vec<u64> = earlier.filter(|(_, chunk)| chunk.number.is_some()).map(|(at, _)| at).collect();
+        let fragments = usize::try_from(fragments).unwrap_or(usize::MAX).min(earlier.len());
+        earlier.get(earlier.len() - fragments).copied().unwrap_or(index)
     }
 
     /// What a reader gets that wants the chunk with this index; moves the index on.

@@ -189,3 +189,30 @@ pub(super) fn to_seconds(time: Timestamp) -> f64 {
 pub(super) fn from_seconds(seconds: f64) -> Timestamp {
     Timestamp::from_millis((seconds * 1e3).round() as i64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_the_documented_statuses() {
+        for (name, status) in [
+            ("AccessDeniedException", 403),
+            ("ClientLimitExceededException", 400),
+            ("ConnectionLimitExceededException", 400),
+            ("ExpiredTokenException", 403),
+            ("IncompleteSignature", 400),
+            ("InternalFailure", 500),
+            ("InvalidArgumentException", 400),
+            ("InvalidClientTokenId", 403),
+            ("InvalidEndpointException", 400),
+            ("NotAuthorizedException", 401),
+            ("RequestExpired", 400),
+            ("ResourceNotFoundException", 404),
+            ("ServiceUnavailable", 503),
+            ("ThrottlingException", 400),
+        ] {
+            assert_eq!(Refusal::new(name, "").status.as_u16(), status, "{name}");
+        }
+    }
+}

@@ -91,9 +91,7 @@ async fn ask(kvs: &KinesisVideo, stream: &StreamId, api: ApiName, limit: Duratio
         kvs.rates.admit(stream, "GetDataEndpoint").await;
         let date = ReplyDate::new(&kvs.clock);
         // The SDK's own retries would be calls that nobody counts.
-        let overrides = Config::builder()
-            .retry_config(RetryConfig::disabled())
-            .time_source(kvs.clock.clone());
+        let overrides = Config::builder().retry_config(RetryConfig::disabled()).time_source(kvs.clock.clone());
         let (name, arn) = stream.name_and_arn();
         let call = kvs.control.get_data_endpoint().set_stream_name(name).set_stream_arn(arn).api_name(api.clone());
         let sent = call.customize().config_override(overrides).interceptor(date.clone()).send();

@@ -33,7 +33,7 @@ fn ten(endpoint: &LocalEndpoint) -> LocalStream {
 }
 
 async fn ordinals(kvs: &KinesisVideo, start: Start) -> Vec<u32> {
-    let fragments: Vec<Fragment> = kvs.live("ten").start(start).fragments().try_collect().await.unwrap();
+    let fragments: Vec<Fragment> = kvs.live("ten").start(start).resume(false).fragments().try_collect().await.unwrap();
     let ordinal = |fragment: &Fragment| (1..=20).find(|&n| fragment.number() == Some(&stamp(n).number)).unwrap();
     fragments.iter().map(ordinal).collect()
 }
@@ -91,7 +91,7 @@ async fn every_selector_gives_exactly_these_fragments() {
 async fn a_start_behind_the_newest_waits_for_it() {
     let (endpoint, kvs) = start(quick().idle(Duration::from_secs(20))).await;
     let stream = ten(&endpoint);
-    let mut fragments = kvs.live("ten").start(Start::AfterFragment(stamp(10).number)).fragments();
+    let mut fragments = kvs.live("ten").start(Start::AfterFragment(stamp(10).number)).resume(false).fragments();
     let next = tokio::spawn(async move { fragments.try_next().await });
     tokio::time::sleep(Duration::from_millis(50)).await;
     stream.push_stamped(&short_document(), stamp(11));
@@ -103,7 +103,7 @@ async fn now_on_a_silent_stream_ends_clean() {
     let (endpoint, kvs) = start(quick()).await;
     endpoint.create_stream("ten");
     for start in [Start::Now, Start::Earliest] {
-        assert!(kvs.live("ten").start(start).fragments().try_next().await.unwrap().is_none());
+        assert!(kvs.live("ten").start(start).resume(false).fragments().try_next().await.unwrap().is_none());
     }
 }
 
@@ -111,7 +111,8 @@ async fn now_on_a_silent_stream_ends_clean() {
 async fn the_session_is_capped() {
     let (endpoint, kvs) = start(quick().idle(Duration::from_secs(60)).session(Duration::from_millis(200))).await;
     let stream = ten(&endpoint);
-    let fragments: Vec<_> = kvs.live("ten").start(Start::Earliest).fragments().try_collect().await.unwrap();
+    let fragments: Vec<_> =
+        kvs.live("ten").start(Start::Earliest).resume(false).fragments().try_collect().await.unwrap();
     assert_eq!(fragments.len(), 10);
     assert_eq!(stream.open_bodies(), 0);
 }
@@ -120,7 +121,7 @@ async fn the_session_is_capped() {
 async fn a_fourth_connection_is_refused_and_the_others_go_on() {
     let (endpoint, kvs) = start(Quotas::default().calls_per_second(None)).await;
     let stream = ten(&endpoint);
-    let open = || kvs.live("ten").start(Start::Now).fragments();
+    let open = || kvs.live("ten").start(Start::Now).resume(false).fragments();
     let mut three = [open(), open(), open()];
     for fragments in &mut three {
         fragments.try_next().await.unwrap().unwrap();
@@ -151,7 +152,7 @@ async fn calls_are_counted_by_the_second_and_stream() {
     ten(&endpoint).finish();
     let other = endpoint.create_stream("other");
     other.finish();
-    let kind = async || kvs.live("ten").fragments().try_next().await.err().map(|error| error.kind());
+    let kind = async || kvs.live("ten").resume(false).fragments().try_next().await.err().map(|error| error.kind());
     for _ in 0..5 {
         assert_eq!(kind().await, None);
     }
@@ -161,7 +162,7 @@ async fn calls_are_counted_by_the_second_and_stream() {
         refused = refused.or(kind().await);
     }
     assert_eq!(refused, Some(ErrorKind::Throttled));
-    assert!(kvs.live("other").fragments().try_next().await.is_ok());
+    assert!(kvs.live("other").resume(false).fragments().try_next().await.is_ok());
 }
 
 #[tokio::test]
@@ -183,23 +184,23 @@ async fn refusals_by_name() {
         ("ThrottlingException", ErrorKind::Throttled, true),
     ] {
         endpoint.script(Operation::GetMedia, None, Mishap::Refuse(name.into()));
-        let error = kvs.live("ten").fragments().try_next().await.unwrap_err();
+        let error = kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.code(), error.is_retryable()), (kind, Some(name), retryable), "{error}");
         assert_eq!(error.context().stream(), Some("ten"));
     }
     assert_eq!(endpoint.scripted(), 0);
-    assert_eq!(kvs.live("ten").start(Start::Earliest).fragments().count().await, 10);
+    assert_eq!(kvs.live("ten").start(Start::Earliest).resume(false).fragments().count().await, 10);
 }
 
 #[tokio::test]
 async fn a_stale_endpoint_is_asked_for_again() {
     let (endpoint, kvs) = start(quick()).await;
     ten(&endpoint).finish();
-    assert!(kvs.live("ten").fragments().try_next().await.unwrap().is_some());
+    assert!(kvs.live("ten").resume(false).fragments().try_next().await.unwrap().is_some());
     let before = endpoint.requests();
     endpoint.script(Operation::GetMedia, Some("ten"), Mishap::StaleEndpoint);
     // Refused, GetDataEndpoint, and GetMedia again.
-    assert!(kvs.live("ten").fragments().try_next().await.unwrap().is_some());
+    assert!(kvs.live("ten").resume(false).fragments().try_next().await.unwrap().is_some());
     assert_eq!(endpoint.requests() - before, 3);
 }
 
@@ -208,13 +209,13 @@ async fn success_that_is_none() {
     let (endpoint, kvs) = start(quick()).await;
     ten(&endpoint).finish();
     endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
-    let error = kvs.live("ten").fragments().try_next().await.unwrap_err();
+    let error = kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
     endpoint.script(Operation::GetDataEndpoint, None, Mishap::UnknownOperation);
-    let error = kvs.live("ten").fragments().try_next().await.unwrap_err();
+    let error = kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
     // It is not believed for ever.
-    assert!(kvs.live("ten").fragments().try_next().await.is_ok());
+    assert!(kvs.live("ten").resume(false).fragments().try_next().await.is_ok());
 }
 
 /// What comes of a body of ten fragments with which this goes wrong.
@@ -222,7 +223,7 @@ async fn with(mishap: Mishap) -> (Vec<Fragment>, Option<Error>) {
     let (endpoint, kvs) = start(quick()).await;
     ten(&endpoint).finish();
     endpoint.script(Operation::GetMedia, None, mishap);
-    let mut stream = kvs.live("ten").start(Start::Earliest).fragments();
+    let mut stream = kvs.live("ten").start(Start::Earliest).resume(false).fragments();
     let mut fragments = Vec::new();
     while let Some(fragment) = stream.next().await {
         match fragment {
@@ -292,7 +293,8 @@ async fn captures_with_their_own_numbers_and_times() {
             (Start::ServerTime(third.server_time().unwrap()), 2),
             (Start::Now, all.len() - 1),
         ] {
-            let received: Vec<_> = kvs.live(name).start(start.clone()).fragments().try_collect().await.unwrap();
+            let received: Vec<_> =
+                kvs.live(name).start(start.clone()).resume(false).fragments().try_collect().await.unwrap();
             let numbers = |fragments: &[Fragment]| fragments.iter().map(|f| f.number().cloned()).collect::<Vec<_>>();
             // Server times of uploads overlap: what contains one may have begun earlier.
             if matches!(start, Start::ServerTime(_)) {
@@ -312,12 +314,13 @@ async fn a_cut_between_fragments_is_a_cut() {
     stream.push_stamped(&short_document(), stamp(1));
     for mishap in [Mishap::CutAfter(0), Mishap::ResetAfter(0)] {
         endpoint.script(Operation::GetMedia, None, mishap);
-        let error = kvs.live("ten").start(Start::Earliest).fragments().try_next().await.unwrap_err();
+        let error = kvs.live("ten").start(Start::Earliest).resume(false).fragments().try_next().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
     }
-    let length = kvs.live("ten").start(Start::Earliest).fragments().try_next().await.unwrap().unwrap().raw().len();
+    let length =
+        kvs.live("ten").start(Start::Earliest).resume(false).fragments().try_next().await.unwrap().unwrap().raw().len();
     endpoint.script(Operation::GetMedia, None, Mishap::CutAfter(length as u64));
-    let mut fragments = kvs.live("ten").start(Start::Earliest).fragments();
+    let mut fragments = kvs.live("ten").start(Start::Earliest).resume(false).fragments();
     assert_eq!(fragments.try_next().await.unwrap().unwrap().end(), End::Trailer);
     assert_eq!(fragments.try_next().await.unwrap_err().kind(), ErrorKind::Io);
 }
@@ -327,8 +330,11 @@ async fn a_mishap_waits_for_a_call_that_nothing_else_is_wrong_with() {
     let (endpoint, kvs) = start(quick().connections(Some(0))).await;
     ten(&endpoint);
     endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(1));
-    assert_eq!(kvs.live("ten").fragments().try_next().await.unwrap_err().kind(), ErrorKind::ConnectionLimit);
-    assert_eq!(kvs.live("nobody").fragments().try_next().await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err().kind(),
+        ErrorKind::ConnectionLimit
+    );
+    assert_eq!(kvs.live("nobody").resume(false).fragments().try_next().await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(endpoint.scripted(), 1);
 }
 
@@ -337,7 +343,7 @@ async fn dropping_the_endpoint_breaks_a_body_that_nobody_reads() {
     let (endpoint, kvs) = start(quick()).await;
     let stream = endpoint.create_stream("ten");
     stream.push_raw(vec![0x1A; 64 << 20]);
-    let mut fragments = kvs.live("ten").start(Start::Earliest).fragments();
+    let mut fragments = kvs.live("ten").start(Start::Earliest).resume(false).fragments();
     // Opens the connection, and fails on what is no media.
     assert!(fragments.try_next().await.is_err());
     drop(fragments);
@@ -368,7 +374,8 @@ async fn single_frames_can_be_looped() {
         })
         .collect();
     endpoint.loop_media("frames", media).unwrap();
-    let fragments: Vec<_> = kvs.live("frames").start(Start::Earliest).fragments().take(4).try_collect().await.unwrap();
+    let fragments: Vec<_> =
+        kvs.live("frames").start(Start::Earliest).resume(false).fragments().take(4).try_collect().await.unwrap();
     let times: Vec<_> = fragments.iter().map(|fragment| fragment.producer_time().unwrap().as_millis()).collect();
     assert_eq!(times.iter().map(|time| time - times[0]).collect::<Vec<_>>(), [0, 40, 80, 120]);
 }

@@ -17,6 +17,7 @@ mod colors;
 mod concurrency;
 mod endpoint;
 mod endpoint_media;
+mod endpoint_time;
 mod errors;
 mod footage;
 mod frame_cases;

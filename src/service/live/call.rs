@@ -47,12 +47,7 @@ impl Origin {
 }
 
 /// Calls GetMedia once (twice, if only the clock was wrong), when that is allowed.
-pub(super) async fn get_media(
-    kvs: &KinesisVideo,
-    stream: &StreamId,
-    start: &Start,
-    limit: Duration,
-) -> Result<Reply> {
+pub(super) async fn get_media(kvs: &KinesisVideo, stream: &StreamId, start: &Start, limit: Duration) -> Result<Reply> {
     let selector = start.to_selector().map_err(|error| error.of_stream(stream.as_str()))?;
     let endpoint = kvs.endpoints.get(kvs, stream, ApiName::GetMedia, limit).await?;
     loop {

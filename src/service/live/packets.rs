@@ -79,7 +79,9 @@ impl PacketSource {
                     self.close();
                     self.source.skipped(skipped);
                 }
-                Ok(Event::Piece(PacketItem::Discontinuity(what))) => self.ready.push_back(PacketItem::Discontinuity(what)),
+                Ok(Event::Piece(PacketItem::Discontinuity(what))) => {
+                    self.ready.push_back(PacketItem::Discontinuity(what))
+                }
                 Ok(Event::Piece(PacketItem::Fault(fault))) => {
                     let next = match self.cut() {
                         Some(cut) => self.source.fault_inside(&fault, &cut.header.position(), cut.length),

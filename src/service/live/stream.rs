@@ -54,7 +54,11 @@ impl Handle {
         (handle, Line::new(kvs, options, observer, stop))
     }
 
-    fn poll<T: Send + 'static>(&mut self, stream: &mut BoxStream<'static, Result<T>>, cx: &mut Context<'_>) -> Poll<Option<Result<T>>> {
+    fn poll<T: Send + 'static>(
+        &mut self,
+        stream: &mut BoxStream<'static, Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<T>>> {
         if self.ended {
             return Poll::Ready(None);
         }
