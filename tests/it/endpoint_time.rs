@@ -91,10 +91,10 @@ async fn fragments_are_stamped_by_the_clock_of_the_endpoint() {
 async fn every_answer_is_dated() {
     let endpoint = LocalEndpoint::start_with(0, quick()).await.unwrap();
     let now = Timestamp::from(SystemTime::now()).as_millis();
-    endpoint.set_clock_offset(784_111_777_000 - now);
+    endpoint.set_clock_offset(784_108_800_000 - now);
     let answer = raw(&endpoint, "").await;
     assert!(answer.starts_with("http/1.1 200"), "{answer}");
-    assert!(answer.contains("\r\ndate: sun, 06 nov 1994 08:4"), "{answer}");
+    assert!(answer.contains("\r\ndate: sun, 06 nov 1994 08:0"), "{answer}");
     assert_eq!(answer.matches("\r\ndate: ").count(), 1, "{answer}");
 }
 
@@ -102,7 +102,7 @@ async fn every_answer_is_dated() {
 async fn requests_signed_at_another_time_are_refused() {
     let endpoint = LocalEndpoint::start_with(0, quick()).await.unwrap();
     endpoint.create_stream("door").finish();
-    for (offset, refused) in [(0, false), (890_000, false), (960_000, true), (-890_000, false), (-960_000, true)] {
+    for (offset, refused) in [(0, false), (870_000, false), (960_000, true), (-870_000, false), (-960_000, true)] {
         endpoint.set_clock_offset(offset);
         let media = client(&endpoint.sdk_config());
         let result = get(&media, "door", earliest()).await;
