@@ -113,6 +113,10 @@ impl SentBody {
                 self.count_once(Event::Cut);
                 return Err(io::Error::other("cut"));
             }
+            Some(Mishap::BreakOff(after)) if after <= self.sent => {
+                self.count_once(Event::BreakOff);
+                return Ok(None);
+            }
             Some(Mishap::ResetAfter(after)) if after <= self.sent => {
                 sleep(GRACE).await;
                 self.count_once(Event::Reset);
@@ -126,7 +130,12 @@ impl SentBody {
                 self.count_once(Event::Stall);
                 self.pause(pause).await?;
             }
-            Some(Mishap::CutAfter(after) | Mishap::ResetAfter(after) | Mishap::Stall { after, .. }) => {
+            Some(
+                Mishap::BreakOff(after)
+                | Mishap::CutAfter(after)
+                | Mishap::ResetAfter(after)
+                | Mishap::Stall { after, .. },
+            ) => {
                 most = after - self.sent;
             }
             Some(Mishap::Trickle { bytes, pause }) => {

@@ -11,6 +11,7 @@ use super::mishap::Operation;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Event {
     AgedOut,
+    BreakOff,
     ConnectionLimit,
     Cut,
     Damage,
@@ -30,8 +31,9 @@ pub(super) enum Event {
 }
 
 impl Event {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::AgedOut,
+        Self::BreakOff,
         Self::ConnectionLimit,
         Self::Cut,
         Self::Damage,
@@ -53,6 +55,7 @@ impl Event {
     fn name(self) -> &'static str {
         match self {
             Self::AgedOut => "aged out",
+            Self::BreakOff => "break off",
             Self::ConnectionLimit => "connection limit",
             Self::Cut => "cut",
             Self::Damage => "damage",

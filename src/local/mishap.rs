@@ -52,6 +52,9 @@ impl Operation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mishap {
+    /// The body ends behind so many bytes, properly as far as HTTP goes, but as likely as not in the
+    /// middle of a fragment.
+    BreakOff(u64),
     /// The body is closed behind so many bytes, without its proper end: the connection is broken.
     CutAfter(u64),
     /// The twelve bytes at this offset of the body are overwritten with zeros.

@@ -10,7 +10,6 @@ use aws_sdk_kinesisvideo::types::ApiName;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
-use super::clock::ReplyDate;
 use super::failure::{from_sdk, is_about_time, too_late};
 use super::{KinesisVideo, StreamId};
 use crate::error::{Error, ErrorKind, Result};
@@ -87,14 +86,14 @@ impl EndpointCache {
 }
 
 async fn ask(kvs: &KinesisVideo, stream: &StreamId, api: ApiName, limit: Duration) -> Result<Arc<str>> {
+    let mut was_late = false;
     let output = loop {
         kvs.rates.admit(stream, "GetDataEndpoint").await;
-        let date = ReplyDate::new(&kvs.clock);
         // The SDK's own retries would be calls that nobody counts.
-        let overrides = Config::builder().retry_config(RetryConfig::disabled()).time_source(kvs.clock.clone());
+        let overrides = Config::builder().retry_config(RetryConfig::disabled());
         let (name, arn) = stream.name_and_arn();
         let call = kvs.control.get_data_endpoint().set_stream_name(name).set_stream_arn(arn).api_name(api.clone());
-        let sent = call.customize().config_override(overrides).interceptor(date.clone()).send();
+        let sent = call.customize().config_override(overrides).send();
         let Ok(sent) = timeout(limit, sent).await else {
             return Err(too_late("GetDataEndpoint", limit).of_stream(stream.as_str()));
         };
@@ -102,7 +101,8 @@ async fn ask(kvs: &KinesisVideo, stream: &StreamId, api: ApiName, limit: Duratio
             Ok(output) => break output,
             Err(error) => {
                 let error = from_sdk(error, "GetDataEndpoint").of_stream(stream.as_str());
-                if !(is_about_time(&error) && date.moved_clock()) {
+                // The answer told the SDK what time it is.
+                if !is_about_time(&error) || std::mem::replace(&mut was_late, true) {
                     return Err(error);
                 }
             }

@@ -2,10 +2,10 @@
 
 mod body;
 mod call_rates;
-mod clock;
 mod endpoint;
 mod failure;
 mod live;
+mod reply_date;
 mod start;
 mod stream_id;
 
@@ -20,7 +20,6 @@ pub use start::Start;
 pub use stream_id::StreamId;
 
 use call_rates::CallRates;
-use clock::ServiceClock;
 use endpoint::EndpointCache;
 
 /// A client of Kinesis Video Streams. Cheap to clone; clones share connections and the cache of
@@ -46,7 +45,6 @@ pub struct KinesisVideo {
     media: aws_sdk_kinesisvideomedia::Client,
     endpoints: Arc<EndpointCache>,
     rates: Arc<CallRates>,
-    clock: ServiceClock,
 }
 
 impl KinesisVideo {
@@ -65,8 +63,7 @@ impl KinesisVideo {
     /// A client that calls through these SDK clients, however they were made: other credentials, a
     /// VPC endpoint, one's own HTTP stack.
     pub fn with_clients(control: aws_sdk_kinesisvideo::Client, media: aws_sdk_kinesisvideomedia::Client) -> Self {
-        let clock = ServiceClock::new(control.config().time_source());
-        Self { control, media, endpoints: Arc::default(), rates: Arc::default(), clock }
+        Self { control, media, endpoints: Arc::default(), rates: Arc::default() }
     }
 
     /// The SDK's client of the control plane, for what this crate does not do.

@@ -12,6 +12,7 @@
 mod auto_traits;
 mod calls;
 mod captures;
+mod chaos;
 mod chunks;
 mod colors;
 mod concurrency;
@@ -27,6 +28,7 @@ mod judges;
 mod latency;
 mod layering;
 mod limits;
+mod live;
 mod media;
 mod packets;
 mod programs;

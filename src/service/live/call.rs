@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
-use crate::service::clock::ReplyDate;
 use crate::service::failure::{from_sdk, is_about_time, too_late};
+use crate::service::reply_date::ReplyDate;
 use crate::service::{KinesisVideo, Start, StreamId};
 
 /// Where a body comes from, to name it in errors.
@@ -50,16 +50,16 @@ impl Origin {
 pub(super) async fn get_media(kvs: &KinesisVideo, stream: &StreamId, start: &Start, limit: Duration) -> Result<Reply> {
     let selector = start.to_selector().map_err(|error| error.of_stream(stream.as_str()))?;
     let endpoint = kvs.endpoints.get(kvs, stream, ApiName::GetMedia, limit).await?;
+    let mut was_late = false;
     loop {
         kvs.rates.admit(stream, "GetMedia").await;
-        let date = ReplyDate::new(&kvs.clock);
+        let date = ReplyDate::default();
         // A live body is silent between fragments, so the guard against stalled bodies would kill
         // it, and a call that is tried again behind our back is one that nobody counts.
         let overrides = Config::builder()
             .endpoint_url(&*endpoint)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .retry_config(RetryConfig::disabled())
-            .time_source(kvs.clock.clone());
+            .retry_config(RetryConfig::disabled());
         let (name, arn) = stream.name_and_arn();
         let call = kvs.media.get_media().set_stream_name(name).set_stream_arn(arn).start_selector(selector.clone());
         let sent = call.customize().config_override(overrides).interceptor(date.clone()).send();
@@ -75,7 +75,8 @@ pub(super) async fn get_media(kvs: &KinesisVideo, stream: &StreamId, start: &Sta
             }
             Err(error) => {
                 let error = from_sdk(error, "GetMedia").of_stream(stream.as_str()).at_endpoint(&endpoint);
-                if is_about_time(&error) && date.moved_clock() {
+                // The answer told the SDK what time it is.
+                if is_about_time(&error) && !std::mem::replace(&mut was_late, true) {
                     continue;
                 }
                 if matches!(error.kind(), ErrorKind::WrongEndpoint | ErrorKind::Io) {
