@@ -271,7 +271,9 @@ impl Assembler {
                 };
                 Piece::Block(BlockPiece { header, entry, raw })
             }
-            Outcome::Fragment(end) if self.grain == Grain::Packet => Piece::Closed(self.close(end)),
+            Outcome::Fragment(end) if self.grain == Grain::Packet => {
+                Piece::Closed(self.close(end, offset + raw.len() as u64))
+            }
             Outcome::Fragment(end) => {
                 let item = self.next_item();
                 Piece::Fragment(self.fragment(item, raw, offset, end))
@@ -297,7 +299,7 @@ impl Assembler {
         item
     }
 
-    fn close(&mut self, end: End) -> FragmentEnd {
+    fn close(&mut self, end: End, offset: u64) -> FragmentEnd {
         let mut item = self.next_item();
         let (leading, tags) = item.tags.finish();
         let header = match item.header.take() {
@@ -305,7 +307,7 @@ impl Assembler {
             None => Arc::new(item.to_header(&self.document, leading)),
         };
         let ServiceTags { behind_millis, continuation_token, .. } = item.service;
-        FragmentEnd { header, tags, end, behind_millis, continuation_token }
+        FragmentEnd { header, tags, end, offset, behind_millis, continuation_token }
     }
 
     fn open(&mut self, leading: Tags) -> Arc<FragmentHeader> {

@@ -173,6 +173,7 @@ pub struct FragmentEnd {
     header: Arc<FragmentHeader>,
     tags: Tags,
     end: End,
+    offset: u64,
     behind_millis: Option<u64>,
     continuation_token: Option<Arc<str>>,
 }
@@ -186,6 +187,11 @@ impl FragmentEnd {
     /// How it ended.
     pub fn end(&self) -> End {
         self.end
+    }
+
+    /// Where it ended in the body: the offset of what follows.
+    pub fn offset(&self) -> u64 {
+        self.offset
     }
 
     /// The producer's tags that stand behind the media.

@@ -201,6 +201,12 @@ async fn packets(world: World, kvs: &KinesisVideo, seed: u64, happened: &mut BTr
     }
 }
 
+/// Shows what the library says, of one run.
+fn log() {
+    let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).without_time().with_test_writer();
+    let _ = lines.with_env_filter("kinesis_video=debug").try_init();
+}
+
 fn paused() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
 }
@@ -210,6 +216,9 @@ fn part(quarter: u64) {
     let (from, to) = (RUNS / 4 * quarter, RUNS / 4 * (quarter + 1));
     let only = std::env::var("KVS_CHAOS").ok().map(|seed| seed.parse::<u64>().unwrap());
     let mut happened = BTreeMap::new();
+    if only.is_some() {
+        log();
+    }
     for seed in (from..to).filter(|seed| only.is_none_or(|only| *seed == only)) {
         paused().block_on(recoverable(seed, &mut happened));
     }

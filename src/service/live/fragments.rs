@@ -115,7 +115,7 @@ impl FragmentSource {
     /// The body is over in another fragment than the one that was cut before: that does not come
     /// again.
     fn go_on_behind_cut(&mut self) {
-        let Some(open) = &self.open else { return };
+        let Some(open) = self.open.as_ref().filter(|open| open.number().is_some()) else { return };
         if let Some(cut) = self.cut.take_if(|cut| cut.number() != open.number()) {
             self.give_out_next(cut);
         }
@@ -126,11 +126,11 @@ impl FragmentSource {
             return self.ended(end);
         }
         match self.open.take() {
-            // Both are parts of the same fragment: the longer one has more.
-            Some(open) if self.cut.as_ref().is_some_and(|cut| cut.raw().len() >= open.raw().len()) => drop(open),
             Some(open) if open.blocks().len() == 0 => drop(open),
             // It cannot be told from others when it comes again.
             Some(open) if open.number().is_none() => self.give_out_next(open),
+            // Both are parts of the same fragment: the longer one has more.
+            Some(open) if self.cut.as_ref().is_some_and(|cut| cut.raw().len() >= open.raw().len()) => drop(open),
             Some(open) => self.cut = Some(open),
             None => {}
         }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use super::body::WatchedBody;
 use super::line::{Event, Line};
@@ -19,20 +20,24 @@ pub(super) struct PacketSource {
     /// The fragment of which some was given out, and which has not ended for whoever reads.
     given: Option<Given>,
     reading: Reading,
+    /// Where the fragment begins that comes now, in its body.
+    begins_at: u64,
     end: Option<Result<EndReason>>,
 }
 
 /// What was given out of a fragment.
 #[derive(Debug)]
 struct Given {
-    header: std::sync::Arc<FragmentHeader>,
+    header: Arc<FragmentHeader>,
     /// A digest of each packet.
     packets: Vec<u64>,
     extent: Extent,
     /// How it ended, if that is not known to be its real end.
     end: Option<FragmentEnd>,
-    /// How far it came, in packets.
+    /// How many packets have come of it in this body.
     length: u64,
+    /// How many bytes there were of it.
+    bytes: u64,
     /// Whether a packet was not what it had been.
     differs: bool,
 }
@@ -44,6 +49,8 @@ enum Reading {
     Nothing,
     /// Of one that was given out before.
     Repeat,
+    /// Of one without a number: if nothing comes of it, it was cut before it had one.
+    Unnamed,
     /// Of the one that is being given out: new, or again up to where it was cut.
     Given,
 }
@@ -57,7 +64,7 @@ fn digest(packet: &Packet) -> u64 {
 impl PacketSource {
     pub(super) fn new(line: Line<PacketStream<WatchedBody>>) -> Self {
         let source = Source::new(line);
-        Self { source, ready: VecDeque::new(), given: None, reading: Reading::Nothing, end: None }
+        Self { source, ready: VecDeque::new(), given: None, reading: Reading::Nothing, begins_at: 0, end: None }
     }
 
     /// The next item, or why there is none.
@@ -71,12 +78,13 @@ impl PacketSource {
                 return end.map(Err);
             }
             match self.source.next().await {
-                Ok(Event::Opened(_)) => self.reading = Reading::Nothing,
+                Ok(Event::Opened(_)) => (self.reading, self.begins_at) = (Reading::Nothing, 0),
                 Ok(Event::Piece(PacketItem::Start(header))) => self.starts(&header),
                 Ok(Event::Piece(PacketItem::Packet(packet))) => self.packet(packet),
                 Ok(Event::Piece(PacketItem::End(end))) => self.ends(end),
                 Ok(Event::Piece(PacketItem::Skipped(skipped))) => {
                     self.close();
+                    self.begins_at = skipped.offset() + skipped.length();
                     self.source.skipped(skipped);
                 }
                 Ok(Event::Piece(PacketItem::Discontinuity(what))) => {
@@ -84,14 +92,14 @@ impl PacketSource {
                 }
                 Ok(Event::Piece(PacketItem::Fault(fault))) => {
                     let next = match self.cut() {
-                        Some(cut) => self.source.fault_inside(&fault, &cut.header.position(), cut.length),
+                        Some(cut) => self.source.fault_inside(&fault, &cut.header.position(), cut.bytes),
                         None => self.source.fault(&fault),
                     };
                     self.after_body(next);
                 }
                 Ok(Event::Over(cause)) => {
                     let next = match self.cut() {
-                        Some(cut) => self.source.broke(&cut.header.position(), cut.length, cause),
+                        Some(cut) => self.source.broke(&cut.header.position(), cut.bytes, cause),
                         None => self.source.over(cause),
                     };
                     self.after_body(next);
@@ -107,12 +115,19 @@ impl PacketSource {
         self.given.as_ref().filter(|_| self.reading == Reading::Given)
     }
 
-    fn starts(&mut self, header: &std::sync::Arc<FragmentHeader>) {
+    fn starts(&mut self, header: &Arc<FragmentHeader>) {
         self.close();
-        if self.source.is_repeat(header) {
-            self.reading = Reading::Repeat;
-            return;
+        self.reading = match header.number() {
+            None => Reading::Unnamed,
+            Some(_) if self.source.is_repeat(header) => Reading::Repeat,
+            Some(_) => Reading::Given,
+        };
+        if self.reading == Reading::Given {
+            self.begins(header);
         }
+    }
+
+    fn begins(&mut self, header: &Arc<FragmentHeader>) {
         self.reading = Reading::Given;
         if let Some(given) = &mut self.given
             && given.header.number().is_some()
@@ -133,10 +148,14 @@ impl PacketSource {
         self.ready.extend(before.into_iter().map(PacketItem::Discontinuity));
         self.ready.push_back(PacketItem::Start(header.clone()));
         let (header, extent) = (header.clone(), Extent::default());
-        self.given = Some(Given { header, packets: Vec::new(), extent, end: None, length: 0, differs: false });
+        self.given =
+            Some(Given { header, packets: Vec::new(), extent, end: None, length: 0, bytes: 0, differs: false });
     }
 
     fn packet(&mut self, packet: Packet) {
+        if self.reading == Reading::Unnamed {
+            self.begins(packet.fragment());
+        }
         let Some(given) = self.given.as_mut().filter(|_| self.reading == Reading::Given) else { return };
         let (ordinal, digest) = (given.length, digest(&packet));
         given.length += 1;
@@ -161,10 +180,15 @@ impl PacketSource {
     }
 
     fn ends(&mut self, end: FragmentEnd) {
-        if self.reading == Reading::Repeat {
-            self.reading = Reading::Nothing;
+        let bytes = end.offset().saturating_sub(std::mem::replace(&mut self.begins_at, end.offset()));
+        match self.reading {
+            Reading::Repeat => self.reading = Reading::Nothing,
+            Reading::Unnamed if end.end() == End::Cut => self.reading = Reading::Nothing,
+            Reading::Unnamed => self.begins(end.fragment()),
+            Reading::Given | Reading::Nothing => {}
         }
         let Some(given) = self.given.as_mut().filter(|_| self.reading == Reading::Given) else { return };
+        given.bytes = bytes;
         let is_whole = end.end() == End::Trailer;
         // Of two parts of one fragment the longer one tells more.
         if is_whole || given.length >= given.packets.len() as u64 || given.end.is_none() {
