@@ -150,6 +150,13 @@ impl SentBody {
                 Some(bytes) => self.pending = bytes,
                 None => return Ok(None),
             }
+            if matches!(self.mishap, Some(Mishap::EndBeforeTrailer(fragments)) if fragments < self.chunks) {
+                self.count_once(Event::EndBeforeTrailer);
+                self.mishap = Some(Mishap::EndAfter(0));
+                let tags = crate::ebml::id::TAGS.0.to_be_bytes();
+                let trailer = self.pending.windows(tags.len()).rposition(|four| four == tags);
+                self.pending.truncate(trailer.unwrap_or(self.pending.len()));
+            }
         }
         if let Some(Mishap::DamageAt(at)) = self.mishap {
             self.damage(at);

@@ -16,6 +16,7 @@ pub(super) enum Event {
     Cut,
     Damage,
     End,
+    EndBeforeTrailer,
     Fault,
     IdleEnd,
     Refuse,
@@ -31,13 +32,14 @@ pub(super) enum Event {
 }
 
 impl Event {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 19] = [
         Self::AgedOut,
         Self::BreakOff,
         Self::ConnectionLimit,
         Self::Cut,
         Self::Damage,
         Self::End,
+        Self::EndBeforeTrailer,
         Self::Fault,
         Self::IdleEnd,
         Self::Refuse,
@@ -60,6 +62,7 @@ impl Event {
             Self::Cut => "cut",
             Self::Damage => "damage",
             Self::End => "end",
+            Self::EndBeforeTrailer => "end before trailer",
             Self::Fault => "fault",
             Self::IdleEnd => "idle end",
             Self::Refuse => "refuse",

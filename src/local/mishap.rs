@@ -61,6 +61,9 @@ pub enum Mishap {
     DamageAt(u64),
     /// The body ends, properly, behind so many fragments.
     EndAfter(u64),
+    /// The body ends, properly, behind so many fragments and another one of which all came but the
+    /// closing tags: without those it looks whole where sizes are unknown.
+    EndBeforeTrailer(u64),
     /// Behind so many fragments the body reports this error inside the media, and ends.
     FaultAfter {
         /// How many fragments come first.

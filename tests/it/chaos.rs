@@ -41,7 +41,7 @@ pub fn put(stream: &LocalStream, document: &Document) -> Put {
 fn mishap(rng: &mut Rng) -> (Operation, Mishap) {
     let refuse = |name: &str| Mishap::Refuse(name.into());
     let after = rng.u64(0..12_000);
-    let mishap = match rng.u32(0..13) {
+    let mishap = match rng.u32(0..14) {
         0 => Mishap::CutAfter(after),
         1 => Mishap::ResetAfter(after),
         2 | 3 => Mishap::BreakOff(after),
@@ -60,6 +60,7 @@ fn mishap(rng: &mut Rng) -> (Operation, Mishap) {
         9 => Mishap::StaleEndpoint,
         10 => Mishap::Trickle { bytes: rng.usize(100..3000), pause: Duration::from_millis(rng.u64(1..20)) },
         11 => Mishap::UnknownOperation,
+        12 => Mishap::EndBeforeTrailer(rng.u64(0..5)),
         _ => Mishap::Repeat(rng.u64(1..6)),
     };
     let of_calls = matches!(mishap, Mishap::Refuse(_));
@@ -81,8 +82,13 @@ impl World {
         fastrand::seed(seed);
         let endpoint = LocalEndpoint::start_with(0, quotas(&mut rng)).await.unwrap();
         let stream = endpoint.create_stream("chaos");
+        let mut is_without_trailer = false;
         for _ in 0..rng.usize(5..40) {
             let (operation, mishap) = mishap(&mut rng);
+            // A fragment that ends so twice is passed over, and that is not recoverable.
+            if matches!(mishap, Mishap::EndBeforeTrailer(_)) && std::mem::replace(&mut is_without_trailer, true) {
+                continue;
+            }
             endpoint.script(operation, None, mishap);
         }
         let start = if rng.bool() { Start::Now } else { Start::Earliest };
