@@ -1,15 +1,17 @@
 //! Everything that goes in comes out once, in order, whatever goes wrong on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
 use futures::TryStreamExt;
-use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Stamp};
+use kinesis_video::local::{self, Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Stamp};
 use kinesis_video::packet::PacketItem;
-use kinesis_video::{Discontinuity, End, Fragment, FragmentNumber, KinesisVideo, Live, Start};
+use kinesis_video::{AgedOut, Discontinuity, End, Fragment, FragmentNumber, KinesisVideo, Live, Start};
 use tokio::time::sleep;
+
+use crate::media::stamp;
 
 /// How many runs, of which each reads so many fragments.
 const RUNS: u64 = 500;
@@ -38,7 +40,7 @@ pub fn put(stream: &LocalStream, document: &Document) -> Put {
 }
 
 /// Something that the service or the network does, and from which nothing is lost.
-fn mishap(rng: &mut Rng) -> (Operation, Mishap) {
+fn mishap(rng: &mut Rng, scale: u32) -> (Operation, Mishap) {
     let refuse = |name: &str| Mishap::Refuse(name.into());
     let after = rng.u64(0..12_000);
     let mishap = match rng.u32(0..14) {
@@ -56,7 +58,7 @@ fn mishap(rng: &mut Rng) -> (Operation, Mishap) {
             refuse(rng.choice(&names).unwrap())
         }
         7 => refuse(rng.choice(&["InternalFailure", "ServiceUnavailable"]).unwrap()),
-        8 => Mishap::Stall { after, pause: Duration::from_secs(rng.u64(1..60)) },
+        8 => Mishap::Stall { after, pause: Duration::from_secs(rng.u64(1..60)) / scale },
         9 => Mishap::StaleEndpoint,
         10 => Mishap::Trickle { bytes: rng.usize(100..3000), pause: Duration::from_millis(rng.u64(1..20)) },
         11 => Mishap::UnknownOperation,
@@ -76,15 +78,21 @@ struct World {
 }
 
 impl World {
-    async fn new(seed: u64, quotas: impl FnOnce(&mut Rng) -> Quotas) -> Self {
+    /// In which time goes so many times faster.
+    async fn new(seed: u64, scale: u32) -> Self {
         let mut rng = Rng::with_seed(seed);
         // Of the library, too: what it does at random.
         fastrand::seed(seed);
-        let endpoint = LocalEndpoint::start_with(0, quotas(&mut rng)).await.unwrap();
+        let quotas = Quotas::default()
+            .idle(Duration::from_millis(rng.u64(500..4000)) / scale)
+            .session(Duration::from_secs(rng.u64(5..90)) / scale)
+            .connections(Some(rng.u32(1..4)))
+            .linger(Duration::from_millis(rng.u64(0..3000)) / scale);
+        let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
         let stream = endpoint.create_stream("chaos");
         let mut is_without_trailer = false;
         for _ in 0..rng.usize(5..40) {
-            let (operation, mishap) = mishap(&mut rng);
+            let (operation, mishap) = mishap(&mut rng, scale);
             // A fragment that ends so twice is passed over, and that is not recoverable.
             if matches!(mishap, Mishap::EndBeforeTrailer(_)) && std::mem::replace(&mut is_without_trailer, true) {
                 continue;
@@ -132,20 +140,20 @@ fn same(fragments: &[Fragment], all: &[Put], seed: u64) {
 
 /// One run in which everything can be recovered, through the real SDK, without sockets.
 async fn recoverable(seed: u64, happened: &mut BTreeMap<&'static str, u64>) {
-    let world = World::new(seed, |rng| {
-        Quotas::default()
-            .idle(Duration::from_millis(rng.u64(500..4000)))
-            .session(Duration::from_secs(rng.u64(5..90)))
-            .connections(Some(rng.u32(1..4)))
-            .linger(Duration::from_millis(rng.u64(0..3000)))
-    })
-    .await;
+    let world = World::new(seed, 1).await;
     let kvs = KinesisVideo::new(&world.endpoint.in_process_config());
-    let as_packets = seed % 5 == 4;
-    if as_packets {
-        return packets(world, &kvs, seed, happened).await;
+    let live = world.live(&kvs);
+    let endpoint =
+        if seed % 5 == 4 { packets(world, live, seed).await } else { fragments(world, live, 200, seed).await };
+    for (what, times) in endpoint.happened() {
+        *happened.entry(what).or_default() += times;
     }
-    let mut fragments = world.live(&kvs).fragments();
+    assert_eq!(endpoint.happened()["throttled"], 0, "run {seed}: calls came too fast");
+}
+
+/// Fragment by fragment.
+async fn fragments(world: World, live: Live, pace: u64, seed: u64) -> LocalEndpoint {
+    let mut fragments = live.fragments();
     let mut status = fragments.status();
     let connected = async move || {
         status.wait_for(|status| status.connected_since.is_some()).await.unwrap();
@@ -157,17 +165,14 @@ async fn recoverable(seed: u64, happened: &mut BTreeMap<&'static str, u64>) {
         }
         received
     };
-    let ((endpoint, all), received) = tokio::join!(world.produce(connected, 200), consume);
+    let ((endpoint, all), received) = tokio::join!(world.produce(connected, pace), consume);
     same(&received, &all, seed);
-    for (what, times) in endpoint.happened() {
-        *happened.entry(what).or_default() += times;
-    }
-    assert_eq!(endpoint.happened()["throttled"], 0, "run {seed}: calls came too fast");
+    endpoint
 }
 
-/// The same, packet by packet.
-async fn packets(world: World, kvs: &KinesisVideo, seed: u64, happened: &mut BTreeMap<&'static str, u64>) {
-    let mut items = world.live(kvs).packets();
+/// Packet by packet.
+async fn packets(world: World, live: Live, seed: u64) -> LocalEndpoint {
+    let mut items = live.packets();
     let mut status = items.status();
     let connected = async move || {
         status.wait_for(|status| status.connected_since.is_some()).await.unwrap();
@@ -202,9 +207,7 @@ async fn packets(world: World, kvs: &KinesisVideo, seed: u64, happened: &mut BTr
         expected.push((number, fragment.packets().map(|packet| packet.payload().clone()).collect::<Vec<_>>()));
     }
     assert!(received == expected, "run {seed}: not the same packets in the same order");
-    for (what, times) in endpoint.happened() {
-        *happened.entry(what).or_default() += times;
-    }
+    endpoint
 }
 
 /// Shows what the library says, of one run.
@@ -267,4 +270,155 @@ fn recoverable_faults_3() {
 #[test]
 fn recoverable_faults_4() {
     part(3);
+}
+
+/// The same over sockets, in real time, of which there is less.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn recoverable_faults_over_sockets() {
+    let runs = (1000..1020).map(|seed| {
+        tokio::spawn(async move {
+            let world = World::new(seed, 20).await;
+            let kvs = KinesisVideo::new(&world.endpoint.sdk_config());
+            let live = world.live(&kvs).read_timeout(Duration::from_millis(500));
+            fragments(world, live, 10, seed).await.happened()
+        })
+    });
+    let mut happened = BTreeMap::<_, u64>::new();
+    for run in runs.collect::<Vec<_>>() {
+        for (what, times) in run.await.unwrap() {
+            *happened.entry(what).or_default() += times;
+        }
+    }
+    eprintln!("over sockets: {happened:?}");
+    for what in ["break off", "cut", "end before trailer", "idle end", "reset", "session end", "stall", "trickle"] {
+        assert!(happened[what] > 0, "{what} never happened");
+    }
+}
+
+/// A fragment of one second, in five blocks.
+fn second(ordinal: u32) -> (Document, Stamp) {
+    let document = Document::new(Shape::Producer).video_track(1).cluster_time(u64::from(ordinal) * 1000);
+    let block = |document: Document, i: i16| document.block(1, i * 200, i == 0, &crate::media::payload(300, i as u8));
+    ((0..5).fold(document, block), stamp(ordinal))
+}
+
+/// A fragment as it is stored when something went wrong with that.
+fn stored_damage(rng: &mut Rng, document: &Document, stamp: &Stamp) -> Vec<u8> {
+    let mut bytes = document.to_bytes(stamp, 0).to_vec();
+    let cluster = bytes.windows(4).position(|id| id == [0x1F, 0x43, 0xB6, 0x75]).unwrap();
+    match rng.u32(0..3) {
+        // Not all of it is there: what follows looks as if it belonged to it.
+        0 => bytes.truncate(rng.usize(cluster + 400..cluster + 1400)),
+        // The head of a block is not one.
+        1 => {
+            let heads: Vec<_> = (cluster..bytes.len() - 6).filter(|&i| bytes[i..].starts_with(&[0xA3, 0x41])).collect();
+            let head = *rng.choice(&heads).unwrap();
+            bytes[head..head + 4].fill(0);
+        }
+        // It has no number, since that cannot be read as far.
+        _ => bytes[36..60].fill(0),
+    }
+    bytes
+}
+
+/// One run in which media is lost. What the stream says is missing is what is missing.
+async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut BTreeMap<String, u64>) {
+    let mut rng = Rng::with_seed(seed);
+    fastrand::seed(seed);
+    let aged_out = *rng.choice(&[local::AgedOut::Fault, local::AgedOut::Oldest]).unwrap();
+    let idle = Duration::from_millis(rng.u64(500..4000));
+    let endpoint = LocalEndpoint::start_with(0, Quotas::default().idle(idle).aged_out(aged_out)).await.unwrap();
+    let stream = endpoint.create_stream("chaos");
+    let kvs = KinesisVideo::new(&endpoint.in_process_config());
+    let policy = *rng.choice(&[AgedOut::Earliest, AgedOut::Now]).unwrap();
+    let mut fragments = kvs.live("chaos").start(Start::Earliest).when_aged_out(policy).fragments();
+    let last = FRAGMENTS as u32;
+    let produce = async {
+        let mut damaged = BTreeSet::new();
+        for ordinal in 1..=last {
+            let (document, stamp) = second(ordinal);
+            if ordinal > 1 && ordinal < last && rng.u32(0..12) == 0 {
+                damaged.insert(ordinal);
+                stream.push_bytes(stored_damage(&mut rng, &document, &stamp), stamp);
+            } else {
+                stream.push_stamped(&document, stamp);
+            }
+            match rng.u32(0..30) {
+                // For a while nobody gets in, and what comes meanwhile is not kept for long.
+                0 => {
+                    endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(0));
+                    (0..rng.u32(2..8)).for_each(|_| {
+                        endpoint.script(Operation::GetMedia, None, Mishap::Refuse("ServiceUnavailable".into()));
+                    });
+                }
+                1 | 2 => stream.expire(rng.usize(1..30)),
+                3 => endpoint.script(Operation::GetMedia, None, Mishap::BreakOff(rng.u64(0..9000))),
+                _ => {}
+            }
+            sleep(Duration::from_millis(rng.u64(0..400))).await;
+        }
+        damaged
+    };
+    let consume = async {
+        let mut received: Vec<Fragment> = Vec::new();
+        let ordinal = |fragment: &Fragment| {
+            let number = fragment.number().expect("numbered");
+            (1..=last).find(|&n| stamp(n).number == *number).unwrap()
+        };
+        while received.last().map(ordinal) != Some(last) {
+            received.push(fragments.try_next().await.unwrap().expect("it goes on for ever"));
+        }
+        received.into_iter().map(|fragment| (ordinal(&fragment), fragment)).collect::<Vec<_>>()
+    };
+    let (damaged, received) = tokio::join!(produce, consume);
+    assert!(received.windows(2).all(|two| two[0].0 < two[1].0), "run {seed}: in order, and once");
+    for two in received.windows(2) {
+        let ((before, fragment), (after, next)) = (&two[0], &two[1]);
+        let is_cut = fragment.end() != End::Trailer;
+        assert_eq!(is_cut, is_cut && damaged.contains(before), "run {seed}: {before} is not whole without a reason");
+        // Media is a second for each, so this is what is missing to the millisecond.
+        let missing = Duration::from_secs(u64::from(after - before)) - fragment.duration();
+        let gaps = next.discontinuities().iter().filter_map(|what| match what {
+            Discontinuity::Gap { duration } => Some(*duration),
+            _ => None,
+        });
+        let tolerated = if missing > Duration::from_millis(500) { missing } else { Duration::ZERO };
+        assert_eq!(gaps.sum::<Duration>(), tolerated, "run {seed}: between {before} and {after}");
+        // Whatever is missing without being damaged was no longer kept.
+        let is_loss = next.discontinuities().iter().any(Discontinuity::is_loss);
+        assert_eq!(
+            is_loss,
+            after - before > 1 || is_cut,
+            "run {seed}: {before}, {after}: {:?}",
+            next.discontinuities()
+        );
+    }
+    for (_, fragment) in &received {
+        for what in fragment.discontinuities() {
+            let name = format!("{what:?}").chars().take_while(|c| c.is_alphanumeric()).collect();
+            *said.entry(name).or_default() += 1;
+        }
+    }
+    let whole: BTreeSet<_> = received.iter().filter(|(_, f)| f.end() == End::Trailer).map(|(n, _)| *n).collect();
+    assert!(whole.is_disjoint(&damaged), "run {seed}: damaged, but said to be whole");
+    for (what, times) in endpoint.happened() {
+        *happened.entry(what).or_default() += times;
+    }
+}
+
+#[test]
+fn lossy_faults() {
+    let only = std::env::var("KVS_CHAOS").ok().map(|seed| seed.parse::<u64>().unwrap());
+    let (mut happened, mut said) = (BTreeMap::new(), BTreeMap::new());
+    if only.is_some() {
+        log();
+    }
+    for seed in (2000..2100).filter(|seed| only.is_none_or(|only| *seed == only)) {
+        paused().block_on(lossy(seed, &mut happened, &mut said));
+    }
+    eprintln!("lossy: {happened:?}; {said:?}");
+    for what in ["AgedOut", "Gap", "PassedOver", "Reconnected", "Skipped"] {
+        assert!(only.is_some() || said.get(what).is_some_and(|&times| times > 0), "{what} was never said");
+    }
+    assert!(only.is_some() || happened["aged out"] > 0);
 }
