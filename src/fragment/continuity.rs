@@ -19,7 +19,7 @@ struct Before {
     producer_time: Option<Timestamp>,
     /// Zero if that cannot be told.
     duration: Duration,
-    /// From the start of the one before it to its own.
+    /// From the start of the one before it to its own, or of others before, if there was a gap.
     step: Duration,
 }
 
@@ -50,13 +50,14 @@ impl Continuity {
                     if let Err(by) = timeline {
                         noted.push(Discontinuity::TimelineReset { by });
                     }
-                    step = distance;
                     // One picture a fragment says nothing of how long it lasts: the one before does.
                     let expected = if before.duration.is_zero() { before.step } else { before.duration };
                     let gap = distance.saturating_sub(expected);
-                    if gap > self.tolerance && !expected.is_zero() {
+                    let is_gap = gap > self.tolerance && !expected.is_zero();
+                    if is_gap {
                         noted.push(Discontinuity::Gap { duration: gap });
                     }
+                    step = if is_gap { before.step } else { distance };
                 }
                 None => {
                     if let Err(by) = timeline {

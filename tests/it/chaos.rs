@@ -311,7 +311,8 @@ fn stored_damage(rng: &mut Rng, document: &Document, stamp: &Stamp) -> Vec<u8> {
         0 => bytes.truncate(rng.usize(cluster + 400..cluster + 1400)),
         // The head of a block is not one.
         1 => {
-            let heads: Vec<_> = (cluster..bytes.len() - 6).filter(|&i| bytes[i..].starts_with(&[0xA3, 0x41])).collect();
+            let heads: Vec<_> =
+                (cluster..bytes.len() - 6).filter(|&i| bytes[i..].starts_with(&[0xA3, 0x01, 0, 0])).collect();
             let head = *rng.choice(&heads).unwrap();
             bytes[head..head + 4].fill(0);
         }
@@ -363,7 +364,7 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
         let mut received: Vec<Fragment> = Vec::new();
         let ordinal = |fragment: &Fragment| {
             let number = fragment.number().expect("numbered");
-            (1..=last).find(|&n| stamp(n).number == *number).unwrap()
+            (1..=last).find(|&n| stamp(n).number == *number).unwrap_or_else(|| panic!("run {seed}: {fragment:?}"))
         };
         while received.last().map(ordinal) != Some(last) {
             received.push(fragments.try_next().await.unwrap().expect("it goes on for ever"));
@@ -377,7 +378,9 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
         let is_cut = fragment.end() != End::Trailer;
         assert_eq!(is_cut, is_cut && damaged.contains(before), "run {seed}: {before} is not whole without a reason");
         // Media is a second for each, so this is what is missing to the millisecond.
-        let missing = Duration::from_secs(u64::from(after - before)) - fragment.duration();
+        // What a single block lasts is what those before did.
+        let lasted = if fragment.duration().is_zero() { Duration::from_secs(1) } else { fragment.duration() };
+        let missing = Duration::from_secs(u64::from(after - before)) - lasted;
         let gaps = next.discontinuities().iter().filter_map(|what| match what {
             Discontinuity::Gap { duration } => Some(*duration),
             _ => None,
