@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::Stream;
 
 use crate::audio::{AudioChunk, ConnectAudio, Rechunk, Stereo, StereoChunk};
+use crate::checkpoint::{Acknowledged, Acks, CheckpointStore};
 #[cfg(feature = "ffmpeg")]
 use crate::error::Error;
 use crate::error::Result;
@@ -70,6 +71,29 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
         Self: Sized,
     {
         assert_stream::<Fragment, _>(Until::new(self, bound.into()))
+    }
+
+    /// The same fragments, each of which waits until it is said to be done with; how far everything
+    /// is done is saved in the store, from where the next process can go on.
+    ///
+    /// See [`Acks`] for what exactly is saved, what may come again, and an example. A fragment that
+    /// does not say where it is (a file's, not the service's) waits for nothing.
+    ///
+    /// # Errors
+    /// Besides the stream's, [`ErrorKind::Limit`](crate::ErrorKind::Limit) if 65,536 fragments wait.
+    /// What the store fails with is tried again in the background, and told by [`Acks::close`].
+    ///
+    /// # Cancel safety
+    /// Dropping a `next()` future loses nothing.
+    ///
+    /// # Memory
+    /// No fragment; some 300 bytes for each that waits.
+    fn acknowledged(self, store: impl CheckpointStore) -> (Acknowledged<Self>, Acks)
+    where
+        Self: Sized,
+    {
+        let (fragments, acks) = Acknowledged::new(self, store);
+        (assert_stream::<Fragment, _>(fragments), acks)
     }
 
     /// The audio of Amazon Connect: each party's, placed by time, without holes, contact by contact.

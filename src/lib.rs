@@ -62,6 +62,7 @@
 //! | [`stereo`](AudioStreamExt::stereo) | audio | both parties side by side, in real time too |
 //! | [`chunk_duration`](AudioStreamExt::chunk_duration), [`chunk_bytes`](AudioStreamExt::chunk_bytes) | audio | chunks of one length |
 //! | [`until`](FragmentStreamExt::until) | fragments | those up to a time, a number, a count or a deadline |
+//! | [`acknowledged`](FragmentStreamExt::acknowledged) | fragments | the same, and how far they are done is [saved](checkpoint) |
 //! | [`record`](RecordExt::record) | anything | a [`Summary`] of what a sink recorded |
 //!
 //! | sink | takes | writes |
@@ -104,6 +105,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod audio;
+pub mod checkpoint;
 pub mod ebml;
 mod error;
 mod ext;
@@ -120,6 +122,7 @@ pub mod sink;
 mod summary;
 
 pub use audio::{AudioChunk, Party, StereoChunk};
+pub use checkpoint::{Acks, CheckpointStore, FileCheckpoint, MemoryCheckpoint};
 pub use error::{Error, ErrorContext, ErrorKind, ErrorPosition, Result};
 #[cfg(feature = "ffmpeg")]
 pub use ext::FrameStreamExt;

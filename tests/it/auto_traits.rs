@@ -5,14 +5,15 @@ use std::mem::size_of;
 
 use futures::stream::FusedStream;
 use kinesis_video::audio::{ConnectAudio, Rechunk, Stereo};
+use kinesis_video::checkpoint::Acknowledged;
 use kinesis_video::frame::{
     Convert, FragmentFrames, FragmentReport, FrameInfo, FrameItem, FrameItems, FrameOptions, Frames,
 };
 use kinesis_video::packet::{Keyframes, PacketDecoder, PacketItem, PacketStream, Packets};
 use kinesis_video::{
-    AudioChunk, BodyDecoder, BodyItem, BodyStream, EncodedFrame, Error, Fragment, FragmentDecoder, FragmentNumber,
-    FragmentStream, Frame, ImageSink, KinesisVideo, Limits, Live, LiveFragments, MkvSink, Packet, RgbFrame,
-    StereoChunk, StreamId, Summary, Tags, Timestamp, Track, WavSink,
+    Acks, AudioChunk, BodyDecoder, BodyItem, BodyStream, EncodedFrame, Error, FileCheckpoint, Fragment,
+    FragmentDecoder, FragmentNumber, FragmentStream, Frame, ImageSink, KinesisVideo, Limits, Live, LiveFragments,
+    MemoryCheckpoint, MkvSink, Packet, RgbFrame, StereoChunk, StreamId, Summary, Tags, Timestamp, Track, WavSink,
 };
 use tokio::fs::File;
 
@@ -22,10 +23,12 @@ fn part<T: Send + Unpin + Debug + 'static>() {}
 
 #[test]
 fn values_can_go_anywhere() {
+    value::<Acks>();
     value::<AudioChunk>();
     value::<BodyItem>();
     value::<EncodedFrame>();
     value::<Error>();
+    value::<FileCheckpoint>();
     value::<Fragment>();
     value::<FragmentNumber>();
     value::<FragmentReport>();
@@ -36,6 +39,7 @@ fn values_can_go_anywhere() {
     value::<KinesisVideo>();
     value::<Limits>();
     value::<Live>();
+    value::<MemoryCheckpoint>();
     value::<Packet>();
     value::<PacketItem>();
     value::<RgbFrame>();
@@ -58,6 +62,7 @@ fn values_can_go_anywhere() {
 
 #[test]
 fn streams_can_be_spawned_and_selected() {
+    stream::<Acknowledged<LiveFragments>>();
     stream::<BodyStream<File>>();
     stream::<FragmentStream<File>>();
     stream::<ConnectAudio<LiveFragments>>();

@@ -12,6 +12,7 @@
 mod auto_traits;
 mod calls;
 mod captures;
+mod checkpoint;
 mod chunks;
 mod colors;
 mod concurrency;
