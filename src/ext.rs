@@ -12,7 +12,7 @@ use crate::checkpoint::{Acknowledged, Acks, CheckpointStore};
 #[cfg(feature = "ffmpeg")]
 use crate::error::Error;
 use crate::error::Result;
-use crate::fragment::{Bound, Fragment, Until};
+use crate::fragment::{Bound, Fragment, Share, Until};
 #[cfg(feature = "ffmpeg")]
 use crate::frame::{Convert, EncodedFrame, Frame, Frames, RgbFrame};
 use crate::packet::{Keyframes, Packet, Packets};
@@ -94,6 +94,18 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
     {
         let (fragments, acks) = Acknowledged::new(self, store);
         (assert_stream::<Fragment, _>(fragments), acks)
+    }
+
+    /// The same fragments for several consumers in this process: each gets a stream of its own from
+    /// [`Share::subscribe`], or from [`Share::subscribe_lossy`] if it must not hold up the others.
+    ///
+    /// See [`Share`] for what each of them gets, and an example; [`Subscriber`](crate::Subscriber)
+    /// for errors, cancel safety and memory.
+    fn share(self) -> Share
+    where
+        Self: Sized + Send + 'static,
+    {
+        Share::new(self)
     }
 
     /// The audio of Amazon Connect: each party's, placed by time, without holes, contact by contact.

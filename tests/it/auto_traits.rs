@@ -13,7 +13,8 @@ use kinesis_video::packet::{Keyframes, PacketDecoder, PacketItem, PacketStream, 
 use kinesis_video::{
     Acks, AudioChunk, BodyDecoder, BodyItem, BodyStream, EncodedFrame, Error, FileCheckpoint, Fragment,
     FragmentDecoder, FragmentNumber, FragmentStream, Frame, ImageSink, KinesisVideo, Limits, Live, LiveFragments,
-    MemoryCheckpoint, MkvSink, Packet, RgbFrame, StereoChunk, StreamId, Summary, Tags, Timestamp, Track, WavSink,
+    MemoryCheckpoint, MkvSink, Packet, RgbFrame, Share, StereoChunk, StreamId, Subscriber, Summary, Tags, Timestamp,
+    Track, WavSink,
 };
 use tokio::fs::File;
 
@@ -43,6 +44,7 @@ fn values_can_go_anywhere() {
     value::<Packet>();
     value::<PacketItem>();
     value::<RgbFrame>();
+    value::<Share>();
     value::<StereoChunk>();
     value::<StreamId>();
     value::<Summary>();
@@ -75,6 +77,7 @@ fn streams_can_be_spawned_and_selected() {
     stream::<LiveFragments>();
     stream::<kinesis_video::fragment::Until<LiveFragments>>();
     stream::<PacketStream<File>>();
+    stream::<Subscriber>();
     stream::<Packets<FragmentStream<File>>>();
     stream::<Keyframes<Packets<LiveFragments>>>();
 }

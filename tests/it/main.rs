@@ -32,6 +32,7 @@ mod packets;
 mod programs;
 mod resync;
 mod shapes;
+mod share;
 mod sinks;
 mod transport;
 mod tree;
