@@ -92,6 +92,30 @@ fn the_slowest_that_waits_holds_up_the_source() {
     assert_eq!(now(&mut lossy), Some(2));
 }
 
+/// What the source cannot be asked for yet is asked for by those who wait, not by the one they waited for:
+/// that one may be busy with what it has.
+#[test]
+fn who_is_held_up_is_told_when_that_is_over() {
+    let share = source(20).share();
+    let (mut slow, mut slower) = (share.subscribe(), share.subscribe());
+    let mut held_up =
+        [share.subscribe(), share.subscribe_lossy(1)].map(|subscriber| tokio_test::task::spawn(subscriber));
+    for subscriber in &mut held_up {
+        tokio_test::assert_ready!(subscriber.poll_next()).unwrap().unwrap();
+        tokio_test::assert_pending!(subscriber.poll_next());
+    }
+    assert_eq!(now(&mut slow), Some(1));
+    assert!(held_up.iter().all(|subscriber| !subscriber.is_woken()), "one is still in the way");
+    assert_eq!(now(&mut slower), Some(1));
+    for subscriber in &mut held_up {
+        assert!(subscriber.is_woken());
+        assert_eq!(ordinal(&tokio_test::assert_ready!(subscriber.poll_next()).unwrap().unwrap()), 2);
+        tokio_test::assert_pending!(subscriber.poll_next());
+    }
+    drop((slow, slower));
+    assert!(held_up.iter().all(|subscriber| subscriber.is_woken()));
+}
+
 #[test]
 fn a_stalled_lossy_one_holds_up_nobody_and_keeps_little() {
     let share = source(100).share();
