@@ -73,14 +73,16 @@ proptest! {
     }
 }
 
+/// When one ended, and what is saved if it did not fail.
+type Save = (Instant, Option<Position>);
+
 /// Takes its time, or fails.
 #[derive(Clone, Default)]
 struct Slow {
     pause: Duration,
     failures: Arc<AtomicUsize>,
     busy: Arc<AtomicBool>,
-    /// When, and what if it did not fail.
-    saves: Arc<Mutex<Vec<(Instant, Option<Position>)>>>,
+    saves: Arc<Mutex<Vec<Save>>>,
 }
 
 impl Slow {
@@ -103,7 +105,8 @@ impl CheckpointStore for Slow {
             assert!(!self.busy.swap(true, Ordering::SeqCst), "two saves at once");
             sleep(self.pause).await;
             self.busy.store(false, Ordering::SeqCst);
-            let fail = self.failures.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+            let fail =
+                self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
             self.saves.lock().unwrap().push((Instant::now(), (!fail).then(|| position.clone())));
             if fail { Err(Error::new(ErrorKind::Io, "the table is away")) } else { Ok(()) }
         }

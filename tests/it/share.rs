@@ -98,8 +98,7 @@ fn the_slowest_that_waits_holds_up_the_source() {
 fn who_is_held_up_is_told_when_that_is_over() {
     let share = source(20).share();
     let (mut slow, mut slower) = (share.subscribe(), share.subscribe());
-    let mut held_up =
-        [share.subscribe(), share.subscribe_lossy(1)].map(|subscriber| tokio_test::task::spawn(subscriber));
+    let mut held_up = [share.subscribe(), share.subscribe_lossy(1)].map(tokio_test::task::spawn);
     for subscriber in &mut held_up {
         tokio_test::assert_ready!(subscriber.poll_next()).unwrap().unwrap();
         tokio_test::assert_pending!(subscriber.poll_next());
@@ -113,7 +112,7 @@ fn who_is_held_up_is_told_when_that_is_over() {
         tokio_test::assert_pending!(subscriber.poll_next());
     }
     drop((slow, slower));
-    assert!(held_up.iter().all(|subscriber| subscriber.is_woken()));
+    assert!(held_up.iter().all(tokio_test::task::Spawn::is_woken));
 }
 
 #[test]
