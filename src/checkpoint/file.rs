@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
@@ -30,7 +31,7 @@ const MOST_BYTES: u64 = 4096;
 /// tokio runtime, on whose threads for blocking work they touch the disk.
 ///
 /// # Cancel safety
-/// A `save` whose future is dropped may still be carried out, but before any later one.
+/// A `save` whose future is dropped may still be carried out, but never over a later one.
 ///
 /// ```
 /// use kinesis_video::{CheckpointStore, FileCheckpoint, Position};
@@ -53,8 +54,10 @@ pub struct FileCheckpoint {
 struct Paths {
     file: PathBuf,
     part: PathBuf,
-    /// What is written by a save that nobody waits for any more comes before what is saved next.
-    turn: Mutex<()>,
+    /// How many saves have begun.
+    begun: AtomicU64,
+    /// Which of them is on the disk. Locked while one is written.
+    written: Mutex<u64>,
 }
 
 impl FileCheckpoint {
@@ -65,7 +68,7 @@ impl FileCheckpoint {
         let random = RandomState::new().build_hasher().finish();
         let name = file.file_name().unwrap_or_default().display();
         let part = file.with_file_name(format!(".{name}.{random:016x}.tmp"));
-        Self { paths: Arc::new(Paths { file, part, turn: Mutex::new(()) }) }
+        Self { paths: Arc::new(Paths { file, part, begun: AtomicU64::new(0), written: Mutex::new(0) }) }
     }
 
     /// Where the file is.
@@ -81,10 +84,7 @@ impl FileCheckpoint {
             Error::new(ErrorKind::Unsupported, "a checkpoint file needs a tokio runtime").caused_by(error)
         })?;
         let paths = Arc::clone(&self.paths);
-        let work = executor.spawn_blocking(move || {
-            let _turn = paths.turn.lock().unwrap_or_else(PoisonError::into_inner);
-            work(&paths)
-        });
+        let work = executor.spawn_blocking(move || work(&paths));
         work.await.map_err(|error| Error::of_file("using the checkpoint", self.path(), error.into()))?
     }
 }
@@ -96,7 +96,11 @@ impl CheckpointStore for FileCheckpoint {
 
     fn save<'a>(&'a self, position: &'a Position) -> BoxFuture<'a, Result<()>> {
         let line = format!("{position}\n");
-        self.off_the_executor(move |paths| paths.write(&line)).boxed()
+        async move {
+            let ordinal = self.paths.begun.fetch_add(1, Ordering::Relaxed) + 1;
+            self.off_the_executor(move |paths| paths.write(ordinal, &line)).await
+        }
+        .boxed()
     }
 }
 
@@ -116,13 +120,19 @@ impl Paths {
         })
     }
 
-    fn write(&self, line: &str) -> Result<()> {
-        let written = self.replace(line);
-        if written.is_err() {
+    fn write(&self, ordinal: u64, line: &str) -> Result<()> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody may have waited for this one, and threads start in any order.
+        if *written > ordinal {
+            return Ok(());
+        }
+        self.replace(line).map_err(|error| {
             // Whether or not there is one: what counts is why it was not written.
             let _ = fs::remove_file(&self.part);
-        }
-        written.map_err(|error| self.failed("writing", error))
+            self.failed("writing", error)
+        })?;
+        *written = ordinal;
+        Ok(())
     }
 
     fn replace(&self, line: &str) -> io::Result<()> {
@@ -140,8 +150,14 @@ impl Paths {
         part.sync_all()?;
         drop(part);
         fs::rename(&self.part, &self.file)?;
-        // The new name is on the disk when the folder is. Elsewhere a folder cannot be opened.
-        if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
+        if cfg!(not(unix)) {
+            return Ok(()); // where a folder cannot be opened
+        }
+        // The new name is on the disk when the folder is; some file systems of a network do not do that.
+        match File::open(dir)?.sync_all() {
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+            synced => synced,
+        }
     }
 
     fn failed(&self, what: &str, error: io::Error) -> Error {

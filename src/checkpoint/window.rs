@@ -1,6 +1,7 @@
 //! What was given out and has to wait for an acknowledgement, of it or of one before it.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 
 use crate::error::{Error, Result};
 use crate::fragment::{FragmentNumber, Position, Timestamp};
@@ -10,7 +11,7 @@ const MOST: usize = 65_536;
 
 /// In the order it was given out, so that the low-water mark, behind which nothing is missing, only
 /// ever moves over the front.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Window {
     waiting: VecDeque<Waiting>,
     /// The ordinal of the front: how many were there before it.
@@ -19,14 +20,13 @@ pub(super) struct Window {
     mark: Option<Position>,
 }
 
-#[derive(Debug)]
 struct Waiting {
     position: Position,
     done: bool,
 }
 
 /// What makes two positions equal.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq, Hash)]
 enum Key {
     Number(FragmentNumber),
     Other(Option<Box<str>>, Option<Timestamp>),
@@ -106,6 +106,12 @@ impl Window {
             }
         }
         moved
+    }
+}
+
+impl fmt::Debug for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Window").field("waiting", &self.waiting.len()).field("mark", &self.mark).finish_non_exhaustive()
     }
 }
 
