@@ -8,10 +8,11 @@ use std::time::Duration;
 use futures::Stream;
 
 use crate::audio::{AudioChunk, ConnectAudio, Rechunk, Stereo, StereoChunk};
+use crate::checkpoint::{Acknowledged, Acks, CheckpointStore};
 #[cfg(feature = "ffmpeg")]
 use crate::error::Error;
 use crate::error::Result;
-use crate::fragment::{Bound, Fragment, Until};
+use crate::fragment::{Bound, Fragment, Share, Until};
 #[cfg(feature = "ffmpeg")]
 use crate::frame::{Convert, EncodedFrame, Frame, Frames, RgbFrame};
 use crate::packet::{Keyframes, Packet, Packets};
@@ -70,6 +71,41 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
         Self: Sized,
     {
         assert_stream::<Fragment, _>(Until::new(self, bound.into()))
+    }
+
+    /// The same fragments, each of which waits until it is said to be done with; how far everything
+    /// is done is saved in the store, from where the next process can go on.
+    ///
+    /// See [`Acks`] for what exactly is saved, what may come again, and an example. A fragment that
+    /// does not say where it is (a file's, not the service's) waits for nothing.
+    ///
+    /// # Errors
+    /// Besides the stream's, [`ErrorKind::Limit`](crate::ErrorKind::Limit) if 65,536 fragments wait.
+    /// What the store fails with is tried again in the background, and told by [`Acks::close`].
+    ///
+    /// # Cancel safety
+    /// Dropping a `next()` future loses nothing.
+    ///
+    /// # Memory
+    /// No fragment; some 300 bytes for each that waits.
+    fn acknowledged(self, store: impl CheckpointStore) -> (Acknowledged<Self>, Acks)
+    where
+        Self: Sized,
+    {
+        let (fragments, acks) = Acknowledged::new(self, store);
+        (assert_stream::<Fragment, _>(fragments), acks)
+    }
+
+    /// The same fragments for several consumers in this process: each gets a stream of its own from
+    /// [`Share::subscribe`], or from [`Share::subscribe_lossy`] if it must not hold up the others.
+    ///
+    /// See [`Share`] for what each of them gets, and an example; [`Subscriber`](crate::Subscriber)
+    /// for errors, cancel safety and memory.
+    fn share(self) -> Share
+    where
+        Self: Sized + Send + 'static,
+    {
+        Share::new(self)
     }
 
     /// The audio of Amazon Connect: each party's, placed by time, without holes, contact by contact.

@@ -62,6 +62,8 @@
 //! | [`stereo`](AudioStreamExt::stereo) | audio | both parties side by side, in real time too |
 //! | [`chunk_duration`](AudioStreamExt::chunk_duration), [`chunk_bytes`](AudioStreamExt::chunk_bytes) | audio | chunks of one length |
 //! | [`until`](FragmentStreamExt::until) | fragments | those up to a time, a number, a count or a deadline |
+//! | [`share`](FragmentStreamExt::share) | fragments | the same to several consumers, over one connection |
+//! | [`acknowledged`](FragmentStreamExt::acknowledged) | fragments | the same, and how far they are done is [saved](checkpoint) |
 //! | [`record`](RecordExt::record) | anything | a [`Summary`] of what a sink recorded |
 //!
 //! | sink | takes | writes |
@@ -104,6 +106,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod audio;
+pub mod checkpoint;
 pub mod ebml;
 mod error;
 mod ext;
@@ -120,14 +123,15 @@ pub mod sink;
 mod summary;
 
 pub use audio::{AudioChunk, Party, StereoChunk};
+pub use checkpoint::{Acks, CheckpointStore, FileCheckpoint, MemoryCheckpoint};
 pub use error::{Error, ErrorContext, ErrorKind, ErrorPosition, Result};
 #[cfg(feature = "ffmpeg")]
 pub use ext::FrameStreamExt;
 pub use ext::{AudioStreamExt, FragmentStreamExt, PacketStreamExt, RecordExt};
 pub use fragment::{
     Arrival, Block, BodyDecoder, BodyItem, BodyStream, Bound, Discontinuity, End, EndReason, Fault, Fragment,
-    FragmentDecoder, FragmentEnd, FragmentHeader, FragmentNumber, FragmentStream, Position, SkipReason, Skipped, Tag,
-    TagValue, Tags, Timestamp, Track, TrackKind,
+    FragmentDecoder, FragmentEnd, FragmentHeader, FragmentNumber, FragmentStream, Position, Share, SkipReason, Skipped,
+    Subscriber, Tag, TagValue, Tags, Timestamp, Track, TrackKind,
 };
 #[cfg(feature = "ffmpeg")]
 pub use frame::{EncodedFrame, Frame, RgbFrame};

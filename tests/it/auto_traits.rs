@@ -5,14 +5,16 @@ use std::mem::size_of;
 
 use futures::stream::FusedStream;
 use kinesis_video::audio::{ConnectAudio, Rechunk, Stereo};
+use kinesis_video::checkpoint::Acknowledged;
 use kinesis_video::frame::{
     Convert, FragmentFrames, FragmentReport, FrameInfo, FrameItem, FrameItems, FrameOptions, Frames,
 };
 use kinesis_video::packet::{Keyframes, PacketDecoder, PacketItem, PacketStream, Packets};
 use kinesis_video::{
-    AudioChunk, BodyDecoder, BodyItem, BodyStream, EncodedFrame, Error, Fragment, FragmentDecoder, FragmentNumber,
-    FragmentStream, Frame, ImageSink, KinesisVideo, Limits, Live, LiveFragments, MkvSink, Packet, RgbFrame,
-    StereoChunk, StreamId, Summary, Tags, Timestamp, Track, WavSink,
+    Acks, AudioChunk, BodyDecoder, BodyItem, BodyStream, EncodedFrame, Error, FileCheckpoint, Fragment,
+    FragmentDecoder, FragmentNumber, FragmentStream, Frame, ImageSink, KinesisVideo, Limits, Live, LiveFragments,
+    MemoryCheckpoint, MkvSink, Packet, RgbFrame, Share, StereoChunk, StreamId, Subscriber, Summary, Tags, Timestamp,
+    Track, WavSink,
 };
 use tokio::fs::File;
 
@@ -22,10 +24,12 @@ fn part<T: Send + Unpin + Debug + 'static>() {}
 
 #[test]
 fn values_can_go_anywhere() {
+    value::<Acks>();
     value::<AudioChunk>();
     value::<BodyItem>();
     value::<EncodedFrame>();
     value::<Error>();
+    value::<FileCheckpoint>();
     value::<Fragment>();
     value::<FragmentNumber>();
     value::<FragmentReport>();
@@ -36,9 +40,11 @@ fn values_can_go_anywhere() {
     value::<KinesisVideo>();
     value::<Limits>();
     value::<Live>();
+    value::<MemoryCheckpoint>();
     value::<Packet>();
     value::<PacketItem>();
     value::<RgbFrame>();
+    value::<Share>();
     value::<StereoChunk>();
     value::<StreamId>();
     value::<Summary>();
@@ -58,6 +64,7 @@ fn values_can_go_anywhere() {
 
 #[test]
 fn streams_can_be_spawned_and_selected() {
+    stream::<Acknowledged<LiveFragments>>();
     stream::<BodyStream<File>>();
     stream::<FragmentStream<File>>();
     stream::<ConnectAudio<LiveFragments>>();
@@ -70,6 +77,7 @@ fn streams_can_be_spawned_and_selected() {
     stream::<LiveFragments>();
     stream::<kinesis_video::fragment::Until<LiveFragments>>();
     stream::<PacketStream<File>>();
+    stream::<Subscriber>();
     stream::<Packets<FragmentStream<File>>>();
     stream::<Keyframes<Packets<LiveFragments>>>();
 }

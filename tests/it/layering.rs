@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer with what it may use of the crate, besides itself.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("summary", &[]),
     ("error", &["summary"]),
     ("limits", &[]),
@@ -12,15 +12,27 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("fragment", &["error", "limits", "ebml", "packet"]),
     ("packet", &["error", "limits", "ebml", "fragment"]),
     ("audio", &["error", "fragment", "packet"]),
+    ("checkpoint", &["error", "fragment"]),
     ("frame", &["error", "fragment", "packet"]),
     ("sink", &["error", "summary", "fragment", "packet", "audio", "frame"]),
-    ("ext", &["error", "fragment", "packet", "audio", "frame", "sink"]),
+    ("ext", &["error", "fragment", "packet", "audio", "checkpoint", "frame", "sink"]),
     ("service", &["error", "limits", "fragment", "packet"]),
     ("local", &["error", "limits", "ebml", "fragment"]),
     (
         "lib",
         &[
-            "audio", "ebml", "error", "ext", "fragment", "frame", "limits", "local", "packet", "service", "sink",
+            "audio",
+            "checkpoint",
+            "ebml",
+            "error",
+            "ext",
+            "fragment",
+            "frame",
+            "limits",
+            "local",
+            "packet",
+            "service",
+            "sink",
             "summary",
         ],
     ),

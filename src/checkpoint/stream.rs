@@ -1,0 +1,78 @@
+//! [`Acknowledged`], the type behind `.acknowledged()`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures::Stream;
+use futures::stream::FusedStream;
+use pin_project_lite::pin_project;
+
+use super::{Acks, CheckpointStore, Ledger, pair};
+use crate::error::Result;
+use crate::fragment::Fragment;
+
+pin_project! {
+    /// Stream of the same fragments, each of which waits to be acknowledged, from
+    /// [`acknowledged`](crate::FragmentStreamExt::acknowledged).
+    #[derive(Debug)]
+    #[must_use = "streams do nothing unless polled"]
+    pub struct Acknowledged<S> {
+        #[pin]
+        fragments: S,
+        ledger: Ledger,
+        ended: bool,
+    }
+}
+
+impl<S> Acknowledged<S> {
+    pub(crate) fn new(fragments: S, store: impl CheckpointStore) -> (Self, Acks) {
+        let (ledger, acks) = pair(Arc::new(store));
+        (Self { fragments, ledger, ended: false }, acks)
+    }
+
+    /// The fragment stream.
+    pub fn get_ref(&self) -> &S {
+        &self.fragments
+    }
+
+    /// The fragment stream. What is taken from it here waits for no acknowledgement.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.fragments
+    }
+
+    /// The fragment stream. What is taken from it here waits for no acknowledgement.
+    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
+        self.project().fragments
+    }
+
+    /// The fragment stream, which may have more.
+    pub fn into_inner(self) -> S {
+        self.fragments
+    }
+}
+
+impl<S: Stream<Item = Result<Fragment>>> Stream for Acknowledged<S> {
+    type Item = Result<Fragment>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.project();
+        if *this.ended {
+            return Poll::Ready(None);
+        }
+        let item = ready!(this.fragments.poll_next(cx))
+            .map(|item| item.and_then(|fragment| this.ledger.gave_out(fragment.position()).map(|()| fragment)));
+        *this.ended = !matches!(item, Some(Ok(_)));
+        Poll::Ready(item)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        if self.ended { (0, Some(0)) } else { (0, self.fragments.size_hint().1) }
+    }
+}
+
+impl<S: Stream<Item = Result<Fragment>>> FusedStream for Acknowledged<S> {
+    fn is_terminated(&self) -> bool {
+        self.ended
+    }
+}
