@@ -203,6 +203,13 @@ impl Reader {
             return Err(self.malformed(format!("{} where a document should begin", header.id), header));
         }
         let row = schema::lookup(header.id);
+        if let (Some(open), Some(schema::Parent::In(parent))) = (self.open.last(), row.map(|row| row.parent))
+            && open.header.id == id::CLUSTER
+            && parent != id::CLUSTER
+        {
+            // What is known to belong elsewhere: a block has swallowed what stood before it.
+            return Err(self.malformed(format!("{} directly inside a Cluster", header.id), header));
+        }
         if header.size.is_none() && !row.is_some_and(schema::ElementSchema::may_be_unknown_size) {
             return Err(self.malformed(format!("{} of unknown size", header.id), header));
         }

@@ -6,7 +6,7 @@ use super::body::WatchedBody;
 use super::line::{Event, Line};
 use super::source::{Next, Source};
 use crate::error::Result;
-use crate::fragment::{BodyItem, BodyStream, End, EndReason, Fragment};
+use crate::fragment::{BodyItem, BodyStream, End, EndReason, Fragment, FragmentNumber};
 
 /// Puts the bodies of a live stream together to one row of fragments, each once.
 #[derive(Debug)]
@@ -44,7 +44,13 @@ impl FragmentSource {
                     self.source.skipped(skipped);
                 }
                 Ok(Event::Piece(BodyItem::Fault(fault))) => {
-                    self.go_on_behind_cut();
+                    let number = self.open.as_ref().and_then(Fragment::number).cloned();
+                    self.go_on_behind_cut(number.as_ref());
+                    if self.source.ages_out(&fault)
+                        && let Some(cut) = self.cut.take()
+                    {
+                        self.give_out_next(cut);
+                    }
                     let next = match &self.open {
                         Some(open) => self.source.fault_inside(&fault, &open.position(), open.raw().len() as u64),
                         None => self.source.fault(&fault),
@@ -52,7 +58,8 @@ impl FragmentSource {
                     self.after_body(next);
                 }
                 Ok(Event::Over(cause)) => {
-                    self.go_on_behind_cut();
+                    let number = self.open.as_ref().and_then(Fragment::number).cloned();
+                    self.go_on_behind_cut(number.as_ref());
                     let next = match &self.open {
                         Some(open) => self.source.broke(&open.position(), open.raw().len() as u64, cause),
                         None => self.source.over(cause),
@@ -87,12 +94,8 @@ impl FragmentSource {
     }
 
     fn give_out(&mut self, fragment: Fragment) {
-        if let Some(cut) = self.cut.take()
-            && cut.number() != fragment.number()
-        {
-            // It does not come again.
-            self.give_out_next(cut);
-        }
+        self.go_on_behind_cut(fragment.number());
+        self.cut.take_if(|cut| cut.number() == fragment.number());
         self.give_out_next(fragment);
     }
 
@@ -112,11 +115,9 @@ impl FragmentSource {
         self.end = reason.map(Ok);
     }
 
-    /// The body is over in another fragment than the one that was cut before: that does not come
-    /// again.
-    fn go_on_behind_cut(&mut self) {
-        let Some(open) = self.open.as_ref().filter(|open| open.number().is_some()) else { return };
-        if let Some(cut) = self.cut.take_if(|cut| cut.number() != open.number()) {
+    /// This fragment comes, or has begun to: one before it that was cut does not come again.
+    fn go_on_behind_cut(&mut self, number: Option<&FragmentNumber>) {
+        if let Some(cut) = self.cut.take_if(|cut| cut.number() < number) {
             self.give_out_next(cut);
         }
     }

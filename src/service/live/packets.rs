@@ -91,6 +91,9 @@ impl PacketSource {
                     self.ready.push_back(PacketItem::Discontinuity(what))
                 }
                 Ok(Event::Piece(PacketItem::Fault(fault))) => {
+                    if self.source.ages_out(&fault) {
+                        self.give_out_end();
+                    }
                     let next = match self.cut() {
                         Some(cut) => self.source.fault_inside(&fault, &cut.header.position(), cut.bytes),
                         None => self.source.fault(&fault),

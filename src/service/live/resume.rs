@@ -21,8 +21,10 @@ pub(super) struct Resume {
     unfinished: Option<Position>,
     /// When the service replied to the first call.
     first_reply: Option<Timestamp>,
-    /// For the next calls, until something comes or nothing does.
+    /// Where it goes on since the place behind the last is no longer kept.
     elsewhere: Option<Start>,
+    /// The fragment behind which it is tried. It is given up only when something comes from there.
+    passing: Option<FragmentNumber>,
     /// How many ways to say where to go on the service has refused.
     refused: usize,
     failure: Option<Failure>,
@@ -55,6 +57,7 @@ impl Resume {
             unfinished: None,
             first_reply: None,
             elsewhere: None,
+            passing: None,
             refused: 0,
             failure: None,
             resync: false,
@@ -63,6 +66,9 @@ impl Resume {
 
     /// Where the next call begins.
     pub(super) fn start(&self) -> Start {
+        if let Some(number) = &self.passing {
+            return Start::AfterFragment(number.clone());
+        }
         if let Some(start) = &self.elsewhere {
             return start.clone();
         }
@@ -80,7 +86,7 @@ impl Resume {
 
     /// The service does not understand where to go on. Whether that can be said otherwise.
     pub(super) fn start_otherwise(&mut self) -> bool {
-        let next = self.last.as_ref().filter(|_| self.elsewhere.is_none());
+        let next = self.last.as_ref().filter(|_| self.elsewhere.is_none() && self.passing.is_none());
         let can = next.is_some_and(|last| Start::behind(last, self.refused + 1).is_some());
         self.refused += usize::from(can);
         can
@@ -98,6 +104,9 @@ impl Resume {
     /// A body has begun, at this time on the service's clock.
     pub(super) fn opened(&mut self, date: Option<Timestamp>) {
         self.first_reply = self.first_reply.or(date);
+        if let (Some(Start::Now), Some(date)) = (&self.elsewhere, date) {
+            self.elsewhere = Some(Start::ServerTime(date));
+        }
     }
 
     /// Whether this fragment has been given out before. Numbers rise, except if the stream is another
@@ -122,6 +131,7 @@ impl Resume {
         }
         self.unfinished = None;
         self.elsewhere = None;
+        self.passing = None;
         self.refused = 0;
         self.failure = None;
         self.resync = false;
@@ -132,6 +142,9 @@ impl Resume {
         if !cut.is_empty() {
             self.unfinished = Some(cut.clone());
             self.newest = self.newest.max(if self.last.is_none() { cut.server_time() } else { None });
+            if let (Some(Start::ServerTime(since)), Some(time)) = (&mut self.elsewhere, cut.server_time()) {
+                *since = time.min(*since);
+            }
         }
         let number = cut.number().cloned();
         let times = match &self.failure {
@@ -143,37 +156,38 @@ impl Resume {
         let is_hopeless = times >= if is_accident { ACCIDENTS } else { FAILURES };
         if is_hopeless {
             match number {
-                // Only when something comes from behind it is it given up.
-                Some(number) => self.elsewhere = Some(Start::AfterFragment(number)),
+                Some(number) => self.passing = Some(number),
                 None => self.resync = true,
             }
         }
         is_hopeless
     }
 
-    /// A body is over in which nothing came: what was tried is not tried again at once.
+    /// A body is over in which nothing came: nothing is behind the fragment that was to be passed over.
     pub(super) fn nothing_came(&mut self) {
-        if matches!((&self.elsewhere, &self.failure), (Some(_), Some(_))) {
-            self.elsewhere = None;
-        }
+        self.passing = None;
+    }
+
+    /// Whether it is tried behind a fragment that is to be passed over.
+    pub(super) fn is_passing(&self) -> bool {
+        self.passing.is_some()
     }
 
     /// What was wrong with the fragment that is being passed over.
     pub(super) fn passed_over(&self) -> Option<(FragmentNumber, Error)> {
-        let failure = self.failure.as_ref().filter(|_| self.elsewhere.is_some())?;
+        let (number, failure) = (self.passing.clone()?, self.failure.as_ref()?);
         let cut = || Error::malformed("it ends, again and again, before it is whole");
-        Some((failure.number.clone()?, failure.cause.clone().unwrap_or_else(cut)))
+        Some((number, failure.cause.clone().unwrap_or_else(cut)))
     }
 
-    /// Where to go on is not there any more: goes on elsewhere.
-    pub(super) fn go_elsewhere(&mut self, start: Start) {
-        self.failure = None;
-        self.elsewhere = Some(start);
-    }
-
-    /// Whether it is already being tried elsewhere.
-    pub(super) fn is_elsewhere(&self) -> bool {
-        self.elsewhere.is_some()
+    /// Where to go on is not there any more: goes on elsewhere. False if it does already.
+    pub(super) fn go_elsewhere(&mut self, start: Start) -> bool {
+        let is_new = self.elsewhere.is_none() && self.passing.is_none();
+        if is_new {
+            self.failure = None;
+            self.elsewhere = Some(start);
+        }
+        is_new
     }
 }
 
@@ -245,6 +259,23 @@ mod tests {
         resume.gave_out(position(8, 80));
         assert!(resume.passed_over().is_none());
         assert_eq!(resume.start(), Start::Token("8".into()));
+    }
+
+    #[test]
+    fn what_has_aged_out_is_gone_on_elsewhere() {
+        let mut resume = Resume::new(Start::Earliest);
+        resume.gave_out(position(6, 60));
+        assert!(resume.go_elsewhere(Start::Now));
+        assert!(!resume.go_elsewhere(Start::Now));
+        assert_eq!(resume.start(), Start::Now);
+        // From then on nothing is lost any more.
+        resume.opened(Some(Timestamp::from_millis(9000)));
+        resume.nothing_came();
+        assert_eq!(resume.start(), Start::ServerTime(Timestamp::from_millis(9000)));
+        assert!(!resume.broke(&position(80, 800), 10, io()));
+        assert_eq!(resume.start(), Start::ServerTime(Timestamp::from_millis(800)));
+        resume.gave_out(position(80, 800));
+        assert_eq!(resume.start(), Start::Token("80".into()));
     }
 
     #[test]

@@ -129,10 +129,16 @@ impl<B: ReadBody> Source<B> {
         self.broke(cut, length, Some(cause))
     }
 
+    /// Whether a fault says that the place to go on is no longer kept, so that a fragment that was cut
+    /// there does not come again.
+    pub(super) fn ages_out(&self, fault: &Fault) -> bool {
+        matches!(fault.id(), Some(3000 | 4000)) && !self.fruitful && !self.resume.is_passing()
+    }
+
     /// Where reading was to go on is not there. Something that came in this body may just not be
     /// there yet.
     fn not_found(&mut self, error: Error) -> Next {
-        if self.fruitful || self.resume.is_elsewhere() {
+        if self.fruitful {
             return self.hang_up(Some(error));
         }
         let start = match self.line.options().aged_out {
@@ -145,9 +151,10 @@ impl<B: ReadBody> Source<B> {
             // There is nothing at all, and that is no place that could age.
             return self.hang_up(Some(error));
         }
-        tracing::warn!(?last, ?start, "the place to go on is no longer kept");
-        self.before.push(Discontinuity::AgedOut { last });
-        self.resume.go_elsewhere(start);
+        if self.resume.go_elsewhere(start) {
+            tracing::warn!(?last, "the place to go on is no longer kept");
+            self.before.push(Discontinuity::AgedOut { last });
+        }
         self.hang_up(Some(error))
     }
 
@@ -160,15 +167,11 @@ impl<B: ReadBody> Source<B> {
     }
 
     fn hang_up(&mut self, cause: Option<Error>) -> Next {
-        if !self.fruitful && !self.is_aging_out() {
+        if !self.fruitful {
             self.resume.nothing_came();
         }
         self.line.hang_up(cause, self.fruitful);
         Next::Again
-    }
-
-    fn is_aging_out(&self) -> bool {
-        matches!(self.before.last(), Some(Discontinuity::AgedOut { .. }))
     }
 
     /// The body is over, and nothing in it was left unfinished.
