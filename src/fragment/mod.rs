@@ -181,6 +181,13 @@ pub struct FragmentEnd {
 }
 
 impl FragmentEnd {
+    /// Of a fragment of which nothing more comes.
+    #[cfg(feature = "aws")]
+    pub(crate) fn cut(header: Arc<FragmentHeader>) -> Self {
+        let tags = Tags::default();
+        Self { header, tags, end: End::Cut, offset: 0, behind_millis: None, continuation_token: None }
+    }
+
     /// What it said of itself before its media.
     pub fn fragment(&self) -> &Arc<FragmentHeader> {
         &self.header

@@ -41,7 +41,9 @@ impl CallRates {
     /// Waits until the operation may be called.
     pub(super) async fn admit(&self, stream: &StreamId, operation: &'static str) {
         let at = self.grant(stream, operation, Instant::now());
+        let mut slot = Slot { rates: self, stream, operation, at, is_taken: false };
         sleep_until(at).await;
+        slot.is_taken = true;
     }
 
     fn grant(&self, stream: &StreamId, operation: &'static str, now: Instant) -> Instant {
@@ -51,10 +53,37 @@ impl CallRates {
             granted.swept = Some(now);
         }
         let calls = granted.calls.entry((stream.name().into(), operation)).or_default();
-        let free = if calls.len() < CALLS { None } else { calls.pop_front() };
-        let at = free.map_or(now, |oldest| now.max(oldest + WINDOW));
+        while calls.len() > CALLS && calls.front().is_some_and(|&oldest| oldest + WINDOW < now) {
+            calls.pop_front();
+        }
+        // Each is so far behind the fifth before it, those to come included.
+        let fifth = calls.len().checked_sub(CALLS).and_then(|index| calls.get(index));
+        let at = fifth.map_or(now, |&fifth| now.max(fifth + WINDOW));
         calls.push_back(at);
         at
+    }
+}
+
+/// A call that is to be made: whoever gives up waiting leaves its time to others.
+struct Slot<'a> {
+    rates: &'a CallRates,
+    stream: &'a StreamId,
+    operation: &'static str,
+    at: Instant,
+    is_taken: bool,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        if self.is_taken {
+            return;
+        }
+        let mut granted = self.rates.granted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(calls) = granted.calls.get_mut(&(self.stream.name().into(), self.operation))
+            && let Some(index) = calls.iter().rposition(|at| *at == self.at)
+        {
+            calls.remove(index);
+        }
     }
 }
 
@@ -78,6 +107,21 @@ mod tests {
         // Others do not wait for them.
         assert_eq!(rates.grant(&"window".into(), "GetMedia", now), now);
         assert_eq!(rates.grant(&door, "GetDataEndpoint", now), now);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_leaves_its_place_to_others() {
+        let (rates, door) = (CallRates::default(), StreamId::from("door"));
+        for _ in 0..CALLS {
+            rates.admit(&door, "GetMedia").await;
+        }
+        for _ in 0..100 {
+            let wait = tokio::time::timeout(Duration::from_millis(1), rates.admit(&door, "GetMedia"));
+            assert!(wait.await.is_err());
+        }
+        let before = Instant::now();
+        rates.admit(&door, "GetMedia").await;
+        assert!(before.elapsed() <= WINDOW);
     }
 
     #[test]

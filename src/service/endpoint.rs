@@ -17,6 +17,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// An endpoint is asked for again when it is so old. The service advises 45 minutes.
 const MOST_AGE: Duration = Duration::from_secs(40 * 60);
 
+/// When it is asked for again if it could not be asked for then.
+const AGAIN: Duration = Duration::from_secs(60);
+
 /// Data endpoints by stream and API. Each is asked for once, however many ask at the same time.
 #[derive(Debug, Default)]
 pub(super) struct EndpointCache {
@@ -51,12 +54,20 @@ impl EndpointCache {
         match endpoint.url.get_or_try_init(|| ask(kvs, stream, api.clone(), limit)).await {
             Ok(url) => Ok(Arc::clone(url)),
             Err(error) => {
-                self.forget(stream, &api);
-                match &endpoint.before {
-                    // Too old is better than none.
-                    Some(before) if error.is_retryable() => Ok(Arc::clone(before)),
-                    _ => Err(error),
+                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                let key = (stream.clone(), api);
+                // Somebody else may have been luckier meanwhile.
+                if known.endpoints.get(&key).is_some_and(|known| Arc::ptr_eq(known, &endpoint)) {
+                    known.endpoints.remove(&key);
                 }
+                let Some(before) = endpoint.before.as_ref().filter(|_| error.is_retryable()) else {
+                    return Err(error);
+                };
+                // Too old is better than none, for a while.
+                let asked = Instant::now().checked_sub(MOST_AGE - AGAIN).unwrap_or(endpoint.asked);
+                let url = OnceCell::new_with(Some(Arc::clone(before)));
+                known.endpoints.entry(key).or_insert_with(|| Arc::new(Endpoint { url, asked, before: None }));
+                Ok(Arc::clone(before))
             }
         }
     }

@@ -30,7 +30,10 @@ where
         SdkError::ConstructionFailure(_) => {
             (ErrorKind::InvalidArgument, false, format!("{operation}: the request could not be made"))
         }
-        SdkError::DispatchFailure(failure) if !(failure.is_io() || failure.is_timeout()) => {
+        // A connection that breaks before the answer is neither I/O nor late to the SDK, but transient.
+        SdkError::DispatchFailure(failure)
+            if failure.is_user() || (failure.is_other() && failure.as_other().is_none()) =>
+        {
             let message = format!("{operation}: the request could not be sent; are there credentials and a region?");
             (ErrorKind::AccessDenied, false, message)
         }
@@ -67,10 +70,12 @@ pub(super) fn is_about_time(error: &Error) -> bool {
 
 /// Whether it is the caller's credentials that are wrong, which may be renewed while a program runs.
 pub(super) fn is_about_credentials(error: &Error) -> bool {
+    let is_named = |code: &str| {
+        ["ExpiredToken", "InvalidClientTokenId", "UnrecognizedClient"].iter().any(|name| code.starts_with(name))
+    };
     error.kind() == ErrorKind::AccessDenied
-        && error.code().is_none_or(|code| {
-            ["ExpiredToken", "InvalidClientTokenId", "UnrecognizedClient"].iter().any(|name| code.starts_with(name))
-        })
+        && error.position().offset().is_none()
+        && (error.code().is_none_or(is_named) || error.to_string().contains("expired"))
 }
 
 /// By name, and where the name says nothing, by HTTP status.
@@ -102,7 +107,7 @@ fn verdict(name: Option<&str>, said: &str, status: u16) -> (ErrorKind, bool) {
             (ErrorKind::Throttled, true)
         }
         ("ConnectionLimitExceededException", _) => (ErrorKind::ConnectionLimit, true),
-        ("InvalidEndpointException", _) => (ErrorKind::WrongEndpoint, true),
+        ("InvalidEndpointException" | "UnknownOperationException", _) => (ErrorKind::WrongEndpoint, true),
         ("InvalidArgumentException" | "ValidationError" | "ValidationException", _) => {
             (ErrorKind::InvalidArgument, false)
         }

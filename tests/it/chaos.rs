@@ -8,7 +8,7 @@ use fastrand::Rng;
 use futures::TryStreamExt;
 use kinesis_video::local::{self, Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Stamp};
 use kinesis_video::packet::PacketItem;
-use kinesis_video::{AgedOut, Discontinuity, End, Fragment, FragmentNumber, KinesisVideo, Live, Start};
+use kinesis_video::{AgedOut, Discontinuity, End, Fragment, FragmentHeader, FragmentNumber, KinesisVideo, Live, Start};
 use tokio::time::sleep;
 
 use crate::media::stamp;
@@ -90,13 +90,8 @@ impl World {
             .linger(Duration::from_millis(rng.u64(0..3000)) / scale);
         let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
         let stream = endpoint.create_stream("chaos");
-        let mut is_without_trailer = false;
         for _ in 0..rng.usize(5..40) {
             let (operation, mishap) = mishap(&mut rng, scale);
-            // A fragment that ends so twice is passed over, and that is not recoverable.
-            if matches!(mishap, Mishap::EndBeforeTrailer(_)) && std::mem::replace(&mut is_without_trailer, true) {
-                continue;
-            }
             endpoint.script(operation, None, mishap);
         }
         let start = if rng.bool() { Start::Now } else { Start::Earliest };
@@ -322,6 +317,58 @@ fn stored_damage(rng: &mut Rng, document: &Document, stamp: &Stamp) -> Vec<u8> {
     bytes
 }
 
+/// What came of a fragment.
+struct Got {
+    ordinal: u32,
+    is_cut: bool,
+    duration: Duration,
+    before: Vec<Discontinuity>,
+}
+
+fn ordinal(header: &FragmentHeader) -> u32 {
+    let number = header.number().expect("numbered");
+    (1..=FRAGMENTS as u32).find(|&n| stamp(n).number == *number).unwrap_or_else(|| panic!("{number}"))
+}
+
+async fn lossy_fragments(live: Live, last: u32) -> Vec<Got> {
+    let (mut fragments, mut received) = (live.fragments(), Vec::<Got>::new());
+    while received.last().is_none_or(|got| got.ordinal != last) {
+        let fragment = fragments.try_next().await.unwrap().expect("it goes on for ever");
+        received.push(Got {
+            ordinal: ordinal(fragment.header()),
+            is_cut: fragment.end() != End::Trailer,
+            duration: fragment.duration(),
+            before: fragment.discontinuities().to_vec(),
+        });
+    }
+    received
+}
+
+async fn lossy_packets(live: Live, last: u32) -> Vec<Got> {
+    let (mut items, mut received) = (live.packets(), Vec::<Got>::new());
+    let (mut before, mut open) = (Vec::new(), None::<(Got, Vec<i64>)>);
+    while received.last().is_none_or(|got| got.ordinal != last) {
+        match items.try_next().await.unwrap().expect("it goes on for ever") {
+            PacketItem::Discontinuity(what) => before.push(what),
+            PacketItem::Start(header) => {
+                let before = std::mem::take(&mut before);
+                let got = Got { ordinal: ordinal(&header), is_cut: false, duration: Duration::ZERO, before };
+                assert!(open.replace((got, Vec::new())).is_none(), "a start before the end");
+            }
+            PacketItem::Packet(packet) => open.as_mut().expect("an open fragment").1.push(packet.timecode_ns()),
+            PacketItem::End(end) => {
+                let (mut got, times) = open.take().expect("an open fragment");
+                got.is_cut = end.end() != End::Trailer;
+                let millis = if times.len() > 1 { times.len() as u64 * 200 } else { 0 };
+                got.duration = Duration::from_millis(millis);
+                received.push(got);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    received
+}
+
 /// One run in which media is lost. What the stream says is missing is what is missing.
 async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut BTreeMap<String, u64>) {
     let mut rng = Rng::with_seed(seed);
@@ -332,7 +379,6 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
     let stream = endpoint.create_stream("chaos");
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     let policy = *rng.choice(&[AgedOut::Earliest, AgedOut::Now]).unwrap();
-    let mut fragments = kvs.live("chaos").start(Start::Earliest).when_aged_out(policy).fragments();
     let last = FRAGMENTS as u32;
     let produce = async {
         let (mut damaged, mut kept, mut gone) = (BTreeSet::new(), VecDeque::new(), BTreeSet::new());
@@ -365,52 +411,39 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
         }
         (damaged, gone)
     };
-    let consume = async {
-        let mut received: Vec<Fragment> = Vec::new();
-        let ordinal = |fragment: &Fragment| {
-            let number = fragment.number().expect("numbered");
-            (1..=last).find(|&n| stamp(n).number == *number).unwrap_or_else(|| panic!("run {seed}: {fragment:?}"))
-        };
-        while received.last().map(ordinal) != Some(last) {
-            received.push(fragments.try_next().await.unwrap().expect("it goes on for ever"));
-        }
-        received.into_iter().map(|fragment| (ordinal(&fragment), fragment)).collect::<Vec<_>>()
-    };
+    let live = kvs.live("chaos").start(Start::Earliest).when_aged_out(policy);
+    let consume =
+        async { if seed % 3 == 0 { lossy_packets(live, last).await } else { lossy_fragments(live, last).await } };
     let ((damaged, gone), received) = tokio::join!(produce, consume);
-    let order: Vec<_> = received.iter().map(|(n, fragment)| (*n, fragment.end())).collect();
-    assert!(
-        order.windows(2).all(|two| two[0].0 < two[1].0),
-        "run {seed}: in order, and once: {order:?}; damaged {damaged:?}"
-    );
+    let order: Vec<_> = received.iter().map(|got| got.ordinal).collect();
+    assert!(order.is_sorted_by(|a, b| a < b), "run {seed}: in order, and once: {order:?}");
     for two in received.windows(2) {
-        let ((before, fragment), (after, next)) = (&two[0], &two[1]);
-        let is_cut = fragment.end() != End::Trailer;
-        let has_reason = damaged.contains(before) || gone.contains(before);
-        assert!(!is_cut || has_reason, "run {seed}: {before} is not whole without a reason");
-        // Media is a second for each, so this is what is missing to the millisecond.
-        // What a single block lasts is what those before did.
-        let lasted = if fragment.duration().is_zero() { Duration::from_secs(1) } else { fragment.duration() };
-        let missing = Duration::from_secs(u64::from(after - before)) - lasted;
-        let gaps = next.discontinuities().iter().filter_map(|what| match what {
+        let (before, next) = (&two[0], &two[1]);
+        let (first, second) = (before.ordinal, next.ordinal);
+        let has_reason = damaged.contains(&first) || gone.contains(&first);
+        assert!(!before.is_cut || has_reason, "run {seed}: {first} is not whole without a reason");
+        // Media is a second for each, so this is what is missing to the millisecond. What a single
+        // block lasts is what those before did.
+        let lasted = if before.duration.is_zero() { Duration::from_secs(1) } else { before.duration };
+        let missing = Duration::from_secs(u64::from(second - first)) - lasted;
+        let gaps = next.before.iter().filter_map(|what| match what {
             Discontinuity::Gap { duration } => Some(*duration),
             _ => None,
         });
         let tolerated = if missing > Duration::from_millis(500) { missing } else { Duration::ZERO };
-        assert_eq!(gaps.sum::<Duration>(), tolerated, "run {seed}: between {before} and {after}");
+        assert_eq!(gaps.sum::<Duration>(), tolerated, "run {seed}: between {first} and {second}");
         // A fragment that is cut says so itself.
-        let is_loss = next.discontinuities().iter().any(Discontinuity::is_loss);
-        assert!(is_loss || after - before == 1, "run {seed}: {before}, {after}: nothing is said to be missing");
-        let has_loss = after - before > 1 || is_cut;
-        assert!(!is_loss || has_loss, "run {seed}: {before}, {after}: {:?}", next.discontinuities());
+        let is_loss = next.before.iter().any(Discontinuity::is_loss);
+        assert!(is_loss || second - first == 1, "run {seed}: {first}, {second}: nothing is said to be missing");
+        let has_loss = second - first > 1 || before.is_cut;
+        assert!(!is_loss || has_loss, "run {seed}: {first}, {second}: {:?}", next.before);
     }
-    for (_, fragment) in &received {
-        for what in fragment.discontinuities() {
-            let name = format!("{what:?}").chars().take_while(|c| c.is_alphanumeric()).collect();
-            *said.entry(name).or_default() += 1;
-        }
+    for what in received.iter().flat_map(|got| &got.before) {
+        let name = format!("{what:?}").chars().take_while(|c| c.is_alphanumeric()).collect();
+        *said.entry(name).or_default() += 1;
     }
-    let whole: BTreeSet<_> = received.iter().filter(|(_, f)| f.end() == End::Trailer).map(|(n, _)| *n).collect();
-    assert!(whole.is_disjoint(&damaged), "run {seed}: damaged, but said to be whole");
+    let is_damaged = |got: &&Got| damaged.contains(&got.ordinal);
+    assert!(received.iter().filter(is_damaged).all(|got| got.is_cut), "run {seed}: damaged, but said to be whole");
     for (what, times) in endpoint.happened() {
         *happened.entry(what).or_default() += times;
     }

@@ -10,7 +10,6 @@ use aws_smithy_types::byte_stream::ByteStream;
 use tokio::time::timeout;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::Timestamp;
 use crate::service::failure::{from_sdk, is_about_time, too_late};
 use crate::service::reply_date::ReplyDate;
 use crate::service::{KinesisVideo, Start, StreamId};
@@ -28,8 +27,6 @@ pub(super) struct Origin {
 pub(super) struct Reply {
     pub(super) body: ByteStream,
     pub(super) origin: Origin,
-    /// When the service sent it, on its own clock.
-    pub(super) date: Option<Timestamp>,
 }
 
 impl Origin {
@@ -46,14 +43,20 @@ impl Origin {
     }
 }
 
-/// Calls GetMedia once (twice, if only the clock was wrong), when that is allowed.
-pub(super) async fn get_media(kvs: &KinesisVideo, stream: &StreamId, start: &Start, limit: Duration) -> Result<Reply> {
+/// Calls GetMedia once (twice, if only the clock was wrong), when that is allowed. An answer may take as
+/// long as `limit`; `date` gets its time.
+pub(super) async fn get_media(
+    kvs: &KinesisVideo,
+    stream: &StreamId,
+    start: &Start,
+    limit: Duration,
+    date: &ReplyDate,
+) -> Result<Reply> {
     let selector = start.to_selector().map_err(|error| error.of_stream(stream.as_str()))?;
     let endpoint = kvs.endpoints.get(kvs, stream, ApiName::GetMedia, limit).await?;
     let mut was_late = false;
     loop {
         kvs.rates.admit(stream, "GetMedia").await;
-        let date = ReplyDate::default();
         // A live body is silent between fragments, so the guard against stalled bodies would kill
         // it, and a call that is tried again behind our back is one that nobody counts.
         let overrides = Config::builder()
@@ -71,7 +74,7 @@ pub(super) async fn get_media(kvs: &KinesisVideo, stream: &StreamId, start: &Sta
             Ok(output) => {
                 let request_id = output.request_id().map(Into::into);
                 let origin = Origin { stream: stream.clone(), endpoint, request_id };
-                return Ok(Reply { body: output.payload, origin, date: date.get() });
+                return Ok(Reply { body: output.payload, origin });
             }
             Err(error) => {
                 let error = from_sdk(error, "GetMedia").of_stream(stream.as_str()).at_endpoint(&endpoint);

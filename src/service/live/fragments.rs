@@ -6,7 +6,7 @@ use super::body::WatchedBody;
 use super::line::{Event, Line};
 use super::source::{Next, Source};
 use crate::error::Result;
-use crate::fragment::{BodyItem, BodyStream, End, EndReason, Fragment, FragmentNumber};
+use crate::fragment::{BodyItem, BodyStream, Discontinuity, End, EndReason, Fragment};
 
 /// Puts the bodies of a live stream together to one row of fragments, each once.
 #[derive(Debug)]
@@ -15,15 +15,25 @@ pub(super) struct FragmentSource {
     /// To be given out.
     ready: VecDeque<Fragment>,
     /// Ended without the service's closing tags: what comes next says what it is worth.
-    open: Option<Fragment>,
+    open: Option<Unfinished>,
     /// Was cut in an earlier body: to be given out as it is, unless it comes again.
-    cut: Option<Fragment>,
+    cut: Option<Unfinished>,
     end: Option<Result<EndReason>>,
+}
+
+/// A fragment that may not be whole.
+#[derive(Debug)]
+struct Unfinished {
+    fragment: Fragment,
+    /// What happened before it first came.
+    before: Vec<Discontinuity>,
 }
 
 impl FragmentSource {
     pub(super) fn new(line: Line<BodyStream<WatchedBody>>) -> Self {
-        Self { source: Source::new(line), ready: VecDeque::new(), open: None, cut: None, end: None }
+        let source = Source::new(line);
+        let end = source.ends_at_once().map(Ok);
+        Self { source, ready: VecDeque::new(), open: None, cut: None, end }
     }
 
     /// The next fragment, or why there is none.
@@ -37,31 +47,26 @@ impl FragmentSource {
                 return end.map(Err);
             }
             match self.source.next().await {
-                Ok(Event::Opened(_)) => {}
+                Ok(Event::Opened) => {}
                 Ok(Event::Piece(BodyItem::Fragment(fragment))) => self.fragment(fragment),
                 Ok(Event::Piece(BodyItem::Skipped(skipped))) => {
                     self.close();
                     self.source.skipped(skipped);
                 }
                 Ok(Event::Piece(BodyItem::Fault(fault))) => {
-                    let number = self.open.as_ref().and_then(Fragment::number).cloned();
-                    self.go_on_behind_cut(number.as_ref());
-                    if self.source.ages_out(&fault)
-                        && let Some(cut) = self.cut.take()
-                    {
-                        self.give_out_next(cut);
-                    }
                     let next = match &self.open {
-                        Some(open) => self.source.fault_inside(&fault, &open.position(), open.raw().len() as u64),
+                        Some(Unfinished { fragment, .. }) => {
+                            self.source.fault_inside(&fault, &fragment.position(), fragment.raw().len() as u64)
+                        }
                         None => self.source.fault(&fault),
                     };
                     self.after_body(next);
                 }
                 Ok(Event::Over(cause)) => {
-                    let number = self.open.as_ref().and_then(Fragment::number).cloned();
-                    self.go_on_behind_cut(number.as_ref());
                     let next = match &self.open {
-                        Some(open) => self.source.broke(&open.position(), open.raw().len() as u64, cause),
+                        Some(Unfinished { fragment, .. }) => {
+                            self.source.broke(&fragment.position(), fragment.raw().len() as u64, cause)
+                        }
                         None => self.source.over(cause),
                     };
                     self.after_body(next);
@@ -77,29 +82,39 @@ impl FragmentSource {
         if self.source.is_repeat(fragment.header()) {
             return;
         }
-        match fragment.end() {
-            End::Trailer => self.give_out(fragment),
-            _ => self.open = Some(fragment),
+        if let Some(cut) = self.cut.take_if(|cut| is_behind(&fragment, &cut.fragment)) {
+            // It does not come again.
+            self.give_out(cut);
+        }
+        let before = self.source.arrives();
+        let unfinished = Unfinished { fragment, before };
+        match unfinished.fragment.end() {
+            End::Trailer => self.give_out_whole(unfinished),
+            _ => self.open = Some(unfinished),
         }
     }
 
     /// Another document follows in the same body: what is open is all there is of it.
     fn close(&mut self) {
-        match self.open.take() {
-            // Cut before it had anything, even a name: the bytes behind it are reported as skipped.
-            Some(open) if open.number().is_none() && open.end() == End::Cut && open.blocks().len() == 0 => {}
-            Some(open) => self.give_out(open),
-            None => {}
+        let Some(open) = self.open.take() else { return };
+        if is_nothing(&open.fragment) {
+            // The bytes behind it are reported as skipped.
+            self.source.put_back(open.before);
+        } else {
+            self.give_out_whole(open);
         }
     }
 
-    fn give_out(&mut self, fragment: Fragment) {
-        self.go_on_behind_cut(fragment.number());
-        self.cut.take_if(|cut| cut.number() == fragment.number());
-        self.give_out_next(fragment);
+    /// All of a fragment is there, of which a part may have come before.
+    fn give_out_whole(&mut self, mut whole: Unfinished) {
+        if let Some(mut cut) = self.cut.take_if(|cut| cut.fragment.number() == whole.fragment.number()) {
+            cut.before.append(&mut whole.before);
+            whole.before = cut.before;
+        }
+        self.give_out(whole);
     }
 
-    fn give_out_next(&mut self, mut fragment: Fragment) {
+    fn give_out(&mut self, Unfinished { mut fragment, mut before }: Unfinished) {
         if self.end.is_some() {
             return;
         }
@@ -107,48 +122,72 @@ impl FragmentSource {
             self.end = Some(Ok(reason));
             return;
         }
-        let mut before = self.source.begins(fragment.header(), fragment.end() != End::Cut);
+        self.source.begins(fragment.header(), &mut before);
         fragment.add_discontinuities(&mut before);
-        let (behind, duration) = (fragment.behind(), fragment.duration());
-        let reason = self.source.gave_out(fragment.header(), fragment.position(), behind, duration);
+        let (header, behind, duration) = (fragment.header(), fragment.behind(), fragment.duration());
+        let reason = self.source.gave_out(header, fragment.position(), fragment.end(), behind, duration);
         self.ready.push_back(fragment);
         self.end = reason.map(Ok);
     }
 
-    /// This fragment comes, or has begun to: one before it that was cut does not come again.
-    fn go_on_behind_cut(&mut self, number: Option<&FragmentNumber>) {
-        if let Some(cut) = self.cut.take_if(|cut| cut.number() < number) {
-            self.give_out_next(cut);
-        }
-    }
-
     fn after_body(&mut self, next: Next) {
-        if let Next::Ended(end) = next {
-            return self.ended(end);
+        match next {
+            Next::Again => {}
+            Next::Gone(error) => {
+                // Nor does what was cut there come again.
+                if let Some(cut) = self.cut.take() {
+                    self.give_out(cut);
+                }
+                let next = self.source.go_elsewhere(error);
+                return self.after_body(next);
+            }
+            Next::Ended(end) => return self.ended(end),
         }
-        match self.open.take() {
-            Some(open) if open.blocks().len() == 0 => drop(open),
+        let Some(open) = self.open.take() else { return };
+        match &mut self.cut {
+            _ if is_nothing(&open.fragment) => self.source.put_back(open.before),
             // It cannot be told from others when it comes again.
-            Some(open) if open.number().is_none() => self.give_out_next(open),
+            _ if open.fragment.number().is_none() => self.give_out(open),
+            None => self.cut = Some(open),
             // Both are parts of the same fragment: the longer one has more.
-            Some(open) if self.cut.as_ref().is_some_and(|cut| cut.raw().len() >= open.raw().len()) => drop(open),
-            Some(open) => self.cut = Some(open),
-            None => {}
+            Some(cut) => {
+                if open.fragment.raw().len() > cut.fragment.raw().len() {
+                    cut.fragment = open.fragment;
+                }
+                self.source.put_back(open.before);
+            }
         }
     }
 
     /// Nothing more comes. What is there and cannot be had again is given out first.
     fn ended(&mut self, end: Result<EndReason>) {
-        let may_come_again = matches!(end, Ok(EndReason::Stopped | EndReason::Deadline));
+        let may_come_again = matches!(end, Ok(EndReason::Stopped | EndReason::Deadline | EndReason::IdleTimeout));
         if !may_come_again {
             let (cut, open) = (self.cut.take(), self.open.take());
-            if let Some(cut) = cut.filter(|cut| open.as_ref().is_none_or(|open| open.number() != cut.number())) {
-                self.give_out_next(cut);
+            let is_same =
+                |cut: &Unfinished| open.as_ref().is_some_and(|open| open.fragment.number() == cut.fragment.number());
+            if let Some(cut) = cut.filter(|cut| !is_same(cut)) {
+                self.give_out(cut);
             }
             if let Some(open) = open {
-                self.give_out_next(open);
+                self.give_out(open);
             }
         }
         self.end.get_or_insert(end);
+    }
+}
+
+/// Cut before it had anything, even a name.
+fn is_nothing(fragment: &Fragment) -> bool {
+    fragment.number().is_none() && fragment.end() == End::Cut && fragment.blocks().len() == 0
+}
+
+/// Whether a fragment comes behind another one that was cut, so that that does not come again. One with
+/// a smaller number does, if the stream has been made anew.
+fn is_behind(fragment: &Fragment, cut: &Fragment) -> bool {
+    let is_later = fragment.server_time().zip(cut.server_time()).is_some_and(|(time, cut)| time > cut);
+    match (fragment.number(), cut.number()) {
+        (Some(number), Some(cut)) => number > cut || number != cut && is_later,
+        _ => !is_nothing(fragment),
     }
 }

@@ -16,6 +16,7 @@ use super::status::Observer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Bound, Discontinuity, EndReason, Timestamp};
 use crate::service::failure::is_about_credentials;
+use crate::service::reply_date::ReplyDate;
 use crate::service::{KinesisVideo, SdkBody, Start};
 
 /// How long a fragment that is coming in may still take when the stream is to stop.
@@ -31,8 +32,8 @@ const WAITED: Duration = Duration::from_secs(1);
 /// What happens on the line.
 #[derive(Debug)]
 pub(super) enum Event<T> {
-    /// A body has begun; when, on the service's clock.
-    Opened(Option<Timestamp>),
+    /// A body has begun.
+    Opened,
     /// Something came.
     Piece(T),
     /// The body is over: in good order, or with an error.
@@ -163,17 +164,22 @@ impl<B: ReadBody> Line<B> {
         }
         loop {
             let start = resume.start();
-            let call = Box::pin(call(&self.kvs, &self.options, self.pause, &start));
+            let date = ReplyDate::default();
+            let call = Box::pin(call(&self.kvs, &self.options, self.pause, &start, &date));
             let reply = tokio::select! {
                 biased;
                 reason = self.ends.reached() => return self.unreached(reason),
                 reply = call => reply,
             };
+            resume.replied(date.get());
             if let Some(outage) = &mut self.outage {
                 outage.calls += 1;
             }
             let error = match reply {
-                Ok(reply) => return Ok(Event::Opened(self.opened(reply, resume.resyncs()))),
+                Ok(reply) => {
+                    self.opened(reply, date.get(), resume.resyncs());
+                    return Ok(Event::Opened);
+                }
                 Err(error) => error,
             };
             self.observer.failed(&error);
@@ -181,8 +187,9 @@ impl<B: ReadBody> Line<B> {
                 self.judge(&error)?;
             }
             self.pause = self.backoff.pause(Some(&error));
-            if self.outage.is_none() {
-                self.outage = Some(Outage { calls: 1, ..Outage::began(Some(error)) });
+            match &mut self.outage {
+                Some(outage) => outage.cause = Some(error),
+                None => self.outage = Some(Outage { calls: 1, ..Outage::began(Some(error)) }),
             }
         }
     }
@@ -197,7 +204,7 @@ impl<B: ReadBody> Line<B> {
         }
     }
 
-    fn opened(&mut self, reply: Reply, resync: bool) -> Option<Timestamp> {
+    fn opened(&mut self, reply: Reply, date: Option<Timestamp>, resync: bool) {
         let calls = self.outage.as_ref().map_or(1, |outage| outage.calls);
         self.observer.opened(calls, reply.origin.request_id(), reply.origin.endpoint());
         let now = Instant::now();
@@ -208,9 +215,8 @@ impl<B: ReadBody> Line<B> {
         let bytes = self.observer.bytes().clone();
         let body = WatchedBody::new(SdkBody::from(reply.body), *first_byte_timeout, *read_timeout, bytes);
         let body = B::open(body, limits.clone(), resync);
-        self.body = Some(Open { body, origin: reply.origin, date: reply.date, since: now });
+        self.body = Some(Open { body, origin: reply.origin, date, since: now });
         self.was_read = true;
-        reply.date
     }
 
     /// Whether to try again after this.
@@ -250,18 +256,28 @@ impl<B: ReadBody> Line<B> {
         outage.opened = None;
     }
 
-    /// Something new came: whatever was wrong is over. What it was, if there was something.
-    pub(super) fn resumed(&mut self) -> Option<Discontinuity> {
+    /// Something came in whole: whatever was wrong is over.
+    pub(super) fn progressed(&mut self) {
         self.backoff.reset();
         self.strikes = 0;
+    }
+
+    /// What was between the connections, if this is another one than that of the last fragment.
+    pub(super) fn take_outage(&mut self) -> Option<Discontinuity> {
         let Outage { cause, began, calls, opened } = self.outage.take()?;
         let after = opened.unwrap_or(began).duration_since(began);
         Some(Discontinuity::Reconnected { cause, calls, after })
     }
 
-    /// When the body began that is read, on the service's clock.
-    pub(super) fn date(&self) -> Option<Timestamp> {
-        self.body.as_ref()?.date
+    /// Whether the fragment that is coming in is the last.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.ends.stopping.is_some()
+    }
+
+    /// When the body began that is read, on the service's clock, if it has been waiting for media since.
+    pub(super) fn waited_since(&self) -> Option<Timestamp> {
+        let open = self.body.as_ref().filter(|open| open.since.elapsed() >= WAITED)?;
+        open.date
     }
 
     /// An error with the connection it came over.
@@ -279,11 +295,17 @@ impl Outage {
     }
 }
 
-async fn call(kvs: &KinesisVideo, options: &Options, pause: Duration, start: &Start) -> Result<Reply> {
+async fn call(
+    kvs: &KinesisVideo,
+    options: &Options,
+    pause: Duration,
+    start: &Start,
+    date: &ReplyDate,
+) -> Result<Reply> {
     if !pause.is_zero() {
         tracing::debug!(?pause, "before the next call");
         sleep(pause).await;
     }
     tracing::debug!(?start, "calling GetMedia");
-    get_media(kvs, &options.stream, start, options.connect_timeout).await
+    get_media(kvs, &options.stream, start, options.connect_timeout, date).await
 }

@@ -83,14 +83,15 @@ pub enum Damaged {
 ///
 /// What was [asked for](Live::until); [silence](Live::idle_timeout), if that was asked for; the
 /// [stop handle](LiveFragments::stop_handle); and an error that will not go away by itself: no such
-/// stream, no permission, a request that makes no sense. Why it ended says
-/// [`LiveFragments::reason`].
+/// stream, no permission, a request that makes no sense, tracks that are stored in a way that this
+/// crate cannot undo. Expired credentials, and what nobody has heard of, are tried five times more on
+/// a stream that has been read. Why it ended says [`LiveFragments::reason`].
 ///
 /// # Calls
 ///
 /// At most 5 a second for a stream and operation, for all clones of a [`KinesisVideo`] together.
-/// Pauses between failures grow, at random, to 5 seconds; to 10 when throttled and to 15 when there are
-/// too many connections. A [data endpoint](super) is asked for again after 40 minutes.
+/// Pauses between failures grow, at random, to 5 seconds; to 10 when throttled, to 15 when there are
+/// too many connections, and to 60 where permissions or keys are missing. A [data endpoint](super) is asked for again after 40 minutes.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is read before fragments() or packets() is called and polled"]
 pub struct Live {

@@ -55,16 +55,25 @@ enum Reading {
     Given,
 }
 
+impl Given {
+    fn new(header: &Arc<FragmentHeader>) -> Self {
+        let (header, extent) = (Arc::clone(header), Extent::default());
+        Self { header, packets: Vec::new(), extent, end: None, length: 0, bytes: 0, differs: false }
+    }
+}
+
+/// Whether it is a key frame is left out: where a BlockGroup is cut, that is not known yet.
 fn digest(packet: &Packet) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (packet.track_number(), packet.timecode_ns(), packet.is_key(), packet.payload()).hash(&mut hasher);
+    (packet.track_number(), packet.timecode_ns(), packet.payload()).hash(&mut hasher);
     hasher.finish()
 }
 
 impl PacketSource {
     pub(super) fn new(line: Line<PacketStream<WatchedBody>>) -> Self {
         let source = Source::new(line);
-        Self { source, ready: VecDeque::new(), given: None, reading: Reading::Nothing, begins_at: 0, end: None }
+        let end = source.ends_at_once().map(Ok);
+        Self { source, ready: VecDeque::new(), given: None, reading: Reading::Nothing, begins_at: 0, end }
     }
 
     /// The next item, or why there is none.
@@ -78,7 +87,7 @@ impl PacketSource {
                 return end.map(Err);
             }
             match self.source.next().await {
-                Ok(Event::Opened(_)) => (self.reading, self.begins_at) = (Reading::Nothing, 0),
+                Ok(Event::Opened) => (self.reading, self.begins_at) = (Reading::Nothing, 0),
                 Ok(Event::Piece(PacketItem::Start(header))) => self.starts(&header),
                 Ok(Event::Piece(PacketItem::Packet(packet))) => self.packet(packet),
                 Ok(Event::Piece(PacketItem::End(end))) => self.ends(end),
@@ -91,9 +100,6 @@ impl PacketSource {
                     self.ready.push_back(PacketItem::Discontinuity(what))
                 }
                 Ok(Event::Piece(PacketItem::Fault(fault))) => {
-                    if self.source.ages_out(&fault) {
-                        self.give_out_end();
-                    }
                     let next = match self.cut() {
                         Some(cut) => self.source.fault_inside(&fault, &cut.header.position(), cut.bytes),
                         None => self.source.fault(&fault),
@@ -131,12 +137,13 @@ impl PacketSource {
     }
 
     fn begins(&mut self, header: &Arc<FragmentHeader>) {
-        self.reading = Reading::Given;
-        if let Some(given) = &mut self.given
-            && given.header.number().is_some()
-            && given.header.number() == header.number()
-        {
-            given.length = 0;
+        let is_again = self
+            .given
+            .as_ref()
+            .is_some_and(|given| given.header.number().is_some() && given.header.number() == header.number());
+        if let Some(given) = self.given.as_mut().filter(|_| is_again) {
+            (given.length, given.bytes) = (0, 0);
+            self.reading = Reading::Given;
             return;
         }
         // What was cut does not come again.
@@ -147,12 +154,12 @@ impl PacketSource {
         if self.end.is_some() {
             return;
         }
-        let before = self.source.begins(header, true);
+        let mut before = self.source.arrives();
+        self.source.begins(header, &mut before);
         self.ready.extend(before.into_iter().map(PacketItem::Discontinuity));
-        self.ready.push_back(PacketItem::Start(header.clone()));
-        let (header, extent) = (header.clone(), Extent::default());
-        self.given =
-            Some(Given { header, packets: Vec::new(), extent, end: None, length: 0, bytes: 0, differs: false });
+        self.ready.push_back(PacketItem::Start(Arc::clone(header)));
+        self.given = Some(Given::new(header));
+        self.reading = Reading::Given;
     }
 
     fn packet(&mut self, packet: Packet) {
@@ -217,13 +224,11 @@ impl PacketSource {
 
     /// Ends the fragment that is being given out, as far as it came.
     fn give_out_end(&mut self) {
-        self.reading = match self.reading {
-            Reading::Given if self.given.as_ref().is_some_and(|given| given.end.is_some()) => Reading::Nothing,
-            reading => reading,
-        };
-        let Some(Given { header, extent, end: Some(end), .. }) = self.given.take() else { return };
-        let duration = extent.duration(&header, header.timecode_ns());
-        let reason = self.source.gave_out(&header, end.position(), end.behind(), duration);
+        self.reading = Reading::Nothing;
+        let Some(Given { header, extent, end, .. }) = self.given.take() else { return };
+        let end = end.unwrap_or_else(|| FragmentEnd::cut(header));
+        let duration = extent.duration(end.fragment(), end.fragment().timecode_ns());
+        let reason = self.source.gave_out(end.fragment(), end.position(), end.end(), end.behind(), duration);
         self.ready.push_back(PacketItem::End(end));
         if let Some(reason) = reason {
             self.end.get_or_insert(Ok(reason));
@@ -232,17 +237,35 @@ impl PacketSource {
 
     fn after_body(&mut self, next: Next) {
         self.reading = Reading::Nothing;
-        if let Next::Ended(end) = next {
-            self.ended(end);
-        } else if self.given.as_ref().is_some_and(|given| given.header.number().is_none()) {
+        match next {
             // It cannot be told from others when it comes again.
-            self.give_out_end();
+            Next::Again if self.given.as_ref().is_some_and(|given| given.header.number().is_none()) => {
+                self.give_out_end();
+            }
+            Next::Again => {}
+            Next::Gone(error) => {
+                // Nor does what was cut there come again.
+                self.give_out_end();
+                let next = self.source.go_elsewhere(error);
+                self.after_body(next);
+            }
+            Next::Ended(end) => self.ended(end),
         }
     }
 
-    /// Nothing more comes: what was begun ends where it is.
+    /// Nothing more comes: what was begun ends where it is. What may come again another time is not
+    /// counted as given out.
     fn ended(&mut self, end: Result<EndReason>) {
-        self.give_out_end();
+        let may_come_again = matches!(end, Ok(EndReason::Stopped | EndReason::Deadline | EndReason::IdleTimeout));
+        match self.given.take() {
+            Some(Given { header, end, .. }) if may_come_again => {
+                self.ready.push_back(PacketItem::End(end.unwrap_or_else(|| FragmentEnd::cut(header))));
+            }
+            given => {
+                self.given = given;
+                self.give_out_end();
+            }
+        }
         self.end.get_or_insert(end);
     }
 }

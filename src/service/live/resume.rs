@@ -1,13 +1,19 @@
 //! Where to go on, and what has been there before. Knows neither time nor network.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::error::{Error, ErrorKind};
 use crate::fragment::{FragmentHeader, FragmentNumber, Position, Timestamp};
 use crate::service::Start;
 
-/// How often a fragment may fail at the same place before it is passed over. Damage and bodies that
-/// the service ends in good order are its word; a broken connection may be an accident.
+/// How often a fragment may fail at the same place before it is passed over...
 const FAILURES: u32 = 2;
-const ACCIDENTS: u32 = 3;
+
+/// ... and, unless its bytes are wrong, how long that must go on: a fragment that is still being made
+/// also ends at the same place, again and again, and may take 20 seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What has been given out of a stream, and where the next call is to begin.
 #[derive(Debug)]
@@ -19,17 +25,34 @@ pub(super) struct Resume {
     newest: Option<Timestamp>,
     /// The fragment that was cut, and nothing of which counts yet.
     unfinished: Option<Position>,
-    /// When the service replied to the first call.
+    /// When the service first replied.
     first_reply: Option<Timestamp>,
-    /// Where it goes on since the place behind the last is no longer kept.
-    elsewhere: Option<Start>,
-    /// The fragment behind which it is tried. It is given up only when something comes from there.
-    passing: Option<FragmentNumber>,
-    /// How many ways to say where to go on the service has refused.
-    refused: usize,
+    way: Way,
     failure: Option<Failure>,
-    /// Whether the next body is read on behind damage.
-    resync: bool,
+}
+
+/// How to go on.
+#[derive(Debug)]
+enum Way {
+    /// Behind the last, said in one of the ways in which that can be said.
+    Behind {
+        /// Which, of those there are.
+        nth: usize,
+        /// Whether the service said once that there is nothing.
+        not_found: bool,
+        /// Whether to read on behind damage.
+        resync: bool,
+    },
+    /// Behind a fragment that cannot be read. It is given up only when something comes from there.
+    Passing(FragmentNumber),
+    /// Somewhere else, since the place is no longer kept.
+    Elsewhere(Start),
+}
+
+impl Default for Way {
+    fn default() -> Self {
+        Self::Behind { nth: 0, not_found: false, resync: false }
+    }
 }
 
 /// A fragment that could not be read.
@@ -39,7 +62,19 @@ struct Failure {
     /// How far it came, in bytes.
     place: u64,
     times: u32,
+    since: Instant,
     cause: Option<Error>,
+    /// Whether there was no going on behind it by its number.
+    cannot_be_passed: bool,
+}
+
+/// What to do when the service does not find the place to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotFound {
+    /// Try again, maybe otherwise.
+    Again,
+    /// The place has aged out.
+    AgedOut,
 }
 
 impl Resume {
@@ -50,29 +85,17 @@ impl Resume {
             _ => None,
         };
         let newest = last.as_ref().and_then(Position::server_time);
-        Self {
-            begin,
-            last,
-            newest,
-            unfinished: None,
-            first_reply: None,
-            elsewhere: None,
-            passing: None,
-            refused: 0,
-            failure: None,
-            resync: false,
-        }
+        Self { begin, last, newest, unfinished: None, first_reply: None, way: Way::default(), failure: None }
     }
 
     /// Where the next call begins.
     pub(super) fn start(&self) -> Start {
-        if let Some(number) = &self.passing {
-            return Start::AfterFragment(number.clone());
-        }
-        if let Some(start) = &self.elsewhere {
-            return start.clone();
-        }
-        if let Some(start) = self.last.as_ref().and_then(|last| Start::behind(last, self.refused)) {
+        let nth = match &self.way {
+            Way::Passing(number) => return Start::AfterFragment(number.clone()),
+            Way::Elsewhere(start) => return start.clone(),
+            Way::Behind { nth, .. } => *nth,
+        };
+        if let Some(start) = self.last.as_ref().and_then(|last| Start::behind(last, nth)) {
             return start;
         }
         // Nothing came yet. What was produced since the first call is not to be lost for that; the
@@ -84,29 +107,77 @@ impl Resume {
         }
     }
 
-    /// The service does not understand where to go on. Whether that can be said otherwise.
-    pub(super) fn start_otherwise(&mut self) -> bool {
-        let next = self.last.as_ref().filter(|_| self.elsewhere.is_none() && self.passing.is_none());
-        let can = next.is_some_and(|last| Start::behind(last, self.refused + 1).is_some());
-        self.refused += usize::from(can);
-        can
-    }
-
     /// Behind what has been given out.
     pub(super) fn position(&self) -> Option<&Position> {
         self.last.as_ref()
     }
 
+    /// Whether the next body is read on behind damage.
     pub(super) fn resyncs(&self) -> bool {
-        self.resync
+        matches!(self.way, Way::Behind { resync: true, .. })
     }
 
-    /// A body has begun, at this time on the service's clock.
-    pub(super) fn opened(&mut self, date: Option<Timestamp>) {
+    /// The service replied, at this time on its own clock.
+    pub(super) fn replied(&mut self, date: Option<Timestamp>) {
         self.first_reply = self.first_reply.or(date);
-        if let (Some(Start::Now), Some(date)) = (&self.elsewhere, date) {
-            self.elsewhere = Some(Start::ServerTime(date));
+        if let (Way::Elsewhere(start @ Start::Now), Some(date)) = (&mut self.way, date) {
+            *start = Start::ServerTime(date);
         }
+    }
+
+    /// The service does not understand where to go on. Whether that can be said otherwise.
+    pub(super) fn start_otherwise(&mut self) -> bool {
+        match &mut self.way {
+            Way::Passing(_) => {
+                self.cannot_pass();
+                true
+            }
+            Way::Behind { nth, .. } => {
+                let can = self.last.as_ref().is_some_and(|last| Start::behind(last, *nth + 1).is_some());
+                *nth += usize::from(can);
+                can
+            }
+            Way::Elsewhere(_) => false,
+        }
+    }
+
+    /// The service has nothing where to go on. Once that may be too early; and there may be another
+    /// way to say it, though not by time: what is found then may be something else.
+    pub(super) fn not_found(&mut self) -> NotFound {
+        match &mut self.way {
+            Way::Passing(_) => self.cannot_pass(),
+            Way::Elsewhere(_) => {}
+            // There is nothing at all, and that is no place that could age.
+            Way::Behind { .. } if self.last.is_none() && matches!(self.begin, Start::Earliest | Start::Now) => {
+                self.first_reply = None;
+            }
+            Way::Behind { not_found, .. } if !*not_found => *not_found = true,
+            Way::Behind { nth, .. } => {
+                let next = self.last.as_ref().and_then(|last| Start::behind(last, *nth + 1));
+                if !matches!(next, Some(Start::AfterFragment(_))) {
+                    return NotFound::AgedOut;
+                }
+                *nth += 1;
+            }
+        }
+        NotFound::Again
+    }
+
+    /// The place to go on is gone.
+    pub(super) fn go_elsewhere(&mut self, start: Start) {
+        self.failure = None;
+        self.way = Way::Elsewhere(start);
+        if self.newest.is_none() {
+            // Whether what comes is newer could not be told from numbers alone.
+            self.last = None;
+        }
+    }
+
+    fn cannot_pass(&mut self) {
+        if let Some(failure) = &mut self.failure {
+            failure.cannot_be_passed = true;
+        }
+        self.way = Way::Behind { nth: 0, not_found: false, resync: true };
     }
 
     /// Whether this fragment has been given out before. Numbers rise, except if the stream is another
@@ -118,7 +189,8 @@ impl Resume {
             (None, Some(cut)) => cut.number().is_some_and(|cut| number < cut),
             (None, None) => false,
         };
-        let is_newer = header.server_time().zip(self.newest).is_some_and(|(time, newest)| time > newest);
+        let newest = self.newest.or_else(|| self.unfinished.as_ref()?.server_time());
+        let is_newer = header.server_time().zip(newest).is_some_and(|(time, newest)| time > newest);
         is_before && !is_newer
     }
 
@@ -130,64 +202,51 @@ impl Resume {
             self.last = Some(position);
         }
         self.unfinished = None;
-        self.elsewhere = None;
-        self.passing = None;
-        self.refused = 0;
+        self.way = Way::default();
         self.failure = None;
-        self.resync = false;
     }
 
-    /// A fragment was cut, or what should be one could not be read. Whether it is to be passed over.
-    pub(super) fn broke(&mut self, cut: &Position, place: u64, cause: Option<Error>) -> bool {
+    /// A fragment was cut, or what should be one could not be read. Whether it is hopeless.
+    pub(super) fn broke(&mut self, cut: &Position, place: u64, cause: Option<Error>, now: Instant) -> bool {
         if !cut.is_empty() {
             self.unfinished = Some(cut.clone());
-            self.newest = self.newest.max(if self.last.is_none() { cut.server_time() } else { None });
-            if let (Some(Start::ServerTime(since)), Some(time)) = (&mut self.elsewhere, cut.server_time()) {
+            if let (Way::Elsewhere(Start::ServerTime(since)), Some(time)) = (&mut self.way, cut.server_time()) {
                 *since = time.min(*since);
             }
         }
+        let is_damage = cause.as_ref().is_some_and(|cause| cause.kind() != ErrorKind::Io);
         let number = cut.number().cloned();
-        let times = match &self.failure {
-            Some(before) if before.number == number && before.place == place => before.times + 1,
-            _ => 1,
+        let mut failure = match self.failure.take() {
+            Some(before) if before.number == number && before.place == place => {
+                Failure { times: before.times + 1, cause, ..before }
+            }
+            _ => Failure { number, place, times: 1, since: now, cause, cannot_be_passed: false },
         };
-        let is_accident = cause.as_ref().is_some_and(|cause| cause.kind() == ErrorKind::Io);
-        self.failure = Some(Failure { number: number.clone(), place, times, cause });
-        let is_hopeless = times >= if is_accident { ACCIDENTS } else { FAILURES };
+        let is_hopeless = failure.times >= FAILURES && (is_damage || now.duration_since(failure.since) >= PATIENCE);
         if is_hopeless {
-            match number {
-                Some(number) => self.passing = Some(number),
-                None => self.resync = true,
+            failure.times = 0;
+            match failure.number.clone().filter(|_| !failure.cannot_be_passed) {
+                Some(number) => self.way = Way::Passing(number),
+                None => self.way = Way::Behind { nth: 0, not_found: false, resync: true },
             }
         }
+        self.failure = Some(failure);
         is_hopeless
     }
 
     /// A body is over in which nothing came: nothing is behind the fragment that was to be passed over.
     pub(super) fn nothing_came(&mut self) {
-        self.passing = None;
-    }
-
-    /// Whether it is tried behind a fragment that is to be passed over.
-    pub(super) fn is_passing(&self) -> bool {
-        self.passing.is_some()
+        if matches!(self.way, Way::Passing(_)) {
+            self.way = Way::default();
+        }
     }
 
     /// What was wrong with the fragment that is being passed over.
     pub(super) fn passed_over(&self) -> Option<(FragmentNumber, Error)> {
-        let (number, failure) = (self.passing.clone()?, self.failure.as_ref()?);
+        let Way::Passing(number) = &self.way else { return None };
         let cut = || Error::malformed("it ends, again and again, before it is whole");
-        Some((number, failure.cause.clone().unwrap_or_else(cut)))
-    }
-
-    /// Where to go on is not there any more: goes on elsewhere. False if it does already.
-    pub(super) fn go_elsewhere(&mut self, start: Start) -> bool {
-        let is_new = self.elsewhere.is_none() && self.passing.is_none();
-        if is_new {
-            self.failure = None;
-            self.elsewhere = Some(start);
-        }
-        is_new
+        let cause = self.failure.as_ref().and_then(|failure| failure.cause.clone());
+        Some((number.clone(), cause.unwrap_or_else(cut)))
     }
 }
 
@@ -229,71 +288,105 @@ mod tests {
 
     #[test]
     fn now_begins_at_the_time_of_the_first_reply() {
-        let mut resume = Resume::new(Start::Now);
+        let (mut resume, now) = (Resume::new(Start::Now), Instant::now());
         assert_eq!(resume.start(), Start::Now);
         let date = Timestamp::from_millis(1000);
-        resume.opened(Some(date));
-        resume.opened(Some(Timestamp::from_millis(9000)));
+        resume.replied(Some(date));
+        resume.replied(Some(Timestamp::from_millis(9000)));
         assert_eq!(resume.start(), Start::ServerTime(date));
         // Unless one was cut: it began before that.
-        assert!(!resume.broke(&position(7, 70), 10, io()));
+        assert!(!resume.broke(&position(7, 70), 10, io(), now));
         assert_eq!(resume.start(), Start::ServerTime(Timestamp::from_millis(70)));
         assert!(resume.is_repeat(&header(6, 60)) && !resume.is_repeat(&header(7, 70)));
+        // Where there is nothing, it is now again.
+        let mut resume = Resume::new(Start::Now);
+        resume.replied(Some(date));
+        assert_eq!(resume.not_found(), NotFound::Again);
+        assert_eq!(resume.start(), Start::Now);
     }
 
     #[test]
     fn what_fails_twice_at_the_same_place_is_passed_over() {
-        let mut resume = Resume::new(Start::Earliest);
+        let (mut resume, now) = (Resume::new(Start::Earliest), Instant::now());
         resume.gave_out(position(6, 60));
         let damage = || Some(Error::malformed("damage"));
-        assert!(!resume.broke(&position(7, 70), 10, damage()));
-        assert!(!resume.broke(&position(7, 70), 11, damage()));
+        assert!(!resume.broke(&position(7, 70), 10, damage(), now));
+        assert!(!resume.broke(&position(7, 70), 11, damage(), now));
         assert_eq!(resume.start(), Start::Token("6".into()));
-        assert!(resume.broke(&position(7, 70), 11, damage()));
+        assert!(resume.broke(&position(7, 70), 11, damage(), now));
         assert_eq!(resume.start(), Start::AfterFragment("7".parse().unwrap()));
         assert_eq!(resume.passed_over().unwrap().0.as_str(), "7");
         // Nothing behind it yet: it may still come.
         resume.nothing_came();
         assert_eq!(resume.start(), Start::Token("6".into()));
-        assert!(resume.broke(&position(7, 70), 11, damage()));
+        assert!(!resume.broke(&position(7, 70), 11, damage(), now));
+        assert!(resume.broke(&position(7, 70), 11, damage(), now));
         resume.gave_out(position(8, 80));
         assert!(resume.passed_over().is_none());
         assert_eq!(resume.start(), Start::Token("8".into()));
     }
 
     #[test]
-    fn what_has_aged_out_is_gone_on_elsewhere() {
-        let mut resume = Resume::new(Start::Earliest);
+    fn what_cannot_be_passed_by_number_is_read_over() {
+        let (mut resume, now) = (Resume::new(Start::Earliest), Instant::now());
         resume.gave_out(position(6, 60));
-        assert!(resume.go_elsewhere(Start::Now));
-        assert!(!resume.go_elsewhere(Start::Now));
+        let damage = || Some(Error::malformed("damage"));
+        for refused in [|resume: &mut Resume| resume.not_found() == NotFound::Again, Resume::start_otherwise] {
+            resume.failure = None;
+            resume.broke(&position(700, 70), 11, damage(), now);
+            assert!(resume.broke(&position(700, 70), 11, damage(), now));
+            assert!(resume.passed_over().is_some());
+            assert!(refused(&mut resume));
+            assert!(resume.resyncs());
+            assert_eq!(resume.start(), Start::Token("6".into()));
+        }
+    }
+
+    #[test]
+    fn what_may_still_be_made_is_waited_for() {
+        let (mut resume, now) = (Resume::new(Start::Earliest), Instant::now());
+        for (cause, seconds, hopeless) in [(None, 0, false), (io(), 9, false), (None, 29, false), (None, 31, true)] {
+            assert_eq!(resume.broke(&position(7, 70), 10, cause, now + Duration::from_secs(seconds)), hopeless);
+        }
+    }
+
+    #[test]
+    fn what_has_no_number_is_read_over() {
+        let (mut resume, now) = (Resume::new(Start::Earliest), Instant::now());
+        assert!(!resume.broke(&Position::default(), 10, Some(Error::malformed("damage")), now));
+        assert!(!resume.resyncs());
+        assert!(resume.broke(&Position::default(), 10, Some(Error::malformed("damage")), now));
+        assert!(resume.resyncs());
+        resume.gave_out(position(8, 80));
+        assert!(!resume.resyncs());
+    }
+
+    #[test]
+    fn what_has_aged_out_is_gone_on_elsewhere() {
+        let (mut resume, now) = (Resume::new(Start::Earliest), Instant::now());
+        resume.gave_out("kvs1:6:60::token".parse().unwrap());
+        assert_eq!(resume.not_found(), NotFound::Again);
+        assert_eq!(resume.start(), Start::Token("token".into()));
+        assert_eq!(resume.not_found(), NotFound::Again);
+        assert_eq!(resume.start(), Start::AfterFragment("6".parse().unwrap()));
+        assert_eq!(resume.not_found(), NotFound::AgedOut);
+        resume.go_elsewhere(Start::Now);
+        assert_eq!(resume.not_found(), NotFound::Again);
         assert_eq!(resume.start(), Start::Now);
         // From then on nothing is lost any more.
-        resume.opened(Some(Timestamp::from_millis(9000)));
+        resume.replied(Some(Timestamp::from_millis(9000)));
         resume.nothing_came();
         assert_eq!(resume.start(), Start::ServerTime(Timestamp::from_millis(9000)));
-        assert!(!resume.broke(&position(80, 800), 10, io()));
+        assert!(!resume.broke(&position(80, 800), 10, io(), now));
         assert_eq!(resume.start(), Start::ServerTime(Timestamp::from_millis(800)));
         resume.gave_out(position(80, 800));
         assert_eq!(resume.start(), Start::Token("80".into()));
     }
 
     #[test]
-    fn an_accident_may_happen_twice() {
-        let mut resume = Resume::new(Start::Earliest);
-        assert!(!resume.broke(&position(7, 70), 10, io()));
-        assert!(!resume.broke(&position(7, 70), 10, io()));
-        assert!(resume.broke(&position(7, 70), 10, io()));
-    }
-
-    #[test]
-    fn what_has_no_number_is_read_over() {
-        let mut resume = Resume::new(Start::Earliest);
-        assert!(!resume.broke(&Position::default(), 10, Some(Error::malformed("damage"))));
-        assert!(!resume.resyncs());
-        assert!(resume.broke(&Position::default(), 10, Some(Error::malformed("damage"))));
-        assert!(resume.resyncs());
-        resume.gave_out(position(8, 80));
-        assert!(!resume.resyncs());
+    fn a_stream_made_anew_is_read_whatever_its_numbers() {
+        let mut resume = Resume::new(Start::AfterFragment("700".parse().unwrap()));
+        resume.go_elsewhere(Start::Earliest);
+        assert!(!resume.is_repeat(&header(1, 10)));
     }
 }

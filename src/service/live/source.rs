@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::body::ReadBody;
 use super::line::{Event, Line};
-use super::resume::Resume;
+use super::resume::{NotFound, Resume};
 use super::{AgedOut, Damaged};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::{Bound, Continuity, Discontinuity, EndReason, Fault, FragmentHeader, Position, Skipped};
+use crate::fragment::{
+    Bound, Continuity, Discontinuity, End, EndReason, Fault, FragmentHeader, FragmentNumber, Position, Skipped,
+};
 use crate::service::Start;
 
 /// How long after the end of what was asked for a fragment that belongs to it may still come: the
@@ -19,6 +23,8 @@ const LATE: Duration = Duration::from_secs(30);
 pub(super) enum Next {
     /// With another body.
     Again,
+    /// [Elsewhere](Source::go_elsewhere): the place to go on is no longer kept.
+    Gone(Error),
     /// Not at all.
     Ended(Result<EndReason>),
 }
@@ -27,34 +33,49 @@ pub(super) enum Next {
 #[derive(Debug)]
 pub(super) struct Source<B> {
     pub(super) line: Line<B>,
-    pub(super) resume: Resume,
+    resume: Resume,
     continuity: Continuity,
     /// What happened before the next fragment.
     before: Vec<Discontinuity>,
     repeated: u64,
     count: u64,
-    /// Whether this body brought something new, or the error of it.
+    body: InBody,
+}
+
+/// What came in the body that is read.
+#[derive(Debug, Default)]
+struct InBody {
+    /// Something that was given out in whole.
     fruitful: bool,
+    /// Some fragment, if only again or in part.
+    any: bool,
+    /// How much of what happened before the next fragment happened in other bodies.
+    before: usize,
 }
 
 impl<B: ReadBody> Source<B> {
     pub(super) fn new(line: Line<B>) -> Self {
         let options = line.options();
         let (resume, continuity) = (Resume::new(options.start.clone()), Continuity::new(options.gap_tolerance));
-        Self { line, resume, continuity, before: Vec::new(), repeated: 0, count: 0, fruitful: false }
+        Self { line, resume, continuity, before: Vec::new(), repeated: 0, count: 0, body: InBody::default() }
+    }
+
+    /// Why nothing comes, before anything was asked for.
+    pub(super) fn ends_at_once(&self) -> Option<EndReason> {
+        matches!(self.line.options().until, Some(Bound::Count(0))).then_some(EndReason::Count)
     }
 
     pub(super) async fn next(&mut self) -> Result<Event<B::Piece>> {
         let event = self.line.next(&mut self.resume).await;
-        if let Ok(Event::Opened(date)) = &event {
-            self.resume.opened(*date);
-            self.fruitful = false;
+        if matches!(event, Ok(Event::Opened)) {
+            self.body = InBody { before: self.before.len(), ..InBody::default() };
         }
         event
     }
 
     /// Whether this fragment came before, and is to be dropped.
     pub(super) fn is_repeat(&mut self, header: &FragmentHeader) -> bool {
+        self.body.any = true;
         let is_repeat = self.resume.is_repeat(header);
         if is_repeat {
             self.repeated += 1;
@@ -73,50 +94,71 @@ impl<B: ReadBody> Source<B> {
         self.line.options().until.as_ref()?.leaves_out(header)
     }
 
-    /// A fragment begins that is given out, in whole or not: what happened before it.
-    pub(super) fn begins(&mut self, header: &FragmentHeader, whole: bool) -> Vec<Discontinuity> {
-        self.fruitful = true;
-        let reconnected = self.line.resumed();
-        let mut noted: Vec<_> = reconnected.filter(|_| self.count > 0).into_iter().collect();
+    /// A fragment has come, for the first time or again: what happened up to now.
+    pub(super) fn arrives(&mut self) -> Vec<Discontinuity> {
+        let reconnected = self.line.take_outage().filter(|_| self.count > 0);
+        let repeated = std::mem::take(&mut self.repeated);
+        let mut noted: Vec<_> = reconnected.into_iter().collect();
         noted.append(&mut self.before);
-        if let Some((number, cause)) = self.resume.passed_over() {
-            let is_itself = header.number() == Some(&number);
-            let passed_over = Discontinuity::PassedOver { number, cause };
-            match (is_itself, whole) {
-                // What there is of it; the one behind it says so.
-                (true, false) => self.before.push(passed_over),
-                (true, true) => {}
-                (false, _) => noted.push(passed_over),
-            }
+        if repeated > 0 {
+            noted.push(Discontinuity::Repeated { fragments: repeated });
         }
-        if self.repeated > 0 {
-            noted.push(Discontinuity::Repeated { fragments: std::mem::take(&mut self.repeated) });
-        }
-        self.continuity.begins(header, &mut noted);
-        noted.iter().for_each(|what| tracing::info!(fragment = ?header.number(), "{what}"));
+        self.body.before = 0;
         noted
     }
 
-    /// It has been given out in whole, or as far as it can be had. Why nothing comes behind it, if
+    /// Puts back what was noted before a fragment that is not given out.
+    pub(super) fn put_back(&mut self, mut noted: Vec<Discontinuity>) {
+        noted.append(&mut self.before);
+        self.before = noted;
+        self.body.before = self.before.len();
+    }
+
+    /// A fragment begins that is given out: adds to what happened before it.
+    pub(super) fn begins(&mut self, header: &FragmentHeader, noted: &mut Vec<Discontinuity>) {
+        if let Some((number, cause)) = self.resume.passed_over()
+            && header.number() != Some(&number)
+        {
+            noted.push(Discontinuity::PassedOver { number, cause });
+        }
+        self.continuity.begins(header, noted);
+        noted.iter().for_each(|what| tracing::info!(fragment = ?header.number(), "{what}"));
+    }
+
+    /// It has been given out, in whole or as far as it can be had. Why nothing comes behind it, if
     /// nothing does.
     pub(super) fn gave_out(
         &mut self,
         header: &FragmentHeader,
         position: Position,
+        end: End,
         behind: Option<Duration>,
         duration: Duration,
     ) -> Option<EndReason> {
+        let is_whole = end != End::Cut;
+        if let Some((number, cause)) = self.resume.passed_over().filter(|(number, _)| header.number() == Some(number))
+            && !is_whole
+        {
+            // What there is of it; the one behind it says so.
+            self.before.push(Discontinuity::PassedOver { number, cause });
+        }
+        self.body.fruitful |= is_whole;
+        if is_whole {
+            self.line.progressed();
+        }
         self.count += 1;
         self.continuity.lasted(duration);
         self.line.observer.gave_out(&position, behind);
         self.resume.gave_out(position);
-        self.line.options().until.as_ref()?.ends_behind(header, self.count, || duration)
+        let bound = self.line.options().until.as_ref();
+        let reason = bound.and_then(|bound| bound.ends_behind(header, self.count, || duration));
+        reason.or_else(|| self.line.is_stopping().then_some(EndReason::Stopped))
     }
 
     /// The service reported an error inside the media, and will say no more in this body.
     pub(super) fn fault(&mut self, fault: &Fault) -> Next {
         let error = self.line.name_in(fault.to_error());
-        if error.kind() == ErrorKind::NotFound && fault.id() != Some(4507) && self.line.options().resume {
+        if matches!(fault.id(), Some(3000 | 4000)) && self.line.options().resume {
             return self.not_found(error);
         }
         self.go_on(error)
@@ -129,32 +171,27 @@ impl<B: ReadBody> Source<B> {
         self.broke(cut, length, Some(cause))
     }
 
-    /// Whether a fault says that the place to go on is no longer kept, so that a fragment that was cut
-    /// there does not come again.
-    pub(super) fn ages_out(&self, fault: &Fault) -> bool {
-        matches!(fault.id(), Some(3000 | 4000)) && !self.fruitful && !self.resume.is_passing()
+    /// Where reading was to go on is not there. If something came in this body, what is behind it may
+    /// just not be there yet.
+    fn not_found(&mut self, error: Error) -> Next {
+        if !self.body.fruitful && self.resume.not_found() == NotFound::AgedOut {
+            return Next::Gone(error);
+        }
+        self.hang_up(Some(error))
     }
 
-    /// Where reading was to go on is not there. Something that came in this body may just not be
-    /// there yet.
-    fn not_found(&mut self, error: Error) -> Next {
-        if self.fruitful {
-            return self.hang_up(Some(error));
-        }
+    /// The place to go on is no longer kept, which this error says.
+    pub(super) fn go_elsewhere(&mut self, error: Error) -> Next {
         let start = match self.line.options().aged_out {
             AgedOut::Fail => return Next::Ended(Err(error)),
             AgedOut::Earliest => Start::Earliest,
             AgedOut::Now => Start::Now,
         };
         let last = self.resume.position().cloned();
-        if matches!((&self.resume.start(), &last), (Start::Earliest | Start::Now, None)) {
-            // There is nothing at all, and that is no place that could age.
-            return self.hang_up(Some(error));
-        }
-        if self.resume.go_elsewhere(start) {
-            tracing::warn!(?last, "the place to go on is no longer kept");
-            self.before.push(Discontinuity::AgedOut { last });
-        }
+        tracing::warn!(?last, "the place to go on is no longer kept");
+        self.before.push(Discontinuity::AgedOut { last });
+        self.body.before = self.before.len();
+        self.resume.go_elsewhere(start);
         self.hang_up(Some(error))
     }
 
@@ -167,11 +204,19 @@ impl<B: ReadBody> Source<B> {
     }
 
     fn hang_up(&mut self, cause: Option<Error>) -> Next {
-        if !self.fruitful {
+        if !self.body.fruitful {
             self.resume.nothing_came();
         }
-        self.line.hang_up(cause, self.fruitful);
+        self.forget_skipped();
+        self.line.hang_up(cause, self.body.fruitful);
         Next::Again
+    }
+
+    /// What was skipped in a body without a fragment will be skipped again in the next.
+    fn forget_skipped(&mut self) {
+        if !self.body.any {
+            self.before.truncate(self.body.before);
+        }
     }
 
     /// The body is over, and nothing in it was left unfinished.
@@ -188,8 +233,8 @@ impl<B: ReadBody> Source<B> {
     /// Whether nothing can come any more of what was asked for, although nothing has come behind it.
     fn is_past_bound(&self) -> bool {
         let late = i64::try_from(LATE.as_millis()).unwrap_or(i64::MAX);
-        match (&self.line.options().until, self.line.date()) {
-            (Some(Bound::ServerTime(stop)), Some(date)) if !self.fruitful => {
+        match (&self.line.options().until, self.line.waited_since()) {
+            (Some(Bound::ServerTime(stop)), Some(date)) if !self.body.any => {
                 date.as_millis().saturating_sub(late) >= stop.as_millis()
             }
             _ => false,
@@ -198,7 +243,6 @@ impl<B: ReadBody> Source<B> {
 
     /// The body is over, and the fragment with this position was cut so many bytes into it.
     pub(super) fn broke(&mut self, cut: &Position, length: u64, cause: Option<Error>) -> Next {
-        let error = |cause: Option<Error>| cause.unwrap_or_else(|| Error::malformed("the body ends in a fragment"));
         if !self.line.options().resume {
             return Next::Ended(cause.map_or(Ok(EndReason::EndOfMedia), Err));
         }
@@ -207,11 +251,16 @@ impl<B: ReadBody> Source<B> {
         {
             return Next::Ended(Err(error));
         }
-        let is_hopeless = self.resume.broke(cut, length, cause.clone());
+        let is_hopeless = self.resume.broke(cut, length, cause.clone(), Instant::now());
         if is_hopeless && self.line.options().damaged == Damaged::Fail {
-            return Next::Ended(Err(error(cause)));
+            let error = cause.unwrap_or_else(|| {
+                let number = cut.number().map(FragmentNumber::as_str);
+                self.line.name_in(Error::malformed("the body ends, again and again, in a fragment").in_fragment(number))
+            });
+            return Next::Ended(Err(error));
         }
-        self.line.hang_up(cause, self.fruitful);
+        self.forget_skipped();
+        self.line.hang_up(cause, self.body.fruitful);
         Next::Again
     }
 }

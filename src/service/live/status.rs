@@ -1,5 +1,6 @@
 //! How a live stream is doing.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -75,7 +76,8 @@ impl Observer {
 
     /// A call failed, or a body ended with this error.
     pub(super) fn failed(&mut self, error: &Error) {
-        tracing::warn!(%error, retryable = error.is_retryable(), "failed");
+        let cause = std::iter::successors(error.source(), |&cause| cause.source()).last();
+        tracing::warn!(%error, cause = cause.map(tracing::field::display), retryable = error.is_retryable(), "failed");
         self.meter.failed(error.kind());
         self.status.send_modify(|status| status.error = Some(error.clone()));
     }
@@ -111,5 +113,11 @@ impl Observer {
         self.meter.received(bytes - self.metered);
         self.metered = bytes;
         bytes
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        self.closed();
     }
 }
