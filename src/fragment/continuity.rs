@@ -75,10 +75,12 @@ impl Continuity {
         });
     }
 
-    /// How long the fragment that began last turned out to be.
-    pub(crate) fn lasted(&mut self, duration: Duration) {
+    /// How long the fragment that began last turned out to be. What one that is damaged says of that is
+    /// not believed if it is longer than those before.
+    pub(crate) fn lasted(&mut self, duration: Duration, is_whole: bool) {
         if let Some(before) = &mut self.before {
-            before.duration = duration;
+            let is_odd = !is_whole && !before.step.is_zero() && duration > before.step;
+            before.duration = if is_odd { before.step } else { duration };
         }
     }
 }

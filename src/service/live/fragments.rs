@@ -49,10 +49,17 @@ impl FragmentSource {
             match self.source.next().await {
                 Ok(Event::Opened) => {}
                 Ok(Event::Piece(BodyItem::Fragment(fragment))) => self.fragment(fragment),
-                Ok(Event::Piece(BodyItem::Skipped(skipped))) => {
-                    self.close();
-                    self.source.skipped(skipped);
-                }
+                Ok(Event::Piece(BodyItem::Skipped(skipped))) => match &self.open {
+                    Some(Unfinished { fragment, .. }) if self.source.is_damage_of(&skipped, &fragment.position()) => {
+                        let (cut, length) = (fragment.position(), fragment.raw().len() as u64);
+                        let next = self.source.broke(&cut, length, skipped.cause().cloned());
+                        self.after_body(next);
+                    }
+                    _ => {
+                        self.close();
+                        self.source.skipped(skipped);
+                    }
+                },
                 Ok(Event::Piece(BodyItem::Fault(fault))) => {
                     let next = match &self.open {
                         Some(Unfinished { fragment, .. }) => {
@@ -85,6 +92,9 @@ impl FragmentSource {
         if let Some(cut) = self.cut.take_if(|cut| is_behind(&fragment, &cut.fragment)) {
             // It does not come again.
             self.give_out(cut);
+        }
+        if self.cut.as_ref().is_some_and(|cut| cut.fragment.number() == fragment.number()) {
+            self.source.comes_again();
         }
         let before = self.source.arrives();
         let unfinished = Unfinished { fragment, before };

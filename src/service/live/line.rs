@@ -14,7 +14,7 @@ use super::call::{Origin, Reply, get_media};
 use super::resume::Resume;
 use super::status::Observer;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::{Bound, Discontinuity, EndReason, Timestamp};
+use crate::fragment::{Bound, EndReason, Timestamp};
 use crate::service::failure::is_about_credentials;
 use crate::service::reply_date::ReplyDate;
 use crate::service::{KinesisVideo, SdkBody, Start};
@@ -68,10 +68,10 @@ struct Open<B> {
 
 /// From the end of a body until something comes again.
 #[derive(Debug)]
-struct Outage {
-    cause: Option<Error>,
+pub(super) struct Outage {
+    pub(super) cause: Option<Error>,
     began: Instant,
-    calls: u32,
+    pub(super) calls: u32,
     /// When the body began that is read now.
     opened: Option<Instant>,
 }
@@ -263,10 +263,8 @@ impl<B: ReadBody> Line<B> {
     }
 
     /// What was between the connections, if this is another one than that of the last fragment.
-    pub(super) fn take_outage(&mut self) -> Option<Discontinuity> {
-        let Outage { cause, began, calls, opened } = self.outage.take()?;
-        let after = opened.unwrap_or(began).duration_since(began);
-        Some(Discontinuity::Reconnected { cause, calls, after })
+    pub(super) fn take_outage(&mut self) -> Option<Outage> {
+        self.outage.take()
     }
 
     /// Whether the fragment that is coming in is the last.
@@ -292,6 +290,11 @@ impl<B: ReadBody> Line<B> {
 impl Outage {
     fn began(cause: Option<Error>) -> Self {
         Self { cause, began: Instant::now(), calls: 0, opened: None }
+    }
+
+    /// From the end of a body until the next one began.
+    pub(super) fn lasted(&self) -> Duration {
+        self.opened.unwrap_or(self.began).duration_since(self.began)
     }
 }
 

@@ -91,11 +91,17 @@ impl PacketSource {
                 Ok(Event::Piece(PacketItem::Start(header))) => self.starts(&header),
                 Ok(Event::Piece(PacketItem::Packet(packet))) => self.packet(packet),
                 Ok(Event::Piece(PacketItem::End(end))) => self.ends(end),
-                Ok(Event::Piece(PacketItem::Skipped(skipped))) => {
-                    self.close();
-                    self.begins_at = skipped.offset() + skipped.length();
-                    self.source.skipped(skipped);
-                }
+                Ok(Event::Piece(PacketItem::Skipped(skipped))) => match self.cut() {
+                    Some(cut) if cut.end.is_some() && self.source.is_damage_of(&skipped, &cut.header.position()) => {
+                        let next = self.source.broke(&cut.header.position(), cut.bytes, skipped.cause().cloned());
+                        self.after_body(next);
+                    }
+                    _ => {
+                        self.close();
+                        self.begins_at = skipped.offset() + skipped.length();
+                        self.source.skipped(skipped);
+                    }
+                },
                 Ok(Event::Piece(PacketItem::Discontinuity(what))) => {
                     self.ready.push_back(PacketItem::Discontinuity(what))
                 }
@@ -144,6 +150,7 @@ impl PacketSource {
         if let Some(given) = self.given.as_mut().filter(|_| is_again) {
             (given.length, given.bytes) = (0, 0);
             self.reading = Reading::Given;
+            self.source.comes_again();
             return;
         }
         // What was cut does not come again.

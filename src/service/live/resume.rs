@@ -29,6 +29,8 @@ pub(super) struct Resume {
     first_reply: Option<Timestamp>,
     way: Way,
     failure: Option<Failure>,
+    /// Whether to read on behind damage, since what is damaged has no number.
+    resync: bool,
 }
 
 /// How to go on.
@@ -40,8 +42,6 @@ enum Way {
         nth: usize,
         /// Whether the service said once that there is nothing.
         not_found: bool,
-        /// Whether to read on behind damage.
-        resync: bool,
     },
     /// Behind a fragment that cannot be read. It is given up only when something comes from there.
     Passing(FragmentNumber),
@@ -51,7 +51,7 @@ enum Way {
 
 impl Default for Way {
     fn default() -> Self {
-        Self::Behind { nth: 0, not_found: false, resync: false }
+        Self::Behind { nth: 0, not_found: false }
     }
 }
 
@@ -85,7 +85,16 @@ impl Resume {
             _ => None,
         };
         let newest = last.as_ref().and_then(Position::server_time);
-        Self { begin, last, newest, unfinished: None, first_reply: None, way: Way::default(), failure: None }
+        Self {
+            begin,
+            last,
+            newest,
+            unfinished: None,
+            first_reply: None,
+            way: Way::default(),
+            failure: None,
+            resync: false,
+        }
     }
 
     /// Where the next call begins.
@@ -114,7 +123,13 @@ impl Resume {
 
     /// Whether the next body is read on behind damage.
     pub(super) fn resyncs(&self) -> bool {
-        matches!(self.way, Way::Behind { resync: true, .. })
+        self.resync
+    }
+
+    /// Whether this fragment can only be read over, not passed over by its number.
+    pub(super) fn cannot_pass_over(&self, cut: &Position) -> bool {
+        let is_it = |failure: &Failure| failure.cannot_be_passed && failure.number.as_ref() == cut.number();
+        cut.number().is_none() || self.failure.as_ref().is_some_and(is_it)
     }
 
     /// The service replied, at this time on its own clock.
@@ -177,21 +192,22 @@ impl Resume {
         if let Some(failure) = &mut self.failure {
             failure.cannot_be_passed = true;
         }
-        self.way = Way::Behind { nth: 0, not_found: false, resync: true };
+        self.resync = true;
+        self.way = Way::default();
     }
 
     /// Whether this fragment has been given out before. Numbers rise, except if the stream is another
     /// one under the same name: then they begin anew, but at a later time.
     pub(super) fn is_repeat(&self, header: &FragmentHeader) -> bool {
         let Some(number) = header.number() else { return false };
-        let is_before = match (&self.last, &self.unfinished) {
-            (Some(last), _) => last.number().is_some_and(|last| number <= last),
-            (None, Some(cut)) => cut.number().is_some_and(|cut| number < cut),
-            (None, None) => false,
-        };
-        let newest = self.newest.or_else(|| self.unfinished.as_ref()?.server_time());
-        let is_newer = header.server_time().zip(newest).is_some_and(|(time, newest)| time > newest);
-        is_before && !is_newer
+        let is_newer = |than: Option<Timestamp>| header.server_time().zip(than).is_some_and(|(time, than)| time > than);
+        let last = self.last.as_ref().and_then(Position::number);
+        let is_up_to_last = last.is_some_and(|last| number <= last) && !is_newer(self.newest);
+        // Where it began elsewhere than behind the last, it began with what was cut.
+        let began = self.unfinished.as_ref().filter(|_| self.last.is_none() || matches!(self.way, Way::Elsewhere(_)));
+        let is_before_begin =
+            began.is_some_and(|cut| cut.number().is_some_and(|cut| number < cut) && !is_newer(cut.server_time()));
+        is_up_to_last || is_before_begin
     }
 
     /// Everything up to here has been given out.
@@ -204,6 +220,7 @@ impl Resume {
         self.unfinished = None;
         self.way = Way::default();
         self.failure = None;
+        self.resync = false;
     }
 
     /// A fragment was cut, or what should be one could not be read. Whether it is hopeless.
@@ -220,14 +237,17 @@ impl Resume {
             Some(before) if before.number == number && before.place == place => {
                 Failure { times: before.times + 1, cause, ..before }
             }
-            _ => Failure { number, place, times: 1, since: now, cause, cannot_be_passed: false },
+            before => {
+                let cannot_be_passed = before.is_some_and(|before| before.number == number && before.cannot_be_passed);
+                Failure { number, place, times: 1, since: now, cause, cannot_be_passed }
+            }
         };
         let is_hopeless = failure.times >= FAILURES && (is_damage || now.duration_since(failure.since) >= PATIENCE);
         if is_hopeless {
             failure.times = 0;
             match failure.number.clone().filter(|_| !failure.cannot_be_passed) {
                 Some(number) => self.way = Way::Passing(number),
-                None => self.way = Way::Behind { nth: 0, not_found: false, resync: true },
+                None => self.resync = true,
             }
         }
         self.failure = Some(failure);

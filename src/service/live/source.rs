@@ -5,12 +5,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::body::ReadBody;
-use super::line::{Event, Line};
+use super::line::{Event, Line, Outage};
 use super::resume::{NotFound, Resume};
 use super::{AgedOut, Damaged};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{
-    Bound, Continuity, Discontinuity, End, EndReason, Fault, FragmentHeader, FragmentNumber, Position, Skipped,
+    Bound, Continuity, Discontinuity, End, EndReason, Fault, FragmentHeader, FragmentNumber, Position, SkipReason,
+    Skipped,
 };
 use crate::service::Start;
 
@@ -84,6 +85,12 @@ impl<B: ReadBody> Source<B> {
         is_repeat
     }
 
+    /// Whether what was skipped belongs to this fragment, so that reading does not go on behind it, where
+    /// more may be skipped than was wrong, but by its number.
+    pub(super) fn is_damage_of(&self, skipped: &Skipped, cut: &Position) -> bool {
+        skipped.reason() == SkipReason::Damaged && !self.resume.cannot_pass_over(cut)
+    }
+
     pub(super) fn skipped(&mut self, skipped: Skipped) {
         tracing::debug!(offset = skipped.offset(), length = skipped.length(), reason = %skipped.reason(), "skipped");
         skipped.note_in(&mut self.before);
@@ -96,15 +103,22 @@ impl<B: ReadBody> Source<B> {
 
     /// A fragment has come, for the first time or again: what happened up to now.
     pub(super) fn arrives(&mut self) -> Vec<Discontinuity> {
-        let reconnected = self.line.take_outage().filter(|_| self.count > 0);
         let repeated = std::mem::take(&mut self.repeated);
-        let mut noted: Vec<_> = reconnected.into_iter().collect();
-        noted.append(&mut self.before);
+        let mut noted = std::mem::take(&mut self.before);
+        if let Some(outage) = self.line.take_outage().filter(|_| self.count > 0) {
+            reconnected(&mut noted, outage);
+        }
         if repeated > 0 {
             noted.push(Discontinuity::Repeated { fragments: repeated });
         }
         self.body.before = 0;
         noted
+    }
+
+    /// A fragment of which a part came before comes again: what was skipped before it was skipped then,
+    /// too.
+    pub(super) fn comes_again(&mut self) {
+        self.before.truncate(self.body.before);
     }
 
     /// Puts back what was noted before a fragment that is not given out.
@@ -147,7 +161,7 @@ impl<B: ReadBody> Source<B> {
             self.line.progressed();
         }
         self.count += 1;
-        self.continuity.lasted(duration);
+        self.continuity.lasted(duration, is_whole);
         self.line.observer.gave_out(&position, behind);
         self.resume.gave_out(position);
         let bound = self.line.options().until.as_ref();
@@ -262,6 +276,22 @@ impl<B: ReadBody> Source<B> {
         self.forget_skipped();
         self.line.hang_up(cause, self.body.fruitful);
         Next::Again
+    }
+}
+
+/// Notes that the connection is another one. However often that happened before the next fragment, it is
+/// one outage.
+fn reconnected(noted: &mut Vec<Discontinuity>, outage: Outage) {
+    let before = noted.iter_mut().find_map(|what| match what {
+        Discontinuity::Reconnected { calls, after, .. } => Some((calls, after)),
+        _ => None,
+    });
+    match before {
+        Some((calls, after)) => (*calls, *after) = (*calls + outage.calls, *after + outage.lasted()),
+        None => {
+            let after = outage.lasted();
+            noted.insert(0, Discontinuity::Reconnected { cause: outage.cause, calls: outage.calls, after });
+        }
     }
 }
 
