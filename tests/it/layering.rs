@@ -16,7 +16,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("frame", &["error", "fragment", "packet"]),
     ("sink", &["error", "summary", "fragment", "packet", "audio", "frame"]),
     ("ext", &["error", "fragment", "packet", "audio", "checkpoint", "frame", "sink"]),
-    ("service", &["error", "limits", "fragment", "packet"]),
+    ("service", &["error", "limits", "fragment", "packet", "checkpoint"]),
     ("local", &["error", "limits", "ebml", "fragment"]),
     (
         "lib",

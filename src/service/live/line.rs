@@ -7,12 +7,12 @@ use futures::StreamExt;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::Options;
 use super::backoff::Backoff;
 use super::body::{ReadBody, WatchedBody};
 use super::call::{Origin, Reply, get_media};
 use super::resume::Resume;
 use super::status::Observer;
+use super::{Live, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Bound, EndReason, Timestamp};
 use crate::service::failure::is_about_credentials;
@@ -107,7 +107,8 @@ impl Ends {
 }
 
 impl<B: ReadBody> Line<B> {
-    pub(super) fn new(kvs: KinesisVideo, options: Options, observer: Observer, stop: CancellationToken) -> Self {
+    pub(super) fn new(live: Live, observer: Observer, stop: CancellationToken) -> Self {
+        let Live { kvs, options } = live;
         let deadline = match options.until {
             Some(Bound::Deadline(deadline)) => Some(Instant::from_std(deadline)),
             _ => None,
@@ -171,7 +172,9 @@ impl<B: ReadBody> Line<B> {
                 reason = self.ends.reached() => return self.unreached(reason),
                 reply = call => reply,
             };
-            resume.replied(date.get());
+            if self.options.resume {
+                resume.replied(date.get());
+            }
             if let Some(outage) = &mut self.outage {
                 outage.calls += 1;
             }
@@ -226,7 +229,10 @@ impl<B: ReadBody> Line<B> {
             self.kvs.endpoints.forget(&self.options.stream, &ApiName::GetMedia);
         }
         let may_be_tried = match error.kind() {
-            ErrorKind::WrongEndpoint => is_first || self.options.resume && self.strikes < STRIKES,
+            // Once is for an endpoint that has moved.
+            ErrorKind::WrongEndpoint if !self.options.resume => is_first,
+            // The host says nothing of it itself: if it goes on like this, it is no host of the service.
+            ErrorKind::WrongEndpoint if error.code().is_none() => self.strikes < STRIKES,
             _ if !self.options.resume => false,
             _ if error.is_retryable() => return Ok(()),
             // Credentials get renewed.

@@ -12,9 +12,11 @@ mod source;
 mod status;
 mod stream;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{KinesisVideo, Start, StreamId};
+use crate::checkpoint::{Acks, CheckpointStore};
 use crate::fragment::Bound;
 use crate::limits::Limits;
 
@@ -210,6 +212,52 @@ impl Live {
     /// The fragments, each once, each as soon as its last byte has come.
     pub fn fragments(self) -> LiveFragments {
         LiveFragments::new(self)
+    }
+
+    /// The fragments from the checkpoint on that this store has, or from the [start](Live::start) if it has
+    /// none, and the handle by which whoever is done with one says so.
+    ///
+    /// What is saved is the position behind which nothing is missing, so that fragments may be worked on
+    /// side by side and get done in any order. After a crash, each is given out *at least once*: again
+    /// are those that were not done, those done while one before them was not, and those of which that
+    /// had not been saved yet. Saving goes on in the background; [`Acks::close`] waits for it.
+    ///
+    /// A store that cannot be read is the first item, an error. So is, later, an
+    /// [`ErrorKind::Limit`](crate::ErrorKind::Limit) where 65,536 fragments wait for the first of them to
+    /// be done.
+    ///
+    /// ```
+    /// # #[cfg(feature = "local")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # use kinesis_video::local::{Document, LocalEndpoint, Shape};
+    /// # let endpoint = LocalEndpoint::start().await?;
+    /// # let door = endpoint.create_stream("front-door");
+    /// # for n in 0..3 { door.push(&Document::new(Shape::Producer).video_track(1).block(1, n, true, b"coded")); }
+    /// # let kvs = kinesis_video::KinesisVideo::new(&endpoint.sdk_config());
+    /// use futures::{StreamExt, TryStreamExt};
+    /// use kinesis_video::{Bound, Fragment, MemoryCheckpoint, Start};
+    ///
+    /// async fn detect(fragment: &Fragment) { /* ... */ }
+    ///
+    /// let store = MemoryCheckpoint::default(); // or FileCheckpoint::new("front-door.checkpoint")
+    /// let live = kvs.live("front-door").start(Start::Earliest).until(Bound::Count(3));
+    /// let (fragments, acks) = live.checkpointed(store.clone());
+    /// fragments
+    ///     .try_for_each_concurrent(8, |fragment| {
+    ///         let acks = &acks;
+    ///         async move {
+    ///             detect(&fragment).await;
+    ///             acks.done(&fragment.position());
+    ///             Ok(())
+    ///         }
+    ///     })
+    ///     .await?;
+    /// let saved = acks.close().await?;
+    /// assert!(saved.is_some() && saved == store.get());
+    /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
+    /// ```
+    pub fn checkpointed(self, store: impl CheckpointStore) -> (LiveFragments, Acks) {
+        LiveFragments::checkpointed(self, Arc::new(store))
     }
 
     /// The packets, each once, each as soon as its last byte has come, between the start and the end of

@@ -12,12 +12,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-use super::body::ReadBody;
 use super::fragments::FragmentSource;
 use super::line::Line;
 use super::packets::PacketSource;
 use super::status::Observer;
-use super::{Live, LiveStatus, Options};
+use super::{Live, LiveStatus};
+use crate::checkpoint::{Acks, CheckpointStore, Ledger, pair};
 use crate::error::Result;
 use crate::fragment::{EndReason, Fragment};
 use crate::packet::PacketItem;
@@ -44,14 +44,12 @@ struct Handle {
 }
 
 impl Handle {
-    fn new<B: ReadBody>(live: Live) -> (Self, Line<B>) {
-        let Live { kvs, options } = live;
-        let Options { stream, .. } = &options;
+    fn new(live: &Live) -> (Self, Observer) {
+        let stream = &live.options.stream;
         let (observer, stop) = (Observer::new(stream), CancellationToken::new());
         let span = tracing::info_span!("live", %stream);
         let status = observer.subscribe();
-        let handle = Self { stop: stop.clone(), status, reason: Arc::default(), span, ended: false };
-        (handle, Line::new(kvs, options, observer, stop))
+        (Self { stop, status, reason: Arc::default(), span, ended: false }, observer)
     }
 
     fn poll<T: Send + 'static>(
@@ -97,13 +95,38 @@ pub struct LiveFragments {
 
 impl LiveFragments {
     pub(super) fn new(live: Live) -> Self {
-        let (handle, line) = Handle::new(live);
-        let reason = Arc::clone(&handle.reason);
+        Self::read(live, None)
+    }
+
+    /// From the checkpoint on, if there is one.
+    pub(super) fn checkpointed(live: Live, store: Arc<dyn CheckpointStore>) -> (Self, Acks) {
+        let (ledger, acks) = pair(Arc::clone(&store));
+        (Self::read(live, Some((store, ledger))), acks)
+    }
+
+    fn read(mut live: Live, checkpoint: Option<(Arc<dyn CheckpointStore>, Ledger)>) -> Self {
+        let (handle, observer) = Handle::new(&live);
+        let (reason, stop) = (Arc::clone(&handle.reason), handle.stop.clone());
         let fragments = try_stream! {
-            let mut source = FragmentSource::new(line);
+            let ledger = match checkpoint {
+                Some((store, ledger)) => {
+                    if let Some(position) = store.load().await? {
+                        tracing::info!(%position, "going on behind the checkpoint");
+                        live.options.start = position.into();
+                    }
+                    Some(ledger)
+                }
+                None => None,
+            };
+            let mut source = FragmentSource::new(Line::new(live, observer, stop));
             loop {
                 match source.next().await? {
-                    Ok(fragment) => yield fragment,
+                    Ok(fragment) => {
+                        if let Some(ledger) = &ledger {
+                            ledger.gave_out(fragment.position())?;
+                        }
+                        yield fragment;
+                    }
                     Err(why) => {
                         let _ = reason.set(why);
                         break;
@@ -203,10 +226,10 @@ pub struct LivePackets {
 
 impl LivePackets {
     pub(super) fn new(live: Live) -> Self {
-        let (handle, line) = Handle::new(live);
-        let reason = Arc::clone(&handle.reason);
+        let (handle, observer) = Handle::new(&live);
+        let (reason, stop) = (Arc::clone(&handle.reason), handle.stop.clone());
         let items = try_stream! {
-            let mut source = PacketSource::new(line);
+            let mut source = PacketSource::new(Line::new(live, observer, stop));
             loop {
                 match source.next().await? {
                     Ok(item) => yield item,

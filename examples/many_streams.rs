@@ -1,0 +1,149 @@
+//! Any number of streams in one task set, each with its name, none stopping the others; more can be added and
+//! some removed while it runs.
+//!
+//! ```text
+//! many_streams [--start now|earliest] NAME...
+//! ```
+//!
+//! Reads commands from standard input: `+NAME` adds a stream, `-NAME` removes one, nothing more ends it all.
+//! Every five seconds it prints how each is doing.
+//!
+//! One task a stream, not a thread: they share the client, and with it its connections and endpoints. What is
+//! to be bounded over all of them is bounded by what they share: here a semaphore lets so many fragments be
+//! worked on at once, and whoever waits for it holds up its own stream only.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use futures::TryStreamExt;
+use kinesis_video::{EndReason, Fragment, KinesisVideo, LiveFragments, LiveStatus, Result, Start, StopHandle};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep};
+
+/// Reads many streams at once.
+#[derive(Parser)]
+struct Options {
+    /// The streams to begin with, by name or ARN.
+    names: Vec<String>,
+    /// Where to begin each.
+    #[arg(long, value_enum, default_value_t = From::Now)]
+    start: From,
+    /// How many fragments are worked on at once.
+    #[arg(long, default_value_t = 8)]
+    concurrency: usize,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum From {
+    Earliest,
+    Now,
+}
+
+/// The streams that are read.
+struct Set {
+    kvs: KinesisVideo,
+    start: Start,
+    work: Arc<Semaphore>,
+    tasks: JoinSet<(String, Result<Option<EndReason>>)>,
+    running: BTreeMap<String, (StopHandle, watch::Receiver<LiveStatus>)>,
+}
+
+impl Set {
+    fn add(&mut self, name: &str) {
+        if self.running.contains_key(name) {
+            return eprintln!("{name}: is being read");
+        }
+        let fragments = self.kvs.live(name).start(self.start.clone()).fragments();
+        self.running.insert(name.into(), (fragments.stop_handle(), fragments.status()));
+        let (name, work) = (name.to_owned(), Arc::clone(&self.work));
+        self.tasks.spawn(async move {
+            let result = read(&name, fragments, &work).await;
+            (name, result)
+        });
+    }
+
+    /// It ends by itself, behind the fragment that is coming in.
+    fn remove(&mut self, name: &str) {
+        match self.running.get(name) {
+            Some((stop, _)) => stop.stop(),
+            None => eprintln!("{name}: is not being read"),
+        }
+    }
+
+    fn ended(&mut self, name: &str, result: &Result<Option<EndReason>>) {
+        self.running.remove(name);
+        match result {
+            Ok(reason) => eprintln!("{name}: {}", reason.map_or_else(String::new, |reason| reason.to_string())),
+            // The others go on; this one may be added again.
+            Err(error) => eprintln!("{name}: {error}"),
+        }
+    }
+
+    fn print(&self) {
+        for (name, (_, status)) in &self.running {
+            let LiveStatus { fragments, bytes, behind, reconnects, error, .. } = status.borrow().clone();
+            let behind = behind.unwrap_or_default().as_secs_f64();
+            let error = error.map(|error| format!(", {error}")).unwrap_or_default();
+            println!(
+                "{name}: {fragments} fragments, {bytes} bytes, {behind:.1} s behind, {reconnects} reconnects{error}"
+            );
+        }
+    }
+}
+
+async fn read(name: &str, mut fragments: LiveFragments, work: &Semaphore) -> Result<Option<EndReason>> {
+    while let Some(fragment) = fragments.try_next().await? {
+        // Not acquired only if it is closed, which it never is.
+        let _permit = work.acquire().await;
+        work_on(name, &fragment).await;
+    }
+    Ok(fragments.reason())
+}
+
+/// One's own work, such as decoding a picture and looking at it.
+async fn work_on(name: &str, fragment: &Fragment) {
+    for what in fragment.discontinuities() {
+        eprintln!("{name}: {what}");
+    }
+    sleep(Duration::from_millis(5)).await;
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let options = Options::parse();
+    let start = match options.start {
+        From::Earliest => Start::Earliest,
+        From::Now => Start::Now,
+    };
+    let (kvs, work) = (KinesisVideo::from_env().await, Arc::new(Semaphore::new(options.concurrency)));
+    let mut set = Set { kvs, start, work, tasks: JoinSet::new(), running: BTreeMap::new() };
+    options.names.iter().for_each(|name| set.add(name));
+    let mut commands = BufReader::new(tokio::io::stdin()).lines();
+    let (mut report, mut listening) = (interval(Duration::from_secs(5)), true);
+    while listening || !set.tasks.is_empty() {
+        tokio::select! {
+            command = commands.next_line(), if listening => match command?.as_deref() {
+                Some(command) => match (command.strip_prefix('+'), command.strip_prefix('-')) {
+                    (Some(name), _) => set.add(name),
+                    (_, Some(name)) => set.remove(name),
+                    _ => eprintln!("+NAME or -NAME, not {command:?}"),
+                },
+                None => {
+                    listening = false;
+                    set.running.values().for_each(|(stop, _)| stop.stop());
+                }
+            },
+            Some(done) = set.tasks.join_next() => match done {
+                Ok((name, result)) => set.ended(&name, &result),
+                Err(panic) => eprintln!("a task ended: {panic}"),
+            },
+            _ = report.tick() => set.print(),
+        }
+    }
+    Ok(())
+}
