@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use kinesis_video::local::{LocalEndpoint, Quotas};
 use serde_json::Value;
 
 use crate::media::{CAPTURES, archive_body, bodies, capture, producer_document, stamp};
@@ -256,5 +257,107 @@ async fn what_a_killed_recorder_leaves_can_be_read() {
     assert_eq!(read.len(), 2);
     for (read, said) in read.iter().zip(&said) {
         assert!(read[..] == said[..frames as usize]);
+    }
+}
+
+/// The numbers of the fragments that `follow` prints, which is killed when it has printed so many; some
+/// more may have got out by then.
+fn followed(mut child: std::process::Child, kill_at: usize) -> Vec<String> {
+    let mut numbers = Vec::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
+        if !line.starts_with("--") {
+            numbers.push(line.split(' ').next().unwrap().to_owned());
+        }
+        if numbers.len() == kill_at {
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    numbers
+}
+
+/// Killed at random points, fifty times: nothing is lost, and nothing comes again but what had not been
+/// saved yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn follow_goes_on_where_it_was_killed() {
+    let quotas = Quotas::default().connections(None).calls_per_second(None);
+    let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
+    let stream = endpoint.create_stream("killed");
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().join("follow.checkpoint");
+    let follow = |more: &[&str]| {
+        let mut follow = program("follow");
+        follow.args(["--stream", "killed", "--start", "earliest", "--checkpoint"]).arg(&checkpoint).args(more);
+        follow.env("AWS_ENDPOINT_URL", endpoint.url()).env("AWS_REGION", "us-west-2");
+        follow.env("AWS_ACCESS_KEY_ID", "local").env("AWS_SECRET_ACCESS_KEY", "local");
+        follow.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut rng = fastrand::Rng::with_seed(7);
+    let mut pushed: Vec<String> = Vec::new();
+    let mut push = |count: usize| {
+        pushed.extend((0..count).map(|n| stream.push(&producer_document(n as u32 + 1)).number.to_string()));
+    };
+    let mut lines = Vec::<String>::new();
+    for _ in 0..50 {
+        push(40);
+        let child = follow(&[]);
+        let count = rng.usize(1..40);
+        let got = tokio::task::spawn_blocking(move || followed(child, count)).await.unwrap();
+        // It may have been killed before anything was saved.
+        let saved = std::fs::read_to_string(&checkpoint).unwrap_or_default();
+        let saved = saved.strip_prefix("kvs1:").and_then(|rest| rest.split(':').next()).unwrap_or_default().to_owned();
+        lines.extend(got);
+        // All that is saved was printed before.
+        assert!(saved.is_empty() || lines.contains(&saved), "{saved} was saved but not printed");
+    }
+    let rest = follow(&["--idle", "4"]);
+    lines.extend(tokio::task::spawn_blocking(move || followed(rest, usize::MAX)).await.unwrap());
+    assert_eq!(pushed.len(), 50 * 40);
+    // In order, but for steps back at the 50 restarts; and each at least once.
+    let steps_back = lines.windows(2).filter(|two| two[0] >= two[1]).count();
+    assert!(steps_back <= 50, "{steps_back}");
+    let unique: std::collections::BTreeSet<_> = lines.iter().cloned().collect();
+    assert!(unique.into_iter().eq(pushed.iter().cloned()), "lost something");
+    eprintln!("{} lines for {} fragments", lines.len(), pushed.len());
+    // What comes again is what was done since the last save began, and they follow one another.
+    assert!(lines.len() < pushed.len() + 50 * 40, "{} lines", lines.len());
+}
+
+/// Streams that come, go, fail, and do not stop each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_streams_go_their_own_ways() {
+    let endpoint = LocalEndpoint::start().await.unwrap();
+    for name in ["a", "b", "c"] {
+        let stream = endpoint.create_stream(name);
+        (1..=3).for_each(|ordinal| drop(stream.push(&producer_document(ordinal))));
+    }
+    let mut child = program("many_streams")
+        .args(["--start", "earliest", "a", "nobody"])
+        .env("AWS_ENDPOINT_URL", endpoint.url())
+        .envs([("AWS_REGION", "us-west-2"), ("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "x")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = tokio::task::spawn_blocking(move || {
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"+b\n+c\n-b\n").unwrap();
+        // Until the report has come.
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut report = String::new();
+        while !report.contains("\nc: 3") && !report.starts_with("c: 3") {
+            assert!(out.read_line(&mut report).unwrap() > 0, "{report}");
+        }
+        drop(stdin);
+        (report, child.wait_with_output().unwrap())
+    });
+    let (report, output) = output.await.unwrap();
+    assert!(output.status.success());
+    assert!(report.contains("a: 3 fragments"), "{report}");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains("nobody: not found: GetDataEndpoint: "), "{errors}");
+    for name in ["a", "b", "c"] {
+        assert!(errors.contains(&format!("{name}: stopped")), "{errors}");
     }
 }

@@ -229,6 +229,7 @@ impl<B: ReadBody> Line<B> {
             self.kvs.endpoints.forget(&self.options.stream, &ApiName::GetMedia);
         }
         let may_be_tried = match error.kind() {
+            ErrorKind::WrongEndpoint if !error.is_retryable() => false,
             // Once is for an endpoint that has moved.
             ErrorKind::WrongEndpoint if !self.options.resume => is_first,
             // The host says nothing of it itself: if it goes on like this, it is no host of the service.
