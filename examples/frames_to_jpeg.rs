@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! frames_to_jpeg FILE|--stream NAME|ARN [--ratio N | --every MS | --keyframes] [--concurrency N]
-//!                [--quality Q] [--max-width W] [--start now|earliest] [--seconds S] --out DIR
+//!                [--quality Q] [--max-width W] [--start now|earliest] [--seconds S]
+//!                [--idle SECONDS] --out DIR
 //! ```
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
@@ -52,6 +53,9 @@ struct Options {
     /// When to end; otherwise with the file, or when interrupted.
     #[arg(long, default_value_t = f64::INFINITY)]
     seconds: f64,
+    /// Also when so many seconds nothing has come of a stream.
+    #[arg(long)]
+    idle: Option<f64>,
     /// The folder for the pictures.
     #[arg(long)]
     out: PathBuf,
@@ -124,7 +128,11 @@ async fn source(options: &Options, progress: &ProgressBar) -> Result<BoxStream<'
                 From::Now => Start::Now,
             };
             let kvs = KinesisVideo::from_env().await;
-            kvs.live(stream.as_deref().unwrap_or_default()).start(start).fragments().boxed()
+            let mut live = kvs.live(stream.as_deref().unwrap_or_default()).start(start);
+            if let Some(seconds) = options.idle {
+                live = live.idle_timeout(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+            }
+            live.fragments().boxed()
         }
     })
 }

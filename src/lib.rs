@@ -9,7 +9,7 @@
 //!                                ├─▶ elements  the searchable tree
 //!                                └─▶ MKV files
 //!
-//!  service: GetMedia     where bytes come from
+//!  service: GetMedia     where bytes come from, for ever
 //!  local:   an endpoint  where tests come from
 //! ```
 //!
@@ -84,6 +84,8 @@
 //! | `turbojpeg` | no | JPEG with libjpeg-turbo, three times as fast; needs cmake and nasm |
 //! | `ndarray` | no | [`Frame::to_ndarray`] |
 //! | `local` | no | [`local::LocalEndpoint`]: the service on loopback, and documents to feed it |
+//! | `metrics` | no | numbers of live streams for the `metrics` facade: see [`Live`](Live#numbers) |
+//! | `serde` | with `aws` | [`Position`] serialises, as its text |
 //!
 //! # Errors
 //!

@@ -55,6 +55,7 @@ pub(crate) use block::BlockEntry;
 #[cfg(feature = "aws")]
 pub(crate) use continuity::Continuity;
 pub(crate) use cutter::Cutter;
+#[cfg(any(feature = "aws", feature = "local"))]
 pub(crate) use duration::Extent;
 pub(crate) use framed::{BodyDecode, Framed};
 

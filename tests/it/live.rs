@@ -728,3 +728,44 @@ async fn a_slow_consumer_is_no_silence() {
     assert!(fragments.next().await.is_none());
     assert_eq!(fragments.reason(), Some(EndReason::IdleTimeout));
 }
+
+#[cfg(feature = "metrics")]
+#[test]
+fn the_metrics_facade_is_told() {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+    let recorder = DebuggingRecorder::new();
+    let numbers = recorder.snapshotter();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let (endpoint, door, kvs) = start(Quotas::default()).await;
+            push(&door, 1..=4);
+            endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(2));
+            endpoint.script(Operation::GetMedia, None, Mishap::Refuse("InternalFailure".into()));
+            let live = kvs.live(door.arn()).start(Start::Earliest).until(Bound::Count(4));
+            assert_eq!(ordinals(live.fragments()).await, [1, 2, 3, 4]);
+        });
+    });
+    let told: Vec<_> = numbers
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .map(|(key, .., value)| {
+            let labels: Vec<_> = key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+            let value = match value {
+                DebugValue::Counter(n) => n as f64,
+                DebugValue::Gauge(n) => n.into_inner(),
+                DebugValue::Histogram(_) => f64::NAN,
+            };
+            let name = key.key().name().trim_start_matches("kinesis_video_live_").to_owned();
+            (format!("{name} {}", labels.join(" ")), value)
+        })
+        .collect();
+    let value = |name: &str| told.iter().find(|(key, _)| key == name).unwrap_or_else(|| panic!("{name}: {told:?}")).1;
+    assert_eq!(value("fragments_total stream=door"), 4.0);
+    assert_eq!(value("reconnects_total stream=door"), 1.0);
+    assert_eq!(value("errors_total stream=door kind=service error"), 1.0);
+    assert_eq!(value("behind_seconds stream=door"), 0.0);
+    assert!(value("bytes_total stream=door") > 4000.0);
+}

@@ -167,7 +167,8 @@ async fn frames_to_jpeg_saves_pictures_of_files_and_streams() {
     endpoint.serve_payload("camera", body);
     let out = dir.path().join("stream");
     let mut run = program("frames_to_jpeg");
-    run.args(["--stream", "camera", "--start", "earliest", "--keyframes", "--quality", "50", "--out"]).arg(&out);
+    run.args(["--stream", "camera", "--start", "earliest", "--keyframes", "--quality", "50", "--idle", "2", "--out"]);
+    run.arg(&out);
     run.env("AWS_ENDPOINT_URL", endpoint.url()).env("AWS_REGION", "us-west-2");
     run.env("AWS_ACCESS_KEY_ID", "local").env("AWS_SECRET_ACCESS_KEY", "local");
     let printed = lines(tokio::task::spawn_blocking(move || run.output().unwrap()).await.unwrap());

@@ -217,7 +217,7 @@ impl<B: ReadBody> Line<B> {
         let Options { first_byte_timeout, read_timeout, limits, .. } = &self.options;
         let bytes = self.observer.bytes().clone();
         let body = WatchedBody::new(SdkBody::from(reply.body), *first_byte_timeout, *read_timeout, bytes);
-        let body = B::open(body, limits.clone(), resync);
+        let body = B::open(body, *limits, resync);
         self.body = Some(Open { body, origin: reply.origin, date, since: now });
         self.was_read = true;
     }

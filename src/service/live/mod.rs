@@ -94,6 +94,22 @@ pub enum Damaged {
 /// At most 5 a second for a stream and operation, for all clones of a [`KinesisVideo`] together.
 /// Pauses between failures grow, at random, to 5 seconds; to 10 when throttled, to 15 when there are
 /// too many connections, and to 60 where permissions or keys are missing. A [data endpoint](super) is asked for again after 40 minutes.
+///
+/// # Numbers
+///
+/// [`LiveFragments::status`] tells how a stream is doing. With the feature `metrics` the `metrics` facade
+/// is told, too, each with the name of the stream as the label `stream`: the counters
+/// `kinesis_video_live_fragments_total`, `kinesis_video_live_bytes_total`,
+/// `kinesis_video_live_reconnects_total` and, by `kind`, `kinesis_video_live_errors_total`, and the
+/// gauge `kinesis_video_live_behind_seconds`. What happens is logged with `tracing`, in a span `live`
+/// with the field `stream`.
+///
+/// # Many streams
+///
+/// A task for each, in a [`JoinSet`](tokio::task::JoinSet), over clones of one [`KinesisVideo`]: that is
+/// no thread, and they share connections and endpoints. The example `many_streams` adds and removes some
+/// while it runs. What several consumers of *one* stream want is
+/// [`share`](crate::FragmentStreamExt::share): the service allows only three connections.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is read before fragments() or packets() is called and polled"]
 pub struct Live {

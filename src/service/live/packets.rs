@@ -103,7 +103,7 @@ impl PacketSource {
                     }
                 },
                 Ok(Event::Piece(PacketItem::Discontinuity(what))) => {
-                    self.ready.push_back(PacketItem::Discontinuity(what))
+                    self.ready.push_back(PacketItem::Discontinuity(what));
                 }
                 Ok(Event::Piece(PacketItem::Fault(fault))) => {
                     let next = match self.cut() {
