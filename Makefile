@@ -44,11 +44,13 @@ judges-installed: setup
 	python3 -m venv $(JUDGES)
 	$(JUDGES)/bin/pip install -q boto3 ebmlite av imageio pillow
 
-## What takes longer than the suite may: far more random rounds, then each fuzz target for a minute.
+## What takes longer than the suite may: far more random rounds, a thousand live streams, ten minutes of
+## faults over a hundred, then each fuzz target for a minute.
 proof: setup
 	$(CARGO) build --release $(FEATURES) --examples
 	KVS_ROUNDS=200 PROPTEST_CASES=2000 KVS_CORPUS="$$PWD/target/corpus" \
 		$(CARGO) test --release $(FEATURES) --lib --test hostile --test it
+	ulimit -n "$$(ulimit -H -n)" && $(CARGO) bench $(FEATURES) --bench soak
 	$(CARGO) install -q cargo-fuzz --root target/tools
 	for name in ebml_events fragment_chunks block_lacing round_trip; do \
 		mkdir -p target/fuzz-$$name && RUSTC_BOOTSTRAP=1 target/tools/bin/cargo-fuzz run --fuzz-dir tests/fuzz $$name \
