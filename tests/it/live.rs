@@ -769,3 +769,16 @@ fn the_metrics_facade_is_told() {
     assert_eq!(value("behind_seconds stream=door"), 0.0);
     assert!(value("bytes_total stream=door") > 4000.0);
 }
+
+/// Something listens, and never answers.
+#[tokio::test]
+async fn an_answer_that_does_not_come() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = LocalEndpoint::start().await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let kvs = KinesisVideo::new(&endpoint.sdk_config().into_builder().endpoint_url(url).build());
+    let live = kvs.live("door").connect_timeout(Duration::from_millis(50)).idle_timeout(Duration::from_millis(500));
+    let error = live.fragments().try_next().await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Io, true));
+    assert_eq!(error.to_string(), "I/O failed: GetDataEndpoint: no answer within 50ms (stream door)");
+}
