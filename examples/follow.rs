@@ -80,7 +80,12 @@ async fn main() -> Result<()> {
 async fn follow(mut fragments: LiveFragments, acks: Option<&Acks>, options: &Options) -> Result<()> {
     tokio::spawn(stop_when_told(fragments.stop_handle()));
     let mut files = options.out.as_ref().map(MkvSink::to_dir);
-    while let Some(fragment) = fragments.try_next().await? {
+    let result = loop {
+        let fragment = match fragments.try_next().await {
+            Ok(Some(fragment)) => fragment,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        };
         print_line(&fragment);
         if let Some(files) = &mut files {
             files.send(fragment.clone()).await?;
@@ -88,7 +93,7 @@ async fn follow(mut fragments: LiveFragments, acks: Option<&Acks>, options: &Opt
         if let Some(acks) = acks {
             acks.done(&fragment.position());
         }
-    }
+    };
     if let Some(mut files) = files {
         files.close().await?;
         eprintln!("{}, in {}", files.summary(), options.out.clone().unwrap_or_default().display());
@@ -96,7 +101,7 @@ async fn follow(mut fragments: LiveFragments, acks: Option<&Acks>, options: &Opt
     let status = fragments.status().borrow().clone();
     let why = fragments.reason().map_or_else(String::new, |reason| reason.to_string());
     eprintln!("{why}: {} fragments, {} bytes, {} reconnects", status.fragments, status.bytes, status.reconnects);
-    Ok(())
+    result
 }
 
 /// What happened before it, and the fragment.
@@ -116,17 +121,22 @@ fn seconds(fragment: &Fragment) -> f64 {
     fragment.duration().as_secs_f64()
 }
 
-/// As containers are told to stop.
+/// As containers are told to stop; at once when told again.
 async fn stop_when_told(stop: StopHandle) {
+    told().await;
+    stop.stop();
+    told().await;
+    std::process::exit(1);
+}
+
+async fn told() {
     #[cfg(unix)]
     if let Ok(mut term) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
             _ = term.recv() => {}
         }
-        return stop.stop();
+        return;
     }
-    if tokio::signal::ctrl_c().await.is_ok() {
-        stop.stop();
-    }
+    let _ = tokio::signal::ctrl_c().await;
 }

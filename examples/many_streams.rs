@@ -13,7 +13,7 @@
 //! worked on at once, and whoever waits for it holds up its own stream only.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use futures::TryStreamExt;
 use kinesis_video::{EndReason, Fragment, KinesisVideo, LiveFragments, LiveStatus, Result, Start, StopHandle};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{interval, sleep};
 
 /// Reads many streams at once.
@@ -34,8 +34,8 @@ struct Options {
     #[arg(long, value_enum, default_value_t = From::Now)]
     start: From,
     /// How many fragments are worked on at once.
-    #[arg(long, default_value_t = 8)]
-    concurrency: usize,
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: u16,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -49,7 +49,8 @@ struct Set {
     kvs: KinesisVideo,
     start: Start,
     work: Arc<Semaphore>,
-    tasks: JoinSet<(String, Result<Option<EndReason>>)>,
+    tasks: JoinSet<Result<Option<EndReason>>>,
+    names: HashMap<task::Id, String>,
     running: BTreeMap<String, (StopHandle, watch::Receiver<LiveStatus>)>,
 }
 
@@ -60,11 +61,9 @@ impl Set {
         }
         let fragments = self.kvs.live(name).start(self.start.clone()).fragments();
         self.running.insert(name.into(), (fragments.stop_handle(), fragments.status()));
-        let (name, work) = (name.to_owned(), Arc::clone(&self.work));
-        self.tasks.spawn(async move {
-            let result = read(&name, fragments, &work).await;
-            (name, result)
-        });
+        let (label, work) = (name.to_owned(), Arc::clone(&self.work));
+        let task = self.tasks.spawn(async move { read(&label, fragments, &work).await });
+        self.names.insert(task.id(), name.into());
     }
 
     /// It ends by itself, behind the fragment that is coming in.
@@ -75,12 +74,17 @@ impl Set {
         }
     }
 
-    fn ended(&mut self, name: &str, result: &Result<Option<EndReason>>) {
-        self.running.remove(name);
-        match result {
-            Ok(reason) => eprintln!("{name}: {}", reason.map_or_else(String::new, |reason| reason.to_string())),
-            // The others go on; this one may be added again.
-            Err(error) => eprintln!("{name}: {error}"),
+    fn ended(&mut self, ended: std::result::Result<(task::Id, Result<Option<EndReason>>), JoinError>) {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let name = self.names.remove(&id).unwrap_or_default();
+        self.running.remove(&name);
+        // The others go on; this one may be added again.
+        match ended {
+            Ok((_, Ok(reason))) => {
+                eprintln!("{name}: {}", reason.map_or_else(String::new, |reason| reason.to_string()))
+            }
+            Ok((_, Err(error))) => eprintln!("{name}: {error}"),
+            Err(panic) => eprintln!("{name}: {panic}"),
         }
     }
 
@@ -120,14 +124,14 @@ async fn main() -> Result<()> {
         From::Earliest => Start::Earliest,
         From::Now => Start::Now,
     };
-    let (kvs, work) = (KinesisVideo::from_env().await, Arc::new(Semaphore::new(options.concurrency)));
-    let mut set = Set { kvs, start, work, tasks: JoinSet::new(), running: BTreeMap::new() };
+    let (kvs, work) = (KinesisVideo::from_env().await, Arc::new(Semaphore::new(options.concurrency.into())));
+    let mut set = Set { kvs, start, work, tasks: JoinSet::new(), names: HashMap::new(), running: BTreeMap::new() };
     options.names.iter().for_each(|name| set.add(name));
     let mut commands = BufReader::new(tokio::io::stdin()).lines();
     let (mut report, mut listening) = (interval(Duration::from_secs(5)), true);
     while listening || !set.tasks.is_empty() {
         tokio::select! {
-            command = commands.next_line(), if listening => match command?.as_deref() {
+            command = commands.next_line(), if listening => match command.unwrap_or_default().as_deref() {
                 Some(command) => match (command.strip_prefix('+'), command.strip_prefix('-')) {
                     (Some(name), _) => set.add(name),
                     (_, Some(name)) => set.remove(name),
@@ -138,10 +142,7 @@ async fn main() -> Result<()> {
                     set.running.values().for_each(|(stop, _)| stop.stop());
                 }
             },
-            Some(done) = set.tasks.join_next() => match done {
-                Ok((name, result)) => set.ended(&name, &result),
-                Err(panic) => eprintln!("a task ended: {panic}"),
-            },
+            Some(ended) = set.tasks.join_next_with_id() => set.ended(ended),
             _ = report.tick() => set.print(),
         }
     }

@@ -97,9 +97,12 @@ impl Window {
         while let Some(first) = self.waiting.pop_front_if(|first| is_done(first)) {
             self.first += 1;
             self.ordinals.remove(&Key::of(&first.position));
-            // What came again does not set the mark back.
-            let number = first.position.number();
-            let came_again = number.is_some() && number <= self.mark.as_ref().and_then(Position::number);
+            // What came again does not set the mark back. A smaller number at a later time is that of a
+            // stream that was made anew.
+            let came_again = self.mark.as_ref().is_some_and(|mark| {
+                let (number, time) = (first.position.number(), first.position.server_time());
+                number.is_some() && number <= mark.number() && time <= mark.server_time()
+            });
             if !came_again {
                 self.mark = Some(first.position);
                 moved = true;

@@ -34,7 +34,7 @@ pub use call::ConnectCall;
 pub use document::{Document, Shape, Stamp};
 pub use mishap::{Mishap, Operation};
 pub use number::fragment_number;
-pub use quotas::{AgedOut, Quotas};
+pub use quotas::{Expired, Quotas};
 
 use connection::{Accept, Resetter};
 use server::Server;

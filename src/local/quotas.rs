@@ -23,14 +23,14 @@ pub struct Quotas {
     pub(super) calls_per_second: Option<u32>,
     pub(super) clock_tolerance: Option<Duration>,
     pub(super) linger: Duration,
-    pub(super) aged_out: AgedOut,
+    pub(super) aged_out: Expired,
 }
 
 /// What GetMedia does when it is to go on behind a fragment that was dropped, and others behind that one
 /// were dropped too. Which of them the service does is not documented.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum AgedOut {
+pub enum Expired {
     /// The body is nothing but the error 4000, `FRAGMENT_NOT_FOUND`, inside the media.
     Fault,
     /// It begins with the oldest fragment that is kept.
@@ -71,7 +71,7 @@ impl Quotas {
     /// What becomes of those who want to go on behind a fragment that retention has dropped: they get the
     /// oldest that is kept.
     #[must_use]
-    pub fn aged_out(mut self, aged_out: AgedOut) -> Self {
+    pub fn aged_out(mut self, aged_out: Expired) -> Self {
         self.aged_out = aged_out;
         self
     }
@@ -101,7 +101,7 @@ impl Default for Quotas {
             calls_per_second: Some(5),
             clock_tolerance: Some(Duration::from_secs(15 * 60)),
             linger: Duration::ZERO,
-            aged_out: AgedOut::default(),
+            aged_out: Expired::default(),
         }
     }
 }

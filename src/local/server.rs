@@ -21,7 +21,7 @@ use super::connection::Resetter;
 use super::document::Document;
 use super::happened::{Event, Happened};
 use super::mishap::{Mishap, Operation, Script};
-use super::quotas::{AgedOut, CallRates, Quotas};
+use super::quotas::{CallRates, Expired, Quotas};
 use super::store::{Selector, Stream};
 use super::wire::{
     self, FragmentInfo, FragmentSelector, GetDataEndpointRequest, GetMediaForFragmentListRequest, GetMediaRequest,
@@ -323,7 +323,7 @@ async fn get_media(
     }
     let ends = later(server.quotas.session);
     let source = match &selector {
-        Selector::After(number) if is_aged_out && server.quotas.aged_out == AgedOut::Fault => {
+        Selector::After(number) if is_aged_out && server.quotas.aged_out == Expired::Fault => {
             let fault = Document::fault(4000, "FRAGMENT_NOT_FOUND", Some(number));
             Source::Listed(vec![fault].into_iter())
         }

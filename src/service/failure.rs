@@ -9,6 +9,8 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::error::{Error, ErrorKind};
 
+const EXPIRED: &str = "; the credentials have expired";
+
 /// The SDK's error of calling `operation`. Judged by the name that the service gave it first: it
 /// throttles with 400, as it refuses arguments.
 pub(super) fn from_sdk<E>(error: SdkError<E, HttpResponse>, operation: &str) -> Error
@@ -75,7 +77,7 @@ pub(super) fn is_about_credentials(error: &Error) -> bool {
     };
     error.kind() == ErrorKind::AccessDenied
         && error.position().offset().is_none()
-        && (error.code().is_none_or(is_named) || error.to_string().contains("expired"))
+        && (error.code().is_none_or(is_named) || error.to_string().contains(EXPIRED))
 }
 
 /// By name, and where the name says nothing, by HTTP status.
@@ -126,9 +128,7 @@ fn advice(kind: ErrorKind, code: Option<&str>, said: &str, operation: &str) -> S
     let code = code.unwrap_or_default();
     match kind {
         ErrorKind::AccessDenied if is_late(Some(code), said) => "; is the clock of this machine right?".into(),
-        ErrorKind::AccessDenied if code.starts_with("ExpiredToken") || said.contains("expired") => {
-            "; the credentials have expired".into()
-        }
+        ErrorKind::AccessDenied if code.starts_with("ExpiredToken") || said.contains("expired") => EXPIRED.into(),
         ErrorKind::AccessDenied if matches!(code, "InvalidClientTokenId" | "UnrecognizedClientException") => {
             "; these credentials are not known, or not in this region".into()
         }

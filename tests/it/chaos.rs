@@ -125,11 +125,18 @@ impl World {
     }
 }
 
+/// Where nothing is lost, nothing is said to be, but that the producer paused.
+fn said_no_loss(said: &[Discontinuity], seed: u64) {
+    let is_loss = |what: &&Discontinuity| what.is_loss() && !matches!(what, Discontinuity::Gap { .. });
+    assert!(said.iter().find(is_loss).is_none(), "run {seed}: {said:?}");
+}
+
 fn same(fragments: &[Fragment], all: &[Put], seed: u64) {
     let numbers = |fragments: &[Fragment]| fragments.iter().map(|f| f.number().cloned().unwrap()).collect::<Vec<_>>();
     let expected: Vec<_> = all.iter().map(|(number, _)| number.clone()).collect();
     assert!(numbers(fragments) == expected, "run {seed}: not the same fragments in the same order");
     for (fragment, (number, bytes)) in fragments.iter().zip(all) {
+        said_no_loss(fragment.discontinuities(), seed);
         assert_eq!(fragment.end(), End::Trailer, "run {seed}, fragment {number}");
         assert!(fragment.raw().starts_with(bytes), "run {seed}, fragment {number}: not the same bytes");
         let trailer = fragment.raw().len() - bytes.len();
@@ -193,6 +200,7 @@ async fn packets(world: World, live: Live, seed: u64) -> LocalEndpoint {
                 }
                 PacketItem::Discontinuity(what) => {
                     assert!(!matches!(what, Discontinuity::PacketDiffers { .. }), "run {seed}: {what}");
+                    said_no_loss(&[what], seed);
                 }
                 other => panic!("run {seed}: {other:?}"),
             }
@@ -378,7 +386,7 @@ async fn lossy_packets(live: Live, last: u32) -> Vec<Got> {
 async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut BTreeMap<String, u64>) {
     let mut rng = Rng::with_seed(seed);
     fastrand::seed(seed);
-    let aged_out = *rng.choice(&[local::AgedOut::Fault, local::AgedOut::Oldest]).unwrap();
+    let aged_out = *rng.choice(&[local::Expired::Fault, local::Expired::Oldest]).unwrap();
     let idle = Duration::from_millis(rng.u64(500..4000));
     let endpoint = LocalEndpoint::start_with(0, Quotas::default().idle(idle).aged_out(aged_out)).await.unwrap();
     let stream = endpoint.create_stream("chaos");
@@ -430,6 +438,11 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
     };
     let ((damaged, gone), received) = tokio::join!(produce, consume);
     let order: Vec<_> = received.iter().map(|got| got.ordinal).collect();
+    let goes_to_now =
+        received.iter().flat_map(|got| &got.before).any(|what| matches!(what, Discontinuity::AgedOut { .. }))
+            && policy == AgedOut::Now;
+    assert!(order.last() == Some(&last) || goes_to_now, "run {seed}: it ends at {:?}", order.last());
+    assert!(order.len() > 10, "run {seed}: {order:?}");
     assert!(order.is_sorted_by(|a, b| a < b), "run {seed}: in order, and once: {order:?}");
     let names = |got: &Got| got.before.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     for two in received.windows(2) {

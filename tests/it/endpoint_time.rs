@@ -6,7 +6,7 @@ use aws_sdk_kinesisvideomedia::config::StalledStreamProtectionConfig;
 use aws_sdk_kinesisvideomedia::operation::get_media::GetMediaOutput;
 use aws_sdk_kinesisvideomedia::types::{StartSelector, StartSelectorType};
 use futures::TryStreamExt;
-use kinesis_video::local::{AgedOut, Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
+use kinesis_video::local::{Document, Expired, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
 use kinesis_video::{BodyStream, Error, Fragment, FragmentNumber, FragmentStream, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
@@ -385,7 +385,7 @@ async fn connections_linger_when_the_client_has_gone() {
 
 #[tokio::test(start_paused = true)]
 async fn resume_points_age_out() {
-    for aged_out in [AgedOut::Fault, AgedOut::Oldest] {
+    for aged_out in [Expired::Fault, Expired::Oldest] {
         let endpoint = LocalEndpoint::start_with(0, quick().aged_out(aged_out)).await.unwrap();
         let stream = ten(&endpoint);
         let media = client(&endpoint.in_process_config());
@@ -401,7 +401,7 @@ async fn resume_points_age_out() {
         for (behind, selector) in [(1, after(&all[1])), (0, token(&all[0]))] {
             let (fragments, error) = read(get(&media, "ten", selector).await.unwrap()).await;
             match aged_out {
-                AgedOut::Fault => {
+                Expired::Fault => {
                     let error = error.unwrap();
                     assert_eq!((fragments.len(), error.code()), (0, Some("4000")), "{behind}: {error}");
                 }

@@ -282,7 +282,7 @@ async fn a_saved_position_is_where_it_goes_on() {
 
 #[tokio::test(start_paused = true)]
 async fn a_place_that_has_aged_out() {
-    let (_endpoint, door, kvs) = start(Quotas::default().aged_out(local::AgedOut::Fault)).await;
+    let (_endpoint, door, kvs) = start(Quotas::default().aged_out(local::Expired::Fault)).await;
     push(&door, 1..=9);
     door.expire(5);
     let live = |what| kvs.live("door").start(stamp(2).number).when_aged_out(what).idle_timeout(Duration::from_secs(9));
@@ -297,17 +297,93 @@ async fn a_place_that_has_aged_out() {
         };
         assert_eq!(last.number(), Some(&stamp(2).number));
     }
-    // Reading on behind a gap, what is missing is said in time, too.
+    // Whoever is too slow for the retention is told by time what is missing.
     let mut fragments = kvs.live("door").start(Start::Earliest).fragments();
     assert_eq!(next(&mut fragments).await, 6);
-    push(&door, 10..=20);
-    let rest = async {
-        let mut rest = fragments.by_ref().take(5).map_ok(|f| ordinal(&f)).try_collect::<Vec<_>>().await.unwrap();
-        door.expire(13);
-        rest.extend(fragments.try_next().await.unwrap().map(|f| ordinal(&f)));
-        rest
+    push(&door, 10..=400);
+    door.expire(390);
+    let rest: Vec<_> = fragments.by_ref().take(9).try_collect().await.unwrap();
+    let at = rest.iter().position(|fragment| ordinal(fragment) > 100).expect("it has jumped");
+    let distance = ordinal(&rest[at]) - ordinal(&rest[at - 1]);
+    let gap = |what: &Discontinuity| matches!(what, Discontinuity::Gap { duration } if duration.as_secs() == u64::from(distance - 1));
+    assert!(rest[at].discontinuities().iter().any(gap), "{distance}: {:?}", rest[at].discontinuities());
+    assert!(rest[at].discontinuities().iter().any(Discontinuity::is_loss));
+}
+
+/// A position that the service understands in none of its ways, as it may say of one that is too old.
+#[tokio::test(start_paused = true)]
+async fn a_place_that_is_refused() {
+    let (endpoint, door, kvs) = start(Quotas::default()).await;
+    push(&door, 1..=9);
+    let position: Position = format!("kvs1:{}:1:1:=", stamp(2).number).parse().unwrap();
+    for (what, expected) in [(AgedOut::Earliest, Some(vec![3, 4, 5, 6, 7, 8, 9])), (AgedOut::Fail, None)] {
+        for _ in 0..3 {
+            endpoint.script(Operation::GetMedia, None, Mishap::Refuse("InvalidArgumentException".into()));
+        }
+        let live = kvs.live("door").start(position.clone()).when_aged_out(what).idle_timeout(Duration::from_secs(9));
+        let result: Result<Vec<_>, _> = live.fragments().map_ok(|fragment| ordinal(&fragment)).try_collect().await;
+        match expected {
+            Some(expected) => assert_eq!(result.unwrap(), expected),
+            None => assert_eq!(result.unwrap_err().kind(), ErrorKind::InvalidArgument),
+        }
+    }
+}
+
+/// All that is retained comes again, more than one body brings: it is gone through once.
+#[tokio::test(start_paused = true)]
+async fn going_through_what_was_there_before_comes_to_an_end() {
+    let (endpoint, door, kvs) = start(Quotas::default()).await;
+    push(&door, 1..=60);
+    for _ in 0..30 {
+        endpoint.script(Operation::GetMedia, None, Mishap::FaultAfter { fragments: 0, id: 4000, message: "E".into() });
+    }
+    let mut fragments = kvs.live("door").start(stamp(50).number).fragments();
+    // Where that is tried, bodies are short.
+    let shorter = async {
+        while endpoint.scripted() > 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        (0..200).for_each(|_| endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(7)));
     };
-    assert_eq!(rest.await.len(), 6);
+    let (first, ()) = tokio::join!(next(&mut fragments), shorter);
+    assert_eq!(first, 51);
+}
+
+/// Whoever does something else in between has not been waiting.
+#[tokio::test(start_paused = true)]
+async fn a_dropped_next_is_no_silence() {
+    let (_endpoint, door, kvs) = start(Quotas::default().idle(Duration::from_secs(3600))).await;
+    push(&door, 1..=1);
+    let live = kvs.live("door").start(Start::Earliest).read_timeout(Duration::from_secs(3600));
+    let mut fragments = live.idle_timeout(Duration::from_secs(10)).fragments();
+    assert_eq!(next(&mut fragments).await, 1);
+    for ordinal in 2..=5 {
+        assert!(timeout(Duration::from_secs(1), fragments.next()).await.is_err());
+        push(&door, ordinal..=ordinal);
+        sleep(Duration::from_secs(100)).await;
+        assert_eq!(next(&mut fragments).await, ordinal);
+    }
+}
+
+/// What there is of the last fragment comes before the end, and may come in whole another time.
+#[tokio::test(start_paused = true)]
+async fn the_tail_of_a_call_is_not_thrown_away() {
+    let (endpoint, door, kvs) = start(Quotas::default()).await;
+    push(&door, 1..=3);
+    for _ in 0..50 {
+        endpoint.script(
+            Operation::GetMedia,
+            None,
+            Mishap::EndBeforeTrailer(if endpoint.scripted() == 0 { 2 } else { 0 }),
+        );
+    }
+    let store = kinesis_video::MemoryCheckpoint::default();
+    let live = kvs.live("door").start(Start::Earliest).idle_timeout(Duration::from_secs(10));
+    let (fragments, acks) = live.checkpointed(store.clone());
+    let all: Vec<_> = fragments.inspect_ok(|fragment| acks.done(&fragment.position())).try_collect().await.unwrap();
+    assert_eq!(all.iter().map(ordinal).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!((all[2].end(), all[2].blocks().len()), (End::EndOfBody, 5));
+    assert_eq!(acks.close().await.unwrap().unwrap().number(), Some(&stamp(2).number));
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,8 +12,8 @@ use crate::fragment::{BodyItem, BodyStream, Discontinuity, End, EndReason, Fragm
 #[derive(Debug)]
 pub(super) struct FragmentSource {
     source: Source<BodyStream<WatchedBody>>,
-    /// To be given out.
-    ready: VecDeque<Fragment>,
+    /// To be given out, and whether it counts as such: behind one that does not, it is not gone on.
+    ready: VecDeque<(Fragment, bool)>,
     /// Ended without the service's closing tags: what comes next says what it is worth.
     open: Option<Unfinished>,
     /// Was cut in an earlier body: to be given out as it is, unless it comes again.
@@ -36,8 +36,8 @@ impl FragmentSource {
         Self { source, ready: VecDeque::new(), open: None, cut: None, end }
     }
 
-    /// The next fragment, or why there is none.
-    pub(super) async fn next(&mut self) -> Result<std::result::Result<Fragment, EndReason>> {
+    /// The next fragment and whether it counts as given out, or why there is none.
+    pub(super) async fn next(&mut self) -> Result<std::result::Result<(Fragment, bool), EndReason>> {
         self.source.line.wait();
         loop {
             if let Some(fragment) = self.ready.pop_front() {
@@ -78,6 +78,7 @@ impl FragmentSource {
                     };
                     self.after_body(next);
                 }
+                Ok(Event::Gone(error)) => self.after_body(Next::Gone(error)),
                 Ok(Event::Ended(reason)) => self.ended(Ok(reason)),
                 Err(error) => self.ended(Err(error)),
             }
@@ -87,6 +88,9 @@ impl FragmentSource {
     fn fragment(&mut self, fragment: Fragment) {
         self.close();
         if self.source.is_repeat(fragment.header()) {
+            if fragment.end() == End::Trailer {
+                self.source.repeated(fragment.header());
+            }
             return;
         }
         if let Some(cut) = self.cut.take_if(|cut| is_behind(&fragment, &cut.fragment)) {
@@ -136,7 +140,7 @@ impl FragmentSource {
         fragment.add_discontinuities(&mut before);
         let (header, behind, duration) = (fragment.header(), fragment.behind(), fragment.duration());
         let reason = self.source.gave_out(header, fragment.position(), fragment.end(), behind, duration);
-        self.ready.push_back(fragment);
+        self.ready.push_back((fragment, true));
         self.end = reason.map(Ok);
     }
 
@@ -153,6 +157,11 @@ impl FragmentSource {
             }
             Next::Ended(end) => return self.ended(end),
         }
+        self.keep();
+    }
+
+    /// What this body left unfinished waits for the next.
+    fn keep(&mut self) {
         let Some(open) = self.open.take() else { return };
         match &mut self.cut {
             _ if is_nothing(&open.fragment) => self.source.put_back(open.before),
@@ -169,19 +178,18 @@ impl FragmentSource {
         }
     }
 
-    /// Nothing more comes. What is there and cannot be had again is given out first.
+    /// Nothing more comes. What is there and was cut is given out first, unless it was not to be waited
+    /// for.
     fn ended(&mut self, end: Result<EndReason>) {
-        let may_come_again = matches!(end, Ok(EndReason::Stopped | EndReason::Deadline | EndReason::IdleTimeout));
-        if !may_come_again {
-            let (cut, open) = (self.cut.take(), self.open.take());
-            let is_same =
-                |cut: &Unfinished| open.as_ref().is_some_and(|open| open.fragment.number() == cut.fragment.number());
-            if let Some(cut) = cut.filter(|cut| !is_same(cut)) {
-                self.give_out(cut);
+        self.keep();
+        match (self.cut.take(), &end) {
+            (None, _) | (_, Ok(EndReason::Stopped | EndReason::Deadline)) => {}
+            // Another time it may come in whole: it is not counted.
+            (Some(Unfinished { mut fragment, mut before }), Ok(EndReason::IdleTimeout)) => {
+                fragment.add_discontinuities(&mut before);
+                self.ready.push_back((fragment, false));
             }
-            if let Some(open) = open {
-                self.give_out(open);
-            }
+            (Some(cut), _) => self.give_out(cut),
         }
         self.end.get_or_insert(end);
     }

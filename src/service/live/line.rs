@@ -1,5 +1,6 @@
 //! The line to a live stream: body after body, until there is a reason to stop.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_sdk_kinesisvideo::types::ApiName;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Backoff;
 use super::body::{ReadBody, WatchedBody};
 use super::call::{Origin, Reply, get_media};
-use super::resume::Resume;
+use super::resume::{Refused, Resume};
 use super::status::Observer;
 use super::{Live, Options};
 use crate::error::{Error, ErrorKind, Result};
@@ -38,6 +39,8 @@ pub(super) enum Event<T> {
     Piece(T),
     /// The body is over: in good order, or with an error.
     Over(Option<Error>),
+    /// The place to go on is no longer there, as this error says.
+    Gone(Error),
     /// This was the last body.
     Ended(EndReason),
 }
@@ -85,6 +88,8 @@ struct Ends {
     deadline: Option<Instant>,
     idle_timeout: Option<Duration>,
     idle_at: Option<Instant>,
+    /// How many bytes there were when that was set.
+    idle_bytes: u64,
 }
 
 async fn at(instant: Option<Instant>) {
@@ -101,8 +106,13 @@ impl Ends {
             () = self.stop.cancelled(), if self.stopping.is_none() => EndReason::Stopped,
             () = at(self.stopping) => EndReason::Stopped,
             () = at(self.deadline) => EndReason::Deadline,
-            () = at(self.idle_at) => EndReason::IdleTimeout,
         }
+    }
+
+    /// Whoever reads is waiting from now on.
+    fn wait(&mut self, bytes: u64) {
+        self.idle_at = self.idle_timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.idle_bytes = bytes;
     }
 }
 
@@ -113,7 +123,8 @@ impl<B: ReadBody> Line<B> {
             Some(Bound::Deadline(deadline)) => Some(Instant::from_std(deadline)),
             _ => None,
         };
-        let ends = Ends { stop, stopping: None, deadline, idle_timeout: options.idle_timeout, idle_at: None };
+        let ends =
+            Ends { stop, stopping: None, deadline, idle_timeout: options.idle_timeout, idle_at: None, idle_bytes: 0 };
         Self {
             kvs,
             options,
@@ -134,13 +145,16 @@ impl<B: ReadBody> Line<B> {
 
     /// Whoever reads is waiting from now on.
     pub(super) fn wait(&mut self) {
-        self.ends.idle_at = self.ends.idle_timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.ends.wait(self.observer.bytes().load(Ordering::Relaxed));
     }
 
     /// What happens next. Where there is no body, one is asked for, as often as it takes.
     pub(super) async fn next(&mut self, resume: &mut Resume) -> Result<Event<B::Piece>> {
         loop {
             let Some(open) = &mut self.body else { return self.open(resume).await };
+            if self.ends.stopping.is_some() && open.body.is_between_fragments() {
+                return Ok(Event::Ended(EndReason::Stopped));
+            }
             tokio::select! {
                 biased;
                 reason = self.ends.reached() => {
@@ -155,6 +169,14 @@ impl<B: ReadBody> Line<B> {
                     Some(Err(error)) => Event::Over(Some(open.origin.name_in(error))),
                     None => Event::Over(None),
                 }),
+                // Behind what there is to read: whoever reads may have done something else meanwhile.
+                () = at(self.ends.idle_at) => {
+                    let bytes = self.observer.bytes().load(Ordering::Relaxed);
+                    if bytes == self.ends.idle_bytes {
+                        return Ok(Event::Ended(EndReason::IdleTimeout));
+                    }
+                    self.ends.wait(bytes);
+                }
             }
         }
     }
@@ -171,28 +193,34 @@ impl<B: ReadBody> Line<B> {
                 biased;
                 reason = self.ends.reached() => return self.unreached(reason),
                 reply = call => reply,
+                () = at(self.ends.idle_at) => return self.unreached(EndReason::IdleTimeout),
             };
-            if self.options.resume {
-                resume.replied(date.get());
-            }
             if let Some(outage) = &mut self.outage {
                 outage.calls += 1;
             }
             let error = match reply {
                 Ok(reply) => {
+                    if self.options.resume {
+                        resume.opened(date.get());
+                    }
                     self.opened(reply, date.get(), resume.resyncs());
                     return Ok(Event::Opened);
                 }
                 Err(error) => error,
             };
             self.observer.failed(&error);
-            if !(error.kind() == ErrorKind::InvalidArgument && resume.start_otherwise()) {
-                self.judge(&error)?;
-            }
             self.pause = self.backoff.pause(Some(&error));
             match &mut self.outage {
-                Some(outage) => outage.cause = Some(error),
-                None => self.outage = Some(Outage { calls: 1, ..Outage::began(Some(error)) }),
+                Some(outage) => outage.cause = outage.cause.take().or_else(|| Some(error.clone())),
+                None => self.outage = Some(Outage { calls: 1, ..Outage::began(Some(error.clone())) }),
+            }
+            match error.kind() {
+                ErrorKind::InvalidArgument if self.options.resume => match resume.not_understood() {
+                    Refused::Again => {}
+                    Refused::AgedOut => return Ok(Event::Gone(error)),
+                    Refused::Wrong => return Err(error),
+                },
+                _ => self.judge(&error)?,
             }
         }
     }
@@ -256,7 +284,10 @@ impl<B: ReadBody> Line<B> {
             self.strikes = 0;
         }
         self.pause = match &cause {
-            None if fruitful || open.since.elapsed() >= WAITED => Duration::ZERO,
+            None if fruitful || open.since.elapsed() >= WAITED => {
+                self.backoff.reset();
+                Duration::ZERO
+            }
             cause => self.backoff.pause(cause.as_ref()),
         };
         let outage = self.outage.get_or_insert_with(|| Outage::began(cause));

@@ -86,8 +86,8 @@ pub enum Damaged {
 /// What was [asked for](Live::until); [silence](Live::idle_timeout), if that was asked for; the
 /// [stop handle](LiveFragments::stop_handle); and an error that will not go away by itself: no such
 /// stream, no permission, a request that makes no sense, tracks that are stored in a way that this
-/// crate cannot undo. Expired credentials, and what nobody has heard of, are tried five times more on
-/// a stream that has been read. Why it ended says [`LiveFragments::reason`].
+/// crate cannot undo. Five times more is tried what nobody has heard of, and, on a stream that has been
+/// read, what has to do with credentials. Why it ended says [`LiveFragments::reason`].
 ///
 /// # Calls
 ///
@@ -185,7 +185,8 @@ impl Live {
     }
 
     /// Ends the stream when whoever reads it has waited so long for a fragment, whatever the reason:
-    /// never unless set. The reason is [`EndReason::IdleTimeout`](crate::EndReason::IdleTimeout); if
+    /// never unless set. A fragment that was cut comes before the end, as far as it came; it is not counted
+    /// as given out, since another time it may come in whole. The reason is [`EndReason::IdleTimeout`](crate::EndReason::IdleTimeout); if
     /// the service was never reached, the stream ends with what was wrong.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.options.idle_timeout = Some(timeout);

@@ -119,6 +119,7 @@ impl PacketSource {
                     };
                     self.after_body(next);
                 }
+                Ok(Event::Gone(error)) => self.after_body(Next::Gone(error)),
                 Ok(Event::Ended(reason)) => self.ended(Ok(reason)),
                 Err(error) => self.ended(Err(error)),
             }
@@ -199,7 +200,12 @@ impl PacketSource {
     fn ends(&mut self, end: FragmentEnd) {
         let bytes = end.offset().saturating_sub(std::mem::replace(&mut self.begins_at, end.offset()));
         match self.reading {
-            Reading::Repeat => self.reading = Reading::Nothing,
+            Reading::Repeat => {
+                self.reading = Reading::Nothing;
+                if end.end() == End::Trailer {
+                    self.source.repeated(end.fragment());
+                }
+            }
             Reading::Unnamed if end.end() == End::Cut => self.reading = Reading::Nothing,
             Reading::Unnamed => self.begins(end.fragment()),
             Reading::Given | Reading::Nothing => {}

@@ -15,6 +15,10 @@ const FAILURES: u32 = 2;
 /// also ends at the same place, again and again, and may take 20 seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a place must not be there before it counts as aged out: what was just received may take a
+/// moment to be found.
+const SETTLED: Duration = Duration::from_secs(5);
+
 /// What has been given out of a stream, and where the next call is to begin.
 #[derive(Debug)]
 pub(super) struct Resume {
@@ -31,6 +35,8 @@ pub(super) struct Resume {
     failure: Option<Failure>,
     /// Whether to read on behind damage, since what is damaged has no number.
     resync: bool,
+    /// The number that a damaged fragment had which was given out, and behind which there is nothing.
+    odd: Option<FragmentNumber>,
 }
 
 /// How to go on.
@@ -40,18 +46,19 @@ enum Way {
     Behind {
         /// Which, of those there are.
         nth: usize,
-        /// Whether the service said once that there is nothing.
-        not_found: bool,
+        /// Since when the service says that there is nothing.
+        not_found: Option<Instant>,
     },
-    /// Behind a fragment that cannot be read. It is given up only when something comes from there.
-    Passing(FragmentNumber),
+    /// Behind a fragment that cannot be read, for this reason. It is given up only when something
+    /// comes from there.
+    Passing(FragmentNumber, Option<Error>),
     /// Somewhere else, since the place is no longer kept.
     Elsewhere(Start),
 }
 
 impl Default for Way {
     fn default() -> Self {
-        Self::Behind { nth: 0, not_found: false }
+        Self::Behind { nth: 0, not_found: None }
     }
 }
 
@@ -68,13 +75,15 @@ struct Failure {
     cannot_be_passed: bool,
 }
 
-/// What to do when the service does not find the place to go on.
+/// What to do when the service does not find, or does not understand, the place to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NotFound {
+pub(super) enum Refused {
     /// Try again, maybe otherwise.
     Again,
     /// The place has aged out.
     AgedOut,
+    /// It is what the user said, and wrong.
+    Wrong,
 }
 
 impl Resume {
@@ -94,13 +103,14 @@ impl Resume {
             way: Way::default(),
             failure: None,
             resync: false,
+            odd: None,
         }
     }
 
     /// Where the next call begins.
     pub(super) fn start(&self) -> Start {
         let nth = match &self.way {
-            Way::Passing(number) => return Start::AfterFragment(number.clone()),
+            Way::Passing(number, _) => return Start::AfterFragment(number.clone()),
             Way::Elsewhere(start) => return start.clone(),
             Way::Behind { nth, .. } => *nth,
         };
@@ -132,50 +142,84 @@ impl Resume {
         cut.number().is_none() || self.failure.as_ref().is_some_and(is_it)
     }
 
-    /// The service replied, at this time on its own clock.
-    pub(super) fn replied(&mut self, date: Option<Timestamp>) {
+    /// A body begins, at this time on the service's clock.
+    pub(super) fn opened(&mut self, date: Option<Timestamp>) {
         self.first_reply = self.first_reply.or(date);
         if let (Way::Elsewhere(start @ Start::Now), Some(date)) = (&mut self.way, date) {
             *start = Start::ServerTime(date);
         }
     }
 
-    /// The service does not understand where to go on. Whether that can be said otherwise.
-    pub(super) fn start_otherwise(&mut self) -> bool {
-        match &mut self.way {
-            Way::Passing(_) => {
-                self.cannot_pass();
-                true
-            }
-            Way::Behind { nth, .. } => {
-                let can = self.last.as_ref().is_some_and(|last| Start::behind(last, *nth + 1).is_some());
-                *nth += usize::from(can);
-                can
-            }
-            Way::Elsewhere(_) => false,
+    /// A body has ended in good order: the place is there.
+    pub(super) fn was_there(&mut self) {
+        if let Way::Behind { not_found, .. } = &mut self.way {
+            *not_found = None;
         }
     }
 
-    /// The service has nothing where to go on. Once that may be too early; and there may be another
-    /// way to say it, though not by time: what is found then may be something else.
-    pub(super) fn not_found(&mut self) -> NotFound {
+    /// The service does not understand where to go on.
+    pub(super) fn not_understood(&mut self) -> Refused {
         match &mut self.way {
-            Way::Passing(_) => self.cannot_pass(),
-            Way::Elsewhere(_) => {}
-            // There is nothing at all, and that is no place that could age.
-            Way::Behind { .. } if self.last.is_none() && matches!(self.begin, Start::Earliest | Start::Now) => {
-                self.first_reply = None;
+            Way::Passing(..) => {
+                self.cannot_pass();
+                Refused::Again
             }
-            Way::Behind { not_found, .. } if !*not_found => *not_found = true,
-            Way::Behind { nth, .. } => {
+            // Long ago by now.
+            Way::Elsewhere(start @ Start::ServerTime(_)) => {
+                *start = Start::Now;
+                Refused::Again
+            }
+            Way::Elsewhere(_) => Refused::Wrong,
+            Way::Behind { nth, .. } => match &self.last {
+                Some(last) if Start::behind(last, *nth + 1).is_some() => {
+                    *nth += 1;
+                    Refused::Again
+                }
+                Some(_) if !matches!(self.begin, Start::AfterFragment(_)) => Refused::AgedOut,
+                None if self.begin == Start::Now && self.first_reply.take().is_some() => Refused::Again,
+                _ => Refused::Wrong,
+            },
+        }
+    }
+
+    /// The service has nothing where to go on. At first that may be too early; and there may be another
+    /// way to say it, though not by time: what is found then may be something else.
+    pub(super) fn not_found(&mut self, now: Instant) -> Refused {
+        let date = self.first_reply;
+        match &mut self.way {
+            Way::Passing(..) => self.cannot_pass(),
+            Way::Elsewhere(start @ Start::ServerTime(_)) => *start = Start::Now,
+            Way::Elsewhere(_) => {}
+            Way::Behind { nth, not_found } => {
+                let is_still_to_come = match &self.begin {
+                    // There is nothing at all, and that is no place that could age.
+                    Start::Earliest | Start::Now => true,
+                    Start::ServerTime(time) => date.is_some_and(|date| *time > date),
+                    _ => false,
+                };
+                if self.last.is_none() && is_still_to_come {
+                    self.first_reply = None;
+                    return Refused::Again;
+                }
+                if now.duration_since(*not_found.get_or_insert(now)) < SETTLED {
+                    return Refused::Again;
+                }
                 let next = self.last.as_ref().and_then(|last| Start::behind(last, *nth + 1));
                 if !matches!(next, Some(Start::AfterFragment(_))) {
-                    return NotFound::AgedOut;
+                    return Refused::AgedOut;
                 }
                 *nth += 1;
             }
         }
-        NotFound::Again
+        Refused::Again
+    }
+
+    /// This fragment, which has been given out before, came again in whole.
+    pub(super) fn repeated(&mut self, header: &FragmentHeader) {
+        if let (Way::Elsewhere(start), Some(number)) = (&mut self.way, header.number()) {
+            // However many there are, they need not come a third time.
+            *start = Start::AfterFragment(number.clone());
+        }
     }
 
     /// The place to go on is gone.
@@ -200,6 +244,9 @@ impl Resume {
     /// one under the same name: then they begin anew, but at a later time.
     pub(super) fn is_repeat(&self, header: &FragmentHeader) -> bool {
         let Some(number) = header.number() else { return false };
+        if self.odd.as_ref() == Some(number) {
+            return true;
+        }
         let is_newer = |than: Option<Timestamp>| header.server_time().zip(than).is_some_and(|(time, than)| time > than);
         let last = self.last.as_ref().and_then(Position::number);
         let is_up_to_last = last.is_some_and(|last| number <= last) && !is_newer(self.newest);
@@ -212,8 +259,20 @@ impl Resume {
 
     /// Everything up to here has been given out.
     pub(super) fn gave_out(&mut self, position: Position) {
+        let failure = self.failure.as_ref();
+        if let Some(odd) =
+            failure.filter(|failure| failure.cannot_be_passed && failure.number.as_ref() == position.number())
+        {
+            // Nothing is to be found behind that number.
+            self.odd.clone_from(&odd.number);
+            return;
+        }
+        let has_name = |position: &Position| position.number().is_some() || position.continuation_token().is_some();
+        if !has_name(&position) && self.last.as_ref().is_some_and(has_name) {
+            // What came before it can be gone on behind, and it cannot.
+            return;
+        }
         self.newest = self.newest.max(position.server_time());
-        // What has no name cannot be gone on behind; what came before it can.
         if !position.is_empty() {
             self.last = Some(position);
         }
@@ -221,6 +280,7 @@ impl Resume {
         self.way = Way::default();
         self.failure = None;
         self.resync = false;
+        self.odd = None;
     }
 
     /// A fragment was cut, or what should be one could not be read. Whether it is hopeless.
@@ -246,7 +306,7 @@ impl Resume {
         if is_hopeless {
             failure.times = 0;
             match failure.number.clone().filter(|_| !failure.cannot_be_passed) {
-                Some(number) => self.way = Way::Passing(number),
+                Some(number) => self.way = Way::Passing(number, failure.cause.clone()),
                 None => self.resync = true,
             }
         }
@@ -256,17 +316,16 @@ impl Resume {
 
     /// A body is over in which nothing came: nothing is behind the fragment that was to be passed over.
     pub(super) fn nothing_came(&mut self) {
-        if matches!(self.way, Way::Passing(_)) {
+        if matches!(self.way, Way::Passing(..)) {
             self.way = Way::default();
         }
     }
 
     /// What was wrong with the fragment that is being passed over.
     pub(super) fn passed_over(&self) -> Option<(FragmentNumber, Error)> {
-        let Way::Passing(number) = &self.way else { return None };
+        let Way::Passing(number, cause) = &self.way else { return None };
         let cut = || Error::malformed("it ends, again and again, before it is whole");
-        let cause = self.failure.as_ref().and_then(|failure| failure.cause.clone());
-        Some((number.clone(), cause.unwrap_or_else(cut)))
+        Some((number.clone(), cause.clone().unwrap_or_else(cut)))
     }
 }
 
@@ -311,8 +370,8 @@ mod tests {
         let (mut resume, now) = (Resume::new(Start::Now), Instant::now());
         assert_eq!(resume.start(), Start::Now);
         let date = Timestamp::from_millis(1000);
-        resume.replied(Some(date));
-        resume.replied(Some(Timestamp::from_millis(9000)));
+        resume.opened(Some(date));
+        resume.opened(Some(Timestamp::from_millis(9000)));
         assert_eq!(resume.start(), Start::ServerTime(date));
         // Unless one was cut: it began before that.
         assert!(!resume.broke(&position(7, 70), 10, io(), now));
@@ -320,9 +379,12 @@ mod tests {
         assert!(resume.is_repeat(&header(6, 60)) && !resume.is_repeat(&header(7, 70)));
         // Where there is nothing, it is now again.
         let mut resume = Resume::new(Start::Now);
-        resume.replied(Some(date));
-        assert_eq!(resume.not_found(), NotFound::Again);
-        assert_eq!(resume.start(), Start::Now);
+        for refused in [|resume: &mut Resume| resume.not_found(Instant::now()), Resume::not_understood] {
+            resume.opened(Some(date));
+            assert_eq!(resume.start(), Start::ServerTime(date));
+            assert_eq!(refused(&mut resume), Refused::Again);
+            assert_eq!(resume.start(), Start::Now);
+        }
     }
 
     #[test]
@@ -351,12 +413,17 @@ mod tests {
         let (mut resume, now) = (Resume::new(Start::Earliest), Instant::now());
         resume.gave_out(position(6, 60));
         let damage = || Some(Error::malformed("damage"));
-        for refused in [|resume: &mut Resume| resume.not_found() == NotFound::Again, Resume::start_otherwise] {
+        for refused in [|resume: &mut Resume| resume.not_found(Instant::now()), Resume::not_understood] {
             resume.failure = None;
             resume.broke(&position(700, 70), 11, damage(), now);
             assert!(resume.broke(&position(700, 70), 11, damage(), now));
             assert!(resume.passed_over().is_some());
-            assert!(refused(&mut resume));
+            assert_eq!(refused(&mut resume), Refused::Again);
+            assert!(resume.resyncs());
+            assert_eq!(resume.start(), Start::Token("6".into()));
+            // What is there of it is given out once, and it is gone on as before.
+            resume.gave_out(position(700, 70));
+            assert!(resume.is_repeat(&header(700, 70)) && !resume.is_repeat(&header(7, 71)));
             assert!(resume.resyncs());
             assert_eq!(resume.start(), Start::Token("6".into()));
         }
@@ -385,16 +452,22 @@ mod tests {
     fn what_has_aged_out_is_gone_on_elsewhere() {
         let (mut resume, now) = (Resume::new(Start::Earliest), Instant::now());
         resume.gave_out("kvs1:6:60::token".parse().unwrap());
-        assert_eq!(resume.not_found(), NotFound::Again);
+        for seconds in [0, 3] {
+            assert_eq!(resume.not_found(now + Duration::from_secs(seconds)), Refused::Again);
+            assert_eq!(resume.start(), Start::Token("token".into()));
+        }
+        // Once it was there, it has to begin anew.
+        resume.was_there();
+        assert_eq!(resume.not_found(now + Duration::from_secs(60)), Refused::Again);
         assert_eq!(resume.start(), Start::Token("token".into()));
-        assert_eq!(resume.not_found(), NotFound::Again);
+        assert_eq!(resume.not_found(now + Duration::from_secs(66)), Refused::Again);
         assert_eq!(resume.start(), Start::AfterFragment("6".parse().unwrap()));
-        assert_eq!(resume.not_found(), NotFound::AgedOut);
+        assert_eq!(resume.not_found(now + Duration::from_secs(67)), Refused::AgedOut);
         resume.go_elsewhere(Start::Now);
-        assert_eq!(resume.not_found(), NotFound::Again);
+        assert_eq!(resume.not_found(now), Refused::Again);
         assert_eq!(resume.start(), Start::Now);
         // From then on nothing is lost any more.
-        resume.replied(Some(Timestamp::from_millis(9000)));
+        resume.opened(Some(Timestamp::from_millis(9000)));
         resume.nothing_came();
         assert_eq!(resume.start(), Start::ServerTime(Timestamp::from_millis(9000)));
         assert!(!resume.broke(&position(80, 800), 10, io(), now));
@@ -408,5 +481,28 @@ mod tests {
         let mut resume = Resume::new(Start::AfterFragment("700".parse().unwrap()));
         resume.go_elsewhere(Start::Earliest);
         assert!(!resume.is_repeat(&header(1, 10)));
+    }
+
+    #[test]
+    fn what_is_gone_through_again_is_gone_through_once() {
+        let mut resume = Resume::new(Start::Earliest);
+        resume.gave_out(position(600, 60));
+        resume.go_elsewhere(Start::Earliest);
+        assert!(resume.is_repeat(&header(3, 3)));
+        resume.repeated(&header(3, 3));
+        assert_eq!(resume.start(), Start::AfterFragment("3".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_position_that_nobody_understands_has_aged_out() {
+        let mut resume = Resume::new(Start::Position(position(6, 60)));
+        for expected in [Start::AfterFragment("6".parse().unwrap()), Start::ServerTime(Timestamp::from_millis(60))] {
+            assert_eq!(resume.not_understood(), Refused::Again);
+            assert_eq!(resume.start(), expected);
+        }
+        assert_eq!(resume.not_understood(), Refused::AgedOut);
+        // What the user said himself is wrong.
+        assert_eq!(Resume::new(Start::Token("x".into())).not_understood(), Refused::Wrong);
+        assert_eq!(Resume::new(Start::AfterFragment("6".parse().unwrap())).not_understood(), Refused::Wrong);
     }
 }

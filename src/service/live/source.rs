@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::body::ReadBody;
 use super::line::{Event, Line, Outage};
-use super::resume::{NotFound, Resume};
+use super::resume::{Refused, Resume};
 use super::{AgedOut, Damaged};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{
@@ -50,6 +50,8 @@ struct InBody {
     fruitful: bool,
     /// Some fragment, if only again or in part.
     any: bool,
+    /// Some fragment that had not been given out.
+    new: bool,
     /// How much of what happened before the next fragment happened in other bodies.
     before: usize,
 }
@@ -76,13 +78,20 @@ impl<B: ReadBody> Source<B> {
 
     /// Whether this fragment came before, and is to be dropped.
     pub(super) fn is_repeat(&mut self, header: &FragmentHeader) -> bool {
-        self.body.any = true;
         let is_repeat = self.resume.is_repeat(header);
         if is_repeat {
             self.repeated += 1;
             self.line.observer.repeated(header);
         }
+        let is_named = header.number().is_some();
+        self.body.any |= is_named;
+        self.body.new |= is_named && !is_repeat;
         is_repeat
+    }
+
+    /// A repeat came in whole.
+    pub(super) fn repeated(&mut self, header: &FragmentHeader) {
+        self.resume.repeated(header);
     }
 
     /// Whether what was skipped belongs to this fragment, so that reading does not go on behind it, where
@@ -130,11 +139,6 @@ impl<B: ReadBody> Source<B> {
 
     /// A fragment begins that is given out: adds to what happened before it.
     pub(super) fn begins(&mut self, header: &FragmentHeader, noted: &mut Vec<Discontinuity>) {
-        if let Some((number, cause)) = self.resume.passed_over()
-            && header.number() != Some(&number)
-        {
-            noted.push(Discontinuity::PassedOver { number, cause });
-        }
         self.continuity.begins(header, noted);
         noted.iter().for_each(|what| tracing::info!(fragment = ?header.number(), "{what}"));
     }
@@ -188,7 +192,7 @@ impl<B: ReadBody> Source<B> {
     /// Where reading was to go on is not there. If something came in this body, what is behind it may
     /// just not be there yet.
     fn not_found(&mut self, error: Error) -> Next {
-        if !self.body.fruitful && self.resume.not_found() == NotFound::AgedOut {
+        if !self.body.fruitful && self.resume.not_found(Instant::now()) == Refused::AgedOut {
             return Next::Gone(error);
         }
         self.hang_up(Some(error))
@@ -228,7 +232,7 @@ impl<B: ReadBody> Source<B> {
 
     /// What was skipped in a body without a fragment will be skipped again in the next.
     fn forget_skipped(&mut self) {
-        if !self.body.any {
+        if !self.body.new {
             self.before.truncate(self.body.before);
         }
     }
@@ -238,7 +242,10 @@ impl<B: ReadBody> Source<B> {
         match cause {
             None if !self.line.options().resume => Next::Ended(Ok(EndReason::EndOfMedia)),
             None if self.is_past_bound() => Next::Ended(Ok(EndReason::Time)),
-            None => self.hang_up(None),
+            None => {
+                self.resume.was_there();
+                self.hang_up(None)
+            }
             Some(error) if is_damage(&error) => self.broke(&Position::default(), 0, Some(error)),
             Some(error) => self.go_on(error),
         }

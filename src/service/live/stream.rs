@@ -121,8 +121,8 @@ impl LiveFragments {
             let mut source = FragmentSource::new(Line::new(live, observer, stop));
             loop {
                 match source.next().await? {
-                    Ok(fragment) => {
-                        if let Some(ledger) = &ledger {
+                    Ok((fragment, counts)) => {
+                        if let Some(ledger) = ledger.as_ref().filter(|_| counts) {
                             ledger.gave_out(fragment.position())?;
                         }
                         yield fragment;

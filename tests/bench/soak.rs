@@ -33,8 +33,9 @@ fn main() {
     match arguments.iter().position(|argument| argument == "endpoint") {
         Some(at) => runtime.block_on(endpoint(&arguments[at + 1..])),
         None => {
-            runtime.block_on(load());
+            // First, while nothing else has been allocated.
             runtime.block_on(faults());
+            runtime.block_on(load());
         }
     }
 }
@@ -167,7 +168,7 @@ struct Total {
 }
 
 /// Reads streams until they are told to stop. Each fragment once, in order, whole, or it panics.
-fn read(kvs: &KinesisVideo, streams: u64, total: &Arc<Total>) -> (JoinSet<()>, Vec<StopHandle>) {
+fn read(kvs: &KinesisVideo, streams: u64, total: &Arc<Total>, overloads: bool) -> (JoinSet<()>, Vec<StopHandle>) {
     let (mut tasks, mut stops) = (JoinSet::new(), Vec::new());
     for n in 0..streams {
         let live = kvs.live(n.to_string()).start(Start::Now).read_timeout(Duration::from_secs(10));
@@ -179,7 +180,12 @@ fn read(kvs: &KinesisVideo, streams: u64, total: &Arc<Total>) -> (JoinSet<()>, V
             while let Some(fragment) = fragments.try_next().await.unwrap() {
                 assert_eq!(fragment.end(), End::Trailer, "stream {n}");
                 let ordinal = ordinal(&fragment);
-                assert!(last.is_none_or(|last| ordinal == last + 1), "stream {n}: {ordinal} behind {last:?}");
+                // A reader that has fallen behind by more than is kept is what load() looks for.
+                let is_next = last.is_none_or(|last| ordinal == last + 1);
+                assert!(is_next || overloads && last < Some(ordinal), "stream {n}: {ordinal} behind {last:?}");
+                if !is_next {
+                    total.lately.fetch_max(u64::MAX / 2, Ordering::Relaxed);
+                }
                 // What was pushed before it was asked for is late by nature.
                 if last.is_some() {
                     let lag = lag(&fragment).as_millis() as u64;
@@ -208,7 +214,7 @@ async fn run(streams: u64, seconds: u64) -> (Duration, f64) {
     let other = Other::start([streams, MEGABIT as u64, 1000, 5, 0]);
     let before = resident();
     let total = Arc::new(Total::default());
-    let (tasks, stops) = read(&other.kvs(), streams, &total);
+    let (tasks, stops) = read(&other.kvs(), streams, &total, true);
     sleep(Duration::from_secs(5)).await;
     total.lately.store(0, Ordering::Relaxed);
     sleep(Duration::from_secs(seconds)).await;
@@ -219,7 +225,6 @@ async fn run(streams: u64, seconds: u64) -> (Duration, f64) {
         "{streams} streams, {seconds} s: {fragments} fragments, {:.0} MB/s, at worst {lag:?} late, {memory:.3} MiB each",
         total.bytes.load(Ordering::Relaxed) as f64 / 1e6 / (seconds + 5) as f64,
     );
-    assert!(fragments >= streams * seconds, "not all came");
     end(tasks, stops).await;
     (lag, memory)
 }
@@ -228,17 +233,18 @@ async fn run(streams: u64, seconds: u64) -> (Duration, f64) {
 async fn load() {
     let (streams, seconds) = (setting("KVS_SOAK_STREAMS", 1000), setting("KVS_SOAK_SECONDS", 60));
     let (lag, memory) = run(streams, seconds).await;
+    // Each fragment in order, whole and once: else it has panicked by now.
     assert!(lag < Duration::from_secs(1), "a fragment was {lag:?} late: it has fallen behind");
     let aim = 0.5 + 2.0 * mib(MEGABIT as u64);
-    println!("the aim is {aim:.3} MiB each: {}", if memory <= aim { "kept" } else { "missed" });
+    assert!(memory <= aim, "{memory:.3} MiB each; the aim is {aim:.3}");
+    println!("the aim of at most {aim:.3} MiB each is kept");
     let mut holds = streams;
     loop {
         let more = holds + streams / 4;
-        let attempt = tokio::spawn(run(more, seconds / 6 + 5)).await;
-        match attempt {
-            Ok((lag, _)) if lag < Duration::from_secs(1) => holds = more,
-            _ => break,
+        if run(more, seconds / 6 + 5).await.0 >= Duration::from_secs(1) {
+            break;
         }
+        holds = more;
     }
     println!("this machine holds {holds} streams of 1 Mbit/s, their endpoint included, before one falls behind");
 }
@@ -251,7 +257,7 @@ async fn faults() {
     let (tasks_before, files_before) = (metrics.num_alive_tasks(), files());
     let kvs = other.kvs();
     let total = Arc::new(Total::default());
-    let (tasks, stops) = read(&kvs, 100, &total);
+    let (tasks, stops) = read(&kvs, 100, &total, false);
     // All that grows only once has grown by then.
     sleep(Duration::from_secs(seconds / 10)).await;
     let (mut samples, mut ticks) = (Vec::new(), interval(Duration::from_millis(250)));
@@ -281,6 +287,7 @@ async fn faults() {
         }
         sleep(Duration::from_millis(100)).await;
     }
-    println!("left: {} tasks, {} files", metrics.num_alive_tasks() - tasks_before, files() - files_before);
-    assert_eq!((metrics.num_alive_tasks(), files()), (tasks_before, files_before));
+    let (tasks, files) = (metrics.num_alive_tasks(), files());
+    println!("left: {} tasks, {} files", tasks.saturating_sub(tasks_before), files.saturating_sub(files_before));
+    assert!(tasks <= tasks_before && files <= files_before, "not all is gone");
 }
