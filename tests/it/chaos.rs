@@ -442,7 +442,7 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
         received.iter().flat_map(|got| &got.before).any(|what| matches!(what, Discontinuity::AgedOut { .. }))
             && policy == AgedOut::Now;
     assert!(order.last() == Some(&last) || goes_to_now, "run {seed}: it ends at {:?}", order.last());
-    assert!(order.len() > 10, "run {seed}: {order:?}");
+    assert!(order.len() > 10 || goes_to_now, "run {seed}: {order:?}");
     assert!(order.is_sorted_by(|a, b| a < b), "run {seed}: in order, and once: {order:?}");
     let names = |got: &Got| got.before.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     for two in received.windows(2) {
