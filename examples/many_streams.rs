@@ -81,7 +81,7 @@ impl Set {
         // The others go on; this one may be added again.
         match ended {
             Ok((_, Ok(reason))) => {
-                eprintln!("{name}: {}", reason.map_or_else(String::new, |reason| reason.to_string()))
+                eprintln!("{name}: {}", reason.map_or_else(String::new, |reason| reason.to_string()));
             }
             Ok((_, Err(error))) => eprintln!("{name}: {error}"),
             Err(panic) => eprintln!("{name}: {panic}"),
