@@ -41,7 +41,9 @@
 //!
 //! | from | use |
 //! |---|---|
-//! | a stream in AWS | [`KinesisVideo::live`] |
+//! | a stream in AWS, for ever | [`KinesisVideo::live`] |
+//! | the same, packet by packet as they arrive | [`Live::packets`] |
+//! | the same, from where the last process was done | [`Live::checkpointed`] |
 //! | the payload of one's own SDK call | [`FragmentStream::from_byte_stream`] |
 //! | a file, a socket, any `AsyncRead` | [`FragmentStream::new`] |
 //! | any stream of byte chunks | [`FragmentStream::from_stream`] |
@@ -92,7 +94,7 @@
 //! Everything fails with the one [`Error`], which has a [kind](Error::kind), says
 //! [where](Error::position) and over [which connection](Error::context), and whether it
 //! [may go away by itself](Error::is_retryable). What a consumer can survive is data, not an error:
-//! see [`Discontinuity`]. After an error every stream is at its end.
+//! see [`Discontinuity`]. A live stream waits for what goes away by itself, and goes on. After an error every stream is at its end.
 //!
 //! # Cancel safety
 //!

@@ -13,8 +13,8 @@ use kinesis_video::packet::{Keyframes, PacketDecoder, PacketItem, PacketStream, 
 use kinesis_video::{
     Acks, AudioChunk, BodyDecoder, BodyItem, BodyStream, EncodedFrame, Error, FileCheckpoint, Fragment,
     FragmentDecoder, FragmentNumber, FragmentStream, Frame, ImageSink, KinesisVideo, Limits, Live, LiveFragments,
-    MemoryCheckpoint, MkvSink, Packet, RgbFrame, Share, StereoChunk, StreamId, Subscriber, Summary, Tags, Timestamp,
-    Track, WavSink,
+    LivePackets, LiveStatus, MemoryCheckpoint, MkvSink, Packet, Position, RgbFrame, Share, Start, StereoChunk,
+    StopHandle, StreamId, Subscriber, Summary, Tags, Timestamp, Track, WavSink,
 };
 use tokio::fs::File;
 
@@ -41,9 +41,13 @@ fn values_can_go_anywhere() {
     value::<Limits>();
     value::<Live>();
     value::<MemoryCheckpoint>();
+    value::<LiveStatus>();
     value::<Packet>();
     value::<PacketItem>();
+    value::<Position>();
     value::<RgbFrame>();
+    value::<Start>();
+    value::<StopHandle>();
     value::<Share>();
     value::<StereoChunk>();
     value::<StreamId>();
@@ -75,6 +79,7 @@ fn streams_can_be_spawned_and_selected() {
     stream::<FrameItems<FragmentStream<File>>>();
     stream::<Convert<Frames<LiveFragments>, EncodedFrame>>();
     stream::<LiveFragments>();
+    stream::<LivePackets>();
     stream::<kinesis_video::fragment::Until<LiveFragments>>();
     stream::<PacketStream<File>>();
     stream::<Subscriber>();
