@@ -143,7 +143,8 @@ pub use limits::Limits;
 pub use packet::Packet;
 #[cfg(feature = "aws")]
 pub use service::{
-    AgedOut, Damaged, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus, Start, StopHandle, StreamId,
+    AgedOut, Damaged, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, Start, StopHandle,
+    StreamId,
 };
 #[cfg(feature = "ffmpeg")]
 pub use sink::{ImageSink, JpegSink};

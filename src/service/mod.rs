@@ -15,7 +15,7 @@ use std::sync::Arc;
 use aws_config::{BehaviorVersion, SdkConfig};
 
 pub use body::SdkBody;
-pub use live::{AgedOut, Damaged, Live, LiveFragments, LivePackets, LiveStatus, StopHandle};
+pub use live::{AgedOut, Damaged, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, StopHandle};
 pub use start::Start;
 pub use stream_id::StreamId;
 

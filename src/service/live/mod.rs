@@ -21,7 +21,7 @@ use crate::fragment::Bound;
 use crate::limits::Limits;
 
 pub use status::LiveStatus;
-pub use stream::{LiveFragments, LivePackets, StopHandle};
+pub use stream::{LiveFragments, LivePackets, LiveStream, StopHandle};
 
 /// What to do when the place to go on is not kept any more: a consumer that was away for longer than
 /// the stream's retention, or too slow for it.
@@ -84,10 +84,10 @@ pub enum Damaged {
 /// # What ends it
 ///
 /// What was [asked for](Live::until); [silence](Live::idle_timeout), if that was asked for; the
-/// [stop handle](LiveFragments::stop_handle); and an error that will not go away by itself: no such
+/// [stop handle](LiveStream::stop_handle); and an error that will not go away by itself: no such
 /// stream, no permission, a request that makes no sense, tracks that are stored in a way that this
 /// crate cannot undo. Five times more is tried what nobody has heard of, and, on a stream that has been
-/// read, what has to do with credentials. Why it ended says [`LiveFragments::reason`].
+/// read, what has to do with credentials. Why it ended says [`LiveStream::reason`].
 ///
 /// # Calls
 ///
@@ -97,7 +97,7 @@ pub enum Damaged {
 ///
 /// # Numbers
 ///
-/// [`LiveFragments::status`] tells how a stream is doing. With the feature `metrics` the `metrics` facade
+/// [`LiveStream::status`] tells how a stream is doing. With the feature `metrics` the `metrics` facade
 /// is told, too, each with the name of the stream as the label `stream`: the counters
 /// `kinesis_video_live_fragments_total`, `kinesis_video_live_bytes_total`,
 /// `kinesis_video_live_reconnects_total` and, by `kind`, `kinesis_video_live_errors_total`, and the
@@ -228,7 +228,7 @@ impl Live {
 
     /// The fragments, each once, each as soon as its last byte has come.
     pub fn fragments(self) -> LiveFragments {
-        LiveFragments::new(self)
+        LiveFragments::fragments(self)
     }
 
     /// The fragments from the checkpoint on that this store has, or from the [start](Live::start) if it has
@@ -280,6 +280,6 @@ impl Live {
     /// The packets, each once, each as soon as its last byte has come, between the start and the end of
     /// their fragments.
     pub fn packets(self) -> LivePackets {
-        LivePackets::new(self)
+        LivePackets::packets(self)
     }
 }

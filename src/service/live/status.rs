@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::fragment::{FragmentHeader, Position};
 use crate::service::StreamId;
 
-/// How a live stream is doing, from [`LiveFragments::status`](super::LiveFragments::status).
+/// How a live stream is doing, from [`LiveStream::status`](super::LiveStream::status).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct LiveStatus {

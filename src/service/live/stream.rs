@@ -34,45 +34,15 @@ impl StopHandle {
     }
 }
 
-/// What both streams have.
-struct Handle {
+/// A live stream that is read: [`LiveFragments`] or [`LivePackets`].
+#[must_use = "streams do nothing unless polled"]
+pub struct LiveStream<T> {
+    items: BoxStream<'static, Result<T>>,
     stop: CancellationToken,
     status: watch::Receiver<LiveStatus>,
     reason: Arc<OnceLock<EndReason>>,
     span: Span,
     ended: bool,
-}
-
-impl Handle {
-    fn new(live: &Live) -> (Self, Observer) {
-        let stream = &live.options.stream;
-        let (observer, stop) = (Observer::new(stream), CancellationToken::new());
-        let span = tracing::info_span!("live", %stream);
-        let status = observer.subscribe();
-        (Self { stop, status, reason: Arc::default(), span, ended: false }, observer)
-    }
-
-    fn poll<T: Send + 'static>(
-        &mut self,
-        stream: &mut BoxStream<'static, Result<T>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<T>>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        let item = self.span.in_scope(|| stream.poll_next_unpin(cx));
-        if matches!(item, Poll::Ready(None | Some(Err(_)))) {
-            self.ended = true;
-            // Drops the connection.
-            *stream = futures::stream::iter(std::iter::empty()).boxed();
-            let _ = self.reason.set(EndReason::Failed);
-        }
-        item
-    }
-
-    fn fmt(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
-        f.debug_struct(name).field("reason", &self.reason.get()).finish_non_exhaustive()
-    }
 }
 
 /// Stream of the fragments of a live stream, from [`Live::fragments`].
@@ -87,104 +57,7 @@ impl Handle {
 /// # Memory
 /// The fragment that is coming in, and one that was cut, if one was; plus what the HTTP client has
 /// read ahead. Whoever reads slowly slows down the connection.
-#[must_use = "streams do nothing unless polled"]
-pub struct LiveFragments {
-    fragments: BoxStream<'static, Result<Fragment>>,
-    handle: Handle,
-}
-
-impl LiveFragments {
-    pub(super) fn new(live: Live) -> Self {
-        Self::read(live, None)
-    }
-
-    /// From the checkpoint on, if there is one.
-    pub(super) fn checkpointed(live: Live, store: Arc<dyn CheckpointStore>) -> (Self, Acks) {
-        let (ledger, acks) = pair(Arc::clone(&store));
-        (Self::read(live, Some((store, ledger))), acks)
-    }
-
-    fn read(mut live: Live, checkpoint: Option<(Arc<dyn CheckpointStore>, Ledger)>) -> Self {
-        let (handle, observer) = Handle::new(&live);
-        let (reason, stop) = (Arc::clone(&handle.reason), handle.stop.clone());
-        let fragments = try_stream! {
-            let ledger = match checkpoint {
-                Some((store, ledger)) => {
-                    if let Some(position) = store.load().await? {
-                        tracing::info!(%position, "going on behind the checkpoint");
-                        live.options.start = position.into();
-                    }
-                    Some(ledger)
-                }
-                None => None,
-            };
-            let mut source = FragmentSource::new(Line::new(live, observer, stop));
-            loop {
-                match source.next().await? {
-                    Ok((fragment, counts)) => {
-                        if let Some(ledger) = ledger.as_ref().filter(|_| counts) {
-                            ledger.gave_out(fragment.position())?;
-                        }
-                        yield fragment;
-                    }
-                    Err(why) => {
-                        let _ = reason.set(why);
-                        break;
-                    }
-                }
-            }
-        };
-        Self { fragments: fragments.boxed(), handle }
-    }
-
-    /// Why the stream has ended; `None` while it goes on.
-    pub fn reason(&self) -> Option<EndReason> {
-        self.handle.reason.get().copied()
-    }
-
-    /// What ends the stream from elsewhere.
-    pub fn stop_handle(&self) -> StopHandle {
-        StopHandle(self.handle.stop.clone())
-    }
-
-    /// How the stream is doing, to look at or to wait for changes of.
-    ///
-    /// ```no_run
-    /// # async fn f(kvs: kinesis_video::KinesisVideo) {
-    /// let fragments = kvs.live("front-door").fragments();
-    /// let mut status = fragments.status();
-    /// tokio::spawn(async move {
-    ///     while status.changed().await.is_ok() {
-    ///         println!("{:?} behind", status.borrow().behind);
-    ///     }
-    /// });
-    /// # }
-    /// ```
-    pub fn status(&self) -> watch::Receiver<LiveStatus> {
-        self.handle.status.clone()
-    }
-}
-
-impl Stream for LiveFragments {
-    type Item = Result<Fragment>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { fragments, handle } = &mut *self;
-        handle.poll(fragments, cx)
-    }
-}
-
-impl FusedStream for LiveFragments {
-    fn is_terminated(&self) -> bool {
-        self.handle.ended
-    }
-}
-
-impl fmt::Debug for LiveFragments {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.handle.fmt(f, "LiveFragments")
-    }
-}
+pub type LiveFragments = LiveStream<Fragment>;
 
 /// Stream of the packets of a live stream, from [`Live::packets`]: the start of a fragment, its packets
 /// as they come, its end. What happened before a fragment comes before its start.
@@ -218,64 +91,143 @@ impl fmt::Debug for LiveFragments {
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "streams do nothing unless polled"]
-pub struct LivePackets {
-    items: BoxStream<'static, Result<PacketItem>>,
-    handle: Handle,
-}
+pub type LivePackets = LiveStream<PacketItem>;
 
-impl LivePackets {
-    pub(super) fn new(live: Live) -> Self {
-        let (handle, observer) = Handle::new(&live);
-        let (reason, stop) = (Arc::clone(&handle.reason), handle.stop.clone());
-        let items = try_stream! {
-            let mut source = PacketSource::new(Line::new(live, observer, stop));
-            loop {
-                match source.next().await? {
-                    Ok(item) => yield item,
-                    Err(why) => {
-                        let _ = reason.set(why);
-                        break;
-                    }
-                }
-            }
-        };
-        Self { items: items.boxed(), handle }
+impl<T: Send + 'static> LiveStream<T> {
+    fn read(live: Live, items: impl FnOnce(Live, Observer, Stopping) -> BoxStream<'static, Result<T>>) -> Self {
+        let stream = &live.options.stream;
+        let (observer, stop, reason) = (Observer::new(stream), CancellationToken::new(), Arc::default());
+        let (span, status) = (tracing::info_span!("live", %stream), observer.subscribe());
+        let stopping = Stopping { stop: stop.clone(), reason: Arc::clone(&reason) };
+        Self { items: items(live, observer, stopping), stop, status, reason, span, ended: false }
     }
 
     /// Why the stream has ended; `None` while it goes on.
     pub fn reason(&self) -> Option<EndReason> {
-        self.handle.reason.get().copied()
+        self.reason.get().copied()
     }
 
     /// What ends the stream from elsewhere.
     pub fn stop_handle(&self) -> StopHandle {
-        StopHandle(self.handle.stop.clone())
+        StopHandle(self.stop.clone())
     }
 
     /// How the stream is doing, to look at or to wait for changes of.
+    ///
+    /// ```no_run
+    /// # async fn f(kvs: kinesis_video::KinesisVideo) {
+    /// let fragments = kvs.live("front-door").fragments();
+    /// let mut status = fragments.status();
+    /// tokio::spawn(async move {
+    ///     while status.changed().await.is_ok() {
+    ///         println!("{:?} behind", status.borrow().behind);
+    ///     }
+    /// });
+    /// # }
+    /// ```
     pub fn status(&self) -> watch::Receiver<LiveStatus> {
-        self.handle.status.clone()
+        self.status.clone()
     }
 }
 
-impl Stream for LivePackets {
-    type Item = Result<PacketItem>;
+/// How the inside of a stream is told to end, and tells that it has.
+struct Stopping {
+    stop: CancellationToken,
+    reason: Arc<OnceLock<EndReason>>,
+}
+
+impl LiveFragments {
+    pub(super) fn fragments(live: Live) -> Self {
+        Self::with_checkpoint(live, None)
+    }
+
+    /// From the checkpoint on, if there is one.
+    pub(super) fn checkpointed(live: Live, store: Arc<dyn CheckpointStore>) -> (Self, Acks) {
+        let (ledger, acks) = pair(Arc::clone(&store));
+        (Self::with_checkpoint(live, Some((store, ledger))), acks)
+    }
+
+    fn with_checkpoint(live: Live, checkpoint: Option<(Arc<dyn CheckpointStore>, Ledger)>) -> Self {
+        Self::read(live, |mut live, observer, Stopping { stop, reason }| {
+            let fragments = try_stream! {
+                let ledger = match checkpoint {
+                    Some((store, ledger)) => {
+                        if let Some(position) = store.load().await? {
+                            tracing::info!(%position, "going on behind the checkpoint");
+                            live.options.start = position.into();
+                        }
+                        Some(ledger)
+                    }
+                    None => None,
+                };
+                let mut source = FragmentSource::new(Line::new(live, observer, stop));
+                loop {
+                    match source.next().await? {
+                        Ok((fragment, counts)) => {
+                            if let Some(ledger) = ledger.as_ref().filter(|_| counts) {
+                                ledger.gave_out(fragment.position())?;
+                            }
+                            yield fragment;
+                        }
+                        Err(why) => {
+                            let _ = reason.set(why);
+                            break;
+                        }
+                    }
+                }
+            };
+            fragments.boxed()
+        })
+    }
+}
+
+impl LivePackets {
+    pub(super) fn packets(live: Live) -> Self {
+        Self::read(live, |live, observer, Stopping { stop, reason }| {
+            let items = try_stream! {
+                let mut source = PacketSource::new(Line::new(live, observer, stop));
+                loop {
+                    match source.next().await? {
+                        Ok(item) => yield item,
+                        Err(why) => {
+                            let _ = reason.set(why);
+                            break;
+                        }
+                    }
+                }
+            };
+            items.boxed()
+        })
+    }
+}
+
+impl<T: Send + 'static> Stream for LiveStream<T> {
+    type Item = Result<T>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { items, handle } = &mut *self;
-        handle.poll(items, cx)
+        let Self { items, span, reason, ended, .. } = &mut *self;
+        if *ended {
+            return Poll::Ready(None);
+        }
+        let item = span.in_scope(|| items.poll_next_unpin(cx));
+        if matches!(item, Poll::Ready(None | Some(Err(_)))) {
+            *ended = true;
+            // Drops the connection.
+            *items = futures::stream::iter(std::iter::empty()).boxed();
+            let _ = reason.set(EndReason::Failed);
+        }
+        item
     }
 }
 
-impl FusedStream for LivePackets {
+impl<T: Send + 'static> FusedStream for LiveStream<T> {
     fn is_terminated(&self) -> bool {
-        self.handle.ended
+        self.ended
     }
 }
 
-impl fmt::Debug for LivePackets {
+impl<T> fmt::Debug for LiveStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.handle.fmt(f, "LivePackets")
+        f.debug_struct("LiveStream").field("reason", &self.reason.get()).finish_non_exhaustive()
     }
 }
