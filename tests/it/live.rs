@@ -285,7 +285,7 @@ async fn a_place_that_has_aged_out() {
     let (_endpoint, door, kvs) = start(Quotas::default().aged_out(local::Expired::Fault)).await;
     push(&door, 1..=9);
     door.expire(5);
-    let live = |what| kvs.live("door").start(stamp(2).number).when_aged_out(what).idle_timeout(Duration::from_secs(9));
+    let live = |what| kvs.live("door").start(stamp(2).number).when_aged_out(what).idle_timeout(Duration::from_secs(60));
 
     let error = live(AgedOut::Fail).fragments().try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.code(), error.is_retryable()), (ErrorKind::NotFound, Some("4000"), false));
@@ -327,7 +327,7 @@ async fn a_place_that_is_refused() {
         for _ in 0..3 {
             endpoint.script(Operation::GetMedia, None, Mishap::Refuse("InvalidArgumentException".into()));
         }
-        let live = kvs.live("door").start(position.clone()).when_aged_out(what).idle_timeout(Duration::from_secs(9));
+        let live = kvs.live("door").start(position.clone()).when_aged_out(what).idle_timeout(Duration::from_secs(60));
         let result: Result<Vec<_>, _> = live.fragments().map_ok(|fragment| ordinal(&fragment)).try_collect().await;
         match expected {
             Some(expected) => assert_eq!(result.unwrap(), expected),
