@@ -1,7 +1,7 @@
 //! Which host serves which stream and API.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_kinesisvideo::config::Config;
@@ -54,7 +54,7 @@ impl EndpointCache {
         match endpoint.url.get_or_try_init(|| ask(kvs, stream, api.clone(), limit)).await {
             Ok(url) => Ok(Arc::clone(url)),
             Err(error) => {
-                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut known = self.lock();
                 let key = (stream.clone(), api);
                 // Somebody else may have been luckier meanwhile.
                 if known.endpoints.get(&key).is_some_and(|known| Arc::ptr_eq(known, &endpoint)) {
@@ -75,7 +75,7 @@ impl EndpointCache {
     /// What is known, or to be asked for, by whoever comes first.
     fn entry(&self, stream: &StreamId, api: &ApiName) -> Arc<Endpoint> {
         let now = Instant::now();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lock();
         let before = match known.endpoints.get(&(stream.clone(), api.clone())) {
             Some(endpoint) if now.duration_since(endpoint.asked) < MOST_AGE => return Arc::clone(endpoint),
             old => old.and_then(|endpoint| endpoint.url.get().cloned()),
@@ -92,7 +92,11 @@ impl EndpointCache {
 
     /// Forgets an endpoint, so that the next call asks again.
     pub(super) fn forget(&self, stream: &StreamId, api: &ApiName) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).endpoints.remove(&(stream.clone(), api.clone()));
+        self.lock().endpoints.remove(&(stream.clone(), api.clone()));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

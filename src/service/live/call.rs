@@ -82,7 +82,8 @@ pub(super) async fn get_media(
                 if is_about_time(&error) && !std::mem::replace(&mut was_late, true) {
                     continue;
                 }
-                if matches!(error.kind(), ErrorKind::WrongEndpoint | ErrorKind::Io) {
+                // One that says it is the wrong host is judged with the bodies that show they are from one.
+                if error.kind() == ErrorKind::Io {
                     kvs.endpoints.forget(stream, &ApiName::GetMedia);
                 }
                 return Err(error);
