@@ -66,6 +66,8 @@ pub enum ErrorKind {
     Malformed,
     /// No such stream, or nothing in it where it was asked for.
     NotFound,
+    /// The stream keeps nothing, or does not keep what was asked for any more.
+    Retention,
     /// The service answered with an error that has no kind of its own, or reported one inside the
     /// media. [`Error::code`] tells which.
     Service,
@@ -87,6 +89,7 @@ impl ErrorKind {
             Self::Limit => "limit exceeded",
             Self::Malformed => "malformed media",
             Self::NotFound => "not found",
+            Self::Retention => "not retained",
             Self::Service => "service error",
             Self::Throttled => "throttled",
             Self::Unsupported => "unsupported",

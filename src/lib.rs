@@ -143,7 +143,7 @@ pub use limits::Limits;
 pub use packet::Packet;
 #[cfg(feature = "aws")]
 pub use service::{
-    AgedOut, Damaged, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, Start, StopHandle,
+    AgedOut, Clock, Damaged, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, Start, StopHandle,
     StreamId,
 };
 #[cfg(feature = "ffmpeg")]

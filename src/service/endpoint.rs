@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
 use super::failure::{from_sdk, is_about_time, too_late};
+use super::rates::Rate;
 use super::{KinesisVideo, StreamId};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -103,7 +104,7 @@ impl EndpointCache {
 async fn ask(kvs: &KinesisVideo, stream: &StreamId, api: ApiName, limit: Duration) -> Result<Arc<str>> {
     let mut was_late = false;
     let output = loop {
-        kvs.rates.admit(stream, "GetDataEndpoint").await;
+        kvs.rates.admit(stream, Rate::call("GetDataEndpoint")).await;
         // The SDK's own retries would be calls that nobody counts.
         let overrides = Config::builder().retry_config(RetryConfig::disabled());
         let (name, arn) = stream.name_and_arn();

@@ -110,6 +110,17 @@ fn verdict(name: Option<&str>, said: &str, status: u16) -> (ErrorKind, bool) {
         }
         ("ConnectionLimitExceededException", _) => (ErrorKind::ConnectionLimit, true),
         ("InvalidEndpointException" | "UnknownOperationException", _) => (ErrorKind::WrongEndpoint, true),
+        ("NoDataRetentionException", _) => (ErrorKind::Retention, false),
+        (
+            "UnsupportedStreamMediaTypeException"
+            | "MissingCodecPrivateDataException"
+            | "InvalidCodecPrivateDataException"
+            | "InvalidMediaFrameException",
+            _,
+        ) => (ErrorKind::Unsupported, false),
+        ("InvalidArgumentException", _) if said.contains("outside of the stream retention period") => {
+            (ErrorKind::Retention, false)
+        }
         ("InvalidArgumentException" | "ValidationError" | "ValidationException", _) => {
             (ErrorKind::InvalidArgument, false)
         }
@@ -120,6 +131,25 @@ fn verdict(name: Option<&str>, said: &str, status: u16) -> (ErrorKind, bool) {
         (_, 429) => (ErrorKind::Throttled, true),
         (_, 500..) => (ErrorKind::Service, true),
         _ => (ErrorKind::Service, false),
+    }
+}
+
+/// What the service can make playable.
+fn unsupported(operation: &str) -> &'static str {
+    match operation {
+        "GetHLSStreamingSessionURL" => {
+            "; HLS takes H.264 or H.265, with AAC or without sound, or AAC alone, in frames with a length in front, and \
+             codec private data on each track of each fragment"
+        }
+        "GetDASHStreamingSessionURL" => {
+            "; DASH takes H.264 or H.265, with AAC or without sound, H.264 with G.711, or AAC alone, in frames with a length \
+             in front, and codec private data that stay the same, on each track of each fragment"
+        }
+        "GetClip" => {
+            "; a clip takes H.264 or H.265, with AAC or without sound, or H.264 with G.711 A-law, in frames with a length in \
+             front, and tracks and codec private data that stay the same"
+        }
+        _ => "",
     }
 }
 
@@ -140,7 +170,18 @@ fn advice(kind: ErrorKind, code: Option<&str>, said: &str, operation: &str) -> S
         ErrorKind::AccessDenied => format!("; the caller needs kinesisvideo:{operation} on the stream"),
         ErrorKind::NotFound => "; are the name of the stream and the region right?".into(),
         ErrorKind::ConnectionLimit => "; a stream has 3 connections, and others have them".into(),
-        ErrorKind::Throttled => "; a stream takes 5 calls a second, from all who read it".into(),
+        ErrorKind::Throttled if matches!(operation, "GetMedia" | "GetDataEndpoint") => {
+            "; a stream takes 5 calls a second, from all who read it".into()
+        }
+        ErrorKind::Throttled => {
+            "; a stream has 10,000 points of metadata and 500 of media a second, and 5 connections, for all who read its \
+             archive"
+                .into()
+        }
+        ErrorKind::Retention if code == "NoDataRetentionException" => {
+            "; the stream has a retention of 0 hours: what it receives can only be read live".into()
+        }
+        ErrorKind::Unsupported => unsupported(operation).into(),
         ErrorKind::WrongEndpoint => "; the data endpoint has to be asked for again".into(),
         _ => String::new(),
     }

@@ -1,26 +1,39 @@
 //! The service: where bytes come from when they come from AWS.
 
+mod archived;
+mod backoff;
 mod body;
-mod call_rates;
+mod call;
+mod clock;
 mod endpoint;
 mod failure;
 mod live;
-mod reply_date;
+mod rates;
+mod reply_probe;
 mod start;
 mod stream_id;
+mod watched_body;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_kinesisvideo::types::ApiName;
 
 pub use body::SdkBody;
+pub use clock::Clock;
 pub use live::{AgedOut, Damaged, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, StopHandle};
 pub use start::Start;
 pub use stream_id::StreamId;
 
-use call_rates::CallRates;
 use endpoint::EndpointCache;
+use rates::Rates;
+
+use crate::error::Result;
+
+/// How long an answer to GetDataEndpoint may take, where nobody says otherwise.
+const ENDPOINT_LIMIT: Duration = Duration::from_secs(10);
 
 /// A client of Kinesis Video Streams. Cheap to clone; clones share connections and the cache of
 /// data endpoints, and keep within the rates at which the service takes calls for a stream together, so
@@ -43,15 +56,17 @@ use endpoint::EndpointCache;
 pub struct KinesisVideo {
     control: aws_sdk_kinesisvideo::Client,
     media: aws_sdk_kinesisvideomedia::Client,
+    archived: aws_sdk_kinesisvideoarchivedmedia::Client,
     endpoints: Arc<EndpointCache>,
-    rates: Arc<CallRates>,
+    rates: Arc<Rates>,
 }
 
 impl KinesisVideo {
     /// A client with this configuration: region, credentials, HTTP client.
     pub fn new(config: &SdkConfig) -> Self {
         let control = aws_sdk_kinesisvideo::Client::new(config);
-        Self::with_clients(control, aws_sdk_kinesisvideomedia::Client::new(config))
+        let media = aws_sdk_kinesisvideomedia::Client::new(config);
+        Self::with_clients(control, media, aws_sdk_kinesisvideoarchivedmedia::Client::new(config))
     }
 
     /// A client configured from the environment, as the AWS command line tools are: variables,
@@ -62,13 +77,46 @@ impl KinesisVideo {
 
     /// A client that calls through these SDK clients, however they were made: other credentials, a
     /// VPC endpoint, one's own HTTP stack.
-    pub fn with_clients(control: aws_sdk_kinesisvideo::Client, media: aws_sdk_kinesisvideomedia::Client) -> Self {
-        Self { control, media, endpoints: Arc::default(), rates: Arc::default() }
+    pub fn with_clients(
+        control: aws_sdk_kinesisvideo::Client,
+        media: aws_sdk_kinesisvideomedia::Client,
+        archived: aws_sdk_kinesisvideoarchivedmedia::Client,
+    ) -> Self {
+        Self { control, media, archived, endpoints: Arc::default(), rates: Arc::default() }
     }
 
     /// The SDK's client of the control plane, for what this crate does not do.
     pub fn control(&self) -> &aws_sdk_kinesisvideo::Client {
         &self.control
+    }
+
+    /// The SDK's client of GetMedia for a stream: one that talks to the data endpoint that serves it, over
+    /// the same connections. An endpoint may change within the hour, so a client is not to be kept for longer.
+    ///
+    /// # Errors
+    /// If the service does not tell the endpoint within 10 seconds.
+    pub async fn media_client(&self, stream: impl Into<StreamId>) -> Result<aws_sdk_kinesisvideomedia::Client> {
+        let endpoint = self.endpoints.get(self, &stream.into(), ApiName::GetMedia, ENDPOINT_LIMIT).await?;
+        let config = self.media.config().to_builder().endpoint_url(&*endpoint).build();
+        Ok(aws_sdk_kinesisvideomedia::Client::from_conf(config))
+    }
+
+    /// The SDK's client of one API of the archive for a stream, as [`media_client`](Self::media_client)
+    /// is of GetMedia. Each API may be served by another host: the client is good for that one only.
+    ///
+    /// The service model has no waiters, and the SDK signs no URLs for these APIs. Playback is what URLs can
+    /// be had for without signing.
+    ///
+    /// # Errors
+    /// If the service does not tell the endpoint within 10 seconds.
+    pub async fn archived_client(
+        &self,
+        stream: impl Into<StreamId>,
+        api: ApiName,
+    ) -> Result<aws_sdk_kinesisvideoarchivedmedia::Client> {
+        let endpoint = self.endpoints.get(self, &stream.into(), api, ENDPOINT_LIMIT).await?;
+        let config = self.archived.config().to_builder().endpoint_url(&*endpoint).build();
+        Ok(aws_sdk_kinesisvideoarchivedmedia::Client::from_conf(config))
     }
 
     /// Reads a stream as it is produced, with GetMedia, over as many connections as it takes. A stream

@@ -1,71 +1,12 @@
-//! A body that does not keep one waiting for ever.
-
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
-use std::time::Duration;
+//! A body of GetMedia, in fragments or in packets.
 
 use futures::Stream;
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::fragment::BodyStream;
 use crate::limits::Limits;
 use crate::packet::PacketStream;
-use crate::service::SdkBody;
-
-/// A body of GetMedia whose bytes are counted, and which fails if none come for too long. The service
-/// ends a silent body after 3 seconds; one that stays silent for longer has lost its connection.
-#[derive(Debug)]
-pub(super) struct WatchedBody {
-    body: SdkBody,
-    first_byte: Duration,
-    read: Duration,
-    any: bool,
-    bytes: Arc<AtomicU64>,
-    /// Since when there is nothing to read.
-    waiting: Option<Pin<Box<Sleep>>>,
-}
-
-impl WatchedBody {
-    pub(super) fn new(body: SdkBody, first_byte: Duration, read: Duration, bytes: Arc<AtomicU64>) -> Self {
-        Self { body, first_byte, read, any: false, bytes, waiting: None }
-    }
-}
-
-impl AsyncRead for WatchedBody {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let before = out.filled().len();
-        if let Poll::Ready(read) = Pin::new(&mut this.body).poll_read(cx, out) {
-            let bytes = out.filled().len() - before;
-            this.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-            this.waiting = None;
-            let is_first = bytes > 0 && !this.any;
-            this.any |= bytes > 0;
-            // A host that does not know the operation answers with success and JSON.
-            if is_first && out.filled().get(before) == Some(&b'{') {
-                let message = "GetMedia: the answer is not media; its host does not know the operation";
-                return Poll::Ready(Err(Error::new(ErrorKind::WrongEndpoint, message).into()));
-            }
-            return Poll::Ready(read);
-        }
-        let limit = if this.any { this.read } else { this.first_byte };
-        let waiting = this.waiting.get_or_insert_with(|| Box::pin(sleep(limit)));
-        match waiting.as_mut().poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => {
-                // Asked again later, it waits again.
-                waiting.as_mut().reset(Instant::now() + limit);
-                let what = if this.any { "no byte has come for" } else { "the body has not begun for" };
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, format!("{what} {limit:?}"))))
-            }
-        }
-    }
-}
+use crate::service::watched_body::WatchedBody;
 
 /// What reads a body, in fragments or in packets.
 pub(super) trait ReadBody: Stream<Item = Result<Self::Piece>> + Send + Unpin {

@@ -4,20 +4,22 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_sdk_kinesisvideo::types::ApiName;
+use aws_smithy_types::byte_stream::ByteStream;
 use futures::StreamExt;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
-use super::body::{ReadBody, WatchedBody};
-use super::call::{Origin, Reply, get_media};
+use super::body::ReadBody;
+use super::call::get_media;
 use super::resume::{Refused, Resume};
 use super::status::Observer;
 use super::{Live, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Bound, EndReason, Timestamp};
+use crate::service::backoff::Backoff;
+use crate::service::call::{Origin, Reply};
 use crate::service::failure::is_about_credentials;
-use crate::service::reply_date::ReplyDate;
+use crate::service::watched_body::WatchedBody;
 use crate::service::{KinesisVideo, SdkBody, Start};
 
 /// How long a fragment that is coming in may still take when the stream is to stop.
@@ -187,8 +189,7 @@ impl<B: ReadBody> Line<B> {
         }
         loop {
             let start = resume.start();
-            let date = ReplyDate::default();
-            let call = Box::pin(call(&self.kvs, &self.options, self.pause, &start, &date));
+            let call = Box::pin(call(&self.kvs, &self.options, self.pause, &start));
             let reply = tokio::select! {
                 biased;
                 reason = self.ends.reached() => return self.unreached(reason),
@@ -201,9 +202,9 @@ impl<B: ReadBody> Line<B> {
             let error = match reply {
                 Ok(reply) => {
                     if self.options.resume {
-                        resume.opened(date.get());
+                        resume.opened(reply.date);
                     }
-                    self.opened(reply, date.get(), resume.resyncs());
+                    self.opened(reply, resume.resyncs());
                     return Ok(Event::Opened);
                 }
                 Err(error) => error,
@@ -215,11 +216,13 @@ impl<B: ReadBody> Line<B> {
                 None => self.outage = Some(Outage { calls: 1, ..Outage::began(Some(error.clone())) }),
             }
             match error.kind() {
-                ErrorKind::InvalidArgument if self.options.resume => match resume.not_understood() {
-                    Refused::Again => {}
-                    Refused::AgedOut => return Ok(Event::Gone(error)),
-                    Refused::Wrong => return Err(error),
-                },
+                ErrorKind::InvalidArgument | ErrorKind::Retention if self.options.resume => {
+                    match resume.not_understood() {
+                        Refused::Again => {}
+                        Refused::AgedOut => return Ok(Event::Gone(error)),
+                        Refused::Wrong => return Err(error),
+                    }
+                }
                 _ => self.judge(&error)?,
             }
         }
@@ -235,7 +238,7 @@ impl<B: ReadBody> Line<B> {
         }
     }
 
-    fn opened(&mut self, reply: Reply, date: Option<Timestamp>, resync: bool) {
+    fn opened(&mut self, reply: Reply<ByteStream>, resync: bool) {
         let calls = self.outage.as_ref().map_or(1, |outage| outage.calls);
         self.observer.opened(calls, reply.origin.request_id(), reply.origin.endpoint());
         let now = Instant::now();
@@ -244,9 +247,10 @@ impl<B: ReadBody> Line<B> {
         }
         let Options { first_byte_timeout, read_timeout, limits, .. } = &self.options;
         let bytes = self.observer.bytes().clone();
-        let body = WatchedBody::new(SdkBody::from(reply.body), *first_byte_timeout, *read_timeout, bytes);
+        let body = SdkBody::from(reply.output);
+        let body = WatchedBody::new("GetMedia", body, *first_byte_timeout, *read_timeout, bytes);
         let body = B::open(body, *limits, resync);
-        self.body = Some(Open { body, origin: reply.origin, date, since: now });
+        self.body = Some(Open { body, origin: reply.origin, date: reply.date, since: now });
         self.was_read = true;
     }
 
@@ -336,17 +340,11 @@ impl Outage {
     }
 }
 
-async fn call(
-    kvs: &KinesisVideo,
-    options: &Options,
-    pause: Duration,
-    start: &Start,
-    date: &ReplyDate,
-) -> Result<Reply> {
+async fn call(kvs: &KinesisVideo, options: &Options, pause: Duration, start: &Start) -> Result<Reply<ByteStream>> {
     if !pause.is_zero() {
         tracing::debug!(?pause, "before the next call");
         sleep(pause).await;
     }
     tracing::debug!(?start, "calling GetMedia");
-    get_media(kvs, &options.stream, start, options.connect_timeout, date).await
+    get_media(kvs, &options.stream, start, options.connect_timeout).await
 }

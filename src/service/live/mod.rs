@@ -1,6 +1,5 @@
 //! Reading a stream as it is produced, for ever.
 
-mod backoff;
 mod body;
 mod call;
 mod fragments;

@@ -1,0 +1,154 @@
+//! One call of an operation on a data endpoint.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_kinesisvideo::types::ApiName;
+use aws_sdk_kinesisvideomedia::operation::RequestId;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use tokio::time::{sleep, timeout};
+
+use super::backoff::Backoff;
+use super::failure::{from_sdk, is_about_time, too_late};
+use super::rates::Rate;
+use super::reply_probe::ReplyProbe;
+use super::{KinesisVideo, StreamId};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fragment::Timestamp;
+
+/// Where an answer comes from, to name it in errors.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    stream: StreamId,
+    endpoint: Arc<str>,
+    request_id: Option<Arc<str>>,
+}
+
+impl Origin {
+    pub(super) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    pub(super) fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
+
+    pub(super) fn name_in(&self, error: Error) -> Error {
+        error.of_stream(self.stream.as_str()).at_endpoint(&self.endpoint).with_request_id(self.request_id.as_deref())
+    }
+}
+
+/// An answer, or its beginning.
+#[derive(Debug)]
+pub(super) struct Reply<T> {
+    pub(super) output: T,
+    pub(super) origin: Origin,
+    /// What time it was for the service, to the second.
+    pub(super) date: Option<Timestamp>,
+}
+
+/// What is to be called.
+#[derive(Clone, Debug)]
+pub(super) struct Call<'a> {
+    pub(super) kvs: &'a KinesisVideo,
+    pub(super) stream: &'a StreamId,
+    pub(super) api: ApiName,
+    /// As IAM and the documentation name it.
+    pub(super) operation: &'static str,
+    /// What the call costs of what the service allows the stream.
+    pub(super) cost: &'a [Rate],
+    /// How long an answer may take.
+    pub(super) limit: Duration,
+}
+
+impl Call<'_> {
+    /// Calls once (twice, if only the clock was wrong), when that is allowed. `send` gets the data endpoint
+    /// and what is to look at the reply. It has to switch off the SDK's own retries, which would be
+    /// calls that nobody counts.
+    pub(super) async fn once<T, E, F>(&self, send: impl Fn(&str, ReplyProbe) -> F) -> Result<Reply<T>>
+    where
+        T: RequestId,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let Call { kvs, stream, operation, limit, .. } = *self;
+        let endpoint = kvs.endpoints.get(kvs, stream, self.api.clone(), limit).await?;
+        let mut was_late = false;
+        loop {
+            for rate in self.cost {
+                kvs.rates.admit(stream, *rate).await;
+            }
+            let probe = ReplyProbe::default();
+            let Ok(sent) = timeout(limit, send(&endpoint, probe.clone())).await else {
+                kvs.endpoints.forget(stream, &self.api);
+                return Err(too_late(operation, limit).of_stream(stream.as_str()).at_endpoint(&endpoint));
+            };
+            match sent {
+                Ok(output) => {
+                    let request_id = output.request_id().map(Into::into);
+                    let origin = Origin { stream: stream.clone(), endpoint, request_id };
+                    if probe.is_unknown_operation() {
+                        return Err(origin.name_in(unknown_operation(operation)));
+                    }
+                    return Ok(Reply { output, origin, date: probe.date() });
+                }
+                Err(error) => {
+                    let error = from_sdk(error, operation).of_stream(stream.as_str()).at_endpoint(&endpoint);
+                    // The answer told the SDK what time it is.
+                    if is_about_time(&error) && !std::mem::replace(&mut was_late, true) {
+                        continue;
+                    }
+                    // One that says it is the wrong host is judged by whoever called.
+                    if error.kind() == ErrorKind::Io {
+                        kvs.endpoints.forget(stream, &self.api);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Calls until it is answered, `attempts` times at most, with pauses that grow: throttled calls, broken
+    /// connections, hosts that have moved.
+    pub(super) async fn patiently<T, E, F>(
+        &self,
+        attempts: u32,
+        send: impl Fn(&str, ReplyProbe) -> F,
+    ) -> Result<Reply<T>>
+    where
+        T: RequestId,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let (mut backoff, mut attempt) = (Backoff::default(), 1);
+        loop {
+            let error = match self.once(&send).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            };
+            if error.kind() == ErrorKind::WrongEndpoint {
+                self.kvs.endpoints.forget(self.stream, &self.api);
+            }
+            if attempt >= attempts || !error.is_retryable() {
+                return Err(error);
+            }
+            let pause = backoff.pause(Some(&error));
+            tracing::debug!(%error, ?pause, attempt, "before the next call");
+            sleep(pause).await;
+            attempt += 1;
+        }
+    }
+}
+
+/// A host that does not know the operation answers with success and something else.
+pub(super) fn unknown_operation(operation: &str) -> Error {
+    Error::new(ErrorKind::WrongEndpoint, format!("{operation}: the host does not know the operation"))
+}
+
+/// The same, where a body is expected.
+pub(super) fn not_media(operation: &str) -> Error {
+    let message = format!("{operation}: the answer is not media; its host does not know the operation");
+    Error::new(ErrorKind::WrongEndpoint, message)
+}
