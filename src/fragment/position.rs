@@ -74,6 +74,11 @@ impl Position {
         Self { number: Some(number), ..Self::default() }
     }
 
+    #[cfg(feature = "aws")]
+    pub(crate) fn at(number: FragmentNumber, server_time: Option<Timestamp>, producer_time: Option<Timestamp>) -> Self {
+        Self { number: Some(number), token: None, server_time, producer_time }
+    }
+
     pub(crate) fn of(header: &FragmentHeader, token: Option<&Arc<str>>) -> Self {
         Self {
             number: header.number.clone(),

@@ -1,5 +1,6 @@
 //! The service: where bytes come from when they come from AWS.
 
+mod archive;
 mod archived;
 mod backoff;
 mod body;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_kinesisvideo::types::ApiName;
 
+pub use archive::{FragmentInfo, FragmentList, Order};
 pub use body::SdkBody;
 pub use clock::Clock;
 pub use live::{AgedOut, Damaged, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, StopHandle};
@@ -123,6 +125,12 @@ impl KinesisVideo {
     /// is named by name or ARN; nothing is sent before the first fragment is asked for.
     pub fn live(&self, stream: impl Into<StreamId>) -> Live {
         Live::new(self.clone(), stream.into())
+    }
+
+    /// Lists what is stored of a stream, with ListFragments, over as many pages as it takes. Nothing is sent
+    /// before the first is asked for.
+    pub fn list_fragments(&self, stream: impl Into<StreamId>) -> FragmentList {
+        FragmentList::new(self.clone(), stream.into())
     }
 }
 

@@ -1,0 +1,368 @@
+//! Listing what the archive has.
+
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
+use std::future::poll_fn;
+use std::ops::RangeInclusive;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_stream::try_stream;
+use aws_sdk_kinesisvideo::types::ApiName;
+use aws_sdk_kinesisvideoarchivedmedia::types::{FragmentSelector, FragmentSelectorType, TimestampRange};
+use aws_smithy_types::date_time::DateTime;
+use futures::Stream;
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, FusedStream, StreamExt, TryStreamExt};
+
+use super::info::FragmentInfo;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fragment::Timestamp;
+use crate::service::archived::overrides;
+use crate::service::call::Call;
+use crate::service::rates::Rate;
+use crate::service::{Clock, KinesisVideo, StreamId};
+
+/// So many pages one behind the other that bring nothing new are not going to bring anything.
+const BARREN: u32 = 1000;
+
+/// The order of what is listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Order {
+    /// By fragment number: as the service received them.
+    #[default]
+    Number,
+    /// By when they began on the [clock](Clock) of the range; those that began at the same time by number.
+    /// What a producer sends again, later, of an earlier time comes where it belongs.
+    Time,
+}
+
+impl Order {
+    pub(super) fn sort(self, clock: Clock, infos: &mut [FragmentInfo]) {
+        match self {
+            Self::Number => infos.sort_by(|a, b| a.number().cmp(b.number())),
+            Self::Time => infos.sort_by(|a, b| (a.time(clock), a.number()).cmp(&(b.time(clock), b.number()))),
+        }
+    }
+}
+
+/// Stream of what a stream's archive has, from [`KinesisVideo::list_fragments`], over as many pages of
+/// ListFragments as it takes. Its options are to be set before it is polled.
+///
+/// The service lists a fragment if its *start* is within the range, both ends included: one that began
+/// before and goes on within it is not listed. A fragment can be listed about a second after it was stored.
+/// The service promises no order, neither within a page nor from page to page: see
+/// [`sorted`](FragmentList::sorted). What it lists twice comes once.
+///
+/// # Errors
+/// A range whose start is behind its end, before anything is sent. A stream that is not there or may not be
+/// listed. [`ErrorKind::Retention`](crate::ErrorKind::Retention) if the range ends before what is still kept.
+/// Throttling, broken connections and hosts that have moved are tried again,
+/// [eight times](FragmentList::attempts) each. What was listed before an error comes before it.
+///
+/// # Cancel safety
+/// Dropping a `next()` future loses nothing.
+///
+/// # Memory
+/// The pages that were [fetched ahead](FragmentList::prefetch), or all when sorted: some 200 bytes a
+/// fragment. And the numbers of all that were listed, some 100 bytes each.
+///
+/// Source: AWS API reference, ListFragments.
+///
+/// ```
+/// # #[cfg(feature = "local")]
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use futures::TryStreamExt;
+/// use kinesis_video::local::{Document, LocalEndpoint, Shape};
+/// use kinesis_video::{Clock, KinesisVideo, Order, Timestamp};
+///
+/// let endpoint = LocalEndpoint::start().await?;
+/// let door = endpoint.create_stream("door");
+/// let document = Document::new(Shape::Ffmpeg).video_track(1).block(1, 0, true, b"coded frame");
+/// let (first, last) = (door.push(&document), door.push(&document));
+///
+/// let kvs = KinesisVideo::new(&endpoint.sdk_config());
+/// let range = first.producer_time..=last.producer_time;
+/// let list = kvs.list_fragments("door").range(range).by(Clock::Producer).sorted(Order::Number);
+/// let list: Vec<_> = list.try_collect().await?;
+/// assert_eq!(list.len(), 2);
+/// assert_eq!(list[1].number(), &last.number);
+/// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
+/// ```
+#[must_use = "streams do nothing unless polled"]
+pub struct FragmentList {
+    listing: Listing,
+    order: Option<Order>,
+    state: State,
+}
+
+enum State {
+    Before,
+    Reading(BoxStream<'static, Result<FragmentInfo>>),
+    Ended,
+}
+
+/// What is to be listed, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Listing {
+    pub(super) kvs: KinesisVideo,
+    pub(super) stream: StreamId,
+    pub(super) range: Option<RangeInclusive<Timestamp>>,
+    pub(super) clock: Clock,
+    pub(super) page_size: u32,
+    pub(super) prefetch: usize,
+    pub(super) attempts: u32,
+    pub(super) timeout: Duration,
+}
+
+impl FragmentList {
+    pub(in crate::service) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
+        Self { listing: Listing::new(kvs, stream), order: None, state: State::Before }
+    }
+
+    /// The fragments that begin within this range, both ends included. Without a range, whatever the service
+    /// lists if it is not told one.
+    pub fn range(mut self, range: RangeInclusive<Timestamp>) -> Self {
+        self.listing.range = Some(range);
+        self
+    }
+
+    /// The clock by which the range is meant: [`Clock::Server`] unless set.
+    pub fn by(mut self, clock: Clock) -> Self {
+        self.listing.clock = clock;
+        self
+    }
+
+    /// In this order. Nothing comes before all pages have.
+    pub fn sorted(mut self, order: Order) -> Self {
+        self.order = Some(order);
+        self
+    }
+
+    /// How many fragments to ask for in a page: 1000 unless set, which is as many as the service gives. Each
+    /// costs a point of the 10,000 a second that a stream has for metadata.
+    pub fn page_size(mut self, fragments: u32) -> Self {
+        self.listing.page_size = fragments;
+        self
+    }
+
+    /// How many pages to fetch ahead of what is taken: one unless set. 0 asks for the next page when the one
+    /// before is used up.
+    pub fn prefetch(mut self, pages: usize) -> Self {
+        self.listing.prefetch = pages;
+        self
+    }
+
+    /// How often a page is asked for, if what goes wrong may go away by itself: eight times unless set. Pauses
+    /// between them grow, at random, to five seconds, to ten when throttled.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.listing.attempts = attempts;
+        self
+    }
+
+    /// How long an answer may take: 30 seconds unless set.
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.listing.timeout = timeout;
+        self
+    }
+}
+
+impl Listing {
+    pub(super) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
+        Self {
+            kvs,
+            stream,
+            range: None,
+            clock: Clock::default(),
+            page_size: 1000,
+            prefetch: 1,
+            attempts: 8,
+            timeout: Duration::from_secs(30),
+        }
+    }
+
+    /// The fragments in the order in which the service lists them, each once.
+    pub(super) fn list(self) -> impl Stream<Item = Result<FragmentInfo>> + Send + 'static {
+        try_stream! {
+            self.check()?;
+            let most_ahead = self.prefetch.saturating_mul(self.page_size as usize);
+            let mut found = Found::default();
+            let mut ahead = Some(self.page(None));
+            let mut failed = None;
+            loop {
+                // The next page comes while this one is used up.
+                if ahead.is_none() && found.ready.len() <= most_ahead {
+                    ahead = found.token.take().map(|token| self.page(Some(token)));
+                }
+                let page = match (&mut ahead, found.ready.is_empty()) {
+                    (Some(page), true) => Some(page.await),
+                    (Some(page), false) => poll_fn(|cx| Poll::Ready(ready(page.as_mut().poll(cx)))).await,
+                    (None, _) => None,
+                };
+                if let Some(page) = page {
+                    ahead = None;
+                    failed = page.and_then(|page| found.take_in(page)).err();
+                }
+                match found.ready.pop_front() {
+                    Some(info) => yield info,
+                    None => match failed.take() {
+                        Some(error) => Err(error.of_stream(self.stream.as_str()))?,
+                        None if ahead.is_none() && found.token.is_none() => break,
+                        None => {}
+                    },
+                }
+            }
+        }
+    }
+
+    /// All of them, in order.
+    pub(super) async fn sorted(self, order: Order) -> Result<Vec<FragmentInfo>> {
+        let clock = self.clock;
+        let mut infos: Vec<FragmentInfo> = std::pin::pin!(self.list()).try_collect().await?;
+        order.sort(clock, &mut infos);
+        Ok(infos)
+    }
+
+    /// What can be known to be wrong before anything is sent.
+    fn check(&self) -> Result<()> {
+        let refused = |message: String| Err(Error::invalid_argument(message).of_stream(self.stream.as_str()));
+        if !(1..=1000).contains(&self.page_size) {
+            return refused(format!("a page has 1 to 1000 fragments, not {}", self.page_size));
+        }
+        match &self.range {
+            Some(range) if range.start() > range.end() => {
+                refused(format!("the range begins, {}, behind its end, {}", range.start(), range.end()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Fetches a page: the first, or the one that a token leads to.
+    fn page(&self, token: Option<String>) -> BoxFuture<'static, Result<Page>> {
+        let listing = self.clone();
+        Box::pin(async move {
+            let Self { kvs, stream, page_size, attempts, timeout, .. } = &listing;
+            let selector = listing.range.as_ref().filter(|_| token.is_none()).map(|range| listing.selector(range));
+            let selector = selector.transpose()?;
+            let cost = [Rate::metadata(*page_size)];
+            let api = ApiName::ListFragments;
+            let call = Call { kvs, stream, api, operation: "ListFragments", cost: &cost, limit: *timeout };
+            let reply = call.patiently(*attempts, |endpoint, probe| {
+                let (name, arn) = stream.name_and_arn();
+                let call = kvs.archived.list_fragments().set_stream_name(name).set_stream_arn(arn);
+                let call = call.max_results(i64::from(*page_size)).set_next_token(token.clone());
+                let call = call.set_fragment_selector(selector.clone()).customize();
+                call.config_override(overrides(endpoint)).interceptor(probe).send()
+            });
+            let output = reply.await?.output;
+            let infos: Result<Vec<_>> =
+                output.fragments.unwrap_or_default().into_iter().map(FragmentInfo::read).collect();
+            Ok(Page { infos: infos?, token: output.next_token.filter(|token| !token.is_empty()) })
+        })
+    }
+
+    fn selector(&self, range: &RangeInclusive<Timestamp>) -> Result<FragmentSelector> {
+        let incomplete = |error| Error::invalid_argument("the fragment selector is not complete").caused_by(error);
+        let time = |time: &Timestamp| DateTime::from_millis(time.as_millis());
+        let range = TimestampRange::builder()
+            .start_timestamp(time(range.start()))
+            .end_timestamp(time(range.end()))
+            .build()
+            .map_err(incomplete)?;
+        let kind = match self.clock {
+            Clock::Producer => FragmentSelectorType::ProducerTimestamp,
+            Clock::Server => FragmentSelectorType::ServerTimestamp,
+        };
+        FragmentSelector::builder().fragment_selector_type(kind).timestamp_range(range).build().map_err(incomplete)
+    }
+}
+
+/// What was asked for, if it is there.
+fn ready<T>(polled: Poll<T>) -> Option<T> {
+    match polled {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
+struct Page {
+    infos: Vec<FragmentInfo>,
+    token: Option<String>,
+}
+
+/// What the pages had up to now.
+#[derive(Default)]
+struct Found {
+    ready: VecDeque<FragmentInfo>,
+    seen: HashSet<crate::fragment::FragmentNumber>,
+    token: Option<String>,
+    barren: u32,
+}
+
+impl Found {
+    fn take_in(&mut self, page: Page) -> Result<()> {
+        let before = self.seen.len();
+        let (ready, seen) = (&mut self.ready, &mut self.seen);
+        ready.extend(page.infos.into_iter().filter(|info| seen.insert(info.number().clone())));
+        self.token = page.token;
+        self.barren = if seen.len() > before { 0 } else { self.barren + 1 };
+        if self.barren >= BARREN {
+            self.token = None;
+            let message = format!("ListFragments: {BARREN} pages one behind the other had nothing new");
+            return Err(Error::new(ErrorKind::Service, message).retryable(false));
+        }
+        Ok(())
+    }
+}
+
+impl Stream for FragmentList {
+    type Item = Result<FragmentInfo>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match &mut self.state {
+                State::Before => {
+                    let listing = self.listing.clone();
+                    self.state = State::Reading(match self.order {
+                        None => listing.list().boxed(),
+                        Some(order) => {
+                            let sorted = async move {
+                                let infos = listing.sorted(order).await?;
+                                Ok::<_, Error>(futures::stream::iter(infos.into_iter().map(Ok)))
+                            };
+                            futures::stream::once(sorted).try_flatten().boxed()
+                        }
+                    });
+                }
+                State::Reading(infos) => {
+                    let item = infos.poll_next_unpin(cx);
+                    if matches!(item, Poll::Ready(None | Some(Err(_)))) {
+                        self.state = State::Ended;
+                    }
+                    return item;
+                }
+                State::Ended => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl FusedStream for FragmentList {
+    fn is_terminated(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+}
+
+impl fmt::Debug for FragmentList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Listing { stream, range, clock, .. } = &self.listing;
+        f.debug_struct("FragmentList")
+            .field("stream", stream)
+            .field("range", range)
+            .field("clock", clock)
+            .field("order", &self.order)
+            .finish_non_exhaustive()
+    }
+}
