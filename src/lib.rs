@@ -143,8 +143,8 @@ pub use limits::Limits;
 pub use packet::Packet;
 #[cfg(feature = "aws")]
 pub use service::{
-    AgedOut, Clock, Damaged, FragmentInfo, FragmentList, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus,
-    LiveStream, Order, Start, StopHandle, StreamId,
+    AgedOut, Archive, ArchiveProgress, Clock, Damaged, FragmentInfo, FragmentList, KinesisVideo, Live, LiveFragments,
+    LivePackets, LiveStatus, LiveStream, Order, Start, StopHandle, StreamId, Unavailable,
 };
 #[cfg(feature = "ffmpeg")]
 pub use sink::{ImageSink, JpegSink};

@@ -1,5 +1,7 @@
 //! Which clock.
 
+use crate::fragment::{Position, Timestamp};
+
 /// The clock by which a range of time is meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Clock {
@@ -8,4 +10,14 @@ pub enum Clock {
     /// When the service began to receive it.
     #[default]
     Server,
+}
+
+impl Clock {
+    /// When the fragment of a position began, on this clock.
+    pub(super) fn of(self, position: &Position) -> Option<Timestamp> {
+        match self {
+            Self::Producer => position.producer_time(),
+            Self::Server => position.server_time(),
+        }
+    }
 }

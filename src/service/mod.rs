@@ -22,7 +22,7 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_kinesisvideo::types::ApiName;
 
-pub use archive::{FragmentInfo, FragmentList, Order};
+pub use archive::{Archive, ArchiveProgress, FragmentInfo, FragmentList, Order, Unavailable};
 pub use body::SdkBody;
 pub use clock::Clock;
 pub use live::{AgedOut, Damaged, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, StopHandle};
@@ -125,6 +125,12 @@ impl KinesisVideo {
     /// is named by name or ARN; nothing is sent before the first fragment is asked for.
     pub fn live(&self, stream: impl Into<StreamId>) -> Live {
         Live::new(self.clone(), stream.into())
+    }
+
+    /// Reads what is stored of a stream, with ListFragments and GetMediaForFragmentList, in as many calls as
+    /// it takes. Nothing is sent before the first fragment is asked for.
+    pub fn archive(&self, stream: impl Into<StreamId>) -> Archive {
+        Archive::new(self.clone(), stream.into())
     }
 
     /// Lists what is stored of a stream, with ListFragments, over as many pages as it takes. Nothing is sent

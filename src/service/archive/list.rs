@@ -18,7 +18,7 @@ use futures::stream::{BoxStream, FusedStream, StreamExt, TryStreamExt};
 
 use super::info::FragmentInfo;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::Timestamp;
+use crate::fragment::{FragmentNumber, Position, Timestamp};
 use crate::service::archived::overrides;
 use crate::service::call::Call;
 use crate::service::rates::Rate;
@@ -44,6 +44,23 @@ impl Order {
         match self {
             Self::Number => infos.sort_by(|a, b| a.number().cmp(b.number())),
             Self::Time => infos.sort_by(|a, b| (a.time(clock), a.number()).cmp(&(b.time(clock), b.number()))),
+        }
+    }
+
+    /// Whether a position says where it is in this order.
+    pub(super) fn can_resume(self, clock: Clock, position: &Position) -> bool {
+        match self {
+            Self::Number => position.number().is_some(),
+            Self::Time => position.number().is_some() && clock.of(position).is_some(),
+        }
+    }
+
+    /// Whether a fragment comes behind a position.
+    pub(super) fn is_behind(self, clock: Clock, info: &FragmentInfo, position: &Position) -> bool {
+        let by_number = Some(info.number()).cmp(&position.number());
+        match self {
+            Self::Number => by_number.is_gt(),
+            Self::Time => info.time(clock).cmp(&clock.of(position)).then(by_number).is_gt(),
         }
     }
 }
@@ -209,7 +226,12 @@ impl Listing {
                     Some(info) => yield info,
                     None => match failed.take() {
                         Some(error) => Err(error.of_stream(self.stream.as_str()))?,
-                        None if ahead.is_none() && found.token.is_none() => break,
+                        None if ahead.is_none() && found.token.is_none() => {
+                            if found.seen.is_empty() {
+                                self.check_retention().await?;
+                            }
+                            break;
+                        }
                         None => {}
                     },
                 }
@@ -234,6 +256,23 @@ impl Listing {
         match &self.range {
             Some(range) if range.start() > range.end() => {
                 refused(format!("the range begins, {}, behind its end, {}", range.start(), range.end()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing is listed. That may be because the stream keeps nothing.
+    async fn check_retention(&self) -> Result<()> {
+        let Self { kvs, stream, timeout, .. } = self;
+        let (name, arn) = stream.name_and_arn();
+        kvs.rates.admit(stream, Rate::call("DescribeStream")).await;
+        let call = kvs.control.describe_stream().set_stream_name(name).set_stream_arn(arn).send();
+        // Whoever may not know is none the wiser.
+        let Ok(Ok(output)) = tokio::time::timeout(*timeout, call).await else { return Ok(()) };
+        match output.stream_info.and_then(|info| info.data_retention_in_hours) {
+            Some(0) => {
+                let message = "nothing is listed: the stream has a retention of 0 hours, and can only be read live";
+                Err(Error::new(ErrorKind::Retention, message).of_stream(stream.as_str()))
             }
             _ => Ok(()),
         }
@@ -296,7 +335,7 @@ struct Page {
 #[derive(Default)]
 struct Found {
     ready: VecDeque<FragmentInfo>,
-    seen: HashSet<crate::fragment::FragmentNumber>,
+    seen: HashSet<FragmentNumber>,
     token: Option<String>,
     barren: u32,
 }

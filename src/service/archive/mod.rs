@@ -1,7 +1,454 @@
 //! Reading what is stored.
 
+mod fetch;
 mod info;
 mod list;
+mod progress;
+mod work;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_stream::try_stream;
+use futures::Stream;
+use futures::stream::{BoxStream, FusedStream, StreamExt};
+use tokio::sync::watch;
+use tracing::Span;
+
+use super::{Clock, KinesisVideo, StreamId};
+use crate::error::{Error, Result};
+use crate::fragment::{Discontinuity, Fragment, FragmentNumber, Position, Timestamp};
+use crate::limits::Limits;
 
 pub use info::FragmentInfo;
 pub use list::{FragmentList, Order};
+pub use progress::ArchiveProgress;
+
+use fetch::{Fetch, settle};
+use list::Listing;
+use work::{Budget, Work};
+
+/// What to do about a fragment that cannot be had, however often it is asked for: it is no longer kept, or
+/// not there yet after all, or stored damaged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unavailable {
+    /// Give out what is whole of it, flagged as [`Cut`](crate::End::Cut), if anything is, and end with the
+    /// error.
+    #[default]
+    Fail,
+    /// Give out what is whole of it, and go on behind it. The next fragment
+    /// [says so](crate::Discontinuity::PassedOver), or, behind the last, [`Archive::trailing`].
+    Skip,
+}
+
+/// Stream of stored fragments, from [`KinesisVideo::archive`], in order, each once. Its options are to be set
+/// before it is polled.
+///
+/// ```
+/// # #[cfg(feature = "local")]
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use futures::TryStreamExt;
+/// use kinesis_video::local::{Document, LocalEndpoint, Shape};
+/// use kinesis_video::{Clock, KinesisVideo, Timestamp};
+///
+/// let endpoint = LocalEndpoint::start().await?;
+/// let door = endpoint.create_stream("door");
+/// let document = Document::new(Shape::Ffmpeg).video_track(1).block(1, 0, true, b"coded frame");
+/// let (first, last) = (door.push(&document), door.push(&document));
+///
+/// let kvs = KinesisVideo::new(&endpoint.sdk_config());
+/// let mut fragments = kvs.archive("door").range(first.server_time..=last.server_time);
+/// while let Some(fragment) = fragments.try_next().await? {
+///     println!("{:?}: {} packets", fragment.number(), fragment.packets().count());
+/// }
+/// assert_eq!(fragments.progress().borrow().fragments, 2);
+/// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
+/// ```
+///
+/// # What it does by itself
+///
+/// A [range](Archive::range) is listed first, all of it, and put in [order](Archive::order); what is listed is
+/// fetched with GetMediaForFragmentList in as few calls as fit into what the service allows a stream (all of it
+/// can be [set](Archive::batch)), several at a time, and given out in order, each fragment as soon as it and
+/// all before it are there. The service says nothing about the order of its answer: fragments are told by their
+/// numbers.
+///
+/// Where an answer is cut, what is missing is asked for again, and nothing else. So is what the answer does
+/// without, reports as not found (what is younger than a second or so), or brings damaged; alone, if need be,
+/// with pauses that grow up to five seconds, and [eight times](Archive::attempts) at most. Then it is
+/// [unavailable](Archive::when_unavailable). A fragment of the archive has no closing tags to prove that it is whole: it
+/// is taken for whole if another document follows, or if the body ends in good order and it is as large as
+/// listed, or comes a second time with the same bytes.
+///
+/// What else went wrong or is odd before a fragment is [on the fragment](crate::Fragment::discontinuities):
+/// gaps, a timeline that goes back, other tracks.
+///
+/// # Errors
+/// Arguments that cannot be right, before anything is sent. A fragment that is unavailable, unless those are
+/// to be skipped. No such stream, no permission, a KMS key that cannot be used; and whatever goes wrong eight
+/// times in a row. [`ErrorKind::Retention`](crate::ErrorKind::Retention) if the stream keeps nothing, or the range ends
+/// before what it still keeps. All fragments before the one that failed come before the error, so that
+/// [`progress`](Archive::progress) or the last fragment tells the [`Position`] to [go on](Archive::resume) from.
+///
+/// # Cancel safety
+/// Dropping a `next()` future loses nothing. Dropping the stream closes its connections at once.
+///
+/// # Memory
+/// Fragments that came before their turn: [64 MiB](Archive::buffer_bytes), or the one that everything waits for;
+/// for each connection the fragment that is coming in; and some 200 bytes for each fragment of the range.
+/// Whoever reads slowly slows down the connections.
+///
+/// Sources: AWS API reference, ListFragments and GetMediaForFragmentList; AWS developer guide, quotas.
+#[must_use = "streams do nothing unless polled"]
+pub struct Archive {
+    kvs: KinesisVideo,
+    stream: StreamId,
+    wanted: Wanted,
+    clock: Clock,
+    order: Order,
+    resume: Option<Position>,
+    settle: Duration,
+    how: Fetching,
+    progress: watch::Sender<ArchiveProgress>,
+    trailing: Arc<OnceLock<Vec<Discontinuity>>>,
+    span: Span,
+    state: State,
+}
+
+#[derive(Clone, Debug)]
+enum Wanted {
+    Nothing,
+    Range(RangeInclusive<Timestamp>),
+    Numbers(Vec<FragmentNumber>),
+    Listed(Vec<FragmentInfo>),
+}
+
+enum State {
+    Before,
+    Reading(BoxStream<'static, Result<Fragment>>),
+    Ended,
+}
+
+/// How fragments are fetched.
+#[derive(Clone, Copy, Debug)]
+struct Fetching {
+    budget: Budget,
+    points_per_second: u32,
+    unavailable: Unavailable,
+    call_timeout: Duration,
+    read_timeout: Duration,
+    gap_tolerance: Duration,
+    limits: Limits,
+}
+
+impl Archive {
+    pub(super) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
+        let how = Fetching {
+            budget: Budget { batch: 500, calls: 5, bytes: 64 << 20, attempts: 8 },
+            points_per_second: 500,
+            unavailable: Unavailable::default(),
+            call_timeout: Duration::from_secs(30),
+            read_timeout: Duration::from_secs(30),
+            gap_tolerance: Duration::from_millis(500),
+            limits: Limits::default(),
+        };
+        let span = tracing::info_span!("archive", %stream);
+        Self {
+            kvs,
+            stream,
+            wanted: Wanted::Nothing,
+            clock: Clock::default(),
+            order: Order::default(),
+            resume: None,
+            settle: Duration::from_secs(2),
+            how,
+            progress: watch::Sender::default(),
+            trailing: Arc::default(),
+            span,
+            state: State::Before,
+        }
+    }
+
+    /// The fragments that begin within this range, both ends included. One that began before and goes on
+    /// within it is not among them.
+    pub fn range(mut self, range: RangeInclusive<Timestamp>) -> Self {
+        self.wanted = Wanted::Range(range);
+        self
+    }
+
+    /// The clock by which the range is meant: [`Clock::Server`] unless set.
+    pub fn by(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The order in which the fragments of a range come: [`Order::Number`] unless set.
+    pub fn order(mut self, order: Order) -> Self {
+        self.order = order;
+        self
+    }
+
+    /// These fragments, in this order, instead of a range; one that is named twice comes once. Since nothing
+    /// says how large they are, not so many are asked for at a time: [`listed`](Archive::listed) is better
+    /// where there is a list.
+    pub fn numbers(mut self, numbers: impl IntoIterator<Item = FragmentNumber>) -> Self {
+        self.wanted = Wanted::Numbers(numbers.into_iter().collect());
+        self
+    }
+
+    /// These fragments, in this order, instead of a range; one that is named twice comes once.
+    ///
+    /// ```no_run
+    /// # async fn f(kvs: kinesis_video::KinesisVideo, range: std::ops::RangeInclusive<kinesis_video::Timestamp>) -> kinesis_video::Result<()> {
+    /// use futures::TryStreamExt;
+    /// use kinesis_video::Order;
+    ///
+    /// // One fragment in sixty.
+    /// let list = kvs.list_fragments("front-door").range(range).sorted(Order::Number);
+    /// let list: Vec<_> = list.try_collect().await?;
+    /// let fragments = kvs.archive("front-door").listed(list.into_iter().step_by(60));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn listed(mut self, infos: impl IntoIterator<Item = FragmentInfo>) -> Self {
+        self.wanted = Wanted::Listed(infos.into_iter().collect());
+        self
+    }
+
+    /// Leaves out what comes before this position in the [order](Archive::order), and the fragment that it is
+    /// of: another process gave those out. Among [`numbers`](Archive::numbers) its number must be one.
+    pub fn resume(mut self, behind: Position) -> Self {
+        self.resume = Some(behind);
+        self
+    }
+
+    /// What to do about fragments that cannot be had: [`Unavailable::Fail`] unless set.
+    pub fn when_unavailable(mut self, what: Unavailable) -> Self {
+        self.how.unavailable = what;
+        self
+    }
+
+    /// How many fragments to ask for in a call, at most: 500 unless set. The service takes 1000, but that many
+    /// cost more than it allows in a second.
+    pub fn batch(mut self, fragments: usize) -> Self {
+        self.how.budget.batch = fragments;
+        self
+    }
+
+    /// How many calls to have open at a time, at most: 5 unless set, which is as many as the service allows
+    /// a stream, for all who read it.
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.how.budget.calls = connections;
+        self
+    }
+
+    /// How many bytes may be asked for before their turn, and wait for it: 64 MiB unless set. A call asks for
+    /// a part of that.
+    pub fn buffer_bytes(mut self, bytes: u64) -> Self {
+        self.how.budget.bytes = bytes;
+        self
+    }
+
+    /// How many points of media a second to use: 500 unless set, which is what the service allows a stream, for
+    /// all who read it. A fragment costs one. All clones of a [`KinesisVideo`] keep to it together.
+    pub fn points_per_second(mut self, points: u32) -> Self {
+        self.how.points_per_second = points;
+        self
+    }
+
+    /// How often to ask for a fragment that does not come, and how often a call may fail in a row: eight times
+    /// unless set.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.how.budget.attempts = attempts;
+        self
+    }
+
+    /// How long after the end of a range to list it: 2 seconds unless set, since what has just been stored
+    /// cannot be listed at once. Nothing is waited for if the range ended before that, and no longer if it ends
+    /// in the future.
+    pub fn settle(mut self, settle: Duration) -> Self {
+        self.settle = settle;
+        self
+    }
+
+    /// How long the answer to a call may take: 30 seconds unless set. Then the call is made again.
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.how.call_timeout = timeout;
+        self
+    }
+
+    /// How long nothing may come of a body: 30 seconds unless set. Then what is missing is asked for again.
+    pub fn read_timeout(mut self, timeout: Duration) -> Self {
+        self.how.read_timeout = timeout;
+        self
+    }
+
+    /// How much time between two fragments is a [gap](crate::Discontinuity::Gap), on the producer's
+    /// clock: more than half a second unless set.
+    pub fn gap_tolerance(mut self, tolerance: Duration) -> Self {
+        self.how.gap_tolerance = tolerance;
+        self
+    }
+
+    /// Sets the limits. A fragment beyond them counts as damaged.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.how.limits = limits;
+        self
+    }
+
+    /// How far it has come, to look at or to wait for changes of.
+    pub fn progress(&self) -> watch::Receiver<ArchiveProgress> {
+        self.progress.subscribe()
+    }
+
+    /// Fragments that were skipped behind the last that came; empty before the end.
+    pub fn trailing(&self) -> &[Discontinuity] {
+        self.trailing.get().map_or(&[], Vec::as_slice)
+    }
+
+    fn read(&mut self) -> BoxStream<'static, Result<Fragment>> {
+        let reading = Reading {
+            kvs: self.kvs.clone(),
+            stream: self.stream.clone(),
+            wanted: std::mem::replace(&mut self.wanted, Wanted::Nothing),
+            clock: self.clock,
+            order: self.order,
+            resume: self.resume.take(),
+            settle: self.settle,
+            how: self.how,
+        };
+        let (progress, trailing) = (self.progress.clone(), Arc::clone(&self.trailing));
+        try_stream! {
+            let mut fetch = reading.begin(progress).await?;
+            while let Some(fragment) = fetch.next().await? {
+                yield fragment;
+            }
+            let _ = trailing.set(fetch.into_trailing());
+        }
+        .boxed()
+    }
+}
+
+/// What was asked for.
+#[derive(Debug)]
+struct Reading {
+    kvs: KinesisVideo,
+    stream: StreamId,
+    wanted: Wanted,
+    clock: Clock,
+    order: Order,
+    resume: Option<Position>,
+    settle: Duration,
+    how: Fetching,
+}
+
+impl Reading {
+    /// Finds out what there is to fetch.
+    async fn begin(self, progress: watch::Sender<ArchiveProgress>) -> Result<Fetch> {
+        let named = |error: Error| error.of_stream(self.stream.as_str());
+        self.check().map_err(named)?;
+        let resume = self.resume.as_ref();
+        let wanted: Vec<(FragmentNumber, u64)> = match self.wanted {
+            Wanted::Nothing => {
+                return Err(named(Error::invalid_argument("neither a range nor fragment numbers are given")));
+            }
+            Wanted::Numbers(numbers) => {
+                behind(numbers, resume, |number| number).map_err(named)?.into_iter().map(|number| (number, 0)).collect()
+            }
+            Wanted::Listed(infos) => {
+                let infos = behind(infos, resume, FragmentInfo::number).map_err(named)?;
+                infos.into_iter().map(|info| (info.number().clone(), info.bytes())).collect()
+            }
+            Wanted::Range(ref range) => {
+                settle(&self.kvs, *range.end(), self.settle).await;
+                let mut listing = Listing::new(self.kvs.clone(), self.stream.clone());
+                listing.range = Some(range.clone());
+                listing.clock = self.clock;
+                listing.attempts = self.how.budget.attempts;
+                listing.timeout = self.how.call_timeout;
+                let infos = listing.sorted(self.order).await?;
+                let (order, clock) = (self.order, self.clock);
+                let is_wanted = |info: &FragmentInfo| resume.is_none_or(|resume| order.is_behind(clock, info, resume));
+                infos.into_iter().filter(is_wanted).map(|info| (info.number().clone(), info.bytes())).collect()
+            }
+        };
+        let mut seen = HashSet::with_capacity(wanted.len());
+        let wanted: Vec<_> = wanted.into_iter().filter(|(number, _)| seen.insert(number.clone())).collect();
+        drop(seen);
+        tracing::debug!(fragments = wanted.len(), "to fetch");
+        progress.send_modify(|progress| {
+            progress.total_fragments = Some(wanted.len() as u64);
+            progress.total_bytes = wanted.iter().map(|(_, bytes)| (*bytes > 0).then_some(*bytes)).sum();
+        });
+        let work = Work::new(self.how.budget, wanted);
+        Ok(Fetch::new(self.kvs, self.stream, self.how, work, progress))
+    }
+
+    /// What can be known to be wrong before anything is sent.
+    fn check(&self) -> Result<()> {
+        let Fetching { budget, points_per_second, .. } = &self.how;
+        let refused = |message: String| Err(Error::invalid_argument(message));
+        if !(1..=1000).contains(&budget.batch) {
+            return refused(format!("a call asks for 1 to 1000 fragments, not {}", budget.batch));
+        }
+        if budget.calls == 0 || *points_per_second == 0 || budget.attempts == 0 {
+            return refused("connections, points and attempts must be more than 0".into());
+        }
+        match &self.wanted {
+            Wanted::Range(range) if range.start() > range.end() => {
+                refused(format!("the range begins, {}, behind its end, {}", range.start(), range.end()))
+            }
+            Wanted::Range(_)
+                if self.resume.as_ref().is_some_and(|resume| !self.order.can_resume(self.clock, resume)) =>
+            {
+                refused("the position to go on from does not say where it is in this order".into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What stands behind a position in a list.
+fn behind<T>(mut list: Vec<T>, resume: Option<&Position>, number: impl Fn(&T) -> &FragmentNumber) -> Result<Vec<T>> {
+    let Some(resume) = resume else { return Ok(list) };
+    let Some(index) = list.iter().position(|item| Some(number(item)) == resume.number()) else {
+        return Err(Error::invalid_argument(format!("the position to go on from, {resume}, is not in the list")));
+    };
+    Ok(list.split_off(index + 1))
+}
+
+impl Stream for Archive {
+    type Item = Result<Fragment>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let State::Before = self.state {
+            self.state = State::Reading(self.read());
+        }
+        let Self { state, span, .. } = &mut *self;
+        let State::Reading(fragments) = state else { return Poll::Ready(None) };
+        let item = span.in_scope(|| fragments.poll_next_unpin(cx));
+        if matches!(item, Poll::Ready(None | Some(Err(_)))) {
+            // Drops the connections.
+            self.state = State::Ended;
+        }
+        item
+    }
+}
+
+impl FusedStream for Archive {
+    fn is_terminated(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+}
+
+impl fmt::Debug for Archive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Archive").field("stream", &self.stream).field("how", &self.how).finish_non_exhaustive()
+    }
+}

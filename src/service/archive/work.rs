@@ -1,0 +1,493 @@
+//! What of a list of fragments is still to be fetched, in which calls, and what has come. Knows neither
+//! network nor clock.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::fragment::{End, Fault, Fragment, FragmentNumber, Skipped};
+
+/// How often a fragment may come damaged: the second time it is what is stored.
+const DAMAGED: u8 = 2;
+
+/// What a fragment is taken for of which nobody has said how large it is, before any has come.
+const UNKNOWN_BYTES: u64 = 1 << 20;
+
+/// Pauses before a fragment is asked for again that was not there.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How much may be asked for at a time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    /// Fragments in a call.
+    pub(super) batch: usize,
+    /// Calls at a time.
+    pub(super) calls: usize,
+    /// Bytes that were asked for or have come, and cannot be given out yet.
+    pub(super) bytes: u64,
+    /// How often a fragment is asked for that does not come.
+    pub(super) attempts: u32,
+}
+
+/// Names a call.
+pub(super) type CallId = u32;
+
+/// Fragments in the order in which they are to be given out.
+#[derive(Debug)]
+pub(super) struct Work {
+    budget: Budget,
+    entries: VecDeque<Entry>,
+    /// How many were given out: the place of the first entry.
+    base: usize,
+    /// No entry before this one waits.
+    first_waiting: usize,
+    /// How many wait for a time to come.
+    paused: usize,
+    /// Where those are that were asked for.
+    asked: HashMap<FragmentNumber, usize>,
+    calls: BTreeMap<CallId, Asked>,
+    next_call: CallId,
+    /// What those that were asked for are taken for.
+    expected_bytes: u64,
+    /// What has come and cannot be given out.
+    held_bytes: u64,
+    /// Bytes and number of those that came of which nobody had said how large they are.
+    measured: (u64, u64),
+    /// A fragment that was whole was smaller than listed: listed sizes prove nothing.
+    sizes_mean_little: bool,
+}
+
+/// A fragment that is wanted.
+#[derive(Debug)]
+struct Entry {
+    number: FragmentNumber,
+    /// As listed; 0 if unknown.
+    bytes: u64,
+    /// How often it was asked for and did not come, for reasons of its own.
+    tries: u32,
+    damaged: u8,
+    /// How many may be asked for together with it.
+    most: usize,
+    /// As much as came of it.
+    part: Option<Fragment>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting { not_before: Option<Instant> },
+    Asked { call: CallId, expected: u64 },
+    Come(Fragment),
+    Failed(Error),
+}
+
+/// A call that is being answered.
+#[derive(Debug)]
+struct Asked {
+    /// Where those are that have not been answered.
+    open: Vec<usize>,
+    asked: usize,
+    answered: usize,
+    /// Came last, and is whole unless what comes next says otherwise.
+    last: Option<(usize, Fragment)>,
+    /// Came last, and is not whole.
+    cut: Option<usize>,
+    /// What the service reported about no fragment.
+    fault: Option<Error>,
+}
+
+/// What is to be given out next.
+#[derive(Debug)]
+pub(super) enum Ready {
+    /// With its size as listed.
+    Fragment(Fragment, u64),
+    /// It cannot be had, for this reason; only so much of it.
+    Unavailable { number: FragmentNumber, error: Error, part: Option<Fragment>, bytes: u64 },
+}
+
+/// How a body ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// Whether something in it was new.
+    pub(super) is_fruitful: bool,
+    /// What was wrong with how it came, rather than with what.
+    pub(super) trouble: Option<Error>,
+}
+
+impl Work {
+    pub(super) fn new(budget: Budget, wanted: impl IntoIterator<Item = (FragmentNumber, u64)>) -> Self {
+        let waiting = |(number, bytes)| Entry {
+            number,
+            bytes,
+            tries: 0,
+            damaged: 0,
+            most: usize::MAX,
+            part: None,
+            state: State::Waiting { not_before: None },
+        };
+        Self {
+            budget,
+            entries: wanted.into_iter().map(waiting).collect(),
+            base: 0,
+            first_waiting: 0,
+            paused: 0,
+            asked: HashMap::new(),
+            calls: BTreeMap::new(),
+            next_call: 0,
+            expected_bytes: 0,
+            held_bytes: 0,
+            measured: (0, 0),
+            sizes_mean_little: false,
+        }
+    }
+
+    /// What comes next, if it is there.
+    pub(super) fn pop(&mut self) -> Option<Ready> {
+        if !matches!(self.entries.front()?.state, State::Come(_) | State::Failed(_)) {
+            return None;
+        }
+        let Entry { number, bytes, part, state, .. } = self.entries.pop_front()?;
+        self.base += 1;
+        self.first_waiting = self.first_waiting.max(self.base);
+        Some(match state {
+            State::Come(fragment) => {
+                self.held_bytes -= fragment.raw().len() as u64;
+                Ready::Fragment(fragment, bytes)
+            }
+            State::Failed(error) => Ready::Unavailable { number, error, part, bytes },
+            State::Waiting { .. } | State::Asked { .. } => return None,
+        })
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What came of the next one, when no more is to be had.
+    pub(super) fn take_part(&mut self) -> Option<Fragment> {
+        self.entries.front_mut()?.part.take()
+    }
+
+    /// The next call to make, and what to ask for in it.
+    pub(super) fn next_call(&mut self, now: Instant) -> Option<(CallId, Vec<FragmentNumber>)> {
+        if self.calls.len() >= self.budget.calls {
+            return None;
+        }
+        let is_due = |entry: &Entry| match entry.state {
+            State::Waiting { not_before } => not_before.is_none_or(|at| at <= now),
+            _ => false,
+        };
+        let is_waiting = |entry: &Entry| matches!(entry.state, State::Waiting { .. });
+        let from = self.first_waiting - self.base;
+        let first_waiting = self.entries.iter().skip(from).position(is_waiting)?;
+        self.first_waiting += first_waiting;
+        // Several calls are to fit into what there is room for.
+        let most_bytes = (self.budget.bytes / self.budget.calls.max(1) as u64).max(1);
+        let (mut room, mut most, mut bytes) = (self.room(), self.budget.batch, 0);
+        let unknown = self.unknown_bytes();
+        let mut open = Vec::new();
+        let mut numbers = Vec::new();
+        let call = self.next_call;
+        for (index, entry) in self.entries.iter_mut().enumerate().skip(self.first_waiting - self.base) {
+            if !is_due(entry) {
+                continue;
+            }
+            let expected = if entry.bytes == 0 { unknown } else { entry.bytes };
+            most = most.min(entry.most);
+            // The one that everything waits for is asked for in any case.
+            let is_needed = index == 0;
+            let fits = open.len() < most && expected <= room && bytes + expected <= most_bytes;
+            if !fits && !(open.is_empty() && (is_needed || expected <= room)) {
+                break;
+            }
+            room = room.saturating_sub(expected);
+            bytes += expected;
+            self.paused -= usize::from(matches!(entry.state, State::Waiting { not_before: Some(_) }));
+            entry.state = State::Asked { call, expected };
+            self.asked.insert(entry.number.clone(), self.base + index);
+            open.push(self.base + index);
+            numbers.push(entry.number.clone());
+        }
+        if open.is_empty() {
+            return None;
+        }
+        self.expected_bytes += bytes;
+        self.next_call = self.next_call.wrapping_add(1);
+        self.calls.insert(call, Asked { asked: open.len(), open, answered: 0, last: None, cut: None, fault: None });
+        Some((call, numbers))
+    }
+
+    /// When the next call can be made that cannot be made yet.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let pauses = self.entries.iter().filter_map(|entry| match entry.state {
+            State::Waiting { not_before } => not_before,
+            _ => None,
+        });
+        pauses.take(self.paused).min()
+    }
+
+    /// The call that brings what is to be given out next.
+    pub(super) fn needed_call(&self) -> Option<CallId> {
+        match self.entries.front()?.state {
+            State::Asked { call, .. } => Some(call),
+            _ => None,
+        }
+    }
+
+    /// A call that takes the place of one that is needed more: where what is to be given out next waits, and
+    /// as many calls are made as may be.
+    pub(super) fn in_the_way(&self, now: Instant) -> Option<CallId> {
+        let is_due = matches!(self.entries.front()?.state, State::Waiting { not_before } if not_before.is_none_or(|at| at <= now));
+        let is_full = self.calls.len() >= self.budget.calls;
+        let last = self.calls.iter().max_by_key(|(_, call)| call.open.first());
+        last.filter(|_| is_due && is_full).map(|(&id, _)| id)
+    }
+
+    /// Whether to read what is not needed yet.
+    pub(super) fn may_read_ahead(&self) -> bool {
+        self.held_bytes < self.budget.bytes
+    }
+
+    /// What has come and waits for something before it.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.held_bytes
+    }
+
+    /// Whether so much has come out of order that it must not go on so.
+    pub(super) fn overflows(&self) -> bool {
+        self.held_bytes > self.budget.bytes
+    }
+
+    /// A fragment has come in a call. Whether it was wanted.
+    pub(super) fn came(&mut self, id: CallId, fragment: Fragment) -> bool {
+        self.settle_last(id);
+        let Some(index) = fragment.number().and_then(|number| self.open_index(id, number)) else { return false };
+        let listed = self.entry(index).map_or(0, |entry| entry.bytes);
+        let is_all = listed > 0 && fragment.raw().len() as u64 >= listed && !self.sizes_mean_little;
+        match fragment.end() {
+            End::Cut => {
+                self.keep_part(index, fragment);
+                if let Some(call) = self.calls.get_mut(&id) {
+                    call.cut = Some(index);
+                }
+            }
+            End::Trailer => self.settle(id, index, State::Come(fragment)),
+            _ if is_all => self.settle(id, index, State::Come(fragment)),
+            // What follows may be the report of why there is no more of it.
+            _ => {
+                if let Some(call) = self.calls.get_mut(&id) {
+                    call.last = Some((index, fragment));
+                }
+            }
+        }
+        true
+    }
+
+    /// Bytes were skipped in a call.
+    pub(super) fn skipped(&mut self, id: CallId, skipped: &Skipped) {
+        let Some(index) = self.calls.get_mut(&id).and_then(|call| call.cut.take()) else {
+            return self.settle_last(id);
+        };
+        let cause = skipped.cause().cloned().unwrap_or_else(|| Error::malformed("it could not be read"));
+        self.damaged(id, index, cause);
+    }
+
+    /// What came of this one was damaged.
+    fn damaged(&mut self, id: CallId, index: usize, cause: Error) {
+        let Some(entry) = self.entry_mut(index) else { return };
+        entry.damaged += 1;
+        let cause = cause.in_fragment(Some(entry.number.as_str()));
+        let state = if entry.damaged >= DAMAGED { State::Failed(cause) } else { State::Waiting { not_before: None } };
+        self.settle(id, index, state);
+    }
+
+    /// The service reported an error in a call.
+    ///
+    /// # Errors
+    /// If it is not about one fragment, and will not go away.
+    pub(super) fn fault(&mut self, id: CallId, fault: &Fault, now: Instant) -> Result<()> {
+        let error = fault.to_error();
+        // Which number "not found" has depends on whom one asks, and it may just not be there yet.
+        let error = if error.kind() == ErrorKind::NotFound { error.retryable(fault.id() != Some(4507)) } else { error };
+        if error.kind() == ErrorKind::AccessDenied && !error.is_retryable() {
+            return Err(error);
+        }
+        let about = fault.fragment_number().and_then(|number| self.open_index(id, number));
+        // It came before, and this is why there is no more of it.
+        let last = self.calls.get_mut(&id).and_then(|call| call.last.take());
+        if let Some((index, fragment)) = last {
+            if about.is_none() || about == Some(index) {
+                self.keep_part(index, fragment);
+            } else {
+                self.settle(id, index, State::Come(fragment));
+            }
+        }
+        match (about, fault.fragment_number(), self.calls.get_mut(&id)) {
+            (Some(index), ..) => self.missed(id, index, error, now),
+            // One that was not asked for, or has come.
+            (None, Some(number), _) => tracing::debug!(%error, %number, "a fault that is of no consequence"),
+            (None, None, Some(call)) => call.fault = Some(error),
+            (None, None, None) => {}
+        }
+        Ok(())
+    }
+
+    /// The answer to a call is over. What has not come is asked for again.
+    pub(super) fn over(&mut self, id: CallId, cause: Option<Error>, now: Instant) -> Ended {
+        let none = Ended { is_fruitful: false, trouble: None };
+        let Some(call) = self.calls.get_mut(&id) else { return none };
+        let fault = call.fault.take();
+        let is_orderly = cause.is_none() && fault.is_none();
+        if let Some((index, fragment)) = call.last.take() {
+            let is_only = call.open.len() == 1;
+            let is_proven =
+                fragment.end() != End::EndOfBody || (is_orderly && is_only && self.is_enough(index, &fragment));
+            if is_proven || self.came_so_before(index, &fragment) {
+                self.settle(id, index, State::Come(fragment));
+            } else {
+                self.keep_part(index, fragment);
+            }
+        }
+        let Some(Asked { open, asked, answered, cut, .. }) = self.calls.remove(&id) else { return none };
+        let is_damage = cause.as_ref().is_some_and(|e| matches!(e.kind(), ErrorKind::Malformed | ErrorKind::Limit));
+        // What goes wrong where one fragment alone was asked for has to do with that one, unless it is how it came.
+        let is_about_one = asked == 1 && (cause.is_none() || is_damage);
+        for index in open {
+            // Whatever is in the way of others is found before long.
+            self.leave(index, (asked / if answered == 0 { 8 } else { 2 }).max(1));
+            match cause.clone().or_else(|| fault.clone()) {
+                Some(cause) if is_damage && (cut == Some(index) || is_about_one) => self.damaged(id, index, cause),
+                _ if !is_about_one => {}
+                Some(cause) => self.missed(id, index, cause.retryable(true), now),
+                None => {
+                    let message = if cut == Some(index) {
+                        "GetMediaForFragmentList: the body ends, again and again, in the fragment"
+                    } else {
+                        "GetMediaForFragmentList: the body ends, again and again, without the fragment"
+                    };
+                    self.missed(id, index, Error::new(ErrorKind::NotFound, message).retryable(true), now);
+                }
+            }
+        }
+        let trouble = cause.or(fault).filter(|_| !is_damage && !is_about_one);
+        Ended { is_fruitful: answered > 0, trouble }
+    }
+
+    /// A call is given up: the connection was broken before the answer, or too much came out of order. What has
+    /// not come is asked for again, in smaller calls if `smaller`.
+    pub(super) fn abandon(&mut self, id: CallId, smaller: bool) {
+        let Some(call) = self.calls.remove(&id) else { return };
+        let most = if smaller { (call.asked / 2).max(1) } else { usize::MAX };
+        for index in call.open {
+            self.leave(index, most);
+        }
+    }
+
+    fn room(&self) -> u64 {
+        self.budget.bytes.saturating_sub(self.expected_bytes + self.held_bytes)
+    }
+
+    fn unknown_bytes(&self) -> u64 {
+        match self.measured {
+            (_, 0) => UNKNOWN_BYTES,
+            (bytes, fragments) => (bytes / fragments).max(1),
+        }
+    }
+
+    fn entry(&self, index: usize) -> Option<&Entry> {
+        self.entries.get(index.checked_sub(self.base)?)
+    }
+
+    fn entry_mut(&mut self, index: usize) -> Option<&mut Entry> {
+        self.entries.get_mut(index.checked_sub(self.base)?)
+    }
+
+    /// Where a fragment is that this call has been asked for and has not answered.
+    fn open_index(&self, id: CallId, number: &FragmentNumber) -> Option<usize> {
+        let index = *self.asked.get(number)?;
+        matches!(self.entry(index)?.state, State::Asked { call, .. } if call == id).then_some(index)
+    }
+
+    /// Another document has begun behind the one that came last: that is whole.
+    fn settle_last(&mut self, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.cut = None;
+        if let Some((index, fragment)) = call.last.take() {
+            self.settle(id, index, State::Come(fragment));
+        }
+    }
+
+    /// Whether a fragment that ended with the body is as large as it should be.
+    fn is_enough(&self, index: usize, fragment: &Fragment) -> bool {
+        let listed = self.entry(index).map_or(0, |entry| entry.bytes);
+        self.sizes_mean_little || fragment.raw().len() as u64 >= listed
+    }
+
+    /// Whether it has come with just these bytes: then there are no more.
+    fn came_so_before(&self, index: usize, fragment: &Fragment) -> bool {
+        let part = self.entry(index).and_then(|entry| entry.part.as_ref());
+        part.is_some_and(|part| part.end() == End::EndOfBody && part.raw() == fragment.raw())
+    }
+
+    fn keep_part(&mut self, index: usize, fragment: Fragment) {
+        let Some(entry) = self.entry_mut(index) else { return };
+        if entry.part.as_ref().is_none_or(|part| part.raw().len() <= fragment.raw().len()) {
+            entry.part = Some(fragment);
+        }
+    }
+
+    /// It was not there, for a reason of its own.
+    fn missed(&mut self, id: CallId, index: usize, error: Error, now: Instant) {
+        let attempts = self.budget.attempts;
+        let Some(entry) = self.entry_mut(index) else { return };
+        entry.tries += 1;
+        let number = entry.number.clone();
+        let state = if entry.tries >= attempts || !error.is_retryable() {
+            State::Failed(error.in_fragment(Some(number.as_str())))
+        } else {
+            let range = FIRST_PAUSE.saturating_mul(1 << (entry.tries - 1).min(10)).min(LONGEST_PAUSE);
+            // Half of it for sure: what it waits for takes its time.
+            let pause = range.mul_f64(0.5 + fastrand::f64() / 2.0);
+            State::Waiting { not_before: now.checked_add(pause) }
+        };
+        self.settle(id, index, state);
+    }
+
+    /// It was asked for, and is to be asked for again.
+    fn leave(&mut self, index: usize, most: usize) {
+        let Some(entry) = self.entry_mut(index) else { return };
+        entry.most = entry.most.min(most);
+        let State::Asked { expected, .. } = entry.state else { return };
+        entry.state = State::Waiting { not_before: None };
+        let number = entry.number.clone();
+        self.asked.remove(&number);
+        self.expected_bytes -= expected;
+        self.first_waiting = self.first_waiting.min(index);
+    }
+
+    /// What has become of one that was asked for in this call, or just now no longer is.
+    fn settle(&mut self, id: CallId, index: usize, state: State) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.open.retain(|open| *open != index);
+            call.answered += 1;
+        }
+        self.leave(index, usize::MAX);
+        let Some(entry) = self.entry_mut(index) else { return };
+        if let State::Come(fragment) = &state {
+            let (listed, bytes) = (entry.bytes, fragment.raw().len() as u64);
+            entry.part = None;
+            self.held_bytes += bytes;
+            if listed == 0 {
+                self.measured = (self.measured.0 + bytes, self.measured.1 + 1);
+            }
+            self.sizes_mean_little |= bytes < listed;
+        }
+        self.paused += usize::from(matches!(state, State::Waiting { not_before: Some(_) }));
+        if let Some(entry) = self.entry_mut(index) {
+            entry.state = state;
+        }
+    }
+}
