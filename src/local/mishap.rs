@@ -10,8 +10,16 @@ use std::time::Duration;
 pub enum Operation {
     /// DescribeStream.
     DescribeStream,
+    /// GetClip.
+    GetClip,
+    /// GetDASHStreamingSessionURL.
+    GetDashStreamingSessionUrl,
     /// GetDataEndpoint.
     GetDataEndpoint,
+    /// GetHLSStreamingSessionURL.
+    GetHlsStreamingSessionUrl,
+    /// GetImages.
+    GetImages,
     /// GetMedia.
     GetMedia,
     /// GetMediaForFragmentList.
@@ -27,7 +35,11 @@ impl Operation {
     pub(super) fn at_path(path: &str) -> Option<Self> {
         Some(match path {
             "/describeStream" => Self::DescribeStream,
+            "/getClip" => Self::GetClip,
+            "/getDASHStreamingSessionURL" => Self::GetDashStreamingSessionUrl,
             "/getDataEndpoint" => Self::GetDataEndpoint,
+            "/getHLSStreamingSessionURL" => Self::GetHlsStreamingSessionUrl,
+            "/getImages" => Self::GetImages,
             "/getMedia" => Self::GetMedia,
             "/getMediaForFragmentList" => Self::GetMediaForFragmentList,
             "/listFragments" => Self::ListFragments,
@@ -39,12 +51,35 @@ impl Operation {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::DescribeStream => "DescribeStream",
+            Self::GetClip => "GetClip",
+            Self::GetDashStreamingSessionUrl => "GetDASHStreamingSessionURL",
             Self::GetDataEndpoint => "GetDataEndpoint",
+            Self::GetHlsStreamingSessionUrl => "GetHLSStreamingSessionURL",
+            Self::GetImages => "GetImages",
             Self::GetMedia => "GetMedia",
             Self::GetMediaForFragmentList => "GetMediaForFragmentList",
             Self::ListFragments => "ListFragments",
             Self::ListStreams => "ListStreams",
         }
+    }
+
+    /// Whether it has an endpoint of its own, that GetDataEndpoint gives.
+    pub(super) fn has_endpoint(self) -> bool {
+        !matches!(self, Self::DescribeStream | Self::GetDataEndpoint | Self::ListStreams)
+    }
+
+    /// The operation whose endpoint GetDataEndpoint gives under this name.
+    pub(super) fn of_api(name: &str) -> Option<Self> {
+        Some(match name {
+            "GET_CLIP" => Self::GetClip,
+            "GET_DASH_STREAMING_SESSION_URL" => Self::GetDashStreamingSessionUrl,
+            "GET_HLS_STREAMING_SESSION_URL" => Self::GetHlsStreamingSessionUrl,
+            "GET_IMAGES" => Self::GetImages,
+            "GET_MEDIA" => Self::GetMedia,
+            "GET_MEDIA_FOR_FRAGMENT_LIST" => Self::GetMediaForFragmentList,
+            "LIST_FRAGMENTS" => Self::ListFragments,
+            _ => return None,
+        })
     }
 }
 
@@ -87,8 +122,8 @@ pub enum Mishap {
         /// How long nothing comes.
         pause: Duration,
     },
-    /// The call of GetMedia, and those that follow, are refused with `InvalidEndpointException`, until
-    /// GetDataEndpoint is asked again. Nothing happens to other operations.
+    /// The call, and those of the same operation that follow, are refused with `InvalidEndpointException`,
+    /// until GetDataEndpoint is asked again for that operation. It is for those that it gives endpoints for.
     StaleEndpoint,
     /// The body comes in pieces of so many bytes, with a pause before each.
     Trickle {

@@ -1,6 +1,7 @@
 //! An endpoint on loopback that speaks the service's wire format, so that nobody needs an AWS
 //! account to develop or test.
 
+mod archive;
 mod body;
 mod call;
 mod clock;
@@ -24,6 +25,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -388,6 +390,16 @@ impl LocalStream {
     /// ```
     pub fn expire(&self, fragments: usize) {
         self.stream.expire(fragments);
+    }
+
+    /// Sets how long fragments are kept, by the service's time and the endpoint's clock: those that are
+    /// older are gone for every operation. If it is zero there is no archive: nothing is listed and nothing
+    /// can be had from it, while GetMedia goes on as before.
+    ///
+    /// A stream that was never told says 24 hours, but drops nothing for being old, so that fragments may
+    /// be stamped with any time; it keeps the newest 200 MB. So does one with a retention of zero.
+    pub fn set_retention(&self, retention: Duration) {
+        self.stream.set_retention(retention);
     }
 
     /// Says that no more will come: readers get what there is, then their bodies end.

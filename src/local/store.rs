@@ -1,7 +1,6 @@
 //! The fragments that a stream of the local endpoint has.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use tokio::sync::watch;
 
 use super::clock::Clock;
 use super::document::{Stamp, trailer};
+use super::mishap::Operation;
 use super::number::fragment_number;
 use super::open_bodies::OpenBodies;
 use super::payload::items;
@@ -17,8 +17,11 @@ use super::wire;
 use crate::ebml::Writer;
 use crate::fragment::{BodyItem, FragmentNumber, Timestamp};
 
-/// What a stream without retention keeps: 200 MB, as the service does.
+/// What a stream keeps that was not told otherwise: 200 MB, as the service does without retention.
 const KEPT_BYTES: usize = 200 << 20;
+
+/// How long a stream says that it keeps fragments if it was not told.
+const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// One stored fragment, or other bytes that are sent as they are.
 #[derive(Clone, Debug)]
@@ -58,8 +61,8 @@ pub(super) struct Stream {
     store: Mutex<Store>,
     changes: watch::Sender<u64>,
     open_bodies: Arc<OpenBodies>,
-    /// Its data endpoint is not to be used any more.
-    is_stale: AtomicBool,
+    /// The operations whose data endpoint is not to be used any more.
+    stale: Mutex<HashSet<Operation>>,
 }
 
 /// What ListFragments says of a fragment.
@@ -84,6 +87,8 @@ struct Store {
     bytes: usize,
     ordinal: u32,
     finished: bool,
+    /// If it was told how long.
+    retention: Option<Duration>,
 }
 
 /// What a reader gets next.
@@ -97,6 +102,26 @@ pub(super) enum Next {
 }
 
 impl Store {
+    fn kept_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let retention = self.retention.filter(|retention| !retention.is_zero())?;
+        Some(now.plus_nanos(-i64::try_from(retention.as_nanos()).unwrap_or(i64::MAX)))
+    }
+
+    fn is_without_archive(&self) -> bool {
+        self.retention.is_some_and(|retention| retention.is_zero())
+    }
+
+    /// Drops what is older than retention allows, as far as it stands at the front, with what is not a
+    /// fragment before it.
+    fn drop_old(&mut self, now: Timestamp) {
+        let Some(since) = self.kept_since(now) else { return };
+        while let Some(oldest) = self.chunks.iter().position(|chunk| chunk.server_time.is_some())
+            && self.chunks.get(oldest).is_some_and(|chunk| chunk.server_time < Some(since))
+        {
+            (0..=oldest).for_each(|_| drop(self.drop_oldest()));
+        }
+    }
+
     fn drop_oldest(&mut self) -> Option<Chunk> {
         let chunk = self.chunks.pop_front()?;
         self.bytes -= chunk.bytes.len();
@@ -119,7 +144,7 @@ impl Stream {
             store: Mutex::default(),
             changes: watch::Sender::new(0),
             open_bodies: Arc::default(),
-            is_stale: AtomicBool::new(false),
+            stale: Mutex::default(),
         }
     }
 
@@ -144,12 +169,33 @@ impl Stream {
         &self.open_bodies
     }
 
-    pub(super) fn set_stale(&self, is_stale: bool) {
-        self.is_stale.store(is_stale, Ordering::Release);
+    pub(super) fn set_stale(&self, operation: Operation, is_stale: bool) {
+        let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_stale {
+            stale.insert(operation);
+        } else {
+            stale.remove(&operation);
+        }
     }
 
-    pub(super) fn is_stale(&self) -> bool {
-        self.is_stale.load(Ordering::Acquire)
+    pub(super) fn is_stale(&self, operation: Operation) -> bool {
+        self.stale.lock().unwrap_or_else(PoisonError::into_inner).contains(&operation)
+    }
+
+    /// How long fragments are kept.
+    pub(super) fn retention(&self) -> Duration {
+        self.lock().retention.unwrap_or(RETENTION)
+    }
+
+    /// From now on it goes by this, and drops what is older.
+    pub(super) fn set_retention(&self, retention: Duration) {
+        self.lock().retention = Some(retention);
+    }
+
+    /// What the service received earlier than this is gone. `None` if nothing is gone for being old: no
+    /// retention was set, or one of zero, under which there is no archive at all.
+    pub(super) fn kept_since(&self) -> Option<Timestamp> {
+        self.lock().kept_since(self.clock.now())
     }
 
     /// Told whenever something is added.
@@ -233,7 +279,9 @@ impl Stream {
         let mut store = self.lock();
         store.bytes += chunk.bytes.len();
         store.chunks.push_back(chunk);
-        while store.bytes > KEPT_BYTES && store.chunks.len() > 1 && !store.finished {
+        // What was told how long to keep fragments keeps them so long, however many.
+        let is_bounded = !store.finished && (store.retention.is_none() || store.is_without_archive());
+        while is_bounded && store.bytes > KEPT_BYTES && store.chunks.len() > 1 {
             store.drop_oldest();
         }
         drop(store);
@@ -310,9 +358,12 @@ impl Stream {
         Next::Chunk(out.into_bytes().into())
     }
 
-    /// What there is of fragments, in the order they were ingested.
+    /// What the archive has of fragments, in the order they were ingested.
     pub(super) fn list(&self) -> Vec<Listed> {
         let store = self.lock();
+        if store.is_without_archive() {
+            return Vec::new();
+        }
         let listed = |(index, chunk): (u64, &Chunk)| {
             Some(Listed {
                 index,
@@ -326,14 +377,20 @@ impl Stream {
         (store.dropped..).zip(&store.chunks).filter_map(listed).collect()
     }
 
-    /// The document of a fragment, as it is stored.
+    /// The document of a fragment of the archive, as it is stored.
     pub(super) fn document(&self, number: &FragmentNumber) -> Option<Bytes> {
         let store = self.lock();
+        if store.is_without_archive() {
+            return None;
+        }
         let chunk = store.chunks.iter().find(|chunk| chunk.number.as_ref() == Some(number));
         chunk.map(|chunk| chunk.bytes.clone())
     }
 
+    /// The fragments, without those that are too old by now.
     fn lock(&self) -> MutexGuard<'_, Store> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        store.drop_old(self.clock.now());
+        store
     }
 }
