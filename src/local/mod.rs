@@ -1,6 +1,7 @@
 //! An endpoint on loopback that speaks the service's wire format, so that nobody needs an AWS
 //! account to develop or test.
 
+mod archive;
 mod body;
 mod call;
 mod clock;
@@ -9,6 +10,7 @@ mod document;
 mod happened;
 #[cfg(feature = "aws")]
 mod in_process;
+mod listing;
 mod looped;
 mod mishap;
 mod number;
@@ -16,6 +18,7 @@ mod open_bodies;
 mod payload;
 mod quotas;
 mod server;
+mod spelling;
 mod store;
 mod wire;
 
@@ -24,6 +27,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +39,7 @@ pub use document::{Document, Shape, Stamp};
 pub use mishap::{Mishap, Operation};
 pub use number::fragment_number;
 pub use quotas::{Expired, Quotas};
+pub use spelling::Spelling;
 
 use connection::{Accept, Resetter};
 use server::Server;
@@ -146,9 +151,11 @@ impl LocalEndpoint {
         self.server.requests()
     }
 
-    /// How often each thing has taken effect, by name: mishaps (`cut`, `damage`, `end`, `fault`, `refuse`,
-    /// `repeat`, `reset`, `stale endpoint`, `stall`, `trickle`, `unknown operation`) and quotas (`aged out`, `connection limit`,
-    /// `idle end`, `request expired`, `session end`, `throttled`). All names are there, with 0 too.
+    /// How often each thing has taken effect, by name: mishaps (`break off`, `cut`, `damage`, `empty page`,
+    /// `end`, `end before trailer`, `fault`, `fault at`, `omit`, `refuse`, `repeat`, `repeat page`, `reset`,
+    /// `shuffle`, `stale endpoint`, `stall`, `trickle`, `unknown operation`) and quotas (`aged out`,
+    /// `connection limit`, `idle end`, `request expired`, `session end`, `throttled`). All names are there,
+    /// with 0 too.
     ///
     /// A mishap that was scripted has not happened yet, and never does if the body ends before it. Every
     /// call that a stale endpoint refuses counts.
@@ -340,6 +347,35 @@ impl LocalStream {
         self.stream.bodies().count()
     }
 
+    /// How many bodies of GetMediaForFragmentList are open, without those that only
+    /// [linger](Quotas::linger).
+    pub fn open_list_bodies(&self) -> u32 {
+        self.stream.list_bodies().count()
+    }
+
+    /// In which names the archive says what it says: those of GetMedia, unless they are set.
+    ///
+    /// ```
+    /// # #[cfg(feature = "aws")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use kinesis_video::local::{Document, LocalEndpoint, Shape, Spelling};
+    ///
+    /// let endpoint = LocalEndpoint::start().await?;
+    /// let door = endpoint.create_stream("door");
+    /// door.set_archive_spelling(Spelling::Documented);
+    /// let stamp = door.push(&Document::new(Shape::Producer).video_track(1).block(1, 0, true, b"coded frame"));
+    ///
+    /// let archive = aws_sdk_kinesisvideoarchivedmedia::Client::new(&endpoint.sdk_config());
+    /// let call = archive.get_media_for_fragment_list().stream_name("door").fragments(stamp.number.as_str());
+    /// let body = call.send().await.unwrap().payload.collect().await.unwrap().into_bytes();
+    /// let name = b"AWS_KINESISVIDEO_SERVER_SIDE_TIMESTAMP";
+    /// assert!(body.windows(name.len()).any(|bytes| bytes == name));
+    /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
+    /// ```
+    pub fn set_archive_spelling(&self, spelling: Spelling) {
+        self.stream.set_spelling(spelling);
+    }
+
     /// Adds a fragment, as if it had been ingested now: it gets the next number, and the time of now
     /// on both clocks. Returns what it was stamped with.
     pub fn push(&self, document: &Document) -> Stamp {
@@ -388,6 +424,16 @@ impl LocalStream {
     /// ```
     pub fn expire(&self, fragments: usize) {
         self.stream.expire(fragments);
+    }
+
+    /// Sets how long fragments are kept, by the service's time and the endpoint's clock: those that are
+    /// older are gone for every operation. If it is zero there is no archive: nothing is listed and nothing
+    /// can be had from it, while GetMedia goes on as before.
+    ///
+    /// A stream that was never told says 24 hours, but drops nothing for being old, so that fragments may
+    /// be stamped with any time; it keeps the newest 200 MB. So does one with a retention of zero.
+    pub fn set_retention(&self, retention: Duration) {
+        self.stream.set_retention(retention);
     }
 
     /// Says that no more will come: readers get what there is, then their bodies end.

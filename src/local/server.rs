@@ -15,31 +15,19 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::archive::{get_media_for_fragment_list, list_fragments};
 use super::body::{SentBody, Source, later};
 use super::clock::Clock;
 use super::connection::Resetter;
 use super::document::Document;
 use super::happened::{Event, Happened};
 use super::mishap::{Mishap, Operation, Script};
-use super::quotas::{CallRates, Expired, Quotas};
+use super::quotas::{Buckets, Expired, Points, Quotas};
 use super::store::{Selector, Stream};
 use super::wire::{
-    self, FragmentInfo, FragmentSelector, GetDataEndpointRequest, GetMediaForFragmentListRequest, GetMediaRequest,
-    ListFragmentsRequest, ListStreamsRequest, Refusal, StartSelector, StreamInfo, StreamRequest,
+    self, GetDataEndpointRequest, GetMediaRequest, ListStreamsRequest, Refusal, StartSelector, StreamInfo,
+    StreamRequest,
 };
-use crate::fragment::FragmentNumber;
-
-/// The APIs that GetDataEndpoint knows.
-const APIS: [&str; 8] = [
-    "PUT_MEDIA",
-    "GET_MEDIA",
-    "LIST_FRAGMENTS",
-    "GET_MEDIA_FOR_FRAGMENT_LIST",
-    "GET_HLS_STREAMING_SESSION_URL",
-    "GET_DASH_STREAMING_SESSION_URL",
-    "GET_CLIP",
-    "GET_IMAGES",
-];
 
 /// How long a request may be.
 const LONGEST_REQUEST: usize = 2 << 20;
@@ -47,17 +35,17 @@ const LONGEST_REQUEST: usize = 2 << 20;
 pub(super) struct Server {
     url: String,
     stop: CancellationToken,
-    quotas: Quotas,
+    pub(super) quotas: Quotas,
     streams: RwLock<BTreeMap<String, Arc<Stream>>>,
     requests: AtomicU64,
-    rates: CallRates,
+    spent: Buckets,
     pub(super) clock: Arc<Clock>,
     pub(super) script: Script,
     pub(super) happened: Arc<Happened>,
 }
 
 /// What a handler answers with instead of what was asked for.
-enum Otherwise {
+pub(super) enum Otherwise {
     Refusal(Refusal),
     UnknownOperation,
 }
@@ -77,7 +65,7 @@ impl IntoResponse for Otherwise {
     }
 }
 
-type Answer = Result<Response, Otherwise>;
+pub(super) type Answer = Result<Response, Otherwise>;
 
 pub(super) fn router(server: Arc<Server>) -> Router {
     Router::new()
@@ -100,7 +88,7 @@ impl Server {
             quotas,
             streams: RwLock::default(),
             requests: AtomicU64::new(0),
-            rates: CallRates::default(),
+            spent: Buckets::default(),
             clock: Arc::new(Clock::new()),
             script: Script::default(),
             happened: Arc::default(),
@@ -123,30 +111,57 @@ impl Server {
     /// The stream of a request, if calls for it may be made now.
     fn admit(&self, operation: Operation, request: &StreamRequest) -> Result<Arc<Stream>, Otherwise> {
         let stream = self.find(request)?;
-        if self.rates.exceeded(&self.quotas, stream.name(), operation.name()) {
-            self.happened.count(Event::Throttled);
-            let message = format!("Too many calls of {} for this stream. Please try again later.", operation.name());
-            return Err(Refusal::new("ClientLimitExceededException", message).into());
+        let is_taken = |rate| self.spent.take(stream.name(), operation.name(), rate, 1);
+        if !self.quotas.calls_per_second.is_none_or(is_taken) {
+            return Err(self.throttled(&format!("calls of {}", operation.name())).into());
         }
         Ok(stream)
     }
 
+    /// The stream of a request to the archive, whose calls are not counted but cost points.
+    pub(super) fn archived(&self, operation: Operation, request: &StreamRequest) -> Result<Arc<Stream>, Refusal> {
+        let stream = self.find(request)?;
+        if stream.is_stale(operation) {
+            return Err(self.stale());
+        }
+        Ok(stream)
+    }
+
+    /// Spends points of a stream, if it has as many left.
+    pub(super) fn spend(&self, stream: &Stream, bucket: Points, points: u64) -> Result<(), Refusal> {
+        let is_taken = |rate| self.spent.take(stream.name(), bucket.name(), rate, points);
+        if bucket.budget(&self.quotas).is_none_or(is_taken) {
+            return Ok(());
+        }
+        Err(self.throttled(&format!("{} points spent", bucket.name())))
+    }
+
+    fn throttled(&self, what: &str) -> Refusal {
+        self.happened.count(Event::Throttled);
+        let message = format!("Too many {what} for this stream. Please try again later.");
+        Refusal::new("ClientLimitExceededException", message)
+    }
+
     /// What is to go wrong with a call that nothing else is wrong with, if it is not the call itself.
-    fn mishap(&self, operation: Operation, stream: &str) -> Result<Option<Mishap>, Otherwise> {
-        match self.script.take(operation, stream) {
-            Some(Mishap::Refuse(name)) => {
+    pub(super) fn mishap(&self, operation: Operation, stream: Option<&Stream>) -> Result<Option<Mishap>, Otherwise> {
+        match (self.script.take(operation, stream.map_or("", Stream::name)), stream) {
+            (Some(Mishap::Refuse(name)), _) => {
                 self.happened.count(Event::Refuse);
                 Err(Refusal::new(&name, format!("{name}, as the script says")).into())
             }
-            Some(Mishap::UnknownOperation) => {
+            (Some(Mishap::UnknownOperation), _) => {
                 self.happened.count(Event::UnknownOperation);
                 Err(Otherwise::UnknownOperation)
             }
-            mishap => Ok(mishap),
+            (Some(Mishap::StaleEndpoint), Some(stream)) if operation.has_endpoint() => {
+                stream.set_stale(operation, true);
+                Err(self.stale().into())
+            }
+            (mishap, _) => Ok(mishap),
         }
     }
 
-    fn find(&self, request: &StreamRequest) -> Result<Arc<Stream>, Refusal> {
+    pub(super) fn find(&self, request: &StreamRequest) -> Result<Arc<Stream>, Refusal> {
         let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
         let (found, asked) = match (&request.stream_name, &request.stream_arn) {
             (Some(name), None) => (streams.get(name), name),
@@ -170,12 +185,12 @@ impl Server {
         self.happened.call(operation, found.unwrap_or_else(asked));
     }
 
-    fn body(&self, source: Source) -> SentBody {
+    pub(super) fn body(&self, source: Source) -> SentBody {
         SentBody::new(source, &self.quotas, self.stop.clone(), Arc::clone(&self.happened))
     }
 }
 
-fn send(body: SentBody) -> Response {
+pub(super) fn send(body: SentBody) -> Response {
     let mut response = Body::from_stream(body.into_stream()).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("video/webm"));
     response
@@ -214,23 +229,27 @@ async fn admit(server: &Server, request: Request<Body>, next: NextLayer) -> Resu
 async fn get_data_endpoint(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
     let request: GetDataEndpointRequest = wire::parse(&body)?;
     let stream = server.admit(Operation::GetDataEndpoint, &request.stream)?;
-    if !request.api_name.as_deref().is_some_and(|name| APIS.contains(&name)) {
-        return Err(Refusal::invalid_argument(format!("APIName must be one of {}", APIS.join(", "))).into());
+    let api = request.api_name.as_deref().unwrap_or_default();
+    let asked = Operation::of_api(api);
+    if asked.is_none() && api != "PUT_MEDIA" {
+        return Err(Refusal::invalid_argument("APIName must be that of an operation on media").into());
     }
-    server.mishap(Operation::GetDataEndpoint, stream.name())?;
-    stream.set_stale(false);
+    server.mishap(Operation::GetDataEndpoint, Some(&stream))?;
+    if let Some(operation) = asked {
+        stream.set_stale(operation, false);
+    }
     Ok(axum::Json(json!({ "DataEndpoint": server.url })).into_response())
 }
 
 async fn describe_stream(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
     let stream = server.admit(Operation::DescribeStream, &wire::parse(&body)?)?;
-    server.mishap(Operation::DescribeStream, stream.name())?;
+    server.mishap(Operation::DescribeStream, Some(&stream))?;
     Ok(axum::Json(json!({ "StreamInfo": info(&stream) })).into_response())
 }
 
 async fn list_streams(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
     let request: ListStreamsRequest = wire::parse(&body)?;
-    server.mishap(Operation::ListStreams, "")?;
+    server.mishap(Operation::ListStreams, None)?;
     let most = request.max_results.unwrap_or(10_000) as usize;
     if !(1..=10_000).contains(&most) {
         return Err(Refusal::invalid_argument("MaxResults must be 1 to 10000").into());
@@ -264,11 +283,11 @@ async fn list_streams(State(server): State<Arc<Server>>, body: Bytes) -> Answer 
     .into_response())
 }
 
-fn to_hex(text: &str) -> String {
+pub(super) fn to_hex(text: &str) -> String {
     text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn from_hex(text: &str) -> Option<String> {
+pub(super) fn from_hex(text: &str) -> Option<String> {
     let pairs = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
     let bytes = pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect::<Option<Vec<u8>>>()?;
     String::from_utf8(bytes).ok()
@@ -282,7 +301,7 @@ fn info(stream: &Stream) -> StreamInfo {
         version: "local",
         status: "ACTIVE",
         creation_time: wire::to_seconds(stream.created()),
-        data_retention_in_hours: 0,
+        data_retention_in_hours: stream.retention().as_secs().div_ceil(3600),
     }
 }
 
@@ -297,7 +316,7 @@ async fn get_media(
         return Err(Refusal::invalid_argument("StartSelector is missing").into());
     };
     let selector = to_selector(&selector)?;
-    if stream.is_stale() {
+    if stream.is_stale(Operation::GetMedia) {
         return Err(server.stale().into());
     }
     let Some(open) = stream.bodies().open(server.quotas.connections) else {
@@ -305,11 +324,7 @@ async fn get_media(
         let message = "Too many connections of GetMedia are open for this stream";
         return Err(Refusal::new("ConnectionLimitExceededException", message).into());
     };
-    let mishap = server.mishap(Operation::GetMedia, stream.name())?;
-    if matches!(mishap, Some(Mishap::StaleEndpoint)) {
-        stream.set_stale(true);
-        return Err(server.stale().into());
-    }
+    let mishap = server.mishap(Operation::GetMedia, Some(&stream))?;
     let (mut index, is_aged_out) = stream.seek(&selector);
     if is_aged_out {
         server.happened.count(Event::AgedOut);
@@ -325,7 +340,7 @@ async fn get_media(
     let source = match &selector {
         Selector::After(number) if is_aged_out && server.quotas.aged_out == Expired::Fault => {
             let fault = Document::fault(4000, "FRAGMENT_NOT_FOUND", Some(number));
-            Source::Listed(vec![fault].into_iter())
+            Source::Fault(Some(fault))
         }
         _ => Source::Live { changes: stream.changes(), stream, index, ends },
     };
@@ -349,91 +364,4 @@ fn to_selector(selector: &StartSelector) -> Result<Selector, Refusal> {
         Some("PRODUCER_TIMESTAMP") => Selector::Producer(time()?),
         _ => return Err(Refusal::invalid_argument("StartSelectorType is missing or unknown")),
     })
-}
-
-/// Lists fragments whose start is in a range, both ends included. The service promises no order.
-async fn list_fragments(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
-    let request: ListFragmentsRequest = wire::parse(&body)?;
-    let stream = server.admit(Operation::ListFragments, &request.stream)?;
-    let most = request.max_results.unwrap_or(100);
-    if !(1..=1000).contains(&most) {
-        return Err(Refusal::invalid_argument("MaxResults must be 1 to 1000").into());
-    }
-    // The token says what was asked for, and with which chunk to go on.
-    let (by_producer, start, end, next) = match (&request.next_token, &request.fragment_selector) {
-        (Some(token), _) => {
-            from_token(token).ok_or_else(|| Refusal::invalid_argument("NextToken is not one of ours"))?
-        }
-        (None, Some(selector)) => {
-            let (by_producer, start, end) = to_range(selector)?;
-            (by_producer, start, end, 0)
-        }
-        (None, None) => (false, i64::MIN, i64::MAX, 0),
-    };
-    server.mishap(Operation::ListFragments, stream.name())?;
-    let mut listed = stream.list();
-    listed.retain(|fragment| {
-        let time = if by_producer { fragment.producer_time } else { fragment.server_time };
-        fragment.index >= next && (start..=end).contains(&time.as_millis())
-    });
-    let page = listed.iter().take(most as usize).map(|fragment| FragmentInfo {
-        fragment_number: fragment.number.to_string(),
-        fragment_size_in_bytes: fragment.bytes,
-        producer_timestamp: wire::to_seconds(fragment.producer_time),
-        server_timestamp: wire::to_seconds(fragment.server_time),
-        fragment_length_in_milliseconds: fragment.duration.as_millis() as u64,
-    });
-    let page: Vec<FragmentInfo> = page.collect();
-    Ok(axum::Json(match listed.get(page.len()) {
-        Some(next) => {
-            let token = format!("{}/{start}/{end}/{}", if by_producer { "P" } else { "S" }, next.index);
-            json!({ "Fragments": page, "NextToken": to_hex(&token) })
-        }
-        None => json!({ "Fragments": page }),
-    })
-    .into_response())
-}
-
-fn to_range(selector: &FragmentSelector) -> Result<(bool, i64, i64), Refusal> {
-    let by_producer = match selector.fragment_selector_type.as_deref() {
-        Some("PRODUCER_TIMESTAMP") => true,
-        Some("SERVER_TIMESTAMP") => false,
-        _ => return Err(Refusal::invalid_argument("FragmentSelectorType is missing or unknown")),
-    };
-    let range = selector.timestamp_range.as_ref();
-    let (start, end) = (range.and_then(|range| range.start_timestamp), range.and_then(|range| range.end_timestamp));
-    match (start.map(wire::from_seconds), end.map(wire::from_seconds)) {
-        (Some(start), Some(end)) if start <= end => Ok((by_producer, start.as_millis(), end.as_millis())),
-        (Some(_), Some(_)) => Err(Refusal::invalid_argument("StartTimestamp must not be after EndTimestamp")),
-        _ => Err(Refusal::invalid_argument("TimestampRange needs a StartTimestamp and an EndTimestamp")),
-    }
-}
-
-fn from_token(token: &str) -> Option<(bool, i64, i64, u64)> {
-    let text = from_hex(token)?;
-    let mut parts = text.split('/');
-    let by_producer = parts.next()? == "P";
-    Some((by_producer, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-}
-
-async fn get_media_for_fragment_list(
-    State(server): State<Arc<Server>>,
-    ConnectInfo(connection): ConnectInfo<Resetter>,
-    body: Bytes,
-) -> Answer {
-    let request: GetMediaForFragmentListRequest = wire::parse(&body)?;
-    let stream = server.admit(Operation::GetMediaForFragmentList, &request.stream)?;
-    let asked = request.fragments.unwrap_or_default();
-    if !(1..=1000).contains(&asked.len()) {
-        return Err(Refusal::invalid_argument("Fragments must be 1 to 1000 fragment numbers").into());
-    }
-    let numbers: Result<Vec<FragmentNumber>, _> = asked.iter().map(|number| number.parse()).collect();
-    let numbers = numbers.map_err(|_| Refusal::invalid_argument("Fragment numbers are invalid"))?;
-    let mishap = server.mishap(Operation::GetMediaForFragmentList, stream.name())?;
-    let document = |number: &FragmentNumber| {
-        // What is not there, or not yet, is reported where it would stand.
-        stream.document(number).unwrap_or_else(|| Document::fault(3000, "FRAGMENT_NOT_FOUND", Some(number)))
-    };
-    let documents: Vec<Bytes> = numbers.iter().map(document).collect();
-    Ok(send(server.body(Source::Listed(documents.into_iter())).mishap(mishap).connection(connection)))
 }

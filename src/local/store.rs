@@ -1,7 +1,6 @@
 //! The fragments that a stream of the local endpoint has.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,15 +9,20 @@ use tokio::sync::watch;
 
 use super::clock::Clock;
 use super::document::{Stamp, trailer};
+use super::mishap::Operation;
 use super::number::fragment_number;
 use super::open_bodies::OpenBodies;
 use super::payload::items;
+use super::spelling::Spelling;
 use super::wire;
 use crate::ebml::Writer;
 use crate::fragment::{BodyItem, FragmentNumber, Timestamp};
 
-/// What a stream without retention keeps: 200 MB, as the service does.
+/// What a stream keeps that was not told otherwise: 200 MB, as the service does without retention.
 const KEPT_BYTES: usize = 200 << 20;
+
+/// How long a stream says that it keeps fragments if it was not told.
+const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// One stored fragment, or other bytes that are sent as they are.
 #[derive(Clone, Debug)]
@@ -58,8 +62,9 @@ pub(super) struct Stream {
     store: Mutex<Store>,
     changes: watch::Sender<u64>,
     open_bodies: Arc<OpenBodies>,
-    /// Its data endpoint is not to be used any more.
-    is_stale: AtomicBool,
+    open_list_bodies: Arc<OpenBodies>,
+    /// The operations whose data endpoint is not to be used any more.
+    stale: Mutex<HashSet<Operation>>,
 }
 
 /// What ListFragments says of a fragment.
@@ -77,6 +82,8 @@ pub(super) struct Listed {
 #[derive(Debug, Default)]
 struct Store {
     chunks: VecDeque<Chunk>,
+    /// Where the fragments are, among all chunks that there have ever been.
+    places: HashMap<FragmentNumber, u64>,
     /// How many were dropped from the front.
     dropped: u64,
     /// The greatest number among those.
@@ -84,6 +91,9 @@ struct Store {
     bytes: usize,
     ordinal: u32,
     finished: bool,
+    /// If it was told how long.
+    retention: Option<Duration>,
+    spelling: Spelling,
 }
 
 /// What a reader gets next.
@@ -97,8 +107,47 @@ pub(super) enum Next {
 }
 
 impl Store {
+    fn kept_since(&self, clock: &Clock) -> Option<Timestamp> {
+        let retention = self.retention.filter(|retention| !retention.is_zero())?;
+        Some(clock.before(retention))
+    }
+
+    fn is_without_archive(&self) -> bool {
+        self.retention.is_some_and(|retention| retention.is_zero())
+    }
+
+    /// Drops what is older than retention allows, as far as it stands at the front, with what is not a
+    /// fragment before it.
+    fn drop_old(&mut self, clock: &Clock) {
+        let Some(since) = self.kept_since(clock) else { return };
+        while let Some(oldest) = self.chunks.iter().position(|chunk| chunk.server_time.is_some())
+            && self.chunks.get(oldest).is_some_and(|chunk| chunk.server_time < Some(since))
+        {
+            (0..=oldest).for_each(|_| drop(self.drop_oldest()));
+        }
+    }
+
+    fn add(&mut self, chunk: Chunk) {
+        self.bytes += chunk.bytes.len();
+        if let Some(number) = &chunk.number {
+            self.places.insert(number.clone(), self.dropped + self.chunks.len() as u64);
+        }
+        self.chunks.push_back(chunk);
+    }
+
+    /// A fragment, if the archive has it.
+    fn archived(&self, number: &FragmentNumber) -> Option<&Chunk> {
+        let place = self.places.get(number).filter(|_| !self.is_without_archive())?;
+        self.chunks.get(place.checked_sub(self.dropped)? as usize)
+    }
+
     fn drop_oldest(&mut self) -> Option<Chunk> {
         let chunk = self.chunks.pop_front()?;
+        if let Some(number) = &chunk.number
+            && self.places.get(number) == Some(&self.dropped)
+        {
+            self.places.remove(number);
+        }
         self.bytes -= chunk.bytes.len();
         self.dropped += 1;
         if chunk.number > self.dropped_number {
@@ -119,7 +168,8 @@ impl Stream {
             store: Mutex::default(),
             changes: watch::Sender::new(0),
             open_bodies: Arc::default(),
-            is_stale: AtomicBool::new(false),
+            open_list_bodies: Arc::default(),
+            stale: Mutex::default(),
         }
     }
 
@@ -144,12 +194,46 @@ impl Stream {
         &self.open_bodies
     }
 
-    pub(super) fn set_stale(&self, is_stale: bool) {
-        self.is_stale.store(is_stale, Ordering::Release);
+    /// Those of GetMediaForFragmentList.
+    pub(super) fn list_bodies(&self) -> &Arc<OpenBodies> {
+        &self.open_list_bodies
     }
 
-    pub(super) fn is_stale(&self) -> bool {
-        self.is_stale.load(Ordering::Acquire)
+    pub(super) fn set_spelling(&self, spelling: Spelling) {
+        self.lock().spelling = spelling;
+    }
+
+    pub(super) fn spelling(&self) -> Spelling {
+        self.lock().spelling
+    }
+
+    pub(super) fn set_stale(&self, operation: Operation, is_stale: bool) {
+        let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_stale {
+            stale.insert(operation);
+        } else {
+            stale.remove(&operation);
+        }
+    }
+
+    pub(super) fn is_stale(&self, operation: Operation) -> bool {
+        self.stale.lock().unwrap_or_else(PoisonError::into_inner).contains(&operation)
+    }
+
+    /// How long fragments are kept.
+    pub(super) fn retention(&self) -> Duration {
+        self.lock().retention.unwrap_or(RETENTION)
+    }
+
+    /// From now on it goes by this, and drops what is older.
+    pub(super) fn set_retention(&self, retention: Duration) {
+        self.lock().retention = Some(retention);
+    }
+
+    /// What the service received earlier than this is gone. `None` if nothing is gone for being old: no
+    /// retention was set, or one of zero, under which there is no archive at all.
+    pub(super) fn kept_since(&self) -> Option<Timestamp> {
+        self.lock().kept_since(&self.clock)
     }
 
     /// Told whenever something is added.
@@ -231,9 +315,10 @@ impl Stream {
 
     fn add(&self, chunk: Chunk) {
         let mut store = self.lock();
-        store.bytes += chunk.bytes.len();
-        store.chunks.push_back(chunk);
-        while store.bytes > KEPT_BYTES && store.chunks.len() > 1 && !store.finished {
+        store.add(chunk);
+        // What was told how long to keep fragments keeps them so long, however many.
+        let is_bounded = !store.finished && (store.retention.is_none() || store.is_without_archive());
+        while is_bounded && store.bytes > KEPT_BYTES && store.chunks.len() > 1 {
             store.drop_oldest();
         }
         drop(store);
@@ -310,9 +395,18 @@ impl Stream {
         Next::Chunk(out.into_bytes().into())
     }
 
-    /// What there is of fragments, in the order they were ingested.
+    /// How many chunks it has ever had.
+    pub(super) fn chunks(&self) -> u64 {
+        let store = self.lock();
+        store.dropped + store.chunks.len() as u64
+    }
+
+    /// What the archive has of fragments, in the order they were ingested.
     pub(super) fn list(&self) -> Vec<Listed> {
         let store = self.lock();
+        if store.is_without_archive() {
+            return Vec::new();
+        }
         let listed = |(index, chunk): (u64, &Chunk)| {
             Some(Listed {
                 index,
@@ -326,14 +420,20 @@ impl Stream {
         (store.dropped..).zip(&store.chunks).filter_map(listed).collect()
     }
 
-    /// The document of a fragment, as it is stored.
+    /// The document of a fragment of the archive, as it is stored.
     pub(super) fn document(&self, number: &FragmentNumber) -> Option<Bytes> {
-        let store = self.lock();
-        let chunk = store.chunks.iter().find(|chunk| chunk.number.as_ref() == Some(number));
-        chunk.map(|chunk| chunk.bytes.clone())
+        self.lock().archived(number).map(|chunk| chunk.bytes.clone())
     }
 
+    /// When the service received a fragment of the archive.
+    pub(super) fn received(&self, number: &FragmentNumber) -> Option<Timestamp> {
+        self.lock().archived(number)?.server_time
+    }
+
+    /// The fragments, without those that are too old by now.
     fn lock(&self) -> MutexGuard<'_, Store> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        store.drop_old(&self.clock);
+        store
     }
 }

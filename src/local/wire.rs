@@ -178,7 +178,7 @@ pub(super) struct StreamInfo {
     pub(super) version: &'static str,
     pub(super) status: &'static str,
     pub(super) creation_time: f64,
-    pub(super) data_retention_in_hours: u32,
+    pub(super) data_retention_in_hours: u64,
 }
 
 /// A time in JSON: a number of seconds.
