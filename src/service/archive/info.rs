@@ -74,7 +74,9 @@ impl FragmentInfo {
         let number = listed.fragment_number.ok_or_else(|| {
             Error::new(ErrorKind::Service, "ListFragments: an entry has no fragment number").retryable(false)
         })?;
-        let time = |time: Option<DateTime>| time.and_then(|time| time.to_millis().ok()).map(Timestamp::from_millis);
+        // The SDK reads seconds through floating point: a millisecond may come out a little short.
+        let millis = |time: DateTime| i64::try_from((time.as_nanos() + 500_000).div_euclid(1_000_000)).ok();
+        let time = |time: Option<DateTime>| time.and_then(millis).map(Timestamp::from_millis);
         Ok(Self {
             number: number.parse()?,
             bytes: u64::try_from(listed.fragment_size_in_bytes).unwrap_or(0),
