@@ -19,6 +19,7 @@ mod chunks;
 mod colors;
 mod concurrency;
 mod endpoint;
+mod endpoint_archive;
 mod endpoint_media;
 mod endpoint_time;
 mod errors;
