@@ -5,66 +5,81 @@ use std::sync::Arc;
 use axum::extract::{ConnectInfo, State};
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::body::Source;
 use super::connection::Resetter;
-use super::document::Document;
-use super::mishap::Operation;
+use super::happened::Event;
+use super::listing::Listing;
+use super::mishap::{Mishap, Operation};
+use super::number::mix;
 use super::quotas::Points;
-use super::server::{Answer, Server, from_hex, send, to_hex};
+use super::server::{Answer, Server, send};
+use super::store::{Listed, Stream};
 use super::wire::{
     self, FragmentInfo, FragmentSelector, GetMediaForFragmentListRequest, ListFragmentsRequest, Refusal,
 };
 use crate::fragment::FragmentNumber;
 
-/// Lists fragments whose start is in a range, both ends included. The service promises no order.
+/// How many fragments a page has of which the request does not say it. What the service does is not known.
+const PAGE: u64 = 100;
+
+/// Lists fragments whose start is in a range, both ends included, in no order that means anything.
 pub(super) async fn list_fragments(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
     let request: ListFragmentsRequest = wire::parse(&body)?;
     let stream = server.archived(Operation::ListFragments, &request.stream)?;
-    let most = request.max_results.unwrap_or(100);
+    let most = request.max_results.unwrap_or(PAGE);
     if !(1..=1000).contains(&most) {
         return Err(Refusal::invalid_argument("MaxResults must be 1 to 1000").into());
     }
-    // The token says what was asked for, and with which chunk to go on.
-    let (by_producer, start, end, next) = match (&request.next_token, &request.fragment_selector) {
-        (Some(token), _) => {
-            from_token(token).ok_or_else(|| Refusal::invalid_argument("NextToken is not one of ours"))?
-        }
-        (None, Some(selector)) => {
-            let (by_producer, start, end) = to_range(selector)?;
-            // Producers' clocks say nothing of how long something has been kept.
-            if !by_producer && stream.kept_since().is_some_and(|since| end < since.as_millis()) {
-                let message = format!("End timestamp {end} is outside of the stream retention period.");
-                return Err(Refusal::invalid_argument(message).into());
-            }
-            (by_producer, start, end, 0)
-        }
-        (None, None) => (false, i64::MIN, i64::MAX, 0),
+    let listing = match &request.next_token {
+        Some(token) => Listing::from_token(token, stream.arn())
+            .ok_or_else(|| Refusal::invalid_argument("NextToken is not one of ours"))?,
+        None => begin(&server, &stream, request.fragment_selector.as_ref())?,
     };
     server.spend(&stream, Points::Metadata, most)?;
-    server.mishap(Operation::ListFragments, Some(&stream))?;
-    let mut listed = stream.list();
-    listed.retain(|fragment| {
-        let time = if by_producer { fragment.producer_time } else { fragment.server_time };
-        fragment.index >= next && (start..=end).contains(&time.as_millis())
-    });
-    let page = listed.iter().take(most as usize).map(|fragment| FragmentInfo {
+    let mishap = server.mishap(Operation::ListFragments, Some(&stream))?;
+    let mut answer = Map::new();
+    if matches!(mishap, Some(Mishap::EmptyPage)) {
+        server.happened.count(Event::EmptyPage);
+        answer.insert("NextToken".into(), listing.to_token(stream.arn()).into());
+        return Ok(axum::Json(answer).into_response());
+    }
+    let left = listing.left(stream.list());
+    let page: Vec<_> = left.iter().take(most as usize).map(info).collect();
+    let mut next = left.get(page.len()).map(|next| listing.from(next));
+    if matches!(mishap, Some(Mishap::RepeatPage)) && !page.is_empty() {
+        server.happened.count(Event::RepeatPage);
+        next = Some(listing);
+    }
+    answer.insert("Fragments".into(), json!(page));
+    if let Some(next) = next {
+        answer.insert("NextToken".into(), next.to_token(stream.arn()).into());
+    }
+    Ok(axum::Json(answer).into_response())
+}
+
+fn info(fragment: &Listed) -> FragmentInfo {
+    FragmentInfo {
         fragment_number: fragment.number.to_string(),
         fragment_size_in_bytes: fragment.bytes,
         producer_timestamp: wire::to_seconds(fragment.producer_time),
         server_timestamp: wire::to_seconds(fragment.server_time),
         fragment_length_in_milliseconds: fragment.duration.as_millis() as u64,
-    });
-    let page: Vec<FragmentInfo> = page.collect();
-    Ok(axum::Json(match listed.get(page.len()) {
-        Some(next) => {
-            let token = format!("{}/{start}/{end}/{}", if by_producer { "P" } else { "S" }, next.index);
-            json!({ "Fragments": page, "NextToken": to_hex(&token) })
-        }
-        None => json!({ "Fragments": page }),
-    })
-    .into_response())
+    }
+}
+
+/// A listing that begins now.
+fn begin(server: &Server, stream: &Stream, selector: Option<&FragmentSelector>) -> Result<Listing, Refusal> {
+    let (by_producer, start, end) = selector.map_or(Ok((false, i64::MIN, i64::MAX)), to_range)?;
+    // Producers' clocks say nothing of how long something has been kept.
+    if !by_producer && stream.kept_since().is_some_and(|since| end < since.as_millis()) {
+        let message = format!("End timestamp {end} is outside of the stream retention period.");
+        return Err(Refusal::invalid_argument(message));
+    }
+    let age = server.quotas.listed_after;
+    let latest = if age.is_zero() { i64::MAX } else { server.clock.before(age).as_millis() };
+    Ok(Listing { by_producer, start, end, chunks: stream.chunks(), latest, from: None })
 }
 
 fn to_range(selector: &FragmentSelector) -> Result<(bool, i64, i64), Refusal> {
@@ -82,13 +97,7 @@ fn to_range(selector: &FragmentSelector) -> Result<(bool, i64, i64), Refusal> {
     }
 }
 
-fn from_token(token: &str) -> Option<(bool, i64, i64, u64)> {
-    let text = from_hex(token)?;
-    let mut parts = text.split('/');
-    let by_producer = parts.next()? == "P";
-    Some((by_producer, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-}
-
+/// Sends the media of these fragments.
 pub(super) async fn get_media_for_fragment_list(
     State(server): State<Arc<Server>>,
     ConnectInfo(connection): ConnectInfo<Resetter>,
@@ -102,12 +111,38 @@ pub(super) async fn get_media_for_fragment_list(
     }
     let numbers: Result<Vec<FragmentNumber>, _> = asked.iter().map(|number| number.parse()).collect();
     let numbers = numbers.map_err(|_| Refusal::invalid_argument("Fragment numbers are invalid"))?;
-    server.spend(&stream, Points::Media, numbers.len() as u64)?;
-    let mishap = server.mishap(Operation::GetMediaForFragmentList, Some(&stream))?;
-    let document = |number: &FragmentNumber| {
-        // What is not there, or not yet, is reported where it would stand.
-        stream.document(number).unwrap_or_else(|| Document::fault(3000, "FRAGMENT_NOT_FOUND", Some(number)))
+    let Some(open) = stream.list_bodies().open(server.quotas.list_connections) else {
+        server.happened.count(Event::ConnectionLimit);
+        let message = "Too many connections of GetMediaForFragmentList are open for this stream";
+        return Err(Refusal::new("ClientLimitExceededException", message).into());
     };
-    let documents: Vec<Bytes> = numbers.iter().map(document).collect();
-    Ok(send(server.body(Source::Listed(documents.into_iter())).mishap(mishap).connection(connection)))
+    server.spend(&stream, Points::Media, numbers.len() as u64)?;
+    let mut mishap = server.mishap(Operation::GetMediaForFragmentList, Some(&stream))?;
+    let age = server.quotas.archived_after;
+    let until = (!age.is_zero()).then(|| server.clock.before(age));
+    let is_archived = |number: &FragmentNumber| until.is_none() || stream.received(number) <= until;
+    let stored = |number: FragmentNumber| {
+        let document = if is_archived(&number) { stream.document(&number) } else { None };
+        (number, document)
+    };
+    let mut asked: Vec<_> = numbers.into_iter().map(stored).collect();
+    match mishap {
+        Some(Mishap::Shuffle(seed)) if asked.len() > 1 => shuffle(&mut asked, seed),
+        // There is no other order.
+        Some(Mishap::Shuffle(_)) => mishap = None,
+        _ => {}
+    }
+    let source = Source::Archive { asked: asked.into_iter(), spelling: stream.spelling() };
+    Ok(send(server.body(source).open(open, server.quotas.linger).mishap(mishap).connection(connection)))
+}
+
+/// Brings things into another order.
+fn shuffle<T>(things: &mut Vec<T>, seed: u64) {
+    let mut places: Vec<usize> = (0..things.len()).collect();
+    places.sort_unstable_by_key(|&place| mix(seed ^ mix(place as u64)));
+    if places.is_sorted() {
+        places.rotate_left(1);
+    }
+    let mut taken: Vec<Option<T>> = things.drain(..).map(Some).collect();
+    things.extend(places.into_iter().filter_map(|place| taken.get_mut(place)?.take()));
 }

@@ -9,20 +9,23 @@ use tokio::time::{Duration, Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Resetter;
-use super::document::Document;
 use super::happened::{Event, Happened};
 use super::mishap::Mishap;
 use super::open_bodies::OpenBody;
 use super::quotas::Quotas;
+use super::spelling::Spelling;
 use super::store::{Next, Stream};
+use crate::fragment::FragmentNumber;
 
 /// Where the chunks of a body come from.
 #[derive(Debug)]
 pub(super) enum Source {
     /// A stream, from a chunk on, with those that are still to come.
     Live { stream: Arc<Stream>, changes: tokio::sync::watch::Receiver<u64>, index: u64, ends: Instant },
-    /// These.
-    Listed(std::vec::IntoIter<Bytes>),
+    /// Fragments of the archive, each as it is stored, if it is there.
+    Archive { asked: std::vec::IntoIter<(FragmentNumber, Option<Bytes>)>, spelling: Spelling },
+    /// An error.
+    Fault(Option<Bytes>),
 }
 
 /// One body of GetMedia or GetMediaForFragmentList.
@@ -150,7 +153,9 @@ impl SentBody {
                 Some(bytes) => self.pending = bytes,
                 None => return Ok(None),
             }
-            if matches!(self.mishap, Some(Mishap::EndBeforeTrailer(fragments)) if fragments < self.chunks) {
+            if matches!(self.source, Source::Live { .. })
+                && matches!(self.mishap, Some(Mishap::EndBeforeTrailer(fragments)) if fragments < self.chunks)
+            {
                 self.count_once(Event::EndBeforeTrailer);
                 self.mishap = Some(Mishap::EndAfter(0));
                 let tags = crate::ebml::id::TAGS.0.to_be_bytes();
@@ -174,7 +179,11 @@ impl SentBody {
                 return Ok(None);
             }
             Some(Mishap::FaultAfter { fragments, id, message }) if self.chunks >= *fragments => {
-                let fault = Document::fault(*id, message, None);
+                let spelling = match self.source {
+                    Source::Archive { spelling, .. } => spelling,
+                    _ => Spelling::Seen,
+                };
+                let fault = spelling.fault(*id, message, None);
                 self.mishap = Some(Mishap::EndAfter(0));
                 self.count_once(Event::Fault);
                 return Ok(Some(fault));
@@ -184,8 +193,9 @@ impl SentBody {
         self.chunks += 1;
         let stopped = || io::Error::new(io::ErrorKind::ConnectionAborted, "the endpoint was stopped");
         match &mut self.source {
-            Source::Listed(_) if self.stop.is_cancelled() => Err(stopped()),
-            Source::Listed(chunks) => Ok(chunks.next()),
+            Source::Archive { .. } | Source::Fault(_) if self.stop.is_cancelled() => Err(stopped()),
+            Source::Archive { .. } => Ok(self.archived()),
+            Source::Fault(fault) => Ok(fault.take()),
             Source::Live { stream, changes, index, ends, .. } => loop {
                 if self.stop.is_cancelled() {
                     return Err(stopped());
@@ -214,6 +224,31 @@ impl SentBody {
                 }
             },
         }
+    }
+
+    /// What comes in the next place of those that were asked for from the archive.
+    fn archived(&mut self) -> Option<Bytes> {
+        let Source::Archive { asked, spelling } = &mut self.source else { return None };
+        let (spelling, mut next) = (*spelling, asked.next()?);
+        let place = self.chunks - 1;
+        match &self.mishap {
+            Some(Mishap::FaultAt { fragment, id, message }) if *fragment == place => {
+                let fault = spelling.fault(*id, message, Some(&next.0));
+                self.count_once(Event::FaultAt);
+                return Some(fault);
+            }
+            Some(Mishap::Omit(omitted)) if *omitted == place => {
+                let behind = asked.next();
+                self.count_once(Event::Omit);
+                next = behind?;
+            }
+            Some(Mishap::Shuffle(_)) => self.count_once(Event::Shuffle),
+            _ => {}
+        }
+        // What is not there, or not yet, is reported where it would stand.
+        let (number, stored) = next;
+        let missing = || spelling.fault(3000, "FRAGMENT_NOT_FOUND", Some(&number));
+        Some(stored.map_or_else(missing, |document| spelling.spell(&document)))
     }
 
     /// It ends by itself: the client is not the one who closes the connection.

@@ -31,6 +31,11 @@ impl Clock {
         self.at(Instant::now())
     }
 
+    /// What it showed so long ago.
+    pub(super) fn before(&self, age: Duration) -> Timestamp {
+        self.now().plus_nanos(-i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
+    }
+
     /// What it shows at this instant.
     pub(super) fn at(&self, instant: Instant) -> Timestamp {
         let offset = self.offset.load(Ordering::Acquire).saturating_mul(1_000_000);

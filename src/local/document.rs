@@ -300,7 +300,7 @@ pub(super) fn trailer(out: &mut Writer, millis_behind_now: u64, continuation_tok
 }
 
 /// A Tags element in the service's manner: 4 bytes of size at every level.
-fn service_tags(out: &mut Writer, tags: &[(&str, &str)]) {
+pub(super) fn service_tags(out: &mut Writer, tags: &[(&str, &str)]) {
     let tags: Vec<_> = tags.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
     tags_element(out, Width::Octets(4), &tags);
 }

@@ -94,9 +94,12 @@ pub enum Mishap {
     CutAfter(u64),
     /// The twelve bytes at this offset of the body are overwritten with zeros.
     DamageAt(u64),
+    /// A page of ListFragments has no fragments, not even the member for them, but a token with which the
+    /// listing goes on in the same place.
+    EmptyPage,
     /// The body ends, properly, behind so many fragments.
     EndAfter(u64),
-    /// The body ends, properly, behind so many fragments and another one of which all came but the
+    /// A body of GetMedia ends, properly, behind so many fragments and another one of which all came but the
     /// closing tags: without those it looks whole where sizes are unknown.
     EndBeforeTrailer(u64),
     /// Behind so many fragments the body reports this error inside the media, and ends.
@@ -108,13 +111,32 @@ pub enum Mishap {
         /// What it says.
         message: String,
     },
+    /// In a body of GetMediaForFragmentList an error is reported in the place of one fragment; the others
+    /// follow.
+    FaultAt {
+        /// The place of the fragment in the request, from 0.
+        fragment: u64,
+        /// The number of the error.
+        id: u32,
+        /// What it says.
+        message: String,
+    },
+    /// A body of GetMediaForFragmentList silently leaves out the fragment with this place in the request,
+    /// from 0.
+    Omit(u64),
     /// The call is refused with the error of this name: `ClientLimitExceededException` for example.
     Refuse(String),
     /// A body of GetMedia begins so many fragments earlier than was asked for, as far as there are any:
     /// they are sent again.
     Repeat(u64),
+    /// The token that comes with a page of ListFragments leads to that page again: its fragments are listed
+    /// twice.
+    RepeatPage,
     /// The connection is reset behind so many bytes of the body.
     ResetAfter(u64),
+    /// The fragments of a body of GetMediaForFragmentList come in another order than they were asked for,
+    /// which this number decides.
+    Shuffle(u64),
     /// Nothing comes for so long behind so many bytes of the body.
     Stall {
         /// How many bytes come first.

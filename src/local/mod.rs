@@ -13,6 +13,7 @@ mod happened;
 mod images;
 #[cfg(feature = "aws")]
 mod in_process;
+mod listing;
 mod looped;
 mod mishap;
 mod number;
@@ -24,6 +25,7 @@ mod playback;
 mod quotas;
 mod selection;
 mod server;
+mod spelling;
 mod store;
 mod wire;
 
@@ -44,6 +46,7 @@ pub use document::{Document, Shape, Stamp};
 pub use mishap::{Mishap, Operation};
 pub use number::fragment_number;
 pub use quotas::{Expired, Quotas};
+pub use spelling::Spelling;
 
 use connection::{Accept, Resetter};
 use server::Server;
@@ -160,9 +163,11 @@ impl LocalEndpoint {
         self.server.requests()
     }
 
-    /// How often each thing has taken effect, by name: mishaps (`cut`, `damage`, `end`, `fault`, `refuse`,
-    /// `repeat`, `reset`, `stale endpoint`, `stall`, `trickle`, `unknown operation`) and quotas (`aged out`, `connection limit`,
-    /// `idle end`, `request expired`, `session end`, `throttled`). All names are there, with 0 too.
+    /// How often each thing has taken effect, by name: mishaps (`break off`, `cut`, `damage`, `empty page`,
+    /// `end`, `end before trailer`, `fault`, `fault at`, `omit`, `refuse`, `repeat`, `repeat page`, `reset`,
+    /// `shuffle`, `stale endpoint`, `stall`, `trickle`, `unknown operation`) and quotas (`aged out`,
+    /// `connection limit`, `idle end`, `request expired`, `session end`, `throttled`). All names are there,
+    /// with 0 too.
     ///
     /// A mishap that was scripted has not happened yet, and never does if the body ends before it. Every
     /// call that a stale endpoint refuses counts.
@@ -352,6 +357,35 @@ impl LocalStream {
     /// How many bodies of GetMedia are open, without those that only [linger](Quotas::linger).
     pub fn open_bodies(&self) -> u32 {
         self.stream.bodies().count()
+    }
+
+    /// How many bodies of GetMediaForFragmentList are open, without those that only
+    /// [linger](Quotas::linger).
+    pub fn open_list_bodies(&self) -> u32 {
+        self.stream.list_bodies().count()
+    }
+
+    /// In which names the archive says what it says: those of GetMedia, unless they are set.
+    ///
+    /// ```
+    /// # #[cfg(feature = "aws")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use kinesis_video::local::{Document, LocalEndpoint, Shape, Spelling};
+    ///
+    /// let endpoint = LocalEndpoint::start().await?;
+    /// let door = endpoint.create_stream("door");
+    /// door.set_archive_spelling(Spelling::Documented);
+    /// let stamp = door.push(&Document::new(Shape::Producer).video_track(1).block(1, 0, true, b"coded frame"));
+    ///
+    /// let archive = aws_sdk_kinesisvideoarchivedmedia::Client::new(&endpoint.sdk_config());
+    /// let call = archive.get_media_for_fragment_list().stream_name("door").fragments(stamp.number.as_str());
+    /// let body = call.send().await.unwrap().payload.collect().await.unwrap().into_bytes();
+    /// let name = b"AWS_KINESISVIDEO_SERVER_SIDE_TIMESTAMP";
+    /// assert!(body.windows(name.len()).any(|bytes| bytes == name));
+    /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
+    /// ```
+    pub fn set_archive_spelling(&self, spelling: Spelling) {
+        self.stream.set_spelling(spelling);
     }
 
     /// Adds a fragment, as if it had been ingested now: it gets the next number, and the time of now

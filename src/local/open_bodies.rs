@@ -1,4 +1,4 @@
-//! The bodies of GetMedia that a stream has open.
+//! The bodies of one operation that a stream has open.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

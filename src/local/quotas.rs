@@ -20,12 +20,15 @@ pub struct Quotas {
     pub(super) idle: Duration,
     pub(super) session: Duration,
     pub(super) connections: Option<u32>,
+    pub(super) list_connections: Option<u32>,
     pub(super) calls_per_second: Option<u32>,
     pub(super) metadata_points: Option<u32>,
     pub(super) media_points: Option<u32>,
     pub(super) sessions_per_second: Option<u32>,
     pub(super) clock_tolerance: Option<Duration>,
     pub(super) linger: Duration,
+    pub(super) listed_after: Duration,
+    pub(super) archived_after: Duration,
     pub(super) aged_out: Expired,
 }
 
@@ -63,11 +66,34 @@ impl Quotas {
         self
     }
 
-    /// How long a connection of GetMedia goes on to count when the client has closed it: not at all. What
-    /// the service does is not known.
+    /// How many bodies of GetMediaForFragmentList a stream may have open: 5. The newest is refused.
+    #[must_use]
+    pub fn list_connections(mut self, connections: Option<u32>) -> Self {
+        self.list_connections = connections;
+        self
+    }
+
+    /// How long a connection of GetMedia or GetMediaForFragmentList goes on to count when the client has
+    /// closed it: not at all. What the service does is not known.
     #[must_use]
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
+        self
+    }
+
+    /// How old a fragment is when ListFragments begins to list it, by its server time and the endpoint's
+    /// clock: any age.
+    #[must_use]
+    pub fn listed_after(mut self, age: Duration) -> Self {
+        self.listed_after = age;
+        self
+    }
+
+    /// How old a fragment is when GetMediaForFragmentList begins to find it, by its server time and the
+    /// endpoint's clock: any age. In the place of a younger one stands the error 3000, `FRAGMENT_NOT_FOUND`.
+    #[must_use]
+    pub fn archived_after(mut self, age: Duration) -> Self {
+        self.archived_after = age;
         self
     }
 
@@ -125,12 +151,15 @@ impl Default for Quotas {
             idle: Duration::from_secs(3),
             session: Duration::from_secs(45 * 60),
             connections: Some(3),
+            list_connections: Some(5),
             calls_per_second: Some(5),
             metadata_points: Some(10_000),
             media_points: Some(500),
             sessions_per_second: Some(25),
             clock_tolerance: Some(Duration::from_secs(15 * 60)),
             linger: Duration::ZERO,
+            listed_after: Duration::ZERO,
+            archived_after: Duration::ZERO,
             aged_out: Expired::default(),
         }
     }

@@ -360,7 +360,7 @@ async fn get_media(
     let source = match &selector {
         Selector::After(number) if is_aged_out && server.quotas.aged_out == Expired::Fault => {
             let fault = Document::fault(4000, "FRAGMENT_NOT_FOUND", Some(number));
-            Source::Listed(vec![fault].into_iter())
+            Source::Fault(Some(fault))
         }
         _ => Source::Live { changes: stream.changes(), stream, index, ends },
     };

@@ -1,6 +1,6 @@
 //! The fragments that a stream of the local endpoint has.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::mishap::Operation;
 use super::number::fragment_number;
 use super::open_bodies::OpenBodies;
 use super::payload::items;
+use super::spelling::Spelling;
 use super::wire;
 use crate::ebml::Writer;
 use crate::fragment::{BodyItem, FragmentNumber, Timestamp};
@@ -61,6 +62,7 @@ pub(super) struct Stream {
     store: Mutex<Store>,
     changes: watch::Sender<u64>,
     open_bodies: Arc<OpenBodies>,
+    open_list_bodies: Arc<OpenBodies>,
     /// The operations whose data endpoint is not to be used any more.
     stale: Mutex<HashSet<Operation>>,
 }
@@ -80,6 +82,8 @@ pub(super) struct Listed {
 #[derive(Debug, Default)]
 struct Store {
     chunks: VecDeque<Chunk>,
+    /// Where the fragments are, among all chunks that there have ever been.
+    places: HashMap<FragmentNumber, u64>,
     /// How many were dropped from the front.
     dropped: u64,
     /// The greatest number among those.
@@ -89,6 +93,7 @@ struct Store {
     finished: bool,
     /// If it was told how long.
     retention: Option<Duration>,
+    spelling: Spelling,
 }
 
 /// What a reader gets next.
@@ -102,9 +107,9 @@ pub(super) enum Next {
 }
 
 impl Store {
-    fn kept_since(&self, now: Timestamp) -> Option<Timestamp> {
+    fn kept_since(&self, clock: &Clock) -> Option<Timestamp> {
         let retention = self.retention.filter(|retention| !retention.is_zero())?;
-        Some(now.plus_nanos(-i64::try_from(retention.as_nanos()).unwrap_or(i64::MAX)))
+        Some(clock.before(retention))
     }
 
     fn is_without_archive(&self) -> bool {
@@ -113,8 +118,8 @@ impl Store {
 
     /// Drops what is older than retention allows, as far as it stands at the front, with what is not a
     /// fragment before it.
-    fn drop_old(&mut self, now: Timestamp) {
-        let Some(since) = self.kept_since(now) else { return };
+    fn drop_old(&mut self, clock: &Clock) {
+        let Some(since) = self.kept_since(clock) else { return };
         while let Some(oldest) = self.chunks.iter().position(|chunk| chunk.server_time.is_some())
             && self.chunks.get(oldest).is_some_and(|chunk| chunk.server_time < Some(since))
         {
@@ -122,8 +127,27 @@ impl Store {
         }
     }
 
+    fn add(&mut self, chunk: Chunk) {
+        self.bytes += chunk.bytes.len();
+        if let Some(number) = &chunk.number {
+            self.places.insert(number.clone(), self.dropped + self.chunks.len() as u64);
+        }
+        self.chunks.push_back(chunk);
+    }
+
+    /// A fragment, if the archive has it.
+    fn archived(&self, number: &FragmentNumber) -> Option<&Chunk> {
+        let place = self.places.get(number).filter(|_| !self.is_without_archive())?;
+        self.chunks.get(place.checked_sub(self.dropped)? as usize)
+    }
+
     fn drop_oldest(&mut self) -> Option<Chunk> {
         let chunk = self.chunks.pop_front()?;
+        if let Some(number) = &chunk.number
+            && self.places.get(number) == Some(&self.dropped)
+        {
+            self.places.remove(number);
+        }
         self.bytes -= chunk.bytes.len();
         self.dropped += 1;
         if chunk.number > self.dropped_number {
@@ -144,6 +168,7 @@ impl Stream {
             store: Mutex::default(),
             changes: watch::Sender::new(0),
             open_bodies: Arc::default(),
+            open_list_bodies: Arc::default(),
             stale: Mutex::default(),
         }
     }
@@ -167,6 +192,19 @@ impl Stream {
 
     pub(super) fn bodies(&self) -> &Arc<OpenBodies> {
         &self.open_bodies
+    }
+
+    /// Those of GetMediaForFragmentList.
+    pub(super) fn list_bodies(&self) -> &Arc<OpenBodies> {
+        &self.open_list_bodies
+    }
+
+    pub(super) fn set_spelling(&self, spelling: Spelling) {
+        self.lock().spelling = spelling;
+    }
+
+    pub(super) fn spelling(&self) -> Spelling {
+        self.lock().spelling
     }
 
     pub(super) fn set_stale(&self, operation: Operation, is_stale: bool) {
@@ -195,7 +233,7 @@ impl Stream {
     /// What the service received earlier than this is gone. `None` if nothing is gone for being old: no
     /// retention was set, or one of zero, under which there is no archive at all.
     pub(super) fn kept_since(&self) -> Option<Timestamp> {
-        self.lock().kept_since(self.clock.now())
+        self.lock().kept_since(&self.clock)
     }
 
     /// Told whenever something is added.
@@ -277,8 +315,7 @@ impl Stream {
 
     fn add(&self, chunk: Chunk) {
         let mut store = self.lock();
-        store.bytes += chunk.bytes.len();
-        store.chunks.push_back(chunk);
+        store.add(chunk);
         // What was told how long to keep fragments keeps them so long, however many.
         let is_bounded = !store.finished && (store.retention.is_none() || store.is_without_archive());
         while is_bounded && store.bytes > KEPT_BYTES && store.chunks.len() > 1 {
@@ -358,6 +395,12 @@ impl Stream {
         Next::Chunk(out.into_bytes().into())
     }
 
+    /// How many chunks it has ever had.
+    pub(super) fn chunks(&self) -> u64 {
+        let store = self.lock();
+        store.dropped + store.chunks.len() as u64
+    }
+
     /// What the archive has of fragments, in the order they were ingested.
     pub(super) fn list(&self) -> Vec<Listed> {
         let store = self.lock();
@@ -379,18 +422,18 @@ impl Stream {
 
     /// The document of a fragment of the archive, as it is stored.
     pub(super) fn document(&self, number: &FragmentNumber) -> Option<Bytes> {
-        let store = self.lock();
-        if store.is_without_archive() {
-            return None;
-        }
-        let chunk = store.chunks.iter().find(|chunk| chunk.number.as_ref() == Some(number));
-        chunk.map(|chunk| chunk.bytes.clone())
+        self.lock().archived(number).map(|chunk| chunk.bytes.clone())
+    }
+
+    /// When the service received a fragment of the archive.
+    pub(super) fn received(&self, number: &FragmentNumber) -> Option<Timestamp> {
+        self.lock().archived(number)?.server_time
     }
 
     /// The fragments, without those that are too old by now.
     fn lock(&self) -> MutexGuard<'_, Store> {
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
-        store.drop_old(self.clock.now());
+        store.drop_old(&self.clock);
         store
     }
 }
