@@ -54,8 +54,8 @@ pub(super) async fn get_clip(
     super::blocking(move || check(&source, &fragments)).await.map_err(unfinished)??;
     let mishap = server.mishap(Operation::GetClip, Some(&stream))?;
     let lines = numbers.iter().map(|number| format!("{number}\n"));
-    let pieces = file(lines.collect());
-    let mut response = send(server.body(Source::Listed(pieces.into_iter())).mishap(mishap).connection(connection));
+    let parts = file(lines.collect());
+    let mut response = send(server.body(Source::Parts(parts.into_iter())).mishap(mishap).connection(connection));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
     Ok(response)
 }
@@ -88,16 +88,16 @@ fn check(stream: &Stream, fragments: &[Listed]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A file of these lines, in a piece for each, as bodies are sent that something goes wrong with.
+/// A file of these lines, in a part for each, so that mishaps can count them.
 fn file(lines: Vec<String>) -> Vec<Bytes> {
     let ftyp = make_box(*b"ftyp", b"isom\0\0\x02\0isomiso2mp41");
     let free = make_box(*b"free", lines.concat().as_bytes());
-    let mut pieces: Vec<Vec<u8>> = lines.into_iter().map(String::into_bytes).collect();
-    if let Some(first) = pieces.first_mut() {
+    let mut parts: Vec<Vec<u8>> = lines.into_iter().map(String::into_bytes).collect();
+    if let Some(first) = parts.first_mut() {
         let head = free.get(..8).unwrap_or_default();
         *first = [&ftyp[..], head, first].concat();
     }
-    pieces.into_iter().map(Bytes::from).collect()
+    parts.into_iter().map(Bytes::from).collect()
 }
 
 /// A box of ISO/IEC 14496-12 section 4.2.

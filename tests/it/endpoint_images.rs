@@ -17,8 +17,8 @@ use crate::footage::{document, footage, fragment, packets};
 /// The producer's clock is so far ahead.
 const AHEAD: i64 = 3_600_000;
 
-/// A fragment of two seconds: red for one, green for the other.
-async fn red_and_green() -> Document {
+/// A fragment of two seconds, 64 by 48: red for one, green for the other.
+pub async fn red_and_green() -> Document {
     let source = "color=red:size=64x48:rate=10:duration=1[r];color=lime:size=64x48:rate=10:duration=1[g];[r][g]concat";
     let file = fragment(&footage(source, &["-c:v", "libx264", "-pix_fmt", "yuv420p"])).await;
     document(&file, &packets(&file))
