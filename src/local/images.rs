@@ -253,4 +253,18 @@ mod tests {
         assert_eq!(long.len(), 4);
         assert_eq!(long.first().and_then(|image| image.get("Error")).and_then(Value::as_str), Some("MEDIA_ERROR"));
     }
+
+    #[cfg(not(feature = "ffmpeg"))]
+    #[tokio::test]
+    async fn without_a_decoder_it_says_so() {
+        use crate::local::clock::Clock;
+        use crate::local::store::Stream;
+
+        let request = br#"{"StreamName":"door","ImageSelectorType":"SERVER_TIMESTAMP","StartTimestamp":1,"EndTimestamp":2,"Format":"PNG"}"#;
+        let asked = wire::parse::<GetImagesRequest>(request).unwrap().check().unwrap();
+        let stream = Arc::new(Stream::new("door", &Arc::new(Clock::new())));
+        let refusal = take(&stream, &asked.times(), &asked).await.unwrap_err();
+        assert!(format!("{refusal:?}").contains("without the feature `ffmpeg`"));
+        assert_eq!(refusal.into_response().status(), 501);
+    }
 }
