@@ -18,6 +18,7 @@ mod chunks;
 mod colors;
 mod concurrency;
 mod endpoint;
+mod endpoint_archive;
 mod endpoint_images;
 mod endpoint_media;
 mod endpoint_playback;
