@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::progress::ArchiveProgress;
-use super::work::{Came, CallId, Ready, Work};
+use super::work::{CallId, Came, Ready, Work};
 use super::{Fetching, Unavailable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{BodyItem, BodyStream, Continuity, Discontinuity, End, Fragment, FragmentNumber};
@@ -149,7 +149,7 @@ impl Fetch {
             let events = self.call(numbers);
             self.bodies.push(Body { id, events, origin: None });
         }
-        self.work.next_due()
+        self.work.next_due(now)
     }
 
     fn call(&self, numbers: Vec<FragmentNumber>) -> BoxStream<'static, Event> {

@@ -234,13 +234,13 @@ impl Work {
         Some((call, numbers))
     }
 
-    /// When the next call can be made that cannot be made yet.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    /// When something will be due that is not yet. What is due by now and was not asked for waits for room.
+    pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
         let pauses = self.entries.iter().filter_map(|entry| match entry.state {
             State::Waiting { not_before } => not_before,
             _ => None,
         });
-        pauses.take(self.paused).min()
+        pauses.take(self.paused).filter(|at| *at > now).min()
     }
 
     /// The call that brings what is to be given out next.
