@@ -35,7 +35,7 @@ demo: setup
 test: setup
 	$(CARGO) test $(FEATURES)
 
-## Asks boto3 and ebmlite, which we did not write, what they think of the local endpoint.
+## Asks boto3, ebmlite and Pillow, which we did not write, what they think of the local endpoint.
 judges: judges-installed
 	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) test $(FEATURES) --test it judges:: -- --nocapture
 

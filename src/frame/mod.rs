@@ -285,6 +285,13 @@ impl Frame {
         }
     }
 
+    /// It in exactly this size, whatever becomes of its proportions.
+    #[cfg(feature = "local")]
+    pub(crate) fn stretched(&self, width: u32, height: u32) -> Result<Self> {
+        let scaled = self.inner.picture.scaled_to((width, height))?;
+        Ok(Self::new(self.inner.info.resized(width, height), scaled))
+    }
+
     /// Adds blocks that gave no picture before it, while nobody else has it.
     fn add_missing(&mut self, blocks: u32) {
         if let Some(inner) = Arc::get_mut(&mut self.inner) {

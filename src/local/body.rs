@@ -26,9 +26,11 @@ pub(super) enum Source {
     Archive { asked: std::vec::IntoIter<(FragmentNumber, Option<Bytes>)>, spelling: Spelling },
     /// An error.
     Fault(Option<Bytes>),
+    /// The parts of a file, one a fragment.
+    Parts(std::vec::IntoIter<Bytes>),
 }
 
-/// One body of GetMedia or GetMediaForFragmentList.
+/// One body of GetMedia, GetMediaForFragmentList or GetClip.
 #[derive(Debug)]
 pub(super) struct SentBody {
     source: Source,
@@ -193,9 +195,10 @@ impl SentBody {
         self.chunks += 1;
         let stopped = || io::Error::new(io::ErrorKind::ConnectionAborted, "the endpoint was stopped");
         match &mut self.source {
-            Source::Archive { .. } | Source::Fault(_) if self.stop.is_cancelled() => Err(stopped()),
+            Source::Archive { .. } | Source::Fault(_) | Source::Parts(_) if self.stop.is_cancelled() => Err(stopped()),
             Source::Archive { .. } => Ok(self.archived()),
             Source::Fault(fault) => Ok(fault.take()),
+            Source::Parts(parts) => Ok(parts.next()),
             Source::Live { stream, changes, index, ends, .. } => loop {
                 if self.stop.is_cancelled() {
                     return Err(stopped());

@@ -4,10 +4,13 @@
 mod archive;
 mod body;
 mod call;
+mod clip;
 mod clock;
+mod codecs;
 mod connection;
 mod document;
 mod happened;
+mod images;
 #[cfg(feature = "aws")]
 mod in_process;
 mod listing;
@@ -16,7 +19,11 @@ mod mishap;
 mod number;
 mod open_bodies;
 mod payload;
+#[cfg(feature = "ffmpeg")]
+mod pictures;
+mod playback;
 mod quotas;
+mod selection;
 mod server;
 mod spelling;
 mod store;
@@ -45,14 +52,19 @@ use connection::{Accept, Resetter};
 use server::Server;
 use store::Stream;
 
-/// Kinesis Video Streams on 127.0.0.1: GetDataEndpoint, DescribeStream, ListStreams, GetMedia, ListFragments
-/// and GetMediaForFragmentList, for any client that can be told where the service is. It keeps to the
+/// Kinesis Video Streams on 127.0.0.1: GetDataEndpoint, DescribeStream, ListStreams, GetMedia and the archive,
+/// for any client that can be told where the service is. It keeps to the
 /// service's [`Quotas`], and [goes wrong](LocalEndpoint::script) when told to.
 ///
 /// Streams are fed from payload files as they are ([`serve_file`](LocalEndpoint::serve_file)), from a
 /// file played over and over in real time ([`loop_file`](LocalEndpoint::loop_file)), or by pushing
 /// documents ([`create_stream`](LocalEndpoint::create_stream)). Nothing is authenticated. Dropping it
 /// stops it and cuts all connections.
+///
+/// It writes no MP4. GetHLSStreamingSessionURL and GetDASHStreamingSessionURL refuse what the service refuses,
+/// and give URLs behind which there is the HTTP status 501, or 403 when the session has expired. A clip of GetClip
+/// is a file without media: a box of type `ftyp`, and one of type `free` with a line for each fragment that
+/// the clip covers, its number. GetImages has real pictures, with the feature `ffmpeg`.
 ///
 /// ```
 /// # #[cfg(feature = "aws")]

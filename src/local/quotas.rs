@@ -24,6 +24,7 @@ pub struct Quotas {
     pub(super) calls_per_second: Option<u32>,
     pub(super) metadata_points: Option<u32>,
     pub(super) media_points: Option<u32>,
+    pub(super) sessions_per_second: Option<u32>,
     pub(super) clock_tolerance: Option<Duration>,
     pub(super) linger: Duration,
     pub(super) listed_after: Duration,
@@ -128,6 +129,13 @@ impl Quotas {
         self
     }
 
+    /// How many sessions of HLS, and of DASH, may be begun a second for a stream: 25.
+    #[must_use]
+    pub fn sessions_per_second(mut self, sessions: Option<u32>) -> Self {
+        self.sessions_per_second = sessions;
+        self
+    }
+
     /// How far from the endpoint's clock a request may have been signed: 15 minutes. Others are refused
     /// with `RequestExpired`.
     #[must_use]
@@ -147,6 +155,7 @@ impl Default for Quotas {
             calls_per_second: Some(5),
             metadata_points: Some(10_000),
             media_points: Some(500),
+            sessions_per_second: Some(25),
             clock_tolerance: Some(Duration::from_secs(15 * 60)),
             linger: Duration::ZERO,
             listed_after: Duration::ZERO,

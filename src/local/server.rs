@@ -10,18 +10,21 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderValue, Request, header};
 use axum::middleware::{self, Next as NextLayer};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use bytes::Bytes;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::archive::{get_media_for_fragment_list, list_fragments};
 use super::body::{SentBody, Source, later};
+use super::clip::get_clip;
 use super::clock::Clock;
 use super::connection::Resetter;
 use super::document::Document;
 use super::happened::{Event, Happened};
+use super::images::get_images;
 use super::mishap::{Mishap, Operation, Script};
+use super::playback::{Sessions, get_dash_streaming_session_url, get_hls_streaming_session_url, play_dash, play_hls};
 use super::quotas::{Buckets, Expired, Points, Quotas};
 use super::store::{Selector, Stream};
 use super::wire::{
@@ -42,6 +45,7 @@ pub(super) struct Server {
     pub(super) clock: Arc<Clock>,
     pub(super) script: Script,
     pub(super) happened: Arc<Happened>,
+    pub(super) sessions: Sessions,
 }
 
 /// What a handler answers with instead of what was asked for.
@@ -75,6 +79,12 @@ pub(super) fn router(server: Arc<Server>) -> Router {
         .route("/getMedia", post(get_media))
         .route("/listFragments", post(list_fragments))
         .route("/getMediaForFragmentList", post(get_media_for_fragment_list))
+        .route("/getHLSStreamingSessionURL", post(get_hls_streaming_session_url))
+        .route("/getDASHStreamingSessionURL", post(get_dash_streaming_session_url))
+        .route("/getClip", post(get_clip))
+        .route("/getImages", post(get_images))
+        .route("/hls/v1/{file}", get(play_hls))
+        .route("/dash/v1/{file}", get(play_dash))
         .fallback(async || wire::unknown_operation())
         .layer(middleware::from_fn_with_state(Arc::clone(&server), receive))
         .with_state(server)
@@ -92,6 +102,7 @@ impl Server {
             clock: Arc::new(Clock::new()),
             script: Script::default(),
             happened: Arc::default(),
+            sessions: Sessions::default(),
         }
     }
 
@@ -134,6 +145,15 @@ impl Server {
             return Ok(());
         }
         Err(self.throttled(&format!("{} points spent", bucket.name())))
+    }
+
+    /// Lets a playback session begin, if not too many have this second.
+    pub(super) fn spend_session(&self, operation: Operation, stream: &Stream) -> Result<(), Refusal> {
+        let is_taken = |rate| self.spent.take(stream.name(), operation.name(), rate, 1);
+        if self.quotas.sessions_per_second.is_none_or(is_taken) {
+            return Ok(());
+        }
+        Err(self.throttled(&format!("sessions of {}", operation.name())))
     }
 
     fn throttled(&self, what: &str) -> Refusal {

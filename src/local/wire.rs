@@ -41,6 +41,7 @@ impl Refusal {
             | "InvalidClientTokenId"
             | "MissingAuthenticationToken"
             | "OptInRequired" => StatusCode::FORBIDDEN,
+            "NotImplementedException" => StatusCode::NOT_IMPLEMENTED,
             "ResourceNotFoundException" => StatusCode::NOT_FOUND,
             "InternalFailure" => StatusCode::INTERNAL_SERVER_ERROR,
             "ServiceUnavailable" => StatusCode::SERVICE_UNAVAILABLE,

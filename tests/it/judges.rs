@@ -8,10 +8,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use kinesis_video::local::{LocalEndpoint, Mishap, Operation, Quotas};
+use kinesis_video::local::{Document, LocalEndpoint, Mishap, Operation, Quotas, Shape};
 use kinesis_video::{Fragment, FragmentStream, FragmentStreamExt, KinesisVideo, RecordExt, Start, WavSink};
 use serde_json::{Value, json};
 
+use crate::endpoint_images::red_and_green;
+use crate::endpoint_playback::{AVCC, FRAME, now, stamp_at};
 use crate::media::{CAMERA, fragments, live_body, producer_document, stamp};
 
 /// Runs a judge, or says that it is not there.
@@ -71,6 +73,75 @@ async fn boto3_takes_the_endpoint_for_the_service() {
         endpoint.script(Operation::GetMedia, Some("faulty"), Mishap::Refuse(name.into()));
     }
     let said = tokio::task::spawn_blocking(move || judge("boto3_client.py", &[], &input.to_string())).await.unwrap();
+    if let Some(said) = said {
+        eprintln!("{said}");
+        assert_eq!(endpoint.scripted(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn boto3_takes_the_archive_for_the_service() {
+    const H264: &str = "V_MPEG4/ISO/AVC";
+    let quotas = Quotas::default().calls_per_second(None).metadata_points(None).media_points(None);
+    let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
+    // Whole seconds, since that is all that some releases of boto3 send.
+    let start = now() / 1000 - 600;
+    let stamp = |index: u32| {
+        let millis = (start + i64::from(index) * 2) * 1000;
+        stamp_at(index + 1, millis, millis)
+    };
+    let door = endpoint.create_stream("door");
+    let pictures = red_and_green().await;
+    (0..5).for_each(|index| door.push_stamped(&pictures, stamp(index)));
+    let numbers: Vec<_> = (0..5).map(|index| stamp(index).number.to_string()).collect();
+    let provoked = [
+        ("empty", "ResourceNotFoundException", None),
+        ("kept-for-no-time", "NoDataRetentionException", Some((H264, AVCC, FRAME))),
+        ("of-no-codec", "UnsupportedStreamMediaTypeException", Some(("V_MJPEG", AVCC, FRAME))),
+        ("without-private-data", "MissingCodecPrivateDataException", Some((H264, &[][..], FRAME))),
+        ("with-private-data-of-its-own", "InvalidCodecPrivateDataException", Some((H264, &[7; 30][..], FRAME))),
+        ("of-broken-frames", "InvalidMediaFrameException", Some((H264, AVCC, &b"broken"[..]))),
+    ];
+    for (name, exception, track) in provoked {
+        let stream = endpoint.create_stream(name);
+        if let Some((codec, private, frame)) = track {
+            let document = Document::new(Shape::Producer).codec_private(private).picture_track(1, codec, 64, 48);
+            stream.push_stamped(&document.block(1, 0, true, frame), stamp(0));
+        }
+        if exception == "NoDataRetentionException" {
+            stream.set_retention(Duration::ZERO);
+        }
+    }
+    let every = ["ClientLimitExceeded", "InvalidArgument", "NotAuthorized", "ResourceNotFound"];
+    let playing = [&every[..], &["InvalidCodecPrivateData", "MissingCodecPrivateData"]].concat();
+    let playing = [&playing[..], &["NoDataRetention", "UnsupportedStreamMediaType"]].concat();
+    let operations = [
+        (Operation::ListFragments, "ListFragments", every.to_vec()),
+        (Operation::GetMediaForFragmentList, "GetMediaForFragmentList", every.to_vec()),
+        (Operation::GetHlsStreamingSessionUrl, "GetHLSStreamingSessionURL", playing.clone()),
+        (Operation::GetDashStreamingSessionUrl, "GetDASHStreamingSessionURL", playing.clone()),
+        (Operation::GetClip, "GetClip", [&playing[..], &["InvalidMediaFrame"]].concat()),
+        (Operation::GetImages, "GetImages", [&every[..], &["NoDataRetention"]].concat()),
+    ];
+    let mut scripted = json!({});
+    for (operation, name, exceptions) in operations {
+        let exceptions: Vec<_> = exceptions.iter().map(|exception| format!("{exception}Exception")).collect();
+        scripted[name] = json!(exceptions);
+        for exception in exceptions {
+            // It happens to the first call that nothing else is wrong with: those come behind the others.
+            endpoint.script(operation, Some("refused"), Mishap::Refuse(exception));
+        }
+    }
+    (0..5).for_each(|index| endpoint.create_stream("refused").push_stamped(&pictures, stamp(index)));
+    let provoked: Value = provoked.iter().map(|(name, exception, _)| json!([name, exception])).collect();
+    let input = json!({
+        "url": endpoint.url(),
+        "start": start,
+        "numbers": numbers,
+        "provoked": provoked,
+        "scripted": scripted,
+    });
+    let said = tokio::task::spawn_blocking(move || judge("boto3_archive.py", &[], &input.to_string())).await.unwrap();
     if let Some(said) = said {
         eprintln!("{said}");
         assert_eq!(endpoint.scripted(), 0);

@@ -17,7 +17,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("sink", &["error", "summary", "fragment", "packet", "audio", "frame"]),
     ("ext", &["error", "fragment", "packet", "audio", "checkpoint", "frame", "sink"]),
     ("service", &["error", "limits", "fragment", "packet", "checkpoint"]),
-    ("local", &["error", "limits", "ebml", "fragment"]),
+    ("local", &["error", "limits", "ebml", "fragment", "packet", "frame"]),
     (
         "lib",
         &[

@@ -1,0 +1,750 @@
+//! HLS, DASH and clips of the local endpoint: every rule, and which fragments they cover.
+
+use std::fmt::Debug;
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_kinesisvideoarchivedmedia::Client;
+use aws_sdk_kinesisvideoarchivedmedia::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
+use aws_sdk_kinesisvideoarchivedmedia::types::{
+    ClipFragmentSelector, ClipTimestampRange, DashFragmentSelector, DashTimestampRange, HlsFragmentSelector,
+    HlsTimestampRange,
+};
+use kinesis_video::Timestamp;
+use kinesis_video::local::{
+    Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Stamp, fragment_number,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// An avcC record with one SPS and one PPS, and a frame whose lengths add up.
+pub const AVCC: &[u8] = &[1, 0x64, 0, 12, 0xFF, 0xE1, 0, 2, 0x67, 0x64, 1, 0, 2, 0x68, 0xEE];
+pub const FRAME: &[u8] = &[0, 0, 0, 2, 0x65, 0x88];
+
+/// The same with another SPS.
+const OTHER_AVCC: &[u8] = &[1, 0x64, 0, 12, 0xFF, 0xE1, 0, 3, 0x67, 0x64, 2, 1, 0, 2, 0x68, 0xEE];
+
+/// An hvcC record with one VPS.
+const HVCC: &[u8] =
+    &[1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 1, 0x20, 0, 1, 0, 2, 0x40, 1];
+const AAC: &[u8] = &[0x11, 0x90];
+const ALAW: &[u8] = &[6, 0, 1, 0, 0x40, 0x1F, 0, 0, 0x40, 0x1F, 0, 0, 1, 0, 8, 0, 0, 0];
+const MULAW: &[u8] = &[7, 0, 1, 0, 0x40, 0x1F, 0, 0, 0x40, 0x1F, 0, 0, 1, 0, 8, 0, 0, 0];
+
+const H264_ID: &str = "V_MPEG4/ISO/AVC";
+const H265_ID: &str = "V_MPEGH/ISO/HEVC";
+const AAC_ID: &str = "A_AAC";
+const G711_ID: &str = "A_MS/ACM";
+
+const SECOND: i64 = 1000;
+const HOUR: i64 = 3600 * SECOND;
+const NOTHING_FOUND: &str = "No fragments found in the stream for the streaming request.";
+
+pub fn unlimited() -> Quotas {
+    let quotas = Quotas::default().calls_per_second(None).sessions_per_second(None);
+    quotas.metadata_points(None).media_points(None)
+}
+
+pub async fn start(quotas: Quotas) -> (LocalEndpoint, Client) {
+    let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
+    let client = Client::new(&endpoint.sdk_config());
+    (endpoint, client)
+}
+
+pub fn now() -> i64 {
+    Timestamp::from(SystemTime::now()).as_millis()
+}
+
+/// The stamp of a fragment that the service got at one time and the producer made at another.
+pub fn stamp_at(ordinal: u32, server: i64, producer: i64) -> Stamp {
+    Stamp {
+        number: fragment_number(ordinal, server as u64),
+        server_time: Timestamp::from_millis(server),
+        producer_time: Timestamp::from_millis(producer),
+    }
+}
+
+/// Name, HTTP status and message of a refusal.
+pub fn refusal<T: Debug, E: ProvideErrorMetadata + Debug>(answer: Result<T, SdkError<E>>) -> (String, u16, String) {
+    let error = answer.unwrap_err();
+    let status = error.raw_response().unwrap().status().as_u16();
+    let meta = error.meta();
+    (meta.code().unwrap().to_owned(), status, meta.message().unwrap().to_owned())
+}
+
+fn time(millis: i64) -> DateTime {
+    DateTime::from_millis(millis)
+}
+
+/// A track: its codec id and private data.
+type Declared = (&'static str, &'static [u8]);
+
+/// A fragment of two seconds.
+fn document(tracks: &[Declared]) -> Document {
+    let mut document = Document::new(Shape::Producer);
+    for (number, (codec, private)) in (1..).zip(tracks) {
+        document = document.codec_private(private);
+        document = match codec.starts_with('V') {
+            true => document.picture_track(number, codec, 640, 480),
+            false => document.audio_track(number, "sound", codec),
+        };
+    }
+    (1..=tracks.len() as u64)
+        .fold(document, |document, track| document.block(track, 0, true, FRAME).block(track, 1000, true, FRAME))
+}
+
+fn h264() -> Document {
+    document(&[(H264_ID, AVCC)])
+}
+
+/// What a request says, in all three operations. Times are in milliseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ask {
+    mode: Option<&'static str>,
+    by: Option<&'static str>,
+    range: Option<(Option<i64>, Option<i64>)>,
+    expires: Option<i32>,
+    most: Option<i64>,
+}
+
+const SERVER: Option<&str> = Some("SERVER_TIMESTAMP");
+const PRODUCER: Option<&str> = Some("PRODUCER_TIMESTAMP");
+
+fn ask(mode: &'static str) -> Ask {
+    Ask { mode: Some(mode), ..Ask::default() }
+}
+
+fn ranged(mode: &'static str, by: Option<&'static str>, start: i64, end: i64) -> Ask {
+    Ask { by, range: Some((Some(start), Some(end))), ..ask(mode) }
+}
+
+/// What came of a request: a URL, or name, status and message.
+type Outcome = Result<String, (String, u16, String)>;
+
+async fn hls(client: &Client, stream: &str, ask: Ask) -> Outcome {
+    let mut call = client.get_hls_streaming_session_url().stream_name(stream);
+    call = call.set_playback_mode(ask.mode.map(Into::into)).set_expires(ask.expires);
+    call = call.set_max_media_playlist_fragment_results(ask.most);
+    if ask.by.is_some() || ask.range.is_some() {
+        let range = ask.range.map(|(start, end)| {
+            let range = HlsTimestampRange::builder().set_start_timestamp(start.map(time));
+            range.set_end_timestamp(end.map(time)).build()
+        });
+        let selector = HlsFragmentSelector::builder().set_fragment_selector_type(ask.by.map(Into::into));
+        call = call.hls_fragment_selector(selector.set_timestamp_range(range).build());
+    }
+    match call.send().await {
+        Ok(answer) => Ok(answer.hls_streaming_session_url().unwrap().to_owned()),
+        refused => Err(refusal(refused)),
+    }
+}
+
+async fn dash(client: &Client, stream: &str, ask: Ask) -> Outcome {
+    let mut call = client.get_dash_streaming_session_url().stream_name(stream);
+    call = call.set_playback_mode(ask.mode.map(Into::into)).set_expires(ask.expires);
+    call = call.set_max_manifest_fragment_results(ask.most);
+    if ask.by.is_some() || ask.range.is_some() {
+        let range = ask.range.map(|(start, end)| {
+            let range = DashTimestampRange::builder().set_start_timestamp(start.map(time));
+            range.set_end_timestamp(end.map(time)).build()
+        });
+        let selector = DashFragmentSelector::builder().set_fragment_selector_type(ask.by.map(Into::into));
+        call = call.dash_fragment_selector(selector.set_timestamp_range(range).build());
+    }
+    match call.send().await {
+        Ok(answer) => Ok(answer.dash_streaming_session_url().unwrap().to_owned()),
+        refused => Err(refusal(refused)),
+    }
+}
+
+/// The ordinals of the fragments that a clip covers, by the numbers that our clips list.
+async fn clip(
+    client: &Client,
+    stream: &str,
+    by: &str,
+    start: i64,
+    end: i64,
+) -> Result<Vec<u32>, (String, u16, String)> {
+    let range = ClipTimestampRange::builder().start_timestamp(time(start)).end_timestamp(time(end)).build().unwrap();
+    let selector = ClipFragmentSelector::builder().fragment_selector_type(by.into()).timestamp_range(range).build();
+    let call = client.get_clip().stream_name(stream).clip_fragment_selector(selector.unwrap());
+    let answer = match call.send().await {
+        Ok(answer) => answer,
+        refused => return Err(refusal(refused)),
+    };
+    assert_eq!(answer.content_type(), Some("video/mp4"));
+    let body = answer.payload.collect().await.unwrap().into_bytes();
+    let boxes = boxes(&body);
+    assert_eq!(boxes.iter().map(|(kind, _)| &kind[..]).collect::<Vec<_>>(), ["ftyp", "free"]);
+    assert!(boxes[0].1.starts_with(b"isom"));
+    Ok(String::from_utf8(boxes[1].1.clone()).unwrap().lines().map(ordinal).collect())
+}
+
+/// The ordinal in a fragment number: behind 2^156, in units of 2^92.
+fn ordinal(number: &str) -> u32 {
+    (0..1000).rfind(|n| fragment_number(*n, 0).as_str() <= number).unwrap()
+}
+
+/// The boxes of an MP4 file, whose sizes have to add up.
+fn boxes(mut file: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut boxes = Vec::new();
+    while !file.is_empty() {
+        let size = u32::from_be_bytes(file[..4].try_into().unwrap()) as usize;
+        boxes.push((String::from_utf8(file[4..8].to_vec()).unwrap(), file[8..size].to_vec()));
+        file = &file[size..];
+    }
+    boxes
+}
+
+/// Sends a request as it is, and returns status and answer.
+pub async fn http(endpoint: &LocalEndpoint, method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", endpoint.port())).await.unwrap();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    (answer[9..12].parse().unwrap(), answer)
+}
+
+/// Ten fragments of two seconds, the first got at `base`, made by the producer an hour earlier.
+fn ten(endpoint: &LocalEndpoint, base: i64) -> LocalStream {
+    let door = endpoint.create_stream("door");
+    for ordinal in 0..10u32 {
+        let server = base + i64::from(ordinal) * 2 * SECOND;
+        door.push_stamped(&h264(), stamp_at(ordinal + 1, server, server - HOUR));
+    }
+    door
+}
+
+#[tokio::test]
+async fn every_rule_for_sessions() {
+    let (endpoint, client) = start(unlimited()).await;
+    let base = now() - 600 * SECOND;
+    let door = ten(&endpoint, base);
+    door.set_retention(Duration::from_secs(3600));
+    endpoint.create_stream("now").push_stamped(&h264(), stamp_at(1, now(), now()));
+    let (first, last) = (base, base + 20 * SECOND);
+    let day = 24 * HOUR;
+    let produced = base - HOUR;
+    let bad = [
+        (ask("FOREVER"), "PlaybackMode must be one of LIVE, LIVE_REPLAY, ON_DEMAND"),
+        // LIVE: TimestampRange must be absent.
+        (ranged("LIVE", SERVER, first, last), "TimestampRange must not be given if PlaybackMode is LIVE"),
+        (Ask { mode: None, ..ranged("LIVE", SERVER, first, last) }, "TimestampRange must not be given"),
+        // ON_DEMAND and LIVE_REPLAY: selector, type and range all required.
+        (ask("ON_DEMAND"), "A fragment selector must be given if PlaybackMode is ON_DEMAND"),
+        (ask("LIVE_REPLAY"), "A fragment selector must be given if PlaybackMode is LIVE_REPLAY"),
+        (ranged("ON_DEMAND", None, first, last), "FragmentSelectorType is missing"),
+        (ranged("LIVE_REPLAY", None, first, last), "FragmentSelectorType is missing"),
+        (ranged("ON_DEMAND", Some("MOON"), first, last), "FragmentSelectorType must be PRODUCER_TIMESTAMP or SERVER_"),
+        (Ask { by: Some("MOON"), ..ask("LIVE") }, "FragmentSelectorType must be PRODUCER_TIMESTAMP or SERVER_"),
+        (Ask { by: SERVER, ..ask("ON_DEMAND") }, "TimestampRange is missing"),
+        (Ask { by: SERVER, ..ask("LIVE_REPLAY") }, "TimestampRange is missing"),
+        // Start always; End only for ON_DEMAND.
+        (Ask { by: SERVER, range: Some((None, Some(last))), ..ask("ON_DEMAND") }, "StartTimestamp is missing"),
+        (Ask { by: SERVER, range: Some((None, Some(last))), ..ask("LIVE_REPLAY") }, "StartTimestamp is missing"),
+        (Ask { by: SERVER, range: Some((Some(first), None)), ..ask("ON_DEMAND") }, "EndTimestamp is missing"),
+        // End > Start and within 24 h of Start.
+        (ranged("ON_DEMAND", PRODUCER, first, first), "EndTimestamp must be later than StartTimestamp"),
+        (ranged("LIVE_REPLAY", PRODUCER, first, first - 1), "EndTimestamp must be later than StartTimestamp"),
+        (ranged("ON_DEMAND", PRODUCER, first, first + day + 1), "within 24 hours of StartTimestamp"),
+        (ranged("LIVE_REPLAY", PRODUCER, first, first + day + 1), "within 24 hours of StartTimestamp"),
+        // With SERVER_TIMESTAMP: End must be in the past, Start later than the stream head.
+        (ranged("ON_DEMAND", SERVER, first, now() + 60 * SECOND), "EndTimestamp must be in the past"),
+        (ranged("LIVE_REPLAY", SERVER, first, now() + 60 * SECOND), "EndTimestamp must be in the past"),
+        (ranged("ON_DEMAND", SERVER, now() - HOUR - SECOND, last), "StartTimestamp must be later than the stream head"),
+        (ranged("LIVE_REPLAY", SERVER, now() - HOUR - SECOND, last), "StartTimestamp must be later than the stream"),
+        (Ask { expires: Some(299), ..ask("LIVE") }, "Expires must be 300 to 43200"),
+        (Ask { expires: Some(43_201), ..ask("LIVE") }, "Expires must be 300 to 43200"),
+        (Ask { most: Some(0), ..ask("LIVE") }, "FragmentResults must be 1 to 5000"),
+        (Ask { most: Some(5001), ..ranged("ON_DEMAND", SERVER, first, last) }, "FragmentResults must be 1 to 5000"),
+    ];
+    for (ask, expected) in bad {
+        for (name, status, message) in
+            [hls(&client, "door", ask).await, dash(&client, "door", ask).await].map(Result::unwrap_err)
+        {
+            assert_eq!((&name[..], status), ("InvalidArgumentException", 400), "{ask:?}: {message}");
+            assert!(message.contains(expected), "{ask:?}: {message}");
+        }
+    }
+    let good = [
+        ("now", Ask::default()),
+        ("now", ask("LIVE")),
+        ("now", Ask { by: PRODUCER, ..ask("LIVE") }),
+        ("now", Ask { expires: Some(300), most: Some(1), ..ask("LIVE") }),
+        ("now", Ask { expires: Some(43_200), most: Some(5000), ..ask("LIVE") }),
+        ("door", ranged("ON_DEMAND", SERVER, first, last)),
+        ("door", ranged("LIVE_REPLAY", SERVER, first, last)),
+        ("door", Ask { by: SERVER, range: Some((Some(first), None)), ..ask("LIVE_REPLAY") }),
+        ("door", ranged("ON_DEMAND", SERVER, now() - HOUR + 60 * SECOND, last)),
+        ("door", ranged("ON_DEMAND", PRODUCER, produced, produced + day)),
+        // Producers' clocks may say anything.
+        ("door", ranged("ON_DEMAND", PRODUCER, produced - day / 2, produced + day / 2)),
+    ];
+    for (stream, ask) in good {
+        let url = hls(&client, stream, ask).await.unwrap();
+        assert!(
+            url.starts_with(&format!("{}/hls/v1/getHLSMasterPlaylist.m3u8?SessionToken=", endpoint.url())),
+            "{url}"
+        );
+        let url = dash(&client, stream, ask).await.unwrap();
+        assert!(url.starts_with(&format!("{}/dash/v1/getDASHManifest.mpd?SessionToken=", endpoint.url())), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn words_that_only_one_protocol_has() {
+    let (endpoint, client) = start(unlimited()).await;
+    let live = endpoint.create_stream("now");
+    live.push_stamped(&h264(), stamp_at(1, now(), now()));
+    let hls = || client.get_hls_streaming_session_url().stream_name("now");
+    let dash = || client.get_dash_streaming_session_url().stream_arn(live.arn());
+    for container in ["FRAGMENTED_MP4", "MPEG_TS"] {
+        hls().container_format(container.into()).send().await.unwrap();
+    }
+    for mode in ["ALWAYS", "NEVER", "ON_DISCONTINUITY"] {
+        hls().discontinuity_mode(mode.into()).send().await.unwrap();
+    }
+    for display in ["ALWAYS", "NEVER"] {
+        hls().display_fragment_timestamp(display.into()).send().await.unwrap();
+        let both = dash().display_fragment_timestamp(display.into()).display_fragment_number(display.into());
+        both.send().await.unwrap();
+    }
+    for ((name, status, message), expected) in [
+        (refusal(hls().container_format("WEBM".into()).send().await), "ContainerFormat must be one of"),
+        (refusal(hls().discontinuity_mode("OFTEN".into()).send().await), "DiscontinuityMode must be one of"),
+        (refusal(hls().display_fragment_timestamp("OFTEN".into()).send().await), "DisplayFragmentTimestamp must be"),
+        (refusal(dash().display_fragment_timestamp("OFTEN".into()).send().await), "DisplayFragmentTimestamp must be"),
+        (refusal(dash().display_fragment_number("OFTEN".into()).send().await), "DisplayFragmentNumber must be one of"),
+    ] {
+        assert_eq!((&name[..], status), ("InvalidArgumentException", 400), "{message}");
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn every_rule_for_clips() {
+    let (endpoint, client) = start(unlimited()).await;
+    let base = now() - 600 * SECOND;
+    ten(&endpoint, base).set_retention(Duration::from_secs(3600));
+    let last = base + 20 * SECOND;
+    let day = 24 * HOUR;
+    for (by, start, end, expected) in [
+        ("MOON", base, last, "FragmentSelectorType must be PRODUCER_TIMESTAMP or SERVER_TIMESTAMP"),
+        ("PRODUCER_TIMESTAMP", base, base, "EndTimestamp must be later than StartTimestamp"),
+        ("PRODUCER_TIMESTAMP", base, base - 1, "EndTimestamp must be later than StartTimestamp"),
+        ("PRODUCER_TIMESTAMP", base, base + day + 1, "EndTimestamp must be within 24 hours of StartTimestamp"),
+        ("SERVER_TIMESTAMP", base, now() + 60 * SECOND, "EndTimestamp must be in the past"),
+        ("SERVER_TIMESTAMP", now() - HOUR - SECOND, last, "StartTimestamp must be later than the stream head"),
+    ] {
+        let (name, status, message) = clip(&client, "door", by, start, end).await.unwrap_err();
+        assert_eq!((&name[..], status), ("InvalidArgumentException", 400), "{message}");
+        assert!(message.contains(expected), "{message}");
+    }
+    assert_eq!(clip(&client, "door", "PRODUCER_TIMESTAMP", base - HOUR, base - HOUR + day).await.unwrap().len(), 10);
+    // What the SDK would not send.
+    for (body, expected) in [
+        (r#"{"StreamName":"door"}"#, "ClipFragmentSelector is missing"),
+        (r#"{"StreamName":"door","ClipFragmentSelector":{}}"#, "FragmentSelectorType is missing"),
+        (
+            r#"{"StreamName":"door","ClipFragmentSelector":{"FragmentSelectorType":"SERVER_TIMESTAMP"}}"#,
+            "TimestampRange is missing",
+        ),
+        (
+            r#"{"StreamName":"door","ClipFragmentSelector":{"FragmentSelectorType":"SERVER_TIMESTAMP","TimestampRange":{"EndTimestamp":1}}}"#,
+            "StartTimestamp is missing",
+        ),
+        (
+            r#"{"StreamName":"door","ClipFragmentSelector":{"FragmentSelectorType":"SERVER_TIMESTAMP","TimestampRange":{"StartTimestamp":1}}}"#,
+            "EndTimestamp is missing",
+        ),
+    ] {
+        let (status, answer) = http(&endpoint, "POST", "/getClip", body).await;
+        assert!(status == 400 && answer.contains("InvalidArgumentException:") && answer.contains(expected), "{answer}");
+    }
+}
+
+/// Golden cases of which fragments there are, each with the sentence that it comes from. Fragments begin
+/// at these seconds by the producer's clock, one is got each second.
+#[tokio::test]
+async fn what_a_clip_covers() {
+    const BY_PRODUCER: &str = "PRODUCER_TIMESTAMP";
+    const BY_SERVER: &str = "SERVER_TIMESTAMP";
+    let (endpoint, client) = start(unlimited()).await;
+    let base = now() - 600 * SECOND;
+    for (producer, by, start, end, expected) in [
+        // "Only fragments that start exactly at or after StartTimestamp are included in the session. Fragments
+        // that start before StartTimestamp and continue past it aren't included": the first lasts until 2.
+        (&[0, 2, 4, 6][..], BY_PRODUCER, 1, 5, &[2, 3][..]),
+        (&[0, 2, 4, 6], BY_PRODUCER, 2, 5, &[2, 3]),
+        // "This value is inclusive. The EndTimestamp is compared to the (starting) timestamp of the fragment.
+        // Fragments that start before the EndTimestamp value and continue past it are included".
+        (&[0, 2, 4, 6], BY_PRODUCER, 0, 4, &[1, 2, 3]),
+        (&[0, 2, 4, 6], BY_PRODUCER, 0, 5, &[1, 2, 3]),
+        (&[0, 2, 4, 6], BY_SERVER, 1, 2, &[2, 3]),
+        // "If there are multiple fragments with the same start timestamp, the fragment that has the largest
+        // fragment number (that is, the newest fragment) is included": sent again at once.
+        (&[0, 2, 2, 4], BY_PRODUCER, 0, 9, &[1, 3, 4]),
+        // That is only so if FragmentSelectorType is PRODUCER_TIMESTAMP.
+        (&[0, 2, 2, 4], BY_SERVER, 0, 9, &[1, 2, 3, 4]),
+        // "Fragments that have different timestamps but have overlapping durations are still included".
+        (&[0, 1, 2, 3], BY_PRODUCER, 0, 9, &[1, 2, 3, 4]),
+        // "The first fragment ingested with a producer timestamp within the specified TimestampRange is
+        // included. In addition, the fragments with producer timestamps within the TimestampRange ingested
+        // immediately following the first fragment".
+        (&[50, 2, 4, 60, 6], BY_PRODUCER, 0, 9, &[2, 3]),
+        // "If some fragments are ingested within the same time range and very different points in time, only
+        // the oldest ingested collection of fragments are returned."
+        (&[0, 2, 4, 90, 92, 0, 2, 4, 6], BY_PRODUCER, 0, 9, &[1, 2, 3]),
+        (&[0, 2, 4, 90, 92, 0, 2, 4, 6], BY_PRODUCER, 5, 9, &[9]),
+        // Ingested late, shown in its place.
+        (&[0, 4, 2, 6], BY_PRODUCER, 0, 9, &[1, 3, 2, 4]),
+    ] {
+        let stream = endpoint.create_stream("door");
+        for (ordinal, seconds) in (1u32..).zip(producer) {
+            let server = base + i64::from(ordinal - 1) * SECOND;
+            stream.push_stamped(&h264(), stamp_at(ordinal, server, base + seconds * SECOND));
+        }
+        let covered = clip(&client, "door", by, base + start * SECOND, base + end * SECOND).await.unwrap();
+        assert_eq!(covered, expected, "{producer:?} {by} {start}..={end}");
+    }
+}
+
+#[tokio::test]
+async fn a_clip_ends_behind_two_hundred_fragments_and_costs_as_many_points() {
+    tokio::time::pause();
+    let endpoint = LocalEndpoint::start().await.unwrap();
+    let client = Client::new(&endpoint.in_process_config());
+    let base = now() - 900 * SECOND;
+    let door = endpoint.create_stream("door");
+    for ordinal in 1..=250 {
+        let server = base + i64::from(ordinal) * 2 * SECOND;
+        door.push_stamped(&h264(), stamp_at(ordinal, server, server));
+    }
+    let whole = || clip(&client, "door", "SERVER_TIMESTAMP", base, base + 600 * SECOND);
+    assert_eq!(whole().await.unwrap(), (1..=200).collect::<Vec<_>>());
+    assert!(whole().await.is_ok());
+    // 400 of 500 points of media are spent this second.
+    let (name, status, message) = whole().await.unwrap_err();
+    assert_eq!((&name[..], status), ("ClientLimitExceededException", 400), "{message}");
+    assert!(message.contains("media points"), "{message}");
+}
+
+#[tokio::test]
+async fn nothing_to_play() {
+    let (endpoint, client) = start(unlimited()).await;
+    let base = now() - 600 * SECOND;
+    ten(&endpoint, base);
+    endpoint.create_stream("empty");
+    let old = endpoint.create_stream("old");
+    old.push_stamped(&h264(), stamp_at(1, now() - 31 * SECOND, now()));
+    let range = |mode| ranged(mode, SERVER, base + 30 * SECOND, base + 60 * SECOND);
+    for (stream, ask) in [
+        ("door", range("ON_DEMAND")),
+        ("door", range("LIVE_REPLAY")),
+        ("door", Ask { by: SERVER, range: Some((Some(base + 30 * SECOND), None)), ..ask("LIVE_REPLAY") }),
+        // One that spans Start is left out.
+        ("door", ranged("ON_DEMAND", SERVER, base + 18 * SECOND + 1, base + 60 * SECOND)),
+        // No fragment in the last 30 s.
+        ("old", ask("LIVE")),
+        ("door", Ask::default()),
+        ("empty", ask("LIVE")),
+    ] {
+        for refused in [hls(&client, stream, ask).await, dash(&client, stream, ask).await].map(Result::unwrap_err) {
+            assert_eq!(refused, ("ResourceNotFoundException".into(), 404, NOTHING_FOUND.into()), "{stream} {ask:?}");
+        }
+    }
+    let none = clip(&client, "door", "SERVER_TIMESTAMP", base + 30 * SECOND, base + 60 * SECOND).await.unwrap_err();
+    assert_eq!((&none.0[..], none.1), ("ResourceNotFoundException", 404));
+    // A stream that is not there says so in other words.
+    for (name, status, message) in [
+        hls(&client, "nobody", ask("LIVE")).await.unwrap_err(),
+        dash(&client, "nobody", ask("LIVE")).await.unwrap_err(),
+        clip(&client, "nobody", "SERVER_TIMESTAMP", base, base + 1).await.unwrap_err(),
+    ] {
+        assert_eq!((&name[..], status), ("ResourceNotFoundException", 404));
+        assert!(message.contains("nobody"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn names_arns_and_retention() {
+    let (endpoint, client) = start(unlimited()).await;
+    let door = ten(&endpoint, now() - 20 * SECOND);
+    for path in ["/getHLSStreamingSessionURL", "/getDASHStreamingSessionURL", "/getClip", "/getImages"] {
+        let both = format!(r#"{{"StreamName":"door","StreamARN":"{}"}}"#, door.arn());
+        for body in ["{}", &both] {
+            let (status, answer) = http(&endpoint, "POST", path, body).await;
+            assert!(status == 400 && answer.contains("Either StreamName or StreamARN must be given"), "{answer}");
+        }
+        for body in [
+            r#"{"StreamName":7}"#,
+            r#"{"StreamName":"door","Expires":"long","MaxResults":"many","ClipFragmentSelector":7}"#,
+        ] {
+            let (status, answer) = http(&endpoint, "POST", path, body).await;
+            assert!(status == 400 && answer.contains("InvalidArgumentException:"), "{path} {answer}");
+        }
+    }
+    let by_arn = client.get_hls_streaming_session_url().stream_arn(door.arn()).send().await;
+    assert!(by_arn.is_ok(), "{by_arn:?}");
+    door.set_retention(Duration::ZERO);
+    let base = now() - 20 * SECOND;
+    for (name, status, message) in [
+        hls(&client, "door", ask("LIVE")).await.unwrap_err(),
+        dash(&client, "door", ask("LIVE")).await.unwrap_err(),
+        clip(&client, "door", "SERVER_TIMESTAMP", base, base + 10).await.unwrap_err(),
+    ] {
+        assert_eq!((&name[..], status), ("NoDataRetentionException", 400), "{message}");
+    }
+}
+
+/// How tracks are to be played.
+const WAYS: [&str; 4] = ["HLS", "TS", "DASH", "clip"];
+
+/// What is said of tracks that are played in each of the ways: `None` if they can be.
+async fn judged(endpoint: &LocalEndpoint, client: &Client, tracks: &[Declared]) -> [Option<String>; 4] {
+    let stream = endpoint.create_stream("judged");
+    let start = now() - 5 * SECOND;
+    stream.push_stamped(&document(tracks), stamp_at(1, start, start));
+    let ts = client.get_hls_streaming_session_url().stream_name("judged").container_format("MPEG_TS".into());
+    let outcomes = [
+        hls(client, "judged", Ask::default()).await.err(),
+        ts.send().await.map_err(|error| refusal::<(), _>(Err(error))).err(),
+        dash(client, "judged", Ask::default()).await.err(),
+        clip(client, "judged", "SERVER_TIMESTAMP", start, start + SECOND).await.err(),
+    ];
+    outcomes.map(|outcome| {
+        outcome.map(|(name, status, message)| {
+            assert_eq!(status, 400, "{message}");
+            name
+        })
+    })
+}
+
+/// The table of codec requirements, and what is wrong with private data.
+#[tokio::test]
+async fn codecs_and_their_private_data() {
+    const UNSUPPORTED: Option<&str> = Some("UnsupportedStreamMediaTypeException");
+    const MISSING: Option<&str> = Some("MissingCodecPrivateDataException");
+    const INVALID: Option<&str> = Some("InvalidCodecPrivateDataException");
+    let (endpoint, client) = start(unlimited()).await;
+    let (h264, h265, aac) = ((H264_ID, AVCC), (H265_ID, HVCC), (AAC_ID, AAC));
+    let (alaw, mulaw) = ((G711_ID, ALAW), (G711_ID, MULAW));
+    let cases: &[(&[Declared], [Option<&str>; 4])] = &[
+        (&[h264], [None, None, None, None]),
+        (&[h264, aac], [None, None, None, None]),
+        (&[h265], [None, UNSUPPORTED, None, None]),
+        (&[h265, aac], [None, UNSUPPORTED, None, None]),
+        (&[aac], [None, None, None, UNSUPPORTED]),
+        (&[aac, aac], [UNSUPPORTED; 4]),
+        (&[aac, h264], [UNSUPPORTED; 4]),
+        (&[h264, alaw], [UNSUPPORTED, UNSUPPORTED, None, None]),
+        (&[h264, mulaw], [UNSUPPORTED, UNSUPPORTED, None, UNSUPPORTED]),
+        (&[h265, alaw], [UNSUPPORTED; 4]),
+        (&[alaw], [UNSUPPORTED; 4]),
+        (&[], [UNSUPPORTED; 4]),
+        (&[("V_MJPEG", AVCC)], [UNSUPPORTED; 4]),
+        (&[h264, ("A_OPUS", AAC)], [UNSUPPORTED; 4]),
+        // As the API's own text misspells it.
+        (&[("V_MPEG/ISO/AVC", AVCC)], [UNSUPPORTED; 4]),
+        (&[(H264_ID, &[])], [MISSING; 4]),
+        (&[h264, (AAC_ID, &[])], [MISSING; 4]),
+        (&[(H265_ID, &[])], [MISSING, UNSUPPORTED, MISSING, MISSING]),
+        (&[h264, (G711_ID, &[])], [UNSUPPORTED, UNSUPPORTED, MISSING, MISSING]),
+        (&[(H264_ID, &[1; 40])], [INVALID; 4]),
+        (&[(H264_ID, &AVCC[..12])], [INVALID; 4]),
+        // A byte stream, and a record of no sets.
+        (&[(H264_ID, &[0, 0, 0, 1, 0x67, 0x64])], [INVALID; 4]),
+        (&[(H264_ID, &[1, 0x64, 0, 12, 0xFF, 0xE0, 0])], [INVALID; 4]),
+        (&[(H265_ID, &HVCC[..22])], [INVALID, UNSUPPORTED, INVALID, INVALID]),
+        (&[h264, (AAC_ID, &[0x01, 0x90])], [INVALID; 4]),
+        (&[h264, (G711_ID, &ALAW[..15])], [UNSUPPORTED, UNSUPPORTED, INVALID, INVALID]),
+    ];
+    for (tracks, expected) in cases {
+        let outcomes = judged(&endpoint, &client, tracks).await;
+        for ((way, outcome), expected) in WAYS.iter().zip(&outcomes).zip(expected) {
+            assert_eq!(outcome.as_deref(), *expected, "{tracks:x?} as {way}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_first_fragment_of_a_session_decides() {
+    let (endpoint, client) = start(unlimited()).await;
+    let base = now() - 20 * SECOND;
+    let door = endpoint.create_stream("door");
+    let bad = document(&[("V_MJPEG", &[])]);
+    // Bad, good, bad, good, each of two seconds; the last ones made by the producer at one time.
+    for (ordinal, document, producer) in [(0, &bad, 0), (1, &h264(), 2), (2, &bad, 6), (3, &h264(), 6)] {
+        let server = base + i64::from(ordinal) * 2 * SECOND;
+        door.push_stamped(document, stamp_at(ordinal + 1, server, base + producer * SECOND));
+    }
+    let at = |seconds: i64| base + seconds * SECOND;
+    for (ask, is_good) in [
+        // ON_DEMAND: oldest first. LIVE_REPLAY: starts at Start. One that spans Start is not in it.
+        (ranged("ON_DEMAND", SERVER, at(0), at(9)), false),
+        (ranged("ON_DEMAND", SERVER, at(1), at(9)), true),
+        (ranged("LIVE_REPLAY", SERVER, at(3), at(9)), false),
+        (Ask { by: SERVER, range: Some((Some(at(5)), None)), ..ask("LIVE_REPLAY") }, true),
+        // By the producer's clock, of one time only the newest.
+        (ranged("ON_DEMAND", PRODUCER, at(5), at(9)), true),
+        // LIVE: the newest, up to the maximum.
+        (Ask { most: Some(1), ..ask("LIVE") }, true),
+        (Ask { most: Some(2), ..ask("LIVE") }, false),
+        (Ask { most: Some(2), by: PRODUCER, ..ask("LIVE") }, true),
+        (Ask { most: Some(3), by: PRODUCER, ..ask("LIVE") }, false),
+        (ask("LIVE"), false),
+    ] {
+        for outcome in [hls(&client, "door", ask).await, dash(&client, "door", ask).await] {
+            let name = outcome.as_ref().err().map(|(name, ..)| &name[..]);
+            assert_eq!(name, (!is_good).then_some("UnsupportedStreamMediaTypeException"), "{ask:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_clip_may_not_change_and_frames_that_do_not_parse() {
+    let (endpoint, client) = start(unlimited()).await;
+    let base = now() - 60 * SECOND;
+    let frame = |payload: &[u8]| h264().block(1, 1500, false, payload);
+    for (second, expected) in [
+        (Some(h264()), None),
+        // CPD changes and track changes: not allowed.
+        (Some(document(&[(H264_ID, OTHER_AVCC)])), Some("InvalidCodecPrivateDataException")),
+        (Some(document(&[(H264_ID, &[])])), Some("MissingCodecPrivateDataException")),
+        (Some(document(&[(H265_ID, HVCC)])), Some("UnsupportedStreamMediaTypeException")),
+        (Some(document(&[(H264_ID, AVCC), (AAC_ID, AAC)])), Some("UnsupportedStreamMediaTypeException")),
+        // Lengths that do not add up, a byte stream, nothing at all, and what is no fragment.
+        (Some(frame(&[0, 0, 0, 9, 1, 2])), Some("InvalidMediaFrameException")),
+        (Some(frame(&[0, 0, 0, 1, 0x41, 7, 7, 7])), Some("InvalidMediaFrameException")),
+        (Some(frame(&[])), Some("InvalidMediaFrameException")),
+        (None, Some("InvalidMediaFrameException")),
+    ] {
+        let door = endpoint.create_stream("door");
+        door.push_stamped(&h264(), stamp_at(1, base, base));
+        let stamp = stamp_at(2, base + SECOND, base + SECOND);
+        match &second {
+            Some(document) => door.push_stamped(document, stamp),
+            None => door.push_bytes(&b"no document"[..], stamp),
+        }
+        let outcome = clip(&client, "door", "SERVER_TIMESTAMP", base, base + SECOND).await;
+        let refused = outcome.as_ref().err().map(|(name, status, _)| (&name[..], *status));
+        assert_eq!(refused, expected.map(|name| (name, 400)), "{second:?}: {outcome:?}");
+        // A session goes by its first fragment.
+        assert!(hls(&client, "door", ranged("ON_DEMAND", SERVER, base, base + SECOND)).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn behind_the_urls() {
+    let (endpoint, client) = start(unlimited()).await;
+    let door = endpoint.create_stream("door");
+    door.push_stamped(&h264(), stamp_at(1, now(), now()));
+    let get = async |url: &str| http(&endpoint, "GET", url.strip_prefix(endpoint.url()).unwrap(), "").await;
+    let default = hls(&client, "door", ask("LIVE")).await.unwrap();
+    let longer = dash(&client, "door", Ask { expires: Some(600), ..ask("LIVE") }).await.unwrap();
+    for url in [&default, &longer] {
+        let (status, answer) = get(url).await;
+        assert_eq!(status, 501, "{answer}");
+        assert!(answer.contains("no MP4 writer"), "{answer}");
+    }
+    // Every session has a token of its own, and goes with its own protocol.
+    let token = |url: &str| url.split_once("SessionToken=").unwrap().1.to_owned();
+    assert!(token(&default).len() >= 32);
+    assert_ne!(token(&default), token(&hls(&client, "door", ask("LIVE")).await.unwrap()));
+    for url in [
+        format!("{}/hls/v1/getHLSMasterPlaylist.m3u8", endpoint.url()),
+        format!("{}/hls/v1/getHLSMasterPlaylist.m3u8?SessionToken=", endpoint.url()),
+        format!("{}/hls/v1/getMP4MediaFragment.mp4?FragmentNumber=1&SessionToken=made-up", endpoint.url()),
+        format!("{}/dash/v1/getDASHManifest.mpd?SessionToken={}", endpoint.url(), token(&default)),
+    ] {
+        let (status, answer) = get(&url).await;
+        assert!(status == 403 && answer.contains("Streaming session token is expired"), "{answer}");
+    }
+    // By the endpoint's clock: 300 s unless told otherwise.
+    endpoint.set_clock_offset(290_000);
+    assert_eq!(get(&default).await.0, 501);
+    endpoint.set_clock_offset(301_000);
+    let (status, answer) = get(&default).await;
+    assert!(status == 403 && answer.contains("Streaming session token is expired"), "{answer}");
+    assert_eq!(get(&longer).await.0, 501);
+    endpoint.set_clock_offset(601_000);
+    assert_eq!(get(&longer).await.0, 403);
+}
+
+#[tokio::test]
+async fn twenty_five_sessions_a_second() {
+    tokio::time::pause();
+    let endpoint = LocalEndpoint::start().await.unwrap();
+    let client = Client::new(&endpoint.in_process_config());
+    for name in ["door", "window"] {
+        endpoint.create_stream(name).push(&h264());
+    }
+    for _ in 0..25 {
+        hls(&client, "door", ask("LIVE")).await.unwrap();
+    }
+    let (name, status, message) = hls(&client, "door", ask("LIVE")).await.unwrap_err();
+    assert_eq!((&name[..], status), ("ClientLimitExceededException", 400), "{message}");
+    assert_eq!(endpoint.happened()["throttled"], 1);
+    assert!(hls(&client, "window", ask("LIVE")).await.is_ok());
+    assert!(dash(&client, "door", ask("LIVE")).await.is_ok());
+    tokio::time::advance(Duration::from_millis(41)).await;
+    assert!(hls(&client, "door", ask("LIVE")).await.is_ok());
+    assert!(hls(&client, "door", ask("LIVE")).await.is_err());
+}
+
+/// Each exception that these operations have comes through the SDK as its own type.
+#[tokio::test]
+async fn exceptions_are_typed_and_bodies_go_wrong() {
+    let (endpoint, client) = start(unlimited()).await;
+    let base = now() - 20 * SECOND;
+    ten(&endpoint, base);
+    for (name, status) in [
+        ("ClientLimitExceededException", 400),
+        ("InvalidArgumentException", 400),
+        ("InvalidCodecPrivateDataException", 400),
+        ("MissingCodecPrivateDataException", 400),
+        ("NoDataRetentionException", 400),
+        ("NotAuthorizedException", 401),
+        ("ResourceNotFoundException", 404),
+        ("UnsupportedStreamMediaTypeException", 400),
+        ("InvalidMediaFrameException", 400),
+    ] {
+        let script = |operation| endpoint.script(operation, None, Mishap::Refuse(name.into()));
+        script(Operation::GetClip);
+        let refused = clip(&client, "door", "SERVER_TIMESTAMP", base, base + 9 * SECOND).await.unwrap_err();
+        assert_eq!((&refused.0[..], refused.1), (name, status));
+        if name == "InvalidMediaFrameException" {
+            continue;
+        }
+        script(Operation::GetHlsStreamingSessionUrl);
+        let error = client.get_hls_streaming_session_url().stream_name("door").send().await.unwrap_err();
+        let typed = format!("{:?}", error.as_service_error().unwrap());
+        assert!(typed.starts_with(name), "{typed}");
+        script(Operation::GetDashStreamingSessionUrl);
+        let refused = dash(&client, "door", ask("LIVE")).await.unwrap_err();
+        assert_eq!((&refused.0[..], refused.1), (name, status));
+    }
+    assert_eq!(endpoint.scripted(), 0);
+
+    let range =
+        ClipTimestampRange::builder().start_timestamp(time(base)).end_timestamp(time(base + 9 * SECOND)).build();
+    let selector = ClipFragmentSelector::builder()
+        .fragment_selector_type("SERVER_TIMESTAMP".into())
+        .timestamp_range(range.unwrap())
+        .build()
+        .unwrap();
+    let payload = async || {
+        let call = client.get_clip().stream_name("door").clip_fragment_selector(selector.clone());
+        call.send().await.unwrap().payload.collect().await.map(|body| body.into_bytes().len())
+    };
+    let whole = payload().await.unwrap();
+    endpoint.script(Operation::GetClip, Some("door"), Mishap::BreakOff(50));
+    assert_eq!(payload().await.unwrap(), 50);
+    endpoint.script(Operation::GetClip, Some("door"), Mishap::CutAfter(50));
+    assert!(payload().await.is_err());
+    endpoint.script(Operation::GetClip, Some("door"), Mishap::EndAfter(4));
+    assert_eq!(payload().await.unwrap(), whole - 48, "a line less");
+}
