@@ -168,6 +168,14 @@ fn advice(kind: ErrorKind, code: Option<&str>, said: &str, operation: &str) -> S
         }
         ErrorKind::AccessDenied if code == "OptInRequired" => "; the account has no access to this region".into(),
         ErrorKind::AccessDenied => format!("; the caller needs kinesisvideo:{operation} on the stream"),
+        ErrorKind::NotFound if operation.ends_with("StreamingSessionURL") => {
+            "; there is no such stream in this region, or it has no fragments in the range, or, live, none of the last 30 \
+             seconds"
+                .into()
+        }
+        ErrorKind::NotFound if matches!(operation, "GetClip" | "GetImages") => {
+            "; there is no such stream in this region, or it has no fragments in the range".into()
+        }
         ErrorKind::NotFound => "; are the name of the stream and the region right?".into(),
         ErrorKind::ConnectionLimit => "; a stream has 3 connections, and others have them".into(),
         ErrorKind::Throttled if matches!(operation, "GetMedia" | "GetDataEndpoint") => {

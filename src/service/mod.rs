@@ -5,12 +5,16 @@ mod archived;
 mod backoff;
 mod body;
 mod call;
+mod clips;
 mod clock;
 mod endpoint;
 mod failure;
+mod images;
 mod live;
+pub mod playback;
 mod rates;
 mod reply_probe;
+mod span;
 mod start;
 mod stream_id;
 mod watched_body;
@@ -24,12 +28,15 @@ use aws_sdk_kinesisvideo::types::ApiName;
 
 pub use archive::{Archive, ArchiveProgress, FragmentInfo, FragmentList, Order, Unavailable};
 pub use body::SdkBody;
+pub use clips::{Clip, Clips};
 pub use clock::Clock;
+pub use images::{ArchivedImage, ImageEncoding, Images, NoImage};
 pub use live::{AgedOut, Damaged, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, StopHandle};
 pub use start::Start;
 pub use stream_id::StreamId;
 
 use endpoint::EndpointCache;
+use playback::{DashSession, HlsSession};
 use rates::Rates;
 
 use crate::error::Result;
@@ -158,6 +165,30 @@ impl KinesisVideo {
     /// before the first is asked for.
     pub fn list_fragments(&self, stream: impl Into<StreamId>) -> FragmentList {
         FragmentList::new(self.clone(), stream.into())
+    }
+
+    /// Cuts what is stored of a stream into MP4 files, with GetClip, as many as it takes. Nothing is sent
+    /// before the first is asked for.
+    pub fn clips(&self, stream: impl Into<StreamId>) -> Clips {
+        Clips::new(self.clone(), stream.into())
+    }
+
+    /// Has the service take pictures of what is stored of a stream, with GetImages, over as many pages as it
+    /// takes. Nothing is sent before the first is asked for.
+    pub fn images(&self, stream: impl Into<StreamId>) -> Images {
+        Images::new(self.clone(), stream.into())
+    }
+
+    /// Asks for a URL with which a player plays a stream over HLS: what is produced now, unless told
+    /// otherwise.
+    pub fn hls(&self, stream: impl Into<StreamId>) -> HlsSession {
+        HlsSession::new(self.clone(), stream.into())
+    }
+
+    /// Asks for a URL with which a player plays a stream over MPEG-DASH: what is produced now, unless told
+    /// otherwise.
+    pub fn dash(&self, stream: impl Into<StreamId>) -> DashSession {
+        DashSession::new(self.clone(), stream.into())
     }
 }
 

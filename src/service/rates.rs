@@ -30,6 +30,11 @@ impl Rate {
         Self { bucket: operation, weight: 1, most: 5 }
     }
 
+    /// The beginning of playback, of which the service allows 25 a second.
+    pub(super) const fn session() -> Self {
+        Self { bucket: "playback sessions", weight: 1, most: 25 }
+    }
+
     /// So many points of which several operations together may use 10,000 a second.
     pub(super) const fn metadata(points: u32) -> Self {
         Self { bucket: "metadata points", weight: points, most: 10_000 }

@@ -1,0 +1,249 @@
+//! What is stored, as MP4 files that the service makes.
+
+mod clip;
+mod plan;
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_stream::try_stream;
+use aws_sdk_kinesisvideo::types::ApiName;
+use aws_sdk_kinesisvideoarchivedmedia::types::{ClipFragmentSelector, ClipFragmentSelectorType, ClipTimestampRange};
+use futures::Stream;
+use futures::stream::{BoxStream, FusedStream, StreamExt, TryStreamExt};
+
+use super::archived::overrides;
+use super::call::{Call, Reply, unknown_operation};
+use super::rates::Rate;
+use super::span::{Span, date, refused};
+use super::{Clock, KinesisVideo, Order, StreamId};
+use crate::error::{Error, Result};
+use crate::fragment::Timestamp;
+
+pub use clip::Clip;
+
+use plan::{Part, Plan};
+
+const OPERATION: &str = "GetClip";
+
+/// Stream of clips, from [`KinesisVideo::clips`]: what is stored of a range, however long, as MP4 files that
+/// the service makes with GetClip, one behind the other. Its options are to be set before it is polled; a
+/// [range](Clips::range) has to be.
+///
+/// The service puts no more than 200 fragments or 100 MB into a clip, leaves out the rest and does not say
+/// so. So the range is listed first, with ListFragments, and cut between fragments before there are so many:
+/// at 200 of them, at 95 MB of what is listed, and at 24 hours. A clip is asked for when it is taken; no
+/// fragment is in two.
+///
+/// A fragment belongs to the range if it *begins* within it, both ends included: one that began before is
+/// left out, and the last may go on behind the end.
+///
+/// # Times that come twice
+///
+/// By [`Clock::Producer`], of fragments that begin at the same time the service puts only the one with the
+/// largest number, the newest, into a clip; and only those that were *ingested* one behind the other, from
+/// the one that was ingested first on. A producer that sends a few fragments again is no trouble: clips are
+/// cut elsewhere. But where the same time was uploaded at very different times, only what was uploaded first
+/// is in the clip. [`Clip::left_out`] says which fragments of its range a clip does not have by these rules,
+/// as far as the listing tells; to have them, use another clock or read the fragments themselves.
+///
+/// # Errors
+/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for what cannot be, before anything is sent, and for
+/// what the service refuses: by [`Clock::Server`] a range must end in the past.
+/// [`Unsupported`](crate::ErrorKind::Unsupported) for media that do not go into an MP4: H.264 or H.265, with AAC
+/// or without sound, H.264 with G.711 A-law, with a length in front of frames, and the same tracks and codec
+/// private data throughout the clip. [`Limit`](crate::ErrorKind::Limit) if more fragments begin at the same
+/// time than a clip takes. Throttling, broken connections and hosts that have moved are tried again,
+/// [eight times](Clips::attempts) each, until a clip begins. Where there is nothing in the range, the
+/// stream has nothing.
+///
+/// # Cancel safety
+/// Dropping a `next()` future loses nothing. A clip that is dropped, read or not, closes its connection.
+///
+/// # Memory
+/// What is listed of the range: some 200 bytes for each fragment. Nothing of a clip but what was read ahead.
+///
+/// Source: AWS API reference, GetClip and ListFragments.
+///
+/// ```no_run
+/// use futures::TryStreamExt;
+/// use kinesis_video::{Clock, KinesisVideo, Timestamp};
+///
+/// # async fn f(kvs: KinesisVideo, start: Timestamp, end: Timestamp) -> kinesis_video::Result<()> {
+/// let mut clips = kvs.clips("front-door").range(start..=end).by(Clock::Producer);
+/// while let Some(clip) = clips.try_next().await? {
+///     println!("{} fragments, {} MB", clip.fragments().len(), clip.listed_bytes() / 1_000_000);
+///     let name = format!("door-{}.mp4", clip.range().start().as_millis());
+///     clip.write_to(name).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "streams do nothing unless polled"]
+pub struct Clips {
+    request: Request,
+    state: State,
+}
+
+enum State {
+    Before,
+    Reading(BoxStream<'static, Result<Clip>>),
+    Ended,
+}
+
+#[derive(Clone)]
+struct Request {
+    kvs: KinesisVideo,
+    stream: StreamId,
+    range: Option<RangeInclusive<Timestamp>>,
+    clock: Clock,
+    attempts: u32,
+    timeout: Duration,
+    read_timeout: Duration,
+}
+
+impl Clips {
+    pub(super) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
+        let request = Request {
+            kvs,
+            stream,
+            range: None,
+            clock: Clock::default(),
+            attempts: 8,
+            timeout: Duration::from_secs(60),
+            read_timeout: Duration::from_secs(30),
+        };
+        Self { request, state: State::Before }
+    }
+
+    /// Clips of the fragments that begin within this range, both ends included, however long it is. The end
+    /// has to be behind the start.
+    pub fn range(mut self, range: RangeInclusive<Timestamp>) -> Self {
+        self.request.range = Some(range);
+        self
+    }
+
+    /// The clock by which the range is meant: [`Clock::Server`] unless set.
+    pub fn by(mut self, clock: Clock) -> Self {
+        self.request.clock = clock;
+        self
+    }
+
+    /// How often a clip, or a page of the listing, is asked for, if what goes wrong may go away by itself:
+    /// eight times unless set. Pauses between grow, at random, to five seconds, to ten when throttled.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.request.attempts = attempts;
+        self
+    }
+
+    /// How long an answer, and the first byte of a clip, may take: a minute unless set, since the service
+    /// makes the clip first.
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.request.timeout = timeout;
+        self
+    }
+
+    /// How long nothing may come in the middle of a clip that is read: 30 seconds unless set.
+    pub fn read_timeout(mut self, timeout: Duration) -> Self {
+        self.request.read_timeout = timeout;
+        self
+    }
+}
+
+impl Request {
+    fn clips(self) -> impl Stream<Item = Result<Clip>> + Send + 'static {
+        try_stream! {
+            let of_stream = |error: Error| error.of_stream(self.stream.as_str());
+            let span = self.check().map_err(of_stream)?;
+            let list = self.kvs.list_fragments(&self.stream).range(span.to_range()).by(self.clock);
+            let list = list.attempts(self.attempts).sorted(Order::Time);
+            for part in Plan::new(list.try_collect().await?, self.clock, span).map_err(of_stream)? {
+                yield self.clip(part.map_err(of_stream)?).await?;
+            }
+        }
+    }
+
+    /// What can be known to be wrong before anything is sent.
+    fn check(&self) -> Result<Span> {
+        let Some(range) = &self.range else {
+            return Err(refused(OPERATION, "the range", "given", "left out"));
+        };
+        let span = Span::of(range);
+        if span.millis() <= 0 {
+            let rule = format!("later than StartTimestamp, {}", range.start());
+            return Err(refused(OPERATION, "EndTimestamp", &rule, range.end()));
+        }
+        Ok(span)
+    }
+
+    async fn clip(&self, part: Part) -> Result<Clip> {
+        let Self { kvs, stream, attempts, timeout, .. } = self;
+        let fragments = u32::try_from(part.fragments.len()).unwrap_or(u32::MAX);
+        let cost = [Rate::metadata(fragments), Rate::media(fragments, 500)];
+        let call = Call { kvs, stream, api: ApiName::GetClip, operation: OPERATION, cost: &cost, limit: *timeout };
+        let (name, arn) = stream.name_and_arn();
+        let request = kvs.archived.get_clip().set_stream_name(name).set_stream_arn(arn);
+        let request = request.clip_fragment_selector(selector(self.clock, part.span)?);
+        let reply = call.patiently(*attempts, |endpoint, probe| {
+            request.clone().customize().config_override(overrides(endpoint)).interceptor(probe).send()
+        });
+        let Reply { output, origin, .. } = reply.await?;
+        // A host that does not know the operation answers with success and something else.
+        if output.content_type.as_deref().is_some_and(|kind| kind.contains("json")) {
+            kvs.endpoints.forget(stream, &ApiName::GetClip);
+            return Err(origin.name_in(unknown_operation(OPERATION)));
+        }
+        Ok(Clip::new(part, output, origin, *timeout, self.read_timeout))
+    }
+}
+
+fn selector(clock: Clock, span: Span) -> Result<ClipFragmentSelector> {
+    let incomplete = |error| Error::invalid_argument("the clip's selector is not complete").caused_by(error);
+    let range = ClipTimestampRange::builder().start_timestamp(date(span.start)).end_timestamp(date(span.end));
+    let kind = match clock {
+        Clock::Producer => ClipFragmentSelectorType::ProducerTimestamp,
+        Clock::Server => ClipFragmentSelectorType::ServerTimestamp,
+    };
+    let selector = ClipFragmentSelector::builder().fragment_selector_type(kind);
+    selector.timestamp_range(range.build().map_err(incomplete)?).build().map_err(incomplete)
+}
+
+impl Stream for Clips {
+    type Item = Result<Clip>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match &mut self.state {
+                State::Before => self.state = State::Reading(self.request.clone().clips().boxed()),
+                State::Reading(clips) => {
+                    let item = clips.poll_next_unpin(cx);
+                    if matches!(item, Poll::Ready(None | Some(Err(_)))) {
+                        self.state = State::Ended;
+                    }
+                    return item;
+                }
+                State::Ended => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl FusedStream for Clips {
+    fn is_terminated(&self) -> bool {
+        matches!(self.state, State::Ended)
+    }
+}
+
+impl fmt::Debug for Clips {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Request { stream, range, clock, .. } = &self.request;
+        f.debug_struct("Clips")
+            .field("stream", stream)
+            .field("range", range)
+            .field("clock", clock)
+            .finish_non_exhaustive()
+    }
+}
