@@ -9,6 +9,7 @@
     reason = "tests fail by panicking, and their helpers are shared between modules"
 )]
 
+mod archive;
 mod archive_chaos;
 mod auto_traits;
 mod calls;
