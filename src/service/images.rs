@@ -18,7 +18,7 @@ use futures::stream::{BoxStream, FusedStream, StreamExt};
 use super::archived::overrides;
 use super::call::{Call, unknown_operation};
 use super::rates::Rate;
-use super::span::{Span, date, refused, whole_millis};
+use super::span::{Span, date, refused, timestamp, whole_millis};
 use super::{Clock, KinesisVideo, StreamId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
@@ -106,7 +106,7 @@ impl ArchivedImage {
 
     fn read(image: Image, encoding: ImageEncoding) -> Result<Self> {
         let wrong = |message: String| Error::new(ErrorKind::Service, format!("{OPERATION}: {message}"));
-        let Some(time) = image.time_stamp.and_then(|time| time.to_millis().ok()).map(Timestamp::from_millis) else {
+        let Some(time) = image.time_stamp.as_ref().and_then(timestamp) else {
             return Err(wrong("a picture has no time".into()));
         };
         let content = match (image.error, image.image_content.filter(|content| !content.is_empty())) {

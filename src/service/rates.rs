@@ -52,10 +52,13 @@ pub(super) struct Rates {
     granted: Mutex<Granted>,
 }
 
+/// When, and how much.
+type Used = VecDeque<(Instant, u32)>;
+
 #[derive(Debug, Default)]
 struct Granted {
     /// When what weight was or is to be used, the oldest first.
-    used: HashMap<(Box<str>, &'static str), VecDeque<(Instant, u32)>>,
+    used: HashMap<(Box<str>, &'static str), Used>,
     swept: Option<Instant>,
 }
 

@@ -39,6 +39,12 @@ pub(super) fn first_millis(time: Timestamp) -> i64 {
     if Timestamp::from_millis(millis) < time { millis + 1 } else { millis }
 }
 
+/// A time of an answer. The SDK reads seconds as a binary fraction, which misses most milliseconds by a little.
+pub(super) fn timestamp(date: &DateTime) -> Option<Timestamp> {
+    let millis = (date.as_nanos() + 500_000).div_euclid(1_000_000);
+    i64::try_from(millis).ok().map(Timestamp::from_millis)
+}
+
 pub(super) fn date(millis: i64) -> DateTime {
     DateTime::from_millis(millis)
 }
@@ -52,4 +58,28 @@ pub(super) fn refused(operation: &str, member: &str, rule: &str, was: impl std::
 pub(super) fn whole_millis(length: Duration) -> Option<i64> {
     let is_whole = length.subsec_nanos().is_multiple_of(1_000_000);
     i64::try_from(length.as_millis()).ok().filter(|_| is_whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_millisecond_comes_through_the_sdk() {
+        for millis in (1_511_852_109_000..1_511_852_110_000).chain(-1000..1000) {
+            let parsed = DateTime::from_secs_f64(format!("{millis}e-3").parse().unwrap());
+            assert_eq!(timestamp(&parsed), Some(Timestamp::from_millis(millis)));
+        }
+    }
+
+    #[test]
+    fn finer_ranges_have_the_same_milliseconds() {
+        let time = |nanos| Timestamp::default().plus_nanos(nanos);
+        let span = |start, end| Span::of(&(time(start)..=time(end)));
+        assert_eq!(span(1_000_000, 3_000_000), Span { start: 1, end: 3 });
+        assert_eq!(span(1_000_001, 2_999_999), Span { start: 2, end: 2 });
+        assert_eq!(span(-1_999_999, -1), Span { start: -1, end: -1 });
+        assert_eq!(whole_millis(Duration::from_micros(1500)), None);
+        assert_eq!(whole_millis(Duration::from_millis(1500)), Some(1500));
+    }
 }

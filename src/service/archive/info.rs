@@ -8,6 +8,7 @@ use aws_smithy_types::date_time::DateTime;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{FragmentNumber, Position, Timestamp};
 use crate::service::Clock;
+use crate::service::span::timestamp;
 
 /// What ListFragments says of a fragment.
 ///
@@ -74,9 +75,7 @@ impl FragmentInfo {
         let number = listed.fragment_number.ok_or_else(|| {
             Error::new(ErrorKind::Service, "ListFragments: an entry has no fragment number").retryable(false)
         })?;
-        // The SDK reads seconds through floating point: a millisecond may come out a little short.
-        let millis = |time: DateTime| i64::try_from((time.as_nanos() + 500_000).div_euclid(1_000_000)).ok();
-        let time = |time: Option<DateTime>| time.and_then(millis).map(Timestamp::from_millis);
+        let time = |time: Option<DateTime>| time.as_ref().and_then(timestamp);
         Ok(Self {
             number: number.parse()?,
             bytes: u64::try_from(listed.fragment_size_in_bytes).unwrap_or(0),
