@@ -437,3 +437,24 @@ impl Stream {
         store
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_dropped_is_not_looked_for_any_more() {
+        let stream = Stream::new("door", &Arc::new(Clock::new()));
+        let stamps: Vec<_> = (0..5).map(|_| stream.next_stamp()).collect();
+        for stamp in &stamps {
+            stream.push_raw(Bytes::from_static(b"between"));
+            stream.push_bytes(Bytes::copy_from_slice(stamp.number.as_str().as_bytes()), stamp.clone());
+        }
+        stream.expire(2);
+        assert_eq!(stream.lock().places.len(), 3);
+        for (place, Stamp { number, .. }) in stamps.iter().enumerate() {
+            let expected = (place >= 2).then(|| Bytes::copy_from_slice(number.as_str().as_bytes()));
+            assert_eq!(stream.document(number), expected);
+        }
+    }
+}

@@ -94,6 +94,27 @@ impl KinesisVideo {
         Self { control, media, archived, endpoints: Arc::default(), rates: Arc::default() }
     }
 
+    /// The same client, but with this data endpoint for all streams and APIs: GetDataEndpoint is not called. For
+    /// stand-ins of the service whose answer to that leads nowhere, and gateways of one's own.
+    ///
+    /// ```
+    /// # #[cfg(feature = "local")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use kinesis_video::KinesisVideo;
+    /// use kinesis_video::local::{LocalEndpoint, Operation};
+    ///
+    /// let endpoint = LocalEndpoint::start().await?;
+    /// endpoint.create_stream("door").finish();
+    /// let kvs = KinesisVideo::new(&endpoint.sdk_config()).with_data_endpoint(endpoint.url());
+    /// assert!(kvs.live("door").resume(false).fragments().reason().is_none());
+    /// assert!(endpoint.calls(Operation::GetDataEndpoint, "door").is_empty());
+    /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn with_data_endpoint(self, url: &str) -> Self {
+        Self { endpoints: Arc::new(EndpointCache::fixed(url)), ..self }
+    }
+
     /// The SDK's client of the control plane, for what this crate does not do.
     pub fn control(&self) -> &aws_sdk_kinesisvideo::Client {
         &self.control

@@ -9,6 +9,8 @@
     reason = "tests fail by panicking, and their helpers are shared between modules"
 )]
 
+mod archive;
+mod archive_chaos;
 mod auto_traits;
 mod calls;
 mod captures;
@@ -19,6 +21,7 @@ mod clips;
 mod colors;
 mod concurrency;
 mod endpoint;
+mod endpoint_archive;
 mod endpoint_images;
 mod endpoint_media;
 mod endpoint_playback;

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::progress::ArchiveProgress;
-use super::work::{CallId, Ready, Work};
+use super::work::{CallId, Came, Ready, Work};
 use super::{Fetching, Unavailable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{BodyItem, BodyStream, Continuity, Discontinuity, End, Fragment, FragmentNumber};
@@ -149,7 +149,7 @@ impl Fetch {
             let events = self.call(numbers);
             self.bodies.push(Body { id, events, origin: None });
         }
-        self.work.next_due()
+        self.work.next_due(now)
     }
 
     fn call(&self, numbers: Vec<FragmentNumber>) -> BoxStream<'static, Event> {
@@ -187,6 +187,9 @@ impl Fetch {
             Event::Refused(error) => {
                 self.bodies.retain(|body| body.id != id);
                 self.work.abandon(id, false);
+                if matches!(error.kind(), ErrorKind::Throttled | ErrorKind::ConnectionLimit) {
+                    self.work.refused();
+                }
                 self.trouble(error, now)
             }
             Event::Opened(origin) => {
@@ -197,13 +200,14 @@ impl Fetch {
             }
             Event::Item(BodyItem::Fragment(fragment)) => {
                 let number = fragment.number().cloned();
-                if !self.work.came(id, fragment) {
-                    tracing::debug!(?number, "not asked for, or come before");
-                }
-                // Out of order, and more than there is room for: in smaller parts there is less to wait for.
-                if self.work.needed_call() == Some(id) && self.work.overflows() {
-                    tracing::debug!(call = id, "too much came out of order");
-                    self.drop_body(id, true);
+                match self.work.came(id, fragment) {
+                    Came::Unwanted => tracing::debug!(?number, "not asked for, or come before"),
+                    // In smaller parts there is less that can come first.
+                    Came::OutOfOrder if self.work.overflows() => {
+                        tracing::debug!(call = id, "too much came out of order");
+                        self.drop_body(id, true);
+                    }
+                    Came::OutOfOrder | Came::InOrder => {}
                 }
                 Ok(())
             }

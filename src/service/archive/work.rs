@@ -49,6 +49,8 @@ pub(super) struct Work {
     /// Where those are that were asked for.
     asked: HashMap<FragmentNumber, usize>,
     calls: BTreeMap<CallId, Asked>,
+    /// As many calls at a time as the service seems to let us have.
+    most_calls: usize,
     next_call: CallId,
     /// What those that were asked for are taken for.
     expected_bytes: u64,
@@ -108,6 +110,17 @@ pub(super) enum Ready {
     Unavailable { number: FragmentNumber, error: Error, part: Option<Fragment>, bytes: u64 },
 }
 
+/// When a fragment came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// When it was its turn, or read ahead.
+    InOrder,
+    /// Before another one that everything waits for, in the same answer.
+    OutOfOrder,
+    /// Nobody asked for it, or it came before.
+    Unwanted,
+}
+
 /// How a body ended.
 #[derive(Debug)]
 pub(super) struct Ended {
@@ -136,6 +149,7 @@ impl Work {
             paused: 0,
             asked: HashMap::new(),
             calls: BTreeMap::new(),
+            most_calls: budget.calls,
             next_call: 0,
             expected_bytes: 0,
             held_bytes: 0,
@@ -173,7 +187,7 @@ impl Work {
 
     /// The next call to make, and what to ask for in it.
     pub(super) fn next_call(&mut self, now: Instant) -> Option<(CallId, Vec<FragmentNumber>)> {
-        if self.calls.len() >= self.budget.calls {
+        if self.calls.len() >= self.most_calls {
             return None;
         }
         let is_due = |entry: &Entry| match entry.state {
@@ -220,13 +234,13 @@ impl Work {
         Some((call, numbers))
     }
 
-    /// When the next call can be made that cannot be made yet.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    /// When something will be due that is not yet. What is due by now and was not asked for waits for room.
+    pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
         let pauses = self.entries.iter().filter_map(|entry| match entry.state {
             State::Waiting { not_before } => not_before,
             _ => None,
         });
-        pauses.take(self.paused).min()
+        pauses.take(self.paused).filter(|at| *at > now).min()
     }
 
     /// The call that brings what is to be given out next.
@@ -241,9 +255,14 @@ impl Work {
     /// as many calls are made as may be.
     pub(super) fn in_the_way(&self, now: Instant) -> Option<CallId> {
         let is_due = matches!(self.entries.front()?.state, State::Waiting { not_before } if not_before.is_none_or(|at| at <= now));
-        let is_full = self.calls.len() >= self.budget.calls;
+        let is_full = self.calls.len() >= self.most_calls;
         let last = self.calls.iter().max_by_key(|(_, call)| call.open.first());
         last.filter(|_| is_due && is_full).map(|(&id, _)| id)
+    }
+
+    /// The service has refused a call because there are too many: others have some of the connections.
+    pub(super) fn refused(&mut self) {
+        self.most_calls = self.calls.len().max(1);
     }
 
     /// Whether to read what is not needed yet.
@@ -261,10 +280,12 @@ impl Work {
         self.held_bytes > self.budget.bytes
     }
 
-    /// A fragment has come in a call. Whether it was wanted.
-    pub(super) fn came(&mut self, id: CallId, fragment: Fragment) -> bool {
+    /// A fragment has come in a call.
+    pub(super) fn came(&mut self, id: CallId, fragment: Fragment) -> Came {
         self.settle_last(id);
-        let Some(index) = fragment.number().and_then(|number| self.open_index(id, number)) else { return false };
+        let Some(index) = fragment.number().and_then(|number| self.open_index(id, number)) else {
+            return Came::Unwanted;
+        };
         let listed = self.entry(index).map_or(0, |entry| entry.bytes);
         let is_all = listed > 0 && fragment.raw().len() as u64 >= listed && !self.sizes_mean_little;
         match fragment.end() {
@@ -283,7 +304,7 @@ impl Work {
                 }
             }
         }
-        true
+        if self.needed_call() == Some(id) && index != self.base { Came::OutOfOrder } else { Came::InOrder }
     }
 
     /// Bytes were skipped in a call.
@@ -373,6 +394,9 @@ impl Work {
             }
         }
         let trouble = cause.or(fault).filter(|_| !is_damage && !is_about_one);
+        if answered > 0 {
+            self.most_calls = self.budget.calls.min(self.most_calls + 1);
+        }
         Ended { is_fruitful: answered > 0, trouble }
     }
 
