@@ -45,6 +45,9 @@
 //! | the same, packet by packet as they arrive | [`Live::packets`] |
 //! | the same, from where the last process was done | [`Live::checkpointed`] |
 //! | the payload of one's own SDK call | [`FragmentStream::from_byte_stream`] |
+//! | what is stored, as MP4 files that the service makes | [`KinesisVideo::clips`] |
+//! | pictures that the service takes of what is stored | [`KinesisVideo::images`] |
+//! | a URL for a player | [`KinesisVideo::hls`], [`KinesisVideo::dash`] |
 //! | a file, a socket, any `AsyncRead` | [`FragmentStream::new`] |
 //! | any stream of byte chunks | [`FragmentStream::from_stream`] |
 //! | any of these, faults and skipped bytes included | [`BodyStream`] |
@@ -143,8 +146,9 @@ pub use limits::Limits;
 pub use packet::Packet;
 #[cfg(feature = "aws")]
 pub use service::{
-    AgedOut, Archive, ArchiveProgress, Clock, Damaged, FragmentInfo, FragmentList, KinesisVideo, Live, LiveFragments,
-    LivePackets, LiveStatus, LiveStream, Order, Start, StopHandle, StreamId, Unavailable,
+    AgedOut, Archive, ArchiveProgress, ArchivedImage, Clip, Clips, Clock, Damaged, DashSession, FragmentInfo,
+    FragmentList, HlsSession, ImageEncoding, Images, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus,
+    LiveStream, NoImage, Order, PlaybackUrl, Start, StopHandle, StreamId, Unavailable,
 };
 #[cfg(feature = "ffmpeg")]
 pub use sink::{ImageSink, JpegSink};

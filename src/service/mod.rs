@@ -32,11 +32,11 @@ pub use clips::{Clip, Clips};
 pub use clock::Clock;
 pub use images::{ArchivedImage, ImageEncoding, Images, NoImage};
 pub use live::{AgedOut, Damaged, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, StopHandle};
+pub use playback::{DashSession, HlsSession, PlaybackUrl};
 pub use start::Start;
 pub use stream_id::StreamId;
 
 use endpoint::EndpointCache;
-use playback::{DashSession, HlsSession};
 use rates::Rates;
 
 use crate::error::Result;

@@ -44,6 +44,10 @@ fn values_can_go_anywhere() {
     value::<LiveStatus>();
     value::<Packet>();
     value::<PacketItem>();
+    value::<kinesis_video::ArchivedImage>();
+    value::<kinesis_video::DashSession>();
+    value::<kinesis_video::HlsSession>();
+    value::<kinesis_video::PlaybackUrl>();
     value::<Position>();
     value::<RgbFrame>();
     value::<Start>();
@@ -80,6 +84,9 @@ fn streams_can_be_spawned_and_selected() {
     stream::<Convert<Frames<LiveFragments>, EncodedFrame>>();
     stream::<LiveFragments>();
     stream::<LivePackets>();
+    stream::<kinesis_video::Clip>();
+    stream::<kinesis_video::Clips>();
+    stream::<kinesis_video::Images>();
     stream::<kinesis_video::fragment::Until<LiveFragments>>();
     stream::<PacketStream<File>>();
     stream::<Subscriber>();
