@@ -383,7 +383,7 @@ async fn archive_window_shows_what_is_stored() {
         let pictures = fragment.packets().filter(|packet| packet.track_number() == track.number());
         let document = pictures.fold(document.video_track(track.number()), |document, packet| {
             let millis = (packet.timecode_ns() - begins) / 1_000_000;
-            document.block(track.number(), millis as i16, packet.is_key(), &packet.payload())
+            document.block(track.number(), millis as i16, packet.is_key(), packet.payload())
         });
         door.push_stamped(&document, stamp);
     }

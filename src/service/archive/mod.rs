@@ -386,7 +386,10 @@ impl Reading {
             progress.total_fragments = Some(wanted.len() as u64);
             progress.total_bytes = wanted.iter().map(|(_, bytes)| (*bytes > 0).then_some(*bytes)).sum();
         });
-        let work = Work::new(self.how.budget, wanted);
+        // A call must not cost more than a second has.
+        let points = usize::try_from(self.how.points_per_second).unwrap_or(usize::MAX);
+        let budget = Budget { batch: self.how.budget.batch.min(points), ..self.how.budget };
+        let work = Work::new(budget, wanted);
         Ok(Fetch::new(self.kvs, self.stream, self.how, work, progress))
     }
 
