@@ -9,8 +9,8 @@
 //!                                ├─▶ elements  the searchable tree
 //!                                └─▶ MKV files
 //!
-//!  service: GetMedia     where bytes come from, for ever
-//!  local:   an endpoint  where tests come from
+//!  service: GetMedia, for ever; the archive, in order    where bytes come from
+//!  local:   an endpoint on this machine                  where tests come from
 //! ```
 //!
 //! # A first program
@@ -44,6 +44,10 @@
 //! | a stream in AWS, for ever | [`KinesisVideo::live`] |
 //! | the same, packet by packet as they arrive | [`Live::packets`] |
 //! | the same, from where the last process was done | [`Live::checkpointed`] |
+//! | what is stored of a stream, in order | [`KinesisVideo::archive`] |
+//! | a list of that | [`KinesisVideo::list_fragments`] |
+//! | that as MP4, or as pictures that the service makes | [`KinesisVideo::clips`], [`KinesisVideo::images`] |
+//! | a URL for a player | [`KinesisVideo::hls`], [`KinesisVideo::dash`] |
 //! | the payload of one's own SDK call | [`FragmentStream::from_byte_stream`] |
 //! | what is stored, as MP4 files that the service makes | [`KinesisVideo::clips`] |
 //! | pictures that the service takes of what is stored | [`KinesisVideo::images`] |
@@ -97,7 +101,8 @@
 //! Everything fails with the one [`Error`], which has a [kind](Error::kind), says
 //! [where](Error::position) and over [which connection](Error::context), and whether it
 //! [may go away by itself](Error::is_retryable). What a consumer can survive is data, not an error:
-//! see [`Discontinuity`]. A live stream waits for what goes away by itself, and goes on. After an error every stream is at its end.
+//! see [`Discontinuity`]. A live stream waits for what goes away by itself, and goes on; the
+//! archive tries eight times. After an error every stream is at its end.
 //!
 //! # Cancel safety
 //!

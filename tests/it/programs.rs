@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use kinesis_video::local::{LocalEndpoint, Quotas};
+use kinesis_video::local::{Document, LocalEndpoint, Quotas, Shape, Stamp, fragment_number};
 use serde_json::Value;
 
 use crate::media::{CAPTURES, archive_body, bodies, capture, producer_document, stamp};
@@ -360,5 +360,70 @@ async fn many_streams_go_their_own_ways() {
     assert!(errors.contains("nobody: not found: GetDataEndpoint: "), "{errors}");
     for name in ["a", "b", "c"] {
         assert!(errors.contains(&format!("{name}: stopped")), "{errors}");
+    }
+}
+
+/// A window of an archive, as files, pictures, a list, a URL and clips.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn archive_window_shows_what_is_stored() {
+    let endpoint = LocalEndpoint::start().await.unwrap();
+    let door = endpoint.create_stream("door");
+    let camera = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/camera.mkv")).unwrap();
+    let fragments = crate::media::fragments(&camera.into()).await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    // Of a minute ago; the third came half a minute late.
+    let times: Vec<i64> = [0, 4000, 34_000].iter().map(|millis| now - 60_000 + millis).collect();
+    for (n, (fragment, millis)) in (1..).zip(fragments.iter().cycle().zip(&times)) {
+        let time = kinesis_video::Timestamp::from_millis(*millis);
+        let number = fragment_number(n, *millis as u64);
+        let stamp = Stamp { number, server_time: time, producer_time: time };
+        let track = fragment.tracks()[0].clone();
+        let document = Document::new(Shape::Ffmpeg).codec_private(track.codec_private().unwrap());
+        let begins = fragment.packets().next().unwrap().timecode_ns();
+        let pictures = fragment.packets().filter(|packet| packet.track_number() == track.number());
+        let document = pictures.fold(document.video_track(track.number()), |document, packet| {
+            let millis = (packet.timecode_ns() - begins) / 1_000_000;
+            document.block(track.number(), millis as i16, packet.is_key(), &packet.payload())
+        });
+        door.push_stamped(&document, stamp);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let window = async |arguments: &[&str]| {
+        let mut window = program("archive_window");
+        window.args(["--stream", "door"]).args(arguments).current_dir(folder.path());
+        window.env("AWS_ENDPOINT_URL", endpoint.url()).env("AWS_REGION", "us-west-2").env("TZ", "UTC");
+        window.env("AWS_ACCESS_KEY_ID", "local").env("AWS_SECRET_ACCESS_KEY", "local");
+        let output = tokio::task::spawn_blocking(move || window.output().unwrap()).await.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    };
+    let files = |dir: &str| std::fs::read_dir(folder.path().join(dir)).unwrap().count();
+
+    let (is_well, out, told) = window(&["--start", "2 minutes ago", "--list"]).await;
+    assert!(is_well && out.lines().count() == 3 && told.starts_with("3 fragments, "), "{out}{told}");
+    let second = out.lines().nth(1).unwrap().split("  ").nth(1).unwrap().to_owned();
+    // From the second on, told by its own time.
+    let (_, out, _) = window(&["--start", &second, "--end", "now", "--by", "producer", "--list"]).await;
+    assert_eq!(out.lines().count(), 2, "{out}");
+
+    let (is_well, _, told) = window(&["--start", "5m ago", "--mkv", "files"]).await;
+    assert!(is_well && files("files") == 3, "{told}");
+    assert!(told.contains("3 of 3 fragments") && told.contains("1 gaps and other oddities"), "{told}");
+    assert!(told.contains(": gap of 2"), "{told}");
+    let (is_well, _, told) = window(&["--start", "5m ago", "--jpeg", "pictures", "--ratio", "10"]).await;
+    assert!(is_well && files("pictures") >= 6, "{told}");
+    assert!(told.contains("3 of 3 fragments"), "{told}");
+
+    let (is_well, out, told) = window(&["--start", "5m ago", "--hls"]).await;
+    assert!(is_well && out.starts_with(endpoint.url()) && told.starts_with("good until 20"), "{out}{told}");
+    let (is_well, out, _) = window(&["--start", "5m ago", "--clip", "clip.mp4"]).await;
+    assert!(is_well && out.starts_with("clip.mp4  ") && out.contains("  3 fragments  "), "{out}");
+    assert!(std::fs::read(folder.path().join("clip.mp4")).unwrap()[4..].starts_with(b"ftyp"));
+
+    for arguments in
+        [&["--start", "someday", "--list"][..], &["--start", "1m ago"], &["--start", "1m ago", "--list", "--hls"]]
+    {
+        let (is_well, _, told) = window(arguments).await;
+        assert!(!is_well && told.contains("error: "), "{arguments:?}: {told}");
     }
 }
