@@ -162,12 +162,19 @@ impl fmt::Debug for ArchivedImage {
 ///
 /// Source: AWS API reference, GetImages.
 ///
-/// ```no_run
+/// ```
+/// # #[cfg(all(feature = "local", feature = "ffmpeg"))]
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # use kinesis_video::local::{Document, LocalEndpoint, Shape};
+/// # let endpoint = LocalEndpoint::start().await?;
+/// # let door = endpoint.create_stream("front-door");
+/// # let pushed = door.push(&Document::new(Shape::Ffmpeg).audio_track(1, "sound", "A_AAC").block(1, 0, true, b"coded"));
+/// # let kvs = kinesis_video::KinesisVideo::new(&endpoint.sdk_config());
+/// # let (start, end) = (pushed.producer_time, pushed.producer_time);
 /// use std::time::Duration;
 /// use futures::TryStreamExt;
-/// use kinesis_video::{Clock, KinesisVideo, Timestamp};
+/// use kinesis_video::Clock;
 ///
-/// # async fn f(kvs: KinesisVideo, start: Timestamp, end: Timestamp) -> kinesis_video::Result<()> {
 /// let mut images = kvs.images("front-door").range(start..=end).by(Clock::Producer).every(Duration::from_secs(10));
 /// while let Some(image) = images.try_next().await? {
 ///     match image.content() {
@@ -175,8 +182,7 @@ impl fmt::Debug for ArchivedImage {
 ///         Err(why) => println!("{}: {why}", image.time()),
 ///     }
 /// }
-/// # Ok(())
-/// # }
+/// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
 /// ```
 #[must_use = "streams do nothing unless polled"]
 pub struct Images {

@@ -11,8 +11,8 @@ use crate::fragment::Timestamp;
 /// The longest that the service plays or cuts at once.
 pub(super) const DAY: i64 = 24 * 60 * 60 * 1000;
 
-/// Milliseconds of the epoch, both ends included. Fragments begin at whole ones, so those between the ends
-/// of a finer range are the same.
+/// Milliseconds of the epoch, both ends included, rounded down: the service knows to the millisecond
+/// when fragments begin, and a range that begins with a finer time than that is to have the fragment of that time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) start: i64,
@@ -21,7 +21,7 @@ pub(super) struct Span {
 
 impl Span {
     pub(super) fn of(range: &RangeInclusive<Timestamp>) -> Self {
-        Self { start: first_millis(*range.start()), end: range.end().as_millis() }
+        Self { start: range.start().as_millis(), end: range.end().as_millis() }
     }
 
     pub(super) fn millis(self) -> i64 {
@@ -31,12 +31,6 @@ impl Span {
     pub(super) fn to_range(self) -> RangeInclusive<Timestamp> {
         Timestamp::from_millis(self.start)..=Timestamp::from_millis(self.end)
     }
-}
-
-/// The first whole millisecond that is not before.
-pub(super) fn first_millis(time: Timestamp) -> i64 {
-    let millis = time.as_millis();
-    if Timestamp::from_millis(millis) < time { millis + 1 } else { millis }
 }
 
 /// A time of an answer. The SDK reads seconds as a binary fraction, which misses most milliseconds by a little.
@@ -73,12 +67,12 @@ mod tests {
     }
 
     #[test]
-    fn finer_ranges_have_the_same_milliseconds() {
+    fn ranges_are_of_whole_milliseconds() {
         let time = |nanos| Timestamp::default().plus_nanos(nanos);
         let span = |start, end| Span::of(&(time(start)..=time(end)));
         assert_eq!(span(1_000_000, 3_000_000), Span { start: 1, end: 3 });
-        assert_eq!(span(1_000_001, 2_999_999), Span { start: 2, end: 2 });
-        assert_eq!(span(-1_999_999, -1), Span { start: -1, end: -1 });
+        assert_eq!(span(1_000_001, 2_999_999), Span { start: 1, end: 2 });
+        assert_eq!(span(-1_999_999, -1), Span { start: -2, end: -1 });
         assert_eq!(whole_millis(Duration::from_micros(1500)), None);
         assert_eq!(whole_millis(Duration::from_millis(1500)), Some(1500));
     }

@@ -68,19 +68,31 @@ const OPERATION: &str = "GetClip";
 ///
 /// Source: AWS API reference, GetClip and ListFragments.
 ///
-/// ```no_run
+/// ```
+/// # #[cfg(feature = "local")]
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # use kinesis_video::local::{Document, LocalEndpoint, Shape};
+/// # let endpoint = LocalEndpoint::start().await?;
+/// # let door = endpoint.create_stream("front-door");
+/// # let avc = [1, 0x64, 0, 12, 0xFF, 0xE1, 0, 2, 0x67, 0x64, 1, 0, 2, 0x68, 0xEE];
+/// # let document = Document::new(Shape::Ffmpeg).codec_private(&avc).video_track(1);
+/// # let pushed = door.push(&document.block(1, 0, true, &[0, 0, 0, 2, 0x65, 0x88]));
+/// # let kvs = kinesis_video::KinesisVideo::new(&endpoint.sdk_config());
+/// # let start = pushed.producer_time;
+/// # let end = kinesis_video::Timestamp::from_millis(start.as_millis() + 1000);
+/// # let dir = std::env::temp_dir().join(format!("kinesis-video-clips-{}", std::process::id()));
 /// use futures::TryStreamExt;
-/// use kinesis_video::{Clock, KinesisVideo, Timestamp};
+/// use kinesis_video::Clock;
 ///
-/// # async fn f(kvs: KinesisVideo, start: Timestamp, end: Timestamp) -> kinesis_video::Result<()> {
 /// let mut clips = kvs.clips("front-door").range(start..=end).by(Clock::Producer);
 /// while let Some(clip) = clips.try_next().await? {
 ///     println!("{} fragments, {} MB", clip.fragments().len(), clip.listed_bytes() / 1_000_000);
 ///     let name = format!("door-{}.mp4", clip.range().start().as_millis());
-///     clip.write_to(name).await?;
+///     clip.write_to(dir.join(name)).await?;
 /// }
-/// # Ok(())
-/// # }
+/// # assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
+/// # std::fs::remove_dir_all(dir).unwrap();
+/// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
 /// ```
 #[must_use = "streams do nothing unless polled"]
 pub struct Clips {

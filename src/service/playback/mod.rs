@@ -3,12 +3,22 @@
 //! [`KinesisVideo::hls`] and [`KinesisVideo::dash`] begin a [`Session`], which says what is to be played and
 //! how; [`url`](Session::url) asks the service for it.
 //!
-//! ```no_run
+//! ```
+//! # #[cfg(feature = "local")]
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! # use kinesis_video::local::{Document, LocalEndpoint, Shape};
+//! # let endpoint = LocalEndpoint::start().await?;
+//! # let door = endpoint.create_stream("front-door");
+//! # let avc = [1, 0x64, 0, 12, 0xFF, 0xE1, 0, 2, 0x67, 0x64, 1, 0, 2, 0x68, 0xEE];
+//! # let document = Document::new(Shape::Ffmpeg).codec_private(&avc).video_track(1);
+//! # let pushed = door.push(&document.block(1, 0, true, &[0, 0, 0, 2, 0x65, 0x88]));
+//! # let kvs = kinesis_video::KinesisVideo::new(&endpoint.sdk_config());
+//! # let start = pushed.producer_time;
+//! # let end = kinesis_video::Timestamp::from_millis(start.as_millis() + 1000);
 //! use std::time::Duration;
+//! use kinesis_video::Clock;
 //! use kinesis_video::service::playback::Container;
-//! use kinesis_video::{Clock, KinesisVideo, Timestamp};
 //!
-//! # async fn f(kvs: KinesisVideo, start: Timestamp, end: Timestamp) -> kinesis_video::Result<()> {
 //! // What is produced now.
 //! let live = kvs.hls("front-door").url().await?;
 //! // What is stored, as a list that does not change.
@@ -16,16 +26,15 @@
 //!     .hls("front-door")
 //!     .on_demand(start..=end)
 //!     .by(Clock::Producer)
-//!     .container(Container::MpegTs)
+//!     .container(Container::FragmentedMp4)
 //!     .expires(Duration::from_secs(3600))
 //!     .url()
 //!     .await?;
 //! // What is stored, as if it were produced now, and then what is.
-//! let again = kvs.dash("front-door").live_replay(start..).display_numbers(true).url().await?;
+//! let again = kvs.dash("front-door").live_replay(start..).by(Clock::Producer).display_numbers(true).url().await?;
 //! println!("{} is good until {}", live.as_str(), live.expires());
 //! # let _ = (stored, again);
-//! # Ok(())
-//! # }
+//! # Ok::<(), kinesis_video::Error>(()) }).unwrap();
 //! ```
 //!
 //! # Modes
