@@ -111,10 +111,11 @@ impl Call<'_> {
     }
 
     /// Calls until it is answered, `attempts` times at most, with pauses that grow: throttled calls, broken
-    /// connections, hosts that have moved.
+    /// connections, hosts that have moved. What is no answer is that of a host that does not know the operation.
     pub(super) async fn patiently<T, E, F>(
         &self,
         attempts: u32,
+        is_answer: impl Fn(&T) -> bool,
         send: impl Fn(&str, ReplyProbe) -> F,
     ) -> Result<Reply<T>>
     where
@@ -125,7 +126,8 @@ impl Call<'_> {
         let (mut backoff, mut attempt) = (Backoff::default(), 1);
         loop {
             let error = match self.once(&send).await {
-                Ok(reply) => return Ok(reply),
+                Ok(reply) if is_answer(&reply.output) => return Ok(reply),
+                Ok(reply) => reply.origin.name_in(unknown_operation(self.operation)),
                 Err(error) => error,
             };
             if error.kind() == ErrorKind::WrongEndpoint {

@@ -105,9 +105,15 @@ fn verdict(name: Option<&str>, said: &str, status: u16) -> (ErrorKind, bool) {
             | "OptInRequired",
             _,
         ) => (ErrorKind::AccessDenied, false),
-        ("ClientLimitExceededException" | "ThrottlingException" | "Throttling" | "TooManyRequestsException", _) => {
-            (ErrorKind::Throttled, true)
-        }
+        (
+            "ClientLimitExceededException"
+            | "FragmentLimitExceededException"
+            | "StreamLimitExceededException"
+            | "ThrottlingException"
+            | "Throttling"
+            | "TooManyRequestsException",
+            _,
+        ) => (ErrorKind::Throttled, true),
         ("ConnectionLimitExceededException", _) => (ErrorKind::ConnectionLimit, true),
         ("InvalidEndpointException" | "UnknownOperationException", _) => (ErrorKind::WrongEndpoint, true),
         ("NoDataRetentionException", _) => (ErrorKind::Retention, false),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_stream::try_stream;
 use aws_sdk_kinesisvideo::types::ApiName;
+use aws_sdk_kinesisvideoarchivedmedia::operation::get_images::GetImagesOutput;
 use aws_sdk_kinesisvideoarchivedmedia::types::{Format, FormatConfigKey, Image, ImageError, ImageSelectorType};
 use aws_smithy_types::base64;
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use futures::Stream;
 use futures::stream::{BoxStream, FusedStream, StreamExt};
 
 use super::archived::overrides;
-use super::call::{Call, unknown_operation};
+use super::call::Call;
 use super::rates::Rate;
 use super::span::{Span, date, refused, timestamp, whole_millis};
 use super::{Clock, KinesisVideo, StreamId};
@@ -288,6 +289,9 @@ impl Images {
     }
 }
 
+/// So many pages one behind the other without a picture are not going to bring one.
+const MOST_EMPTY: u32 = 100;
+
 impl Request {
     fn images(self) -> impl Stream<Item = Result<ArchivedImage>> + Send + 'static {
         try_stream! {
@@ -297,8 +301,17 @@ impl Request {
                 let (span, then) = piece(start, range.end, every);
                 next = then;
                 let mut token = None;
+                // One more than there is room for is one too many.
+                let mut left = span.millis() / every + 2;
+                let mut empty = 0;
                 loop {
                     let (images, more) = self.page(span, every, token.as_deref()).await?;
+                    left -= i64::try_from(images.len()).unwrap_or(i64::MAX);
+                    empty = if images.is_empty() { empty + 1 } else { 0 };
+                    if left < 0 || empty > MOST_EMPTY {
+                        let message = format!("{OPERATION}: the pages do not come to an end");
+                        Err(Error::new(ErrorKind::Service, message).retryable(false).of_stream(self.stream.as_str()))?;
+                    }
                     for image in images {
                         yield ArchivedImage::read(image, self.encoding)
                             .map_err(|error| error.retryable(false).of_stream(self.stream.as_str()))?;
@@ -382,15 +395,13 @@ impl Request {
         if let Some(quality) = self.quality {
             request = request.format_config(FormatConfigKey::JpegQuality, quality.to_string());
         }
-        let reply = call.patiently(*attempts, |endpoint, probe| {
+        let is_answer = |output: &GetImagesOutput| output.images.is_some();
+        let reply = call.patiently(*attempts, is_answer, |endpoint, probe| {
             request.clone().customize().config_override(overrides(endpoint)).interceptor(probe).send()
         });
-        let reply = reply.await?;
-        let Some(images) = reply.output.images else {
-            kvs.endpoints.forget(stream, &ApiName::GetImages);
-            return Err(reply.origin.name_in(unknown_operation(OPERATION)));
-        };
-        Ok((images.into(), reply.output.next_token.filter(|token| !token.is_empty())))
+        let output = reply.await?.output;
+        let token = output.next_token.filter(|token| !token.is_empty());
+        Ok((output.images.unwrap_or_default().into(), token))
     }
 }
 

@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use async_stream::stream;
 use aws_sdk_kinesisvideo::types::ApiName;
@@ -364,17 +363,4 @@ async fn call(
     });
     let Reply { output, origin, date } = reply.await?;
     Ok(Reply { output: output.payload, origin, date })
-}
-
-/// How long a stream's last fragments may take until they are listed.
-pub(super) async fn settle(kvs: &KinesisVideo, end: crate::fragment::Timestamp, settle: Duration) {
-    let clock = kvs.archived.config().time_source().map(|source| source.now());
-    let Some(now) = clock.map(crate::fragment::Timestamp::from) else { return };
-    let since_end = now.as_millis().saturating_sub(end.as_millis());
-    // Whatever lies in the future is not waited for any longer.
-    let elapsed = Duration::from_millis(u64::try_from(since_end).unwrap_or(0));
-    if let Some(left) = settle.checked_sub(elapsed).filter(|left| !left.is_zero()) {
-        tracing::debug!(?left, "until all of the range can be listed");
-        tokio::time::sleep(left).await;
-    }
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 use async_stream::try_stream;
 use aws_sdk_kinesisvideo::types::ApiName;
 use aws_sdk_kinesisvideoarchivedmedia::types::{FragmentSelector, FragmentSelectorType, TimestampRange};
-use aws_smithy_types::date_time::DateTime;
 use futures::Stream;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, FusedStream, StreamExt, TryStreamExt};
@@ -22,6 +21,7 @@ use crate::fragment::{FragmentNumber, Position, Timestamp};
 use crate::service::archived::overrides;
 use crate::service::call::Call;
 use crate::service::rates::Rate;
+use crate::service::span::{Span, date};
 use crate::service::{Clock, KinesisVideo, StreamId};
 
 /// So many pages one behind the other that bring nothing new are not going to bring anything.
@@ -132,6 +132,7 @@ pub(super) struct Listing {
     pub(super) prefetch: usize,
     pub(super) attempts: u32,
     pub(super) timeout: Duration,
+    pub(super) settle: Duration,
 }
 
 impl FragmentList {
@@ -179,6 +180,14 @@ impl FragmentList {
         self
     }
 
+    /// How long after the end of the range to list it: at once unless set. What has just been stored can be
+    /// listed about a second later. Nothing is waited for if the range ended before that, and no longer if it
+    /// ends in the future.
+    pub fn settle(mut self, settle: Duration) -> Self {
+        self.listing.settle = settle;
+        self
+    }
+
     /// How long an answer may take: 30 seconds unless set.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.listing.timeout = timeout;
@@ -197,6 +206,7 @@ impl Listing {
             prefetch: 1,
             attempts: 8,
             timeout: Duration::from_secs(30),
+            settle: Duration::ZERO,
         }
     }
 
@@ -204,6 +214,12 @@ impl Listing {
     pub(super) fn list(self) -> impl Stream<Item = Result<FragmentInfo>> + Send + 'static {
         try_stream! {
             self.check()?;
+            let span = self.range.as_ref().map(Span::of);
+            // Nothing begins between two milliseconds.
+            if span.is_some_and(|span| span.millis() < 0) {
+                return;
+            }
+            self.settle().await;
             let most_ahead = self.prefetch.saturating_mul(self.page_size as usize);
             let mut found = Found::default();
             let mut ahead = Some(self.page(None));
@@ -261,6 +277,19 @@ impl Listing {
         }
     }
 
+    /// Waits until what there is of the range can be listed.
+    async fn settle(&self) {
+        let Some(range) = &self.range else { return };
+        let clock = self.kvs.archived.config().time_source().unwrap_or_default();
+        let since_end = Timestamp::from(clock.now()).as_millis().saturating_sub(range.end().as_millis());
+        // Whatever lies in the future is not waited for any longer.
+        let elapsed = Duration::from_millis(u64::try_from(since_end).unwrap_or(0));
+        if let Some(left) = self.settle.checked_sub(elapsed).filter(|left| !left.is_zero()) {
+            tracing::debug!(?left, "until all of the range can be listed");
+            tokio::time::sleep(left).await;
+        }
+    }
+
     /// Nothing is listed. That may be because the stream keeps nothing.
     async fn check_retention(&self) -> Result<()> {
         let Self { kvs, stream, timeout, .. } = self;
@@ -288,13 +317,17 @@ impl Listing {
             let cost = [Rate::metadata(*page_size)];
             let api = ApiName::ListFragments;
             let call = Call { kvs, stream, api, operation: "ListFragments", cost: &cost, limit: *timeout };
-            let reply = call.patiently(*attempts, |endpoint, probe| {
-                let (name, arn) = stream.name_and_arn();
-                let call = kvs.archived.list_fragments().set_stream_name(name).set_stream_arn(arn);
-                let call = call.max_results(i64::from(*page_size)).set_next_token(token.clone());
-                let call = call.set_fragment_selector(selector.clone()).customize();
-                call.config_override(overrides(endpoint)).interceptor(probe).send()
-            });
+            let reply = call.patiently(
+                *attempts,
+                |_| true,
+                |endpoint, probe| {
+                    let (name, arn) = stream.name_and_arn();
+                    let call = kvs.archived.list_fragments().set_stream_name(name).set_stream_arn(arn);
+                    let call = call.max_results(i64::from(*page_size)).set_next_token(token.clone());
+                    let call = call.set_fragment_selector(selector.clone()).customize();
+                    call.config_override(overrides(endpoint)).interceptor(probe).send()
+                },
+            );
             let output = reply.await?.output;
             let infos: Result<Vec<_>> =
                 output.fragments.unwrap_or_default().into_iter().map(FragmentInfo::read).collect();
@@ -304,12 +337,9 @@ impl Listing {
 
     fn selector(&self, range: &RangeInclusive<Timestamp>) -> Result<FragmentSelector> {
         let incomplete = |error| Error::invalid_argument("the fragment selector is not complete").caused_by(error);
-        let time = |time: &Timestamp| DateTime::from_millis(time.as_millis());
-        let range = TimestampRange::builder()
-            .start_timestamp(time(range.start()))
-            .end_timestamp(time(range.end()))
-            .build()
-            .map_err(incomplete)?;
+        let span = Span::of(range);
+        let range = TimestampRange::builder().start_timestamp(date(span.start)).end_timestamp(date(span.end));
+        let range = range.build().map_err(incomplete)?;
         let kind = match self.clock {
             Clock::Producer => FragmentSelectorType::ProducerTimestamp,
             Clock::Server => FragmentSelectorType::ServerTimestamp,

@@ -29,7 +29,7 @@ pub use info::FragmentInfo;
 pub use list::{FragmentList, Order};
 pub use progress::ArchiveProgress;
 
-use fetch::{Fetch, settle};
+use fetch::Fetch;
 use list::Listing;
 use work::{Budget, Work};
 
@@ -366,10 +366,10 @@ impl Reading {
                 infos.into_iter().map(|info| (info.number().clone(), info.bytes())).collect()
             }
             Wanted::Range(ref range) => {
-                settle(&self.kvs, *range.end(), self.settle).await;
                 let mut listing = Listing::new(self.kvs.clone(), self.stream.clone());
                 listing.range = Some(range.clone());
                 listing.clock = self.clock;
+                listing.settle = self.settle;
                 listing.attempts = self.how.budget.attempts;
                 listing.timeout = self.how.call_timeout;
                 let infos = listing.sorted(self.order).await?;

@@ -199,15 +199,11 @@ impl Request {
         let (name, arn) = stream.name_and_arn();
         let request = kvs.archived.get_clip().set_stream_name(name).set_stream_arn(arn);
         let request = request.clip_fragment_selector(selector(self.clock, part.span)?);
-        let reply = call.patiently(*attempts, |endpoint, probe| {
+        let is_media = |output: &GetClipOutput| !output.content_type().is_some_and(|kind| kind.contains("json"));
+        let reply = call.patiently(*attempts, is_media, |endpoint, probe| {
             request.clone().customize().config_override(overrides(endpoint)).interceptor(probe).send()
         });
         let Reply { output, origin, .. } = reply.await?;
-        // A host that does not know the operation answers with success and something else.
-        if output.content_type.as_deref().is_some_and(|kind| kind.contains("json")) {
-            kvs.endpoints.forget(stream, &ApiName::GetClip);
-            return Err(origin.name_in(unknown_operation(OPERATION)));
-        }
         Ok(Clip::new(part, output, origin, *timeout, self.read_timeout))
     }
 }

@@ -91,7 +91,7 @@ impl Request {
     }
 
     /// Begins a session. The answer should have its URL.
-    pub(super) async fn send(&self) -> Result<Reply<Option<String>>> {
+    pub(super) async fn send(&self) -> Result<Reply<String>> {
         let Self { kvs, stream, attempts, timeout, .. } = self;
         let wrong = |error: Error| error.of_stream(stream.as_str());
         let (seconds, most) = (self.seconds().map_err(wrong)?, self.most().map_err(wrong)?);
@@ -134,11 +134,12 @@ impl Request {
                     }))
                     .set_expires(seconds)
                     .set_max_media_playlist_fragment_results(most);
-                let reply = call.patiently(*attempts, |endpoint, probe| {
+                let is_answer = |output: &GetHlsStreamingSessionUrlOutput| is_url(output.hls_streaming_session_url());
+                let reply = call.patiently(*attempts, is_answer, |endpoint, probe| {
                     request.clone().customize().config_override(overrides(endpoint)).interceptor(probe).send()
                 });
                 let Reply { output, origin, date } = reply.await?;
-                Ok(Reply { output: output.hls_streaming_session_url, origin, date })
+                Ok(Reply { output: output.hls_streaming_session_url.unwrap_or_default(), origin, date })
             }
             Protocol::Dash => {
                 let request = kvs.archived.get_dash_streaming_session_url().set_stream_name(name).set_stream_arn(arn);
@@ -169,11 +170,12 @@ impl Request {
                     }))
                     .set_expires(seconds)
                     .set_max_manifest_fragment_results(most);
-                let reply = call.patiently(*attempts, |endpoint, probe| {
+                let is_answer = |output: &GetDashStreamingSessionUrlOutput| is_url(output.dash_streaming_session_url());
+                let reply = call.patiently(*attempts, is_answer, |endpoint, probe| {
                     request.clone().customize().config_override(overrides(endpoint)).interceptor(probe).send()
                 });
                 let Reply { output, origin, date } = reply.await?;
-                Ok(Reply { output: output.dash_streaming_session_url, origin, date })
+                Ok(Reply { output: output.dash_streaming_session_url.unwrap_or_default(), origin, date })
             }
         }
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::request::Request;
 use crate::error::Result;
 use crate::fragment::Timestamp;
-use crate::service::call::{Reply, unknown_operation};
+use crate::service::call::Reply;
 
 /// The URL of a session, for one player. Whoever has it can play what it is for, without credentials, until
 /// it [expires](PlaybackUrl::expires): it is as secret as they are, so `Debug` shows only its host, and
@@ -38,18 +38,16 @@ pub struct PlaybackUrl {
 impl PlaybackUrl {
     pub(super) async fn ask(request: impl Into<Arc<Request>>) -> Result<Self> {
         let request = request.into();
-        let Reply { output, origin, date } = request.send().await?;
-        let Some(url) = output.filter(|url| !url.is_empty()) else {
-            request.kvs.endpoints.forget(&request.stream, &request.api());
-            return Err(origin.name_in(unknown_operation(request.operation())));
-        };
+        // The session is younger than this; how much depends on how long the answer took.
+        let asked = Instant::now();
+        let Reply { output: url, date, .. } = request.send().await?;
         let date = date.unwrap_or_else(|| {
             let clock = request.kvs.archived.config().time_source().unwrap_or_default();
             clock.now().into()
         });
         let lasts = request.lasts();
         let expires = date.plus_nanos(i64::try_from(lasts.as_nanos()).unwrap_or(i64::MAX));
-        Ok(Self { url: url.into(), expires, until: Instant::now() + lasts, request })
+        Ok(Self { url: url.into(), expires, until: asked + lasts, request })
     }
 
     /// The URL, token included: of the master playlist of HLS, of the manifest of DASH.
