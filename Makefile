@@ -59,7 +59,8 @@ proof: setup
 
 ## Costs, as ratios to a floor or a peer measured in the same run.
 bench: judges-installed
-	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) bench $(FEATURES) --bench decode --bench path --bench frames --bench calls
+	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) bench $(FEATURES) --bench decode --bench path --bench frames --bench calls \
+		--bench archive
 
 fmt:
 	$(CARGO) fmt

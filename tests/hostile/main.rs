@@ -14,6 +14,7 @@
     reason = "tests fail by panicking, and share their helpers with another binary"
 )]
 
+mod archive;
 mod counting;
 #[cfg(feature = "ffmpeg")]
 #[path = "../it/footage.rs"]

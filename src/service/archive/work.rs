@@ -54,7 +54,7 @@ pub(super) struct Work {
     next_call: CallId,
     /// What those that were asked for are taken for.
     expected_bytes: u64,
-    /// What has come and cannot be given out.
+    /// What has come and cannot be given out, and what came of others that are asked for again.
     held_bytes: u64,
     /// Bytes and number of those that came of which nobody had said how large they are.
     measured: (u64, u64),
@@ -166,6 +166,7 @@ impl Work {
         let Entry { number, bytes, part, state, .. } = self.entries.pop_front()?;
         self.base += 1;
         self.first_waiting = self.first_waiting.max(self.base);
+        self.held_bytes -= size(part.as_ref());
         Some(match state {
             State::Come(fragment) => {
                 self.held_bytes -= fragment.raw().len() as u64;
@@ -182,7 +183,9 @@ impl Work {
 
     /// What came of the next one, when no more is to be had.
     pub(super) fn take_part(&mut self) -> Option<Fragment> {
-        self.entries.front_mut()?.part.take()
+        let part = self.entries.front_mut()?.part.take();
+        self.held_bytes -= size(part.as_ref());
+        part
     }
 
     /// The next call to make, and what to ask for in it.
@@ -270,7 +273,7 @@ impl Work {
         self.held_bytes < self.budget.bytes
     }
 
-    /// What has come and waits for something before it.
+    /// What has come and waits for something before it, or for more of it.
     pub(super) fn held_bytes(&self) -> u64 {
         self.held_bytes
     }
@@ -458,8 +461,10 @@ impl Work {
 
     fn keep_part(&mut self, index: usize, fragment: Fragment) {
         let Some(entry) = self.entry_mut(index) else { return };
-        if entry.part.as_ref().is_none_or(|part| part.raw().len() <= fragment.raw().len()) {
+        let (before, bytes) = (size(entry.part.as_ref()), size(Some(&fragment)));
+        if before <= bytes {
             entry.part = Some(fragment);
+            self.held_bytes += bytes - before;
         }
     }
 
@@ -502,8 +507,8 @@ impl Work {
         let Some(entry) = self.entry_mut(index) else { return };
         if let State::Come(fragment) = &state {
             let (listed, bytes) = (entry.bytes, fragment.raw().len() as u64);
-            entry.part = None;
-            self.held_bytes += bytes;
+            let part = entry.part.take();
+            self.held_bytes = self.held_bytes + bytes - size(part.as_ref());
             if listed == 0 {
                 self.measured = (self.measured.0 + bytes, self.measured.1 + 1);
             }
@@ -514,4 +519,8 @@ impl Work {
             entry.state = state;
         }
     }
+}
+
+fn size(part: Option<&Fragment>) -> u64 {
+    part.map_or(0, |part| part.raw().len() as u64)
 }

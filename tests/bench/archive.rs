@@ -1,0 +1,184 @@
+//! What reading the archive costs: a range through `kvs.archive()`, listed, fetched, cut into fragments and put in
+//! order, against downloading the same bytes raw with the same SDK, in as many calls and as many at a time. The
+//! endpoint is a process of its own, so that what is measured is the reader's.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, reason = "a program")]
+
+use std::io::{BufRead, BufReader};
+use std::ops::RangeInclusive;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_kinesisvideoarchivedmedia::Client;
+use aws_sdk_kinesisvideoarchivedmedia::config::{
+    Credentials, SharedCredentialsProvider, StalledStreamProtectionConfig,
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use kinesis_video::local::{Document, LocalEndpoint, Quotas, Shape, Stamp, fragment_number};
+use kinesis_video::{KinesisVideo, Timestamp};
+
+/// Of each, the median counts.
+const ROUNDS: usize = 5;
+
+/// When the first fragment of each stream began.
+const BEGIN: i64 = 1_700_000_000_000;
+
+/// A stream: so many fragments of a second, each of so many blocks of so many bytes.
+struct Media {
+    name: &'static str,
+    shape: Shape,
+    fragments: u32,
+    blocks: i16,
+    length: usize,
+}
+
+const MEDIA: [Media; 2] = [
+    Media { name: "video, 1 GB in 1 MB", shape: Shape::Ffmpeg, fragments: 1000, blocks: 30, length: 33_333 },
+    Media { name: "Connect, 200 MB in 36 KB", shape: Shape::Producer, fragments: 5556, blocks: 34, length: 1024 },
+];
+
+impl Media {
+    fn stamps(&self) -> impl Iterator<Item = Stamp> {
+        (0..self.fragments).map(|n| {
+            let time = Timestamp::from_millis(BEGIN + i64::from(n) * 1000);
+            Stamp { number: fragment_number(n + 1, time.as_millis() as u64), server_time: time, producer_time: time }
+        })
+    }
+
+    fn range(&self) -> RangeInclusive<Timestamp> {
+        Timestamp::from_millis(BEGIN)..=Timestamp::from_millis(BEGIN + i64::from(self.fragments) * 1000)
+    }
+}
+
+fn main() {
+    if std::env::args().any(|argument| argument == "endpoint") {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        return runtime.block_on(endpoint());
+    }
+    let other = Other::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    println!(
+        "{:<26} {:>11} {:>6} {:>10} {:>10} {:>8} {:>12}",
+        "archive over loopback", "connections", "calls", "raw, GB/s", "ours, GB/s", "of raw", "CPU of raw"
+    );
+    for media in &MEDIA {
+        for connections in 1..=5 {
+            // The first is not counted; it says in how many calls.
+            let (bytes, calls) = runtime.block_on(read(&other.config(), media, connections));
+            let batch = media.fragments.div_ceil(calls as u32) as usize;
+            let (mut raw, mut ours) = (Vec::new(), Vec::new());
+            for _ in 0..ROUNDS {
+                raw.push(timed(|| {
+                    assert_eq!(runtime.block_on(drain(&other.config(), media, connections, batch)), bytes);
+                }));
+                ours.push(timed(|| assert_eq!(runtime.block_on(read(&other.config(), media, connections)).0, bytes)));
+            }
+            let ((raw, raw_cpu), (ours, ours_cpu)) = (median(&raw), median(&ours));
+            println!(
+                "{:<26} {connections:>11} {calls:>6} {:>10.2} {:>10.2} {:>8.2} {:>12.2}",
+                media.name,
+                bytes as f64 / raw / 1e9,
+                bytes as f64 / ours / 1e9,
+                raw / ours,
+                ours_cpu / raw_cpu,
+            );
+        }
+    }
+}
+
+/// The seconds that something takes, and those of them in which this thread has computed.
+fn timed(work: impl FnOnce()) -> (f64, f64) {
+    let (start, computed) = (Instant::now(), computed());
+    work();
+    (start.elapsed().as_secs_f64(), self::computed() - computed)
+}
+
+fn computed() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    stat.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
+}
+
+fn median(rounds: &[(f64, f64)]) -> (f64, f64) {
+    let of = |values: &mut dyn Iterator<Item = f64>| {
+        let mut values: Vec<_> = values.collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    (of(&mut rounds.iter().map(|round| round.0)), of(&mut rounds.iter().map(|round| round.1)))
+}
+
+/// The range, as fragments: how many bytes, in how many calls.
+async fn read(config: &SdkConfig, media: &Media, connections: usize) -> (usize, u64) {
+    let kvs = KinesisVideo::new(config);
+    let archive = kvs.archive(media.name).range(media.range());
+    let archive = archive.connections(connections).points_per_second(1_000_000);
+    let progress = archive.progress();
+    let bytes = archive.try_fold(0, async |bytes, fragment| Ok(bytes + fragment.raw().len())).await.unwrap();
+    assert_eq!(progress.borrow().fragments, u64::from(media.fragments));
+    (bytes, progress.borrow().calls)
+}
+
+/// The same bytes, as they come, in calls of so many fragments.
+async fn drain(config: &SdkConfig, media: &Media, connections: usize, batch: usize) -> usize {
+    let archived = Client::new(config);
+    let numbers: Vec<String> = media.stamps().map(|stamp| stamp.number.to_string()).collect();
+    let calls = numbers.chunks(batch).map(async |numbers| {
+        let call = archived.get_media_for_fragment_list().stream_name(media.name);
+        let mut body = call.set_fragments(Some(numbers.to_vec())).send().await.unwrap().payload;
+        let mut bytes = 0;
+        while let Some(chunk) = body.try_next().await.unwrap() {
+            bytes += chunk.len();
+        }
+        bytes
+    });
+    stream::iter(calls).buffer_unordered(connections).fold(0, async |sum, bytes| sum + bytes).await
+}
+
+/// The other process: says where it listens, and serves until it is killed.
+async fn endpoint() {
+    let quotas = Quotas::default().calls_per_second(None).metadata_points(None).media_points(None);
+    let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
+    for media in &MEDIA {
+        let stream = endpoint.create_stream(media.name);
+        // The oldest is to be there for as long as this runs.
+        stream.set_retention(Duration::from_secs(100 * 365 * 86_400));
+        let payload = vec![7; media.length];
+        let document = (0..media.blocks)
+            .fold(Document::new(media.shape).video_track(1), |document, i| document.block(1, i * 29, i == 0, &payload));
+        media.stamps().for_each(|stamp| stream.push_stamped(&document, stamp));
+    }
+    println!("{}", endpoint.url());
+    std::future::pending().await
+}
+
+/// The other process, and where it listens.
+struct Other(Child, String);
+
+impl Other {
+    fn start() -> Self {
+        let program = std::env::current_exe().unwrap();
+        let mut child = Command::new(program).arg("endpoint").stdout(Stdio::piped()).spawn().unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        Self(child, url.trim().to_owned())
+    }
+
+    /// One with connections of its own.
+    fn config(&self) -> SdkConfig {
+        let credentials = Credentials::new("local", "local", None, None, "bench");
+        SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-west-2"))
+            .endpoint_url(&self.1)
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .build()
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,147 @@
+//! What reading the archive holds while all sorts of things go wrong, counted by the allocator.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use futures::TryStreamExt;
+use kinesis_video::local::{Document, LocalEndpoint, Mishap, Operation, Quotas, Shape, Stamp};
+use kinesis_video::{Archive, End, KinesisVideo};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::sleep;
+
+use crate::counting;
+use crate::media::stamp;
+
+/// Fragments of so many blocks of so many bytes: a little more than 4 MiB, so that buffers that double are at their
+/// largest.
+const BLOCKS: i16 = 68;
+const BLOCK: usize = 64 << 10;
+const FRAGMENT: u64 = BLOCKS as u64 * BLOCK as u64 + 4096;
+
+/// What a connection has read and nobody has asked for, and what is reserved for what is sure to come.
+const READ_AHEAD: u64 = 3 << 19;
+
+/// How many: 1 GiB of them in `make proof`, a quarter of that elsewhere.
+fn fragments() -> u32 {
+    if std::env::var_os("KVS_ROUNDS").is_some() { 256 } else { 64 }
+}
+
+/// Something from which nothing is lost. Whatever the call, if nothing else happens its answer is shuffled.
+fn mishap(rng: &mut Rng) -> Mishap {
+    let fragment = rng.u64(0..4);
+    let message = "FRAGMENT_NOT_FOUND".to_owned();
+    match rng.u32(0..16) {
+        0 => Mishap::CutAfter(rng.u64(0..4 * FRAGMENT)),
+        1 => Mishap::ResetAfter(rng.u64(0..4 * FRAGMENT)),
+        2 => Mishap::EndAfter(fragment),
+        3 => Mishap::FaultAfter { fragments: fragment, id: 5000, message: "INTERNAL".into() },
+        4 => Mishap::FaultAt { fragment, id: 3000, message },
+        5 => Mishap::Omit(fragment),
+        6 if rng.bool() => Mishap::Refuse("ClientLimitExceededException".into()),
+        _ => Mishap::Shuffle(rng.u64(..)),
+    }
+}
+
+/// An endpoint that has them all, in its memory and on this thread, which is the one that is counted.
+async fn endpoint(stamps: &[Stamp], mishaps: impl IntoIterator<Item = Mishap>) -> LocalEndpoint {
+    let quotas = Quotas::default().calls_per_second(None).media_points(None);
+    let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
+    let stream = endpoint.create_stream("door");
+    stream.set_retention(Duration::from_secs(100 * 365 * 86_400));
+    for (n, stamp) in stamps.iter().enumerate() {
+        // Clusters that say how long they are, and such as do not.
+        let shape = if n % 2 == 0 { Shape::Ffmpeg } else { Shape::Producer };
+        let payload = vec![n as u8; BLOCK];
+        let document = (0..BLOCKS)
+            .fold(Document::new(shape).video_track(1), |document, i| document.block(1, i * 15, i == 0, &payload));
+        stream.push_stamped(&document, stamp.clone());
+    }
+    for mishap in mishaps {
+        endpoint.script(Operation::GetMediaForFragmentList, None, mishap);
+    }
+    endpoint
+}
+
+/// Reads all, now and then slowly: each once, whole and in order, or it panics.
+async fn read(mut archive: Archive, stamps: &[Stamp]) {
+    let mut expected = vec![0; BLOCK];
+    for (n, stamp) in stamps.iter().enumerate() {
+        let fragment = archive.try_next().await.unwrap().unwrap_or_else(|| panic!("only {n}"));
+        assert_eq!(fragment.number(), Some(&stamp.number));
+        assert_ne!(fragment.end(), End::Cut);
+        expected.fill(n as u8);
+        assert_eq!(fragment.packets().count(), BLOCKS as usize);
+        assert!(fragment.packets().all(|packet| packet.payload()[..] == expected[..]), "fragment {n}");
+        if n % 16 == 8 {
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+    assert!(archive.try_next().await.unwrap().is_none());
+}
+
+/// What may be held of what was asked for: no more than the buffer, or one more for which everything waits; in
+/// buffers that may be twice as large, and while one grows the old one is there too.
+fn budget(buffer: u64, connections: u64) -> u64 {
+    2 * (buffer + FRAGMENT) + FRAGMENT + connections * READ_AHEAD
+}
+
+/// Reads all of an endpoint in a way that is to stay within so many bytes, and leaves none.
+fn check(runtime: &Runtime, endpoint: &LocalEndpoint, stamps: &[Stamp], (name, options, most): (&str, Way<'_>, u64)) {
+    let config = endpoint.sdk_config();
+    let ((), usage) = counting::of(|| {
+        runtime.block_on(async {
+            let kvs = KinesisVideo::new(&config);
+            read(options(kvs.archive("door").attempts(60)), stamps).await;
+            drop(kvs);
+            // Until both sides have closed their connections.
+            sleep(Duration::from_millis(200)).await;
+        });
+    });
+    let most = most as i64;
+    eprintln!("{name}: {} KiB of {}, {} KiB left", usage.peak >> 10, most >> 10, usage.current >> 10);
+    assert!(usage.peak <= most, "{name}: {} bytes, not {most}", usage.peak);
+    // What is made once.
+    assert!(usage.current < 1 << 20, "{name}: {} bytes are left", usage.current);
+}
+
+type Way<'a> = &'a dyn Fn(Archive) -> Archive;
+
+#[test]
+fn a_gigabyte_of_archive_is_read_within_the_budget() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let stamps: Vec<_> = (1..=fragments()).map(stamp).collect();
+    let mut rng = Rng::with_seed(7);
+    let endpoint = runtime.block_on(endpoint(&stamps, (0..20 * fragments()).map(|_| mishap(&mut rng))));
+    let range = stamps[0].server_time..=stamps[stamps.len() - 1].server_time;
+    let numbers: Vec<_> = stamps.iter().map(|stamp| stamp.number.clone()).collect();
+    let ranged = |archive: Archive| archive.range(range.clone());
+    let ways: [(&str, Way<'_>, u64); 4] = [
+        ("by default", &|archive| ranged(archive), budget(64 << 20, 5)),
+        ("one connection", &|archive| ranged(archive).connections(1), budget(64 << 20, 1)),
+        ("little room", &|archive| ranged(archive).buffer_bytes(10 << 20), budget(10 << 20, 5)),
+        // Too much may be asked for: of each connection there is what comes in, and what came before it and is not
+        // known to be whole.
+        ("unknown sizes", &|archive| archive.numbers(numbers.clone()), budget((64 << 20) + 2 * 5 * FRAGMENT, 5)),
+    ];
+    for way in ways {
+        check(&runtime, &endpoint, &stamps, way);
+    }
+    assert!(endpoint.scripted() > 0, "all that was to happen has happened: the rest went smoothly");
+    let happened = endpoint.happened();
+    eprintln!("{happened:?}");
+    for what in ["cut", "reset", "end", "fault", "fault at", "omit", "refuse", "shuffle"] {
+        assert!(happened[what] > 0, "{what} never happened: {happened:?}");
+    }
+}
+
+#[test]
+fn what_cut_bodies_left_counts() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let stamps: Vec<_> = (1..=15).map(stamp).collect();
+    // Each call asks for one, and gets most of it.
+    let endpoint = runtime.block_on(endpoint(&stamps, vec![Mishap::CutAfter(FRAGMENT - 65_536); 10]));
+    let range = stamps[0].server_time..=stamps[14].server_time;
+    let way: Way<'_> = &|archive| archive.range(range.clone()).buffer_bytes(5 * FRAGMENT);
+    check(&runtime, &endpoint, &stamps, ("cut bodies", way, budget(5 * FRAGMENT, 5)));
+    assert_eq!(endpoint.happened()["cut"], 10);
+}
