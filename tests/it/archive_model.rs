@@ -984,3 +984,28 @@ async fn going_on_in_the_archive_where_a_live_stream_stopped() {
         same(&read, &within(&all[at + 1..], clock, &range), &format!("{clock:?} {order:?}"));
     }
 }
+
+// C.1: "a fragment is listed when its start satisfies Start <= start <= End": one that begins at a whole millisecond does
+// not begin in a range that starts within that millisecond.
+#[tokio::test(start_paused = true)]
+async fn a_range_that_starts_within_a_millisecond() {
+    let stored: Vec<_> = (0..3).map(|n| (START + n, START + n)).collect();
+    let (_endpoint, _door, kvs, kept) = door(&stored).await;
+    let within = |millis: i64, nanos: u64| {
+        let whole = Timestamp::from_millis(START + millis).to_system_time();
+        Timestamp::from(whole + Duration::from_nanos(nanos))
+    };
+    for (range, expected) in [
+        (within(0, 0)..=within(1, 999_999), &[1, 2][..]),
+        (within(0, 1)..=within(2, 0), &[2, 3]),
+        (within(0, 1)..=within(0, 999_999), &[]),
+    ] {
+        for clock in [Clock::Server, Clock::Producer] {
+            let list = kvs.list_fragments("door").range(range.clone()).by(clock).sorted(Order::Number);
+            let listed: Vec<_> = list.map_ok(|info| info.number().clone()).try_collect().await.unwrap();
+            assert_eq!(ordinals(&kept, &listed), expected, "{range:?} {clock:?}");
+            let read: Vec<_> = kvs.archive("door").range(range.clone()).by(clock).try_collect().await.unwrap();
+            assert_eq!(numbers_of(&read), listed);
+        }
+    }
+}
