@@ -1009,3 +1009,25 @@ async fn a_range_that_starts_within_a_millisecond() {
         }
     }
 }
+
+// Of `numbers`: "in this order (...); one that is named twice comes once". Of `resume`: "Leaves out what comes before this
+// position (...), and the fragment that it is of: another process gave those out."
+#[tokio::test(start_paused = true)]
+async fn one_that_is_named_twice_does_not_come_again_behind_a_position() {
+    let stored: Vec<_> = (0..3).map(|n| (START + n, START + n)).collect();
+    let (_endpoint, _door, kvs, kept) = door(&stored).await;
+    let infos = listed(&kvs, &EVER, Clock::Server, Order::Number).await;
+    let named = [0, 1, 0, 2, 1];
+    for is_listed in [false, true] {
+        let archive = || match is_listed {
+            true => kvs.archive("door").listed(named.map(|index| infos[index].clone())),
+            false => kvs.archive("door").numbers(named.map(|index| kept[index].number.clone())),
+        };
+        let whole: Vec<_> = archive().try_collect().await.unwrap();
+        assert_eq!(ordinals(&kept, &numbers_of(&whole)), [1, 2, 3]);
+        for (index, fragment) in whole.iter().enumerate() {
+            let rest: Vec<_> = archive().resume(fragment.position()).try_collect().await.unwrap();
+            assert_eq!(numbers_of(&rest), numbers_of(&whole[index + 1..]), "behind {index}");
+        }
+    }
+}
