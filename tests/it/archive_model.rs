@@ -1031,3 +1031,21 @@ async fn one_that_is_named_twice_does_not_come_again_behind_a_position() {
         }
     }
 }
+
+// C.4: "a GetMediaForFragmentList of 1000 fragments costs twice the per-second media budget"; "Over budget ->
+// ClientLimitExceededException". Of `points_per_second`: "How many points of media a second to use".
+#[tokio::test(start_paused = true)]
+async fn a_call_that_costs_more_than_a_second_allows_is_paid_off() {
+    let stored: Vec<_> = (0..3000).map(|n| (START + n, START + n)).collect();
+    for (points, batch) in [(500, 1000), (100, 500), (100, 1000), (50, 20)] {
+        let (endpoint, _door, kvs, _) = door(&stored).await;
+        let start = Instant::now();
+        let archive = kvs.archive("door").range(times(&EVER)).batch(batch).points_per_second(points);
+        assert_eq!(archive.try_collect::<Vec<_>>().await.unwrap().len(), 3000);
+        let context = format!("batches of {batch}, {points} points a second: {:?}", start.elapsed());
+        assert_eq!(endpoint.happened()["throttled"], 0, "{context}");
+        // What the first call costs may be paid off behind it.
+        let least = (3000 - batch as u64) / u64::from(points);
+        assert!(start.elapsed() >= Duration::from_secs(least), "{context}");
+    }
+}
