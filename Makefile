@@ -35,14 +35,15 @@ demo: setup
 test: setup
 	$(CARGO) test $(FEATURES)
 
-## Asks boto3, ebmlite and Pillow, which we did not write, what they think of the local endpoint.
+## Asks boto3, ebmlite and Pillow what they think of the local endpoint, and moto what it thinks of our client;
+## we wrote none of them.
 judges: judges-installed
 	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) test $(FEATURES) --test it judges:: -- --nocapture
 
 judges-installed: setup
 	.ci/setup python3-venv
 	python3 -m venv $(JUDGES)
-	$(JUDGES)/bin/pip install -q boto3 ebmlite av imageio pillow
+	$(JUDGES)/bin/pip install -q boto3 ebmlite av imageio 'moto[server]' pillow
 
 ## What takes longer than the suite may: far more random rounds, a thousand live streams, ten minutes of
 ## faults over a hundred, then each fuzz target for a minute.

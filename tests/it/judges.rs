@@ -1,30 +1,45 @@
-//! Programs in Python that we did not write the insides of: boto3 and ebmlite.
+//! Programs in Python that we did not write the insides of: boto3, ebmlite and moto.
 //!
 //! `make judges` installs them and sets `KVS_JUDGES` to their interpreter.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
+use aws_config::SdkConfig;
+use aws_sdk_kinesisvideo::types::ApiName;
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
 use futures::TryStreamExt;
 use kinesis_video::local::{Document, LocalEndpoint, Mishap, Operation, Quotas, Shape};
-use kinesis_video::{Fragment, FragmentStream, FragmentStreamExt, KinesisVideo, RecordExt, Start, WavSink};
+use kinesis_video::{
+    Clock, ErrorKind, Fragment, FragmentStream, FragmentStreamExt, KinesisVideo, Order, PlaybackUrl, RecordExt, Start,
+    Timestamp, WavSink,
+};
 use serde_json::{Value, json};
 
 use crate::endpoint_images::red_and_green;
 use crate::endpoint_playback::{AVCC, FRAME, now, stamp_at};
 use crate::media::{CAMERA, fragments, live_body, producer_document, stamp};
 
-/// Runs a judge, or says that it is not there.
-fn judge(script: &str, arguments: &[&str], input: &str) -> Option<String> {
+/// A judge to run, or `None`, saying so, where there are none.
+fn command(script: &str) -> Option<Command> {
     let Some(python) = std::env::var_os("KVS_JUDGES") else {
         eprintln!("KVS_JUDGES is not set: {script} is not asked");
         return None;
     };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/judges").join(script);
-    let mut child = Command::new(python)
-        .arg(&script)
+    let mut command = Command::new(python);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/judges").join(script));
+    Some(command)
+}
+
+/// Runs a judge, or says that it is not there.
+fn judge(script: &str, arguments: &[&str], input: &str) -> Option<String> {
+    let mut child = command(script)?
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -211,4 +226,233 @@ async fn the_seeds_way_of_reading_a_call_gives_the_same_files() {
         compared += 1;
     }
     assert_eq!(compared, 8);
+}
+
+/// moto's server, until it is dropped.
+struct Moto {
+    child: Child,
+    url: String,
+}
+
+impl Moto {
+    /// With these fragments in each stream, since moto has none of its own.
+    fn start(listed: &Value) -> Option<Self> {
+        let mut command = command("moto_server.py")?;
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("Python runs");
+        writeln!(child.stdin.as_mut().unwrap(), "{listed}").unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut url).unwrap();
+        assert!(url.starts_with("http://"), "moto did not start: is it installed? `make judges-installed`");
+        Some(Self { child, url: url.trim().to_owned() })
+    }
+
+    async fn config(&self) -> SdkConfig {
+        // For its region and credentials.
+        let config = LocalEndpoint::start().await.unwrap().sdk_config();
+        config.into_builder().endpoint_url(&self.url).build()
+    }
+
+    /// A client for which moto is all of the service: the hosts that it names do not exist.
+    async fn client(&self) -> KinesisVideo {
+        KinesisVideo::new(&self.config().await).with_data_endpoint(&self.url)
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        // It ends with its standard input.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// Makes a stream, and gives its ARN.
+async fn create(kvs: &KinesisVideo, name: &str, hours: i32) -> String {
+    let created = kvs.control().create_stream().stream_name(name).data_retention_in_hours(hours).send().await;
+    created.unwrap().stream_arn.unwrap()
+}
+
+/// Answers every request with 404, and keeps where it went.
+#[derive(Clone, Debug, Default)]
+struct Nowhere(Arc<Mutex<Vec<String>>>);
+
+impl HttpConnector for Nowhere {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        self.0.lock().unwrap().push(request.uri().to_owned());
+        HttpConnectorFuture::ready(Ok(HttpResponse::new(StatusCode::try_from(404).unwrap(), SdkBody::empty())))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn moto_tells_where_data_are() {
+    let Some(moto) = Moto::start(&json!([])) else { return };
+    let config = moto.config().await;
+    let nowhere = Nowhere::default();
+    let connector = SharedHttpConnector::new(nowhere.clone());
+    let elsewhere = config.clone().into_builder().http_client(http_client_fn(move |_, _| connector.clone())).build();
+    let kvs = KinesisVideo::with_clients(
+        aws_sdk_kinesisvideo::Client::new(&config),
+        aws_sdk_kinesisvideomedia::Client::new(&elsewhere),
+        aws_sdk_kinesisvideoarchivedmedia::Client::new(&elsewhere),
+    );
+    let arn = create(&kvs, "door", 2).await;
+    let asked = |path: &str| {
+        let asked = std::mem::take(&mut *nowhere.0.lock().unwrap());
+        let [uri] = &asked[..] else { panic!("{path}: {asked:?}") };
+        let (host, called) = uri.strip_prefix("https://").and_then(|uri| uri.split_once('/')).unwrap();
+        assert_eq!(called, path);
+        host.to_owned()
+    };
+    let mut hosts = Vec::new();
+    for stream in ["door", &arn] {
+        let client = async |api| kvs.archived_client(stream, api).await.unwrap();
+        assert!(client(ApiName::ListFragments).await.list_fragments().stream_name("door").send().await.is_err());
+        hosts.push(asked("listFragments"));
+        let get = client(ApiName::GetMediaForFragmentList).await.get_media_for_fragment_list();
+        assert!(get.stream_name("door").fragments("7").send().await.is_err());
+        hosts.push(asked("getMediaForFragmentList"));
+        // What this crate calls goes there too, and says so when it fails.
+        let error = kvs.hls(stream).attempts(1).url().await.unwrap_err();
+        hosts.push(asked("getHLSStreamingSessionURL"));
+        assert_eq!(error.context().endpoint(), hosts.last().map(|host| format!("https://{host}")).as_deref());
+        assert!(kvs.dash(stream).attempts(1).url().await.is_err());
+        hosts.push(asked("getDASHStreamingSessionURL"));
+        let archive = kvs.archive(stream).numbers(["7".parse().unwrap()]).attempts(1);
+        assert!(archive.try_collect::<Vec<_>>().await.is_err());
+        hosts.push(asked("getMediaForFragmentList"));
+    }
+    let is_archive = |host: &String| host.starts_with("b-") && host.ends_with(".kinesisvideo.us-west-2.amazonaws.com");
+    assert!(hosts.iter().all(|host| is_archive(host) && *host == hosts[0]), "{hosts:?}");
+    let media = kvs.media_client("door").await.unwrap();
+    let earliest = aws_sdk_kinesisvideomedia::types::StartSelector::builder()
+        .start_selector_type(aws_sdk_kinesisvideomedia::types::StartSelectorType::Earliest);
+    assert!(media.get_media().stream_name("door").start_selector(earliest.build().unwrap()).send().await.is_err());
+    let host = asked("getMedia");
+    assert_eq!(host.replacen("s-", "b-", 1), hosts[0]);
+    // Nobody is asked for what there is no host for.
+    for api in [ApiName::GetClip, ApiName::GetImages] {
+        let error = kvs.archived_client("nobody", api).await.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, Some("ResourceNotFoundException")));
+        assert_eq!(error.context().stream(), Some("nobody"));
+    }
+    let error = kvs.list_fragments("nobody").attempts(1).try_next().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(nowhere.0.lock().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn moto_plays_what_we_ask_for() {
+    let Some(moto) = Moto::start(&json!([])) else { return };
+    let kvs = moto.client().await;
+    let arn = create(&kvs, "door", 2).await;
+    let now = Timestamp::from(SystemTime::now()).as_millis();
+    let (start, end) = (Timestamp::from_millis(now - 60_000), Timestamp::from_millis(now - 1000));
+    let is_url = |url: &PlaybackUrl, path: &str| {
+        let (place, token) = url.as_str().split_once("?SessionToken=").unwrap();
+        assert!(place.starts_with("https://b-") && place.ends_with(path), "{place}");
+        assert!(token.len() > 100 && !format!("{url:?}").contains(&token[..20]), "{url:?}");
+        token.to_owned()
+    };
+    const HLS: &str = ".kinesisvideo.us-west-2.amazonaws.com/hls/v1/getHLSMasterPlaylist.m3u8";
+    const DASH: &str = ".kinesisvideo.us-west-2.amazonaws.com/dash/v1/getDASHManifest.mpd";
+    for stream in ["door", &arn] {
+        let minutes = Duration::from_secs(600);
+        for url in [
+            kvs.hls(stream).url().await,
+            kvs.hls(stream).live_replay(start..).expires(minutes).display_timestamps(true).url().await,
+            kvs.hls(stream).on_demand(start..=end).by(Clock::Producer).max_fragments(5000).url().await,
+        ] {
+            is_url(&url.unwrap(), HLS);
+        }
+        for url in [
+            kvs.dash(stream).url().await,
+            kvs.dash(stream).live_replay(start..=end).display_numbers(true).url().await,
+            kvs.dash(stream).on_demand(start..=end).by(Clock::Server).url().await,
+        ] {
+            is_url(&url.unwrap(), DASH);
+        }
+        let url = kvs.hls(stream).expires(minutes).url().await.unwrap();
+        // The service's clock has whole seconds, and this is the same machine.
+        let lasts = url.expires().as_millis() - now;
+        assert!((598_000..630_000).contains(&lasts), "{lasts} ms");
+        let again = url.renew().await.unwrap();
+        assert_ne!(is_url(&url, HLS), is_url(&again, HLS), "another session");
+    }
+    for error in [kvs.hls("nobody").url().await.unwrap_err(), kvs.dash("nobody").url().await.unwrap_err()] {
+        assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, Some("ResourceNotFoundException")));
+    }
+    let url = kvs.dash("door").url().await.unwrap();
+    kvs.control().delete_stream().stream_arn(&arn).send().await.unwrap();
+    assert_eq!(url.renew().await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn moto_cuts_the_clips_that_we_ask_for() {
+    let millis = |n: i64| 1_700_000_000_126 + n * 2000;
+    let info = |n: i64| {
+        let seconds = millis(n) as f64 / 1000.0;
+        json!({
+            "FragmentNumber": (n + 1).to_string(),
+            "FragmentSizeInBytes": 100,
+            "ProducerTimestamp": seconds,
+            "ServerTimestamp": seconds,
+            "FragmentLengthInMilliseconds": 2000,
+        })
+    };
+    // More than go into one clip, in no order.
+    let listed: Value = (0..250).rev().map(info).collect();
+    let Some(moto) = Moto::start(&listed) else { return };
+    let kvs = moto.client().await;
+    let arn = create(&kvs, "door", 2).await;
+    let range = Timestamp::from_millis(millis(0))..=Timestamp::from_millis(millis(249));
+    for stream in ["door", &arn] {
+        for clock in [Clock::Server, Clock::Producer] {
+            let mut clips = kvs.clips(stream).range(range.clone()).by(clock);
+            let (mut fragments, mut files) = (Vec::new(), 0);
+            while let Some(clip) = clips.try_next().await.unwrap() {
+                fragments.extend(clip.fragments().iter().map(|info| info.number().to_string()));
+                assert_eq!(clip.content_type(), Some("video/mp4"));
+                let bytes: Vec<bytes::Bytes> = clip.try_collect().await.unwrap();
+                assert_eq!(bytes.concat(), b"sample-mp4-video");
+                files += 1;
+            }
+            assert_eq!(files, 2);
+            assert_eq!(fragments, (1..=250).map(|n| n.to_string()).collect::<Vec<_>>());
+        }
+    }
+    // To the SDK's own client, the way there that this crate finds is as good.
+    let client = kvs.archived_client("door", ApiName::GetClip).await.unwrap();
+    let selector = aws_sdk_kinesisvideoarchivedmedia::types::ClipFragmentSelector::builder()
+        .fragment_selector_type(aws_sdk_kinesisvideoarchivedmedia::types::ClipFragmentSelectorType::ServerTimestamp)
+        .timestamp_range(
+            aws_sdk_kinesisvideoarchivedmedia::types::ClipTimestampRange::builder()
+                .start_timestamp(aws_smithy_types::DateTime::from_millis(millis(0)))
+                .end_timestamp(aws_smithy_types::DateTime::from_millis(millis(1)))
+                .build()
+                .unwrap(),
+        );
+    let clip = client.get_clip().stream_arn(&arn).clip_fragment_selector(selector.build().unwrap()).send().await;
+    assert_eq!(clip.unwrap().payload.collect().await.unwrap().into_bytes(), &b"sample-mp4-video"[..]);
+    let error = kvs.clips("nobody").range(range).attempts(1).try_next().await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, Some("ResourceNotFoundException")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn moto_says_what_keeps_nothing() {
+    let Some(moto) = Moto::start(&json!([])) else { return };
+    let kvs = moto.client().await;
+    let keeping = create(&kvs, "keeping", 2).await;
+    let keeping_nothing = create(&kvs, "keeping-nothing", 0).await;
+    for stream in ["keeping", &keeping] {
+        let list: Vec<_> = kvs.list_fragments(stream).sorted(Order::Number).try_collect().await.unwrap();
+        assert!(list.is_empty());
+    }
+    for stream in ["keeping-nothing", &keeping_nothing] {
+        let error = kvs.list_fragments(stream).try_next().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Retention, "{error}");
+    }
+    // moto has neither, and says so in HTML.
+    let error = kvs.archive("keeping").numbers(["7".parse().unwrap()]).attempts(2).try_next().await.unwrap_err();
+    assert!(!error.is_retryable() && error.to_string().contains("GetMediaForFragmentList"), "{error}");
 }

@@ -11,6 +11,7 @@
 
 mod archive;
 mod archive_chaos;
+mod archive_model;
 mod auto_traits;
 mod calls;
 mod captures;
