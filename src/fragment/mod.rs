@@ -284,6 +284,13 @@ enum Mkv {
 }
 
 impl Fragment {
+    /// The same, known not to be whole.
+    #[cfg(feature = "aws")]
+    pub(crate) fn into_cut(mut self) -> Self {
+        Arc::make_mut(&mut self.inner).end = End::Cut;
+        self
+    }
+
     /// What it says of itself before its media.
     pub fn header(&self) -> &Arc<FragmentHeader> {
         &self.inner.header

@@ -9,6 +9,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::backoff::Backoff;
 use super::failure::{from_sdk, is_about_time, too_late};
@@ -153,4 +155,13 @@ pub(super) fn unknown_operation(operation: &str) -> Error {
 pub(super) fn not_media(operation: &str) -> Error {
     let message = format!("{operation}: the answer is not media; its host does not know the operation");
     Error::new(ErrorKind::WrongEndpoint, message)
+}
+
+/// Carries a call out in a task of its own, so that its time limits are its own, however rarely somebody looks
+/// whether it is done. Dropped, it is given up.
+pub(super) fn on_its_own<T: Send + 'static>(
+    call: impl Future<Output = Result<T>> + Send + 'static,
+) -> impl Future<Output = Result<T>> + Send + 'static {
+    let task = AbortOnDropHandle::new(tokio::spawn(call.in_current_span()));
+    async { task.await.unwrap_or_else(|error| Err(Error::new(ErrorKind::Io, "a call did not end").caused_by(error))) }
 }

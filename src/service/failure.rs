@@ -183,7 +183,10 @@ fn advice(kind: ErrorKind, code: Option<&str>, said: &str, operation: &str) -> S
             "; there is no such stream in this region, or it has no fragments in the range".into()
         }
         ErrorKind::NotFound => "; are the name of the stream and the region right?".into(),
-        ErrorKind::ConnectionLimit => "; a stream has 3 connections, and others have them".into(),
+        ErrorKind::ConnectionLimit if operation == "GetMedia" => {
+            "; a stream has 3 connections, and others have them".into()
+        }
+        ErrorKind::ConnectionLimit => "; a stream has 5 connections, and others have them".into(),
         ErrorKind::Throttled if matches!(operation, "GetMedia" | "GetDataEndpoint") => {
             "; a stream takes 5 calls a second, from all who read it".into()
         }

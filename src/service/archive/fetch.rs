@@ -13,13 +13,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::progress::ArchiveProgress;
-use super::work::{CallId, Came, Ready, Work};
+use super::work::{CallId, Came, Ended, Ready, Work};
 use super::{Fetching, Unavailable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{BodyItem, BodyStream, Continuity, Discontinuity, End, Fragment, FragmentNumber};
 use crate::service::archived::overrides;
 use crate::service::backoff::Backoff;
-use crate::service::call::{Call, Origin, Reply};
+use crate::service::call::{Call, Origin, Reply, on_its_own};
 use crate::service::rates::Rate;
 use crate::service::watched_body::WatchedBody;
 use crate::service::{KinesisVideo, SdkBody, StreamId};
@@ -33,7 +33,8 @@ pub(super) struct Fetch {
     how: Fetching,
     work: Work,
     bodies: Vec<Body>,
-    /// Calls that failed, one behind the other, for reasons that have to do with no fragment.
+    /// How often calls failed, one behind the other, for reasons that have to do with no fragment; those that
+    /// were made at the same time once.
     failures: u32,
     backoff: Backoff,
     /// No call is made before.
@@ -53,6 +54,8 @@ struct Body {
     events: BoxStream<'static, Event>,
     /// Once it is answered.
     origin: Option<Origin>,
+    /// How often calls had failed when it was made.
+    failures: u32,
 }
 
 #[derive(Debug)]
@@ -93,6 +96,11 @@ impl Fetch {
     pub(super) async fn next(&mut self) -> Result<Option<Fragment>> {
         loop {
             if let Some(error) = self.failed.take() {
+                let received = self.bytes.load(Ordering::Relaxed);
+                self.progress.send_modify(|progress| {
+                    progress.received_bytes = received;
+                    progress.error = Some(error.clone());
+                });
                 return Err(error);
             }
             if let Some(ready) = self.work.pop() {
@@ -112,18 +120,7 @@ impl Fetch {
                 event = poll_fn(|cx| poll_bodies(bodies, work, cx)) => event,
                 () = at(due) => continue,
             };
-            if let Err(error) = self.handle(event.0, event.1) {
-                self.progress.send_modify(|progress| progress.error = Some(error.clone()));
-                // What there is of the one that everything waits for comes first.
-                match self.work.take_part() {
-                    None => return Err(error),
-                    Some(part) => {
-                        self.failed = Some(error);
-                        let bytes = part.raw().len() as u64;
-                        return Ok(Some(self.finish(part, bytes)));
-                    }
-                }
-            }
+            self.handle(event.0, event.1);
         }
     }
 
@@ -140,21 +137,24 @@ impl Fetch {
         self.not_before = None;
         if let Some(id) = self.work.in_the_way(now) {
             tracing::debug!(call = id, "given up for one that is needed more");
-            self.drop_body(id, false);
+            self.drop_body(id);
+            self.work.abandon(id, |_| usize::MAX);
         }
         while let Some((id, numbers)) = self.work.next_call(now) {
             tracing::debug!(call = id, fragments = numbers.len(), "calling {OPERATION}");
             self.progress.send_modify(|progress| progress.calls += 1);
             let events = self.call(numbers);
-            self.bodies.push(Body { id, events, origin: None });
+            self.bodies.push(Body { id, events, origin: None, failures: self.failures });
         }
         self.work.next_due(now)
     }
 
     fn call(&self, numbers: Vec<FragmentNumber>) -> BoxStream<'static, Event> {
         let (kvs, stream, how, bytes) = (self.kvs.clone(), self.stream.clone(), self.how, Arc::clone(&self.bytes));
+        // Not to be kept waiting by whoever reads: the answer has its time.
+        let reply = on_its_own(async move { call(&kvs, &stream, &how, &numbers).await });
         stream! {
-            let Reply { output, origin, .. } = match call(&kvs, &stream, &how, &numbers).await {
+            let Reply { output, origin, .. } = match reply.await {
                 Ok(reply) => reply,
                 Err(error) => {
                     yield Event::Refused(error);
@@ -178,24 +178,14 @@ impl Fetch {
         .boxed()
     }
 
-    /// # Errors
-    /// What ends all.
-    fn handle(&mut self, id: CallId, event: Event) -> Result<()> {
+    fn handle(&mut self, id: CallId, event: Event) {
         let now = Instant::now();
         match event {
-            Event::Refused(error) => {
-                self.bodies.retain(|body| body.id != id);
-                self.work.abandon(id, false);
-                if matches!(error.kind(), ErrorKind::Throttled | ErrorKind::ConnectionLimit) {
-                    self.work.refused();
-                }
-                self.trouble(error, now)
-            }
+            Event::Refused(error) => self.refused(id, error, now),
             Event::Opened(origin) => {
                 if let Some(body) = self.body(id) {
                     body.origin = Some(origin);
                 }
-                Ok(())
             }
             Event::Item(BodyItem::Fragment(fragment)) => {
                 let number = fragment.number().cloned();
@@ -204,56 +194,88 @@ impl Fetch {
                     // In smaller parts there is less that can come first.
                     Came::OutOfOrder if self.work.overflows() => {
                         tracing::debug!(call = id, "too much came out of order");
-                        self.drop_body(id, true);
+                        self.drop_body(id);
+                        self.work.abandon(id, |asked| asked / 2);
                     }
                     Came::OutOfOrder | Came::InOrder => {}
                 }
-                Ok(())
             }
             Event::Item(BodyItem::Skipped(skipped)) => {
                 tracing::debug!(offset = skipped.offset(), length = skipped.length(), reason = %skipped.reason(), "skipped");
                 self.work.skipped(id, &skipped);
-                Ok(())
             }
             Event::Item(BodyItem::Fault(fault)) => {
                 tracing::debug!(id = fault.id(), message = fault.message(), number = ?fault.fragment_number(), "fault");
-                let judged = self.work.fault(id, &fault, now);
-                judged.map_err(|error| self.name_in(id, error))
+                if let Some(error) = self.work.fault(id, &fault, now) {
+                    let error = self.name_in(id, error);
+                    self.drop_body(id);
+                    let first = self.work.abandon(id, |_| usize::MAX);
+                    self.end_at(first, error);
+                }
             }
             Event::Over(cause) => {
                 let cause = cause.map(|error| self.name_in(id, error));
-                self.bodies.retain(|body| body.id != id);
-                let ended = self.work.over(id, cause, now);
-                if ended.is_fruitful {
+                let failures = self.drop_body(id);
+                let Ended { is_fruitful, is_empty, trouble, first } = self.work.over(id, cause, now);
+                if is_fruitful {
                     self.failures = 0;
                     self.backoff.reset();
+                    return;
                 }
-                match ended.trouble {
-                    Some(error) if !ended.is_fruitful => self.trouble(error, now),
-                    _ if !ended.is_fruitful => {
-                        self.not_before = now.checked_add(self.backoff.pause(None));
-                        Ok(())
-                    }
-                    _ => Ok(()),
+                match trouble {
+                    Some(error) => self.trouble(error, failures, first, now),
+                    None if is_empty => self.pause(None, now),
+                    None => {}
                 }
             }
         }
     }
 
-    /// Something went wrong that has to do with no fragment.
-    fn trouble(&mut self, error: Error, now: Instant) -> Result<()> {
+    fn refused(&mut self, id: CallId, error: Error, now: Instant) {
+        let failures = self.drop_body(id);
+        // Which of the fragments it is that is not understood is not said.
+        if error.kind() == ErrorKind::InvalidArgument {
+            return self.work.not_understood(id, &error, now);
+        }
+        let first = self.work.abandon(id, |_| usize::MAX);
+        if matches!(error.kind(), ErrorKind::Throttled | ErrorKind::ConnectionLimit) {
+            self.work.refused();
+        }
+        self.trouble(error, failures, first, now);
+    }
+
+    /// Something went wrong that has to do with no fragment, in a call that was made when calls had failed so
+    /// often. From the first that it has not answered on nothing else will do better, if it is not tried again.
+    fn trouble(&mut self, error: Error, failures: u32, first: Option<usize>, now: Instant) {
         if error.kind() == ErrorKind::WrongEndpoint {
             self.kvs.endpoints.forget(&self.stream, &ApiName::GetMediaForFragmentList);
         }
-        self.failures += 1;
+        // Others that were made at the same time failed before: it is one failure.
+        let is_counted = failures >= self.failures;
+        self.failures += u32::from(is_counted);
+        self.progress.send_modify(|progress| progress.error = Some(error.clone()));
         if !error.is_retryable() || self.failures >= self.how.budget.attempts {
-            return Err(error.of_stream(self.stream.as_str()));
+            self.end_at(first, error);
+        } else if is_counted {
+            self.pause(Some(&error), now);
         }
-        let pause = self.backoff.pause(Some(&error));
-        tracing::warn!(%error, ?pause, "before the next call");
-        self.not_before = now.checked_add(pause);
-        self.progress.send_modify(|progress| progress.error = Some(error));
-        Ok(())
+    }
+
+    /// Makes no call for a while.
+    fn pause(&mut self, cause: Option<&Error>, now: Instant) {
+        let pause = self.backoff.pause(cause);
+        match cause {
+            Some(error) => tracing::warn!(%error, ?pause, "before the next call"),
+            None => tracing::debug!(?pause, "before the next call"),
+        }
+        self.not_before = self.not_before.max(now.checked_add(pause));
+    }
+
+    /// Nothing is to be had from there on.
+    fn end_at(&mut self, first: Option<usize>, error: Error) {
+        let Some(first) = first else { return };
+        self.work.end_at(first, error.of_stream(self.stream.as_str()));
+        self.bodies.retain(|body| self.work.has(body.id));
     }
 
     fn give_out(&mut self, ready: Ready) -> Option<Fragment> {
@@ -261,46 +283,47 @@ impl Fetch {
             Ready::Fragment(fragment, listed) => {
                 self.failures = 0;
                 let bytes = if listed == 0 { fragment.raw().len() as u64 } else { listed };
-                Some(self.finish(fragment, bytes))
+                let position = fragment.position();
+                let fragment = self.finish(fragment);
+                self.count(bytes, |progress| {
+                    progress.error = None;
+                    progress.position = Some(position);
+                });
+                Some(fragment)
             }
-            Ready::Unavailable { number, error, part, bytes } => {
+            Ready::Unavailable { number, error, part, bytes } if self.how.unavailable == Unavailable::Skip => {
                 let error = error.of_stream(self.stream.as_str());
-                let part = part.map(|part| self.finish(part, bytes));
-                match self.how.unavailable {
-                    Unavailable::Fail => self.failed = Some(error),
-                    Unavailable::Skip => {
-                        tracing::warn!(%error, fragment = %number, "passed over");
-                        self.before.push(Discontinuity::PassedOver { number, cause: error });
-                        let is_counted = part.is_some();
-                        self.progress.send_modify(|progress| {
-                            progress.unavailable += 1;
-                            if !is_counted {
-                                progress.fragments += 1;
-                                progress.bytes += bytes;
-                            }
-                        });
-                    }
-                }
+                tracing::warn!(%error, fragment = %number, "passed over");
+                let part = part.map(|part| self.finish(part));
+                self.count(bytes, |progress| progress.unavailable += 1);
+                self.before.push(Discontinuity::PassedOver { number, cause: error });
                 part
+            }
+            Ready::Unavailable { error, part, .. } | Ready::End { error, part } => {
+                self.failed = Some(error.of_stream(self.stream.as_str()));
+                part.map(|part| self.finish(part))
             }
         }
     }
 
-    /// The last that is done to a fragment.
-    fn finish(&mut self, mut fragment: Fragment, bytes: u64) -> Fragment {
-        let mut noted = std::mem::take(&mut self.before);
-        self.continuity.begins(fragment.header(), &mut noted);
-        self.continuity.lasted(fragment.duration(), fragment.end() != End::Cut);
-        fragment.add_discontinuities(&mut noted);
+    /// One more is done with.
+    fn count(&self, bytes: u64, change: impl FnOnce(&mut ArchiveProgress)) {
         let (received, held) = (self.bytes.load(Ordering::Relaxed), self.work.held_bytes());
         self.progress.send_modify(|progress| {
             progress.fragments += 1;
             progress.bytes += bytes;
             progress.received_bytes = received;
             progress.held_bytes = held;
-            progress.error = None;
-            progress.position = Some(fragment.position());
+            change(progress);
         });
+    }
+
+    /// The last that is done to a fragment.
+    fn finish(&mut self, mut fragment: Fragment) -> Fragment {
+        let mut noted = std::mem::take(&mut self.before);
+        self.continuity.begins(fragment.header(), &mut noted);
+        self.continuity.lasted(fragment.duration(), fragment.end() != End::Cut);
+        fragment.add_discontinuities(&mut noted);
         fragment
     }
 
@@ -308,9 +331,10 @@ impl Fetch {
         self.bodies.iter_mut().find(|body| body.id == id)
     }
 
-    fn drop_body(&mut self, id: CallId, smaller: bool) {
-        self.bodies.retain(|body| body.id != id);
-        self.work.abandon(id, smaller);
+    /// Closes the connection. How often calls had failed when it was made.
+    fn drop_body(&mut self, id: CallId) -> u32 {
+        let index = self.bodies.iter().position(|body| body.id == id);
+        index.map_or(0, |index| self.bodies.remove(index).failures)
     }
 
     fn name_in(&self, id: CallId, error: Error) -> Error {

@@ -19,13 +19,16 @@ use super::info::FragmentInfo;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{FragmentNumber, Position, Timestamp};
 use crate::service::archived::overrides;
-use crate::service::call::Call;
+use crate::service::call::{Call, on_its_own};
 use crate::service::rates::Rate;
 use crate::service::span::{Span, date};
 use crate::service::{Clock, KinesisVideo, StreamId};
 
 /// So many pages one behind the other that bring nothing new are not going to bring anything.
 const BARREN: u32 = 1000;
+
+/// How long it may take to find out why nothing is listed.
+const DESCRIBED: Duration = Duration::from_secs(10);
 
 /// The order of what is listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -295,9 +298,10 @@ impl Listing {
         let Self { kvs, stream, timeout, .. } = self;
         let (name, arn) = stream.name_and_arn();
         kvs.rates.admit(stream, Rate::call("DescribeStream")).await;
+        let timeout = (*timeout).min(DESCRIBED);
         let call = kvs.control.describe_stream().set_stream_name(name).set_stream_arn(arn).send();
         // Whoever may not know is none the wiser.
-        let Ok(Ok(output)) = tokio::time::timeout(*timeout, call).await else { return Ok(()) };
+        let Ok(Ok(output)) = tokio::time::timeout(timeout, call).await else { return Ok(()) };
         match output.stream_info.and_then(|info| info.data_retention_in_hours) {
             Some(0) => {
                 let message = "nothing is listed: the stream has a retention of 0 hours, and can only be read live";
@@ -310,7 +314,7 @@ impl Listing {
     /// Fetches a page: the first, or the one that a token leads to.
     fn page(&self, token: Option<String>) -> BoxFuture<'static, Result<Page>> {
         let listing = self.clone();
-        Box::pin(async move {
+        let page = async move {
             let Self { kvs, stream, page_size, attempts, timeout, .. } = &listing;
             let selector = listing.range.as_ref().filter(|_| token.is_none()).map(|range| listing.selector(range));
             let selector = selector.transpose()?;
@@ -332,7 +336,8 @@ impl Listing {
             let infos: Result<Vec<_>> =
                 output.fragments.unwrap_or_default().into_iter().map(FragmentInfo::read).collect();
             Ok(Page { infos: infos?, token: output.next_token.filter(|token| !token.is_empty()) })
-        })
+        };
+        Box::pin(on_its_own(page))
     }
 
     fn selector(&self, range: &RangeInclusive<Timestamp>) -> Result<FragmentSelector> {

@@ -80,11 +80,12 @@ pub enum Unavailable {
 /// numbers.
 ///
 /// Where an answer is cut, what is missing is asked for again, and nothing else. So is what the answer does
-/// without, reports as not found (what is younger than a second or so), or brings damaged; alone, if need be,
-/// with pauses that grow up to five seconds, and [eight times](Archive::attempts) at most. Then it is
-/// [unavailable](Archive::when_unavailable). A fragment of the archive has no closing tags to prove that it is whole: it
-/// is taken for whole if another document follows, or if the body ends in good order and it is as large as
-/// listed, or comes a second time with the same bytes.
+/// without or reports as not found (what is younger than a second or so); alone, if need be, with pauses that
+/// grow up to five seconds, and [eight times](Archive::attempts) at most. What comes damaged is asked for twice.
+/// Then it is [unavailable](Archive::when_unavailable). A fragment of the archive has no closing tags to prove
+/// that it is whole: it is taken for whole if another document follows; or if the body ends in good order, all
+/// that was asked for is there, and it is as large as listed, if it is. One that is smaller counts as whole when it comes a
+/// second time with the same bytes.
 ///
 /// What else went wrong or is odd before a fragment is [on the fragment](crate::Fragment::discontinuities):
 /// gaps, a timeline that goes back, other tracks.
@@ -92,16 +93,17 @@ pub enum Unavailable {
 /// # Errors
 /// Arguments that cannot be right, before anything is sent. A fragment that is unavailable, unless those are
 /// to be skipped. No such stream, no permission, a KMS key that cannot be used; and whatever goes wrong eight
-/// times in a row. [`ErrorKind::Retention`](crate::ErrorKind::Retention) if the stream keeps nothing, or the range ends
-/// before what it still keeps. All fragments before the one that failed come before the error, so that
-/// [`progress`](Archive::progress) or the last fragment tells the [`Position`] to [go on](Archive::resume) from.
+/// times in a row. [`ErrorKind::Retention`](crate::ErrorKind::Retention) if a range ends before what the stream still
+/// keeps, or the stream keeps nothing. All fragments before the one that failed come before the error, so that
+/// [`progress`](Archive::progress) has the [`Position`] to [go on](Archive::resume) from: behind the last that was
+/// whole. What is whole of the one that failed comes too, as [`Cut`](crate::End::Cut).
 ///
 /// # Cancel safety
 /// Dropping a `next()` future loses nothing. Dropping the stream closes its connections at once.
 ///
 /// # Memory
 /// Fragments that came before their turn: [64 MiB](Archive::buffer_bytes), or the one that everything waits for;
-/// for each connection the fragment that is coming in; and some 200 bytes for each fragment of the range.
+/// for each connection the fragment that is coming in, and one that has just come; and some 200 bytes for each fragment of the range.
 /// Whoever reads slowly slows down the connections.
 ///
 /// Sources: AWS API reference, ListFragments and GetMediaForFragmentList; AWS developer guide, quotas.
@@ -125,8 +127,12 @@ pub struct Archive {
 enum Wanted {
     Nothing,
     Range(RangeInclusive<Timestamp>),
-    Numbers(Vec<FragmentNumber>),
-    Listed(Vec<FragmentInfo>),
+    /// With their sizes as listed; 0 if unknown.
+    These(Vec<(FragmentNumber, u64)>),
+}
+
+fn sized(info: FragmentInfo) -> (FragmentNumber, u64) {
+    (info.number().clone(), info.bytes())
 }
 
 enum State {
@@ -198,7 +204,7 @@ impl Archive {
     /// says how large they are, not so many are asked for at a time: [`listed`](Archive::listed) is better
     /// where there is a list.
     pub fn numbers(mut self, numbers: impl IntoIterator<Item = FragmentNumber>) -> Self {
-        self.wanted = Wanted::Numbers(numbers.into_iter().collect());
+        self.wanted = Wanted::These(numbers.into_iter().map(|number| (number, 0)).collect());
         self
     }
 
@@ -217,7 +223,7 @@ impl Archive {
     /// # }
     /// ```
     pub fn listed(mut self, infos: impl IntoIterator<Item = FragmentInfo>) -> Self {
-        self.wanted = Wanted::Listed(infos.into_iter().collect());
+        self.wanted = Wanted::These(infos.into_iter().map(sized).collect());
         self
     }
 
@@ -325,7 +331,9 @@ impl Archive {
         };
         let (progress, trailing) = (self.progress.clone(), Arc::clone(&self.trailing));
         try_stream! {
-            let mut fetch = reading.begin(progress).await?;
+            let failed = progress.clone();
+            let begun = reading.begin(progress).await;
+            let mut fetch = begun.inspect_err(|error| failed.send_modify(|failed| failed.error = Some(error.clone())))?;
             while let Some(fragment) = fetch.next().await? {
                 yield fragment;
             }
@@ -354,16 +362,14 @@ impl Reading {
         let named = |error: Error| error.of_stream(self.stream.as_str());
         self.check().map_err(named)?;
         let resume = self.resume.as_ref();
-        let wanted: Vec<(FragmentNumber, u64)> = match self.wanted {
+        let wanted = match self.wanted {
             Wanted::Nothing => {
                 return Err(named(Error::invalid_argument("neither a range nor fragment numbers are given")));
             }
-            Wanted::Numbers(numbers) => {
-                behind(numbers, resume, |number| number).map_err(named)?.into_iter().map(|number| (number, 0)).collect()
-            }
-            Wanted::Listed(infos) => {
-                let infos = behind(infos, resume, FragmentInfo::number).map_err(named)?;
-                infos.into_iter().map(|info| (info.number().clone(), info.bytes())).collect()
+            Wanted::These(ref these) => {
+                let mut seen = HashSet::with_capacity(these.len());
+                let these = these.iter().filter(|(number, _)| seen.insert(number)).cloned().collect();
+                behind(these, resume).map_err(named)?
             }
             Wanted::Range(ref range) => {
                 let mut listing = Listing::new(self.kvs.clone(), self.stream.clone());
@@ -375,16 +381,14 @@ impl Reading {
                 let infos = listing.sorted(self.order).await?;
                 let (order, clock) = (self.order, self.clock);
                 let is_wanted = |info: &FragmentInfo| resume.is_none_or(|resume| order.is_behind(clock, info, resume));
-                infos.into_iter().filter(is_wanted).map(|info| (info.number().clone(), info.bytes())).collect()
+                infos.into_iter().filter(is_wanted).map(sized).collect()
             }
         };
-        let mut seen = HashSet::with_capacity(wanted.len());
-        let wanted: Vec<_> = wanted.into_iter().filter(|(number, _)| seen.insert(number.clone())).collect();
-        drop(seen);
         tracing::debug!(fragments = wanted.len(), "to fetch");
         progress.send_modify(|progress| {
             progress.total_fragments = Some(wanted.len() as u64);
-            progress.total_bytes = wanted.iter().map(|(_, bytes)| (*bytes > 0).then_some(*bytes)).sum();
+            let bytes = wanted.iter().map(|(_, bytes)| bytes).sum();
+            progress.total_bytes = Some(bytes).filter(|bytes| *bytes > 0 || wanted.is_empty());
         });
         // A call must not cost more than a second has.
         let points = usize::try_from(self.how.points_per_second).unwrap_or(usize::MAX);
@@ -418,12 +422,12 @@ impl Reading {
 }
 
 /// What stands behind a position in a list.
-fn behind<T>(mut list: Vec<T>, resume: Option<&Position>, number: impl Fn(&T) -> &FragmentNumber) -> Result<Vec<T>> {
+fn behind<T>(mut list: Vec<(FragmentNumber, T)>, resume: Option<&Position>) -> Result<Vec<(FragmentNumber, T)>> {
     let Some(resume) = resume else { return Ok(list) };
-    let Some(index) = list.iter().position(|item| Some(number(item)) == resume.number()) else {
-        return Err(Error::invalid_argument(format!("the position to go on from, {resume}, is not in the list")));
-    };
-    Ok(list.split_off(index + 1))
+    match list.iter().position(|(number, _)| Some(number) == resume.number()) {
+        Some(index) => Ok(list.split_off(index + 1)),
+        None => Err(Error::invalid_argument(format!("the position to go on from, {resume}, is not in the list"))),
+    }
 }
 
 impl Stream for Archive {

@@ -23,18 +23,18 @@ pub struct ArchiveProgress {
     pub total_fragments: Option<u64>,
     /// How large those fragments are, as listed, or where that is not known, as they came.
     pub bytes: u64,
-    /// Of so many; `None` before the range has been listed, or where numbers were given instead of a range.
+    /// Of so many; `None` before the range has been listed, or where nothing says how large fragments are.
     pub total_bytes: Option<u64>,
     /// Fragments that could not be had, and were skipped.
     pub unavailable: u64,
     /// Calls of GetMediaForFragmentList.
     pub calls: u64,
-    /// Bytes received, those that came again included.
+    /// Bytes received, those that came again included; brought up to date with each fragment.
     pub received_bytes: u64,
     /// Bytes of fragments that wait for one before them; brought up to date with each that is given out.
     pub held_bytes: u64,
-    /// What went wrong last, since the last fragment.
+    /// What went wrong last, since the last fragment; what ended it, if something did.
     pub error: Option<Error>,
-    /// Behind the last fragment that was given out.
+    /// Behind the last fragment that was given out whole.
     pub position: Option<Position>,
 }

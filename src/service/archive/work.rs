@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
 use crate::fragment::{End, Fault, Fragment, FragmentNumber, Skipped};
 
 /// How often a fragment may come damaged: the second time it is what is stored.
-const DAMAGED: u8 = 2;
+const DAMAGED: u32 = 2;
 
 /// What a fragment is taken for of which nobody has said how large it is, before any has come.
 const UNKNOWN_BYTES: u64 = 1 << 20;
@@ -18,6 +18,9 @@ const UNKNOWN_BYTES: u64 = 1 << 20;
 /// Pauses before a fragment is asked for again that was not there.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What is to be asked for again at about the same time is asked for together.
+const SLICE: Duration = Duration::from_millis(250);
 
 /// How much may be asked for at a time.
 #[derive(Clone, Copy, Debug)]
@@ -58,8 +61,12 @@ pub(super) struct Work {
     held_bytes: u64,
     /// Bytes and number of those that came of which nobody had said how large they are.
     measured: (u64, u64),
-    /// A fragment that was whole was smaller than listed: listed sizes prove nothing.
-    sizes_mean_little: bool,
+    /// By how much one that was whole was smaller than listed, at most: what the service counts differently.
+    slack: u64,
+    /// Nothing is asked for from here on: something went wrong that will not go away.
+    end: usize,
+    /// When it began: pauses end at whole slices of time since then.
+    began: Option<Instant>,
 }
 
 /// A fragment that is wanted.
@@ -70,7 +77,7 @@ struct Entry {
     bytes: u64,
     /// How often it was asked for and did not come, for reasons of its own.
     tries: u32,
-    damaged: u8,
+    damaged: u32,
     /// How many may be asked for together with it.
     most: usize,
     /// As much as came of it.
@@ -80,10 +87,18 @@ struct Entry {
 
 #[derive(Debug)]
 enum State {
-    Waiting { not_before: Option<Instant> },
-    Asked { call: CallId, expected: u64 },
+    Waiting {
+        not_before: Option<Instant>,
+    },
+    Asked {
+        call: CallId,
+        expected: u64,
+    },
     Come(Fragment),
+    /// It cannot be had.
     Failed(Error),
+    /// Nothing more can be had, for this reason.
+    Ended(Error),
 }
 
 /// A call that is being answered.
@@ -108,6 +123,8 @@ pub(super) enum Ready {
     Fragment(Fragment, u64),
     /// It cannot be had, for this reason; only so much of it.
     Unavailable { number: FragmentNumber, error: Error, part: Option<Fragment>, bytes: u64 },
+    /// Nor can anything behind it, for this reason.
+    End { error: Error, part: Option<Fragment> },
 }
 
 /// When a fragment came.
@@ -126,8 +143,12 @@ pub(super) enum Came {
 pub(super) struct Ended {
     /// Whether something in it was new.
     pub(super) is_fruitful: bool,
+    /// Whether to wait before the next call: nothing came, and no fragment waits for itself.
+    pub(super) is_empty: bool,
     /// What was wrong with how it came, rather than with what.
     pub(super) trouble: Option<Error>,
+    /// The place of the first that has not come.
+    pub(super) first: Option<usize>,
 }
 
 impl Work {
@@ -154,38 +175,35 @@ impl Work {
             expected_bytes: 0,
             held_bytes: 0,
             measured: (0, 0),
-            sizes_mean_little: false,
+            slack: 0,
+            end: usize::MAX,
+            began: None,
         }
     }
 
     /// What comes next, if it is there.
     pub(super) fn pop(&mut self) -> Option<Ready> {
-        if !matches!(self.entries.front()?.state, State::Come(_) | State::Failed(_)) {
+        if matches!(self.entries.front()?.state, State::Waiting { .. } | State::Asked { .. }) {
             return None;
         }
         let Entry { number, bytes, part, state, .. } = self.entries.pop_front()?;
         self.base += 1;
         self.first_waiting = self.first_waiting.max(self.base);
         self.held_bytes -= size(part.as_ref());
+        let part = part.map(Fragment::into_cut);
         Some(match state {
             State::Come(fragment) => {
                 self.held_bytes -= fragment.raw().len() as u64;
                 Ready::Fragment(fragment, bytes)
             }
             State::Failed(error) => Ready::Unavailable { number, error, part, bytes },
+            State::Ended(error) => Ready::End { error, part },
             State::Waiting { .. } | State::Asked { .. } => return None,
         })
     }
 
     pub(super) fn is_done(&self) -> bool {
         self.entries.is_empty()
-    }
-
-    /// What came of the next one, when no more is to be had.
-    pub(super) fn take_part(&mut self) -> Option<Fragment> {
-        let part = self.entries.front_mut()?.part.take();
-        self.held_bytes -= size(part.as_ref());
-        part
     }
 
     /// The next call to make, and what to ask for in it.
@@ -208,7 +226,8 @@ impl Work {
         let mut open = Vec::new();
         let mut numbers = Vec::new();
         let call = self.next_call;
-        for (index, entry) in self.entries.iter_mut().enumerate().skip(self.first_waiting - self.base) {
+        let left = self.end.saturating_sub(self.base);
+        for (index, entry) in self.entries.iter_mut().enumerate().take(left).skip(self.first_waiting - self.base) {
             if !is_due(entry) {
                 continue;
             }
@@ -290,7 +309,7 @@ impl Work {
             return Came::Unwanted;
         };
         let listed = self.entry(index).map_or(0, |entry| entry.bytes);
-        let is_all = listed > 0 && fragment.raw().len() as u64 >= listed && !self.sizes_mean_little;
+        let is_all = listed > 0 && fragment.raw().len() as u64 >= listed;
         match fragment.end() {
             End::Cut => {
                 self.keep_part(index, fragment);
@@ -321,47 +340,47 @@ impl Work {
 
     /// What came of this one was damaged.
     fn damaged(&mut self, id: CallId, index: usize, cause: Error) {
+        let most = DAMAGED.min(self.budget.attempts);
         let Some(entry) = self.entry_mut(index) else { return };
         entry.damaged += 1;
         let cause = cause.in_fragment(Some(entry.number.as_str()));
-        let state = if entry.damaged >= DAMAGED { State::Failed(cause) } else { State::Waiting { not_before: None } };
+        let state = if entry.damaged >= most { State::Failed(cause) } else { State::Waiting { not_before: None } };
         self.settle(id, index, state);
     }
 
-    /// The service reported an error in a call.
-    ///
-    /// # Errors
-    /// If it is not about one fragment, and will not go away.
-    pub(super) fn fault(&mut self, id: CallId, fault: &Fault, now: Instant) -> Result<()> {
+    /// The service reported an error in a call. Whether it ends all.
+    pub(super) fn fault(&mut self, id: CallId, fault: &Fault, now: Instant) -> Option<Error> {
         let error = fault.to_error();
         // Which number "not found" has depends on whom one asks, and it may just not be there yet.
         let error = if error.kind() == ErrorKind::NotFound { error.retryable(fault.id() != Some(4507)) } else { error };
-        if error.kind() == ErrorKind::AccessDenied && !error.is_retryable() {
-            return Err(error);
-        }
-        let about = fault.fragment_number().and_then(|number| self.open_index(id, number));
-        // It came before, and this is why there is no more of it.
-        let last = self.calls.get_mut(&id).and_then(|call| call.last.take());
-        if let Some((index, fragment)) = last {
-            if about.is_none() || about == Some(index) {
+        let named = fault.fragment_number();
+        let about = named.and_then(|number| self.open_index(id, number));
+        let Some(call) = self.calls.get_mut(&id) else { return None };
+        call.cut = None;
+        // It came before, and this may be why there is no more of it.
+        if let Some((index, fragment)) = call.last.take() {
+            if named.is_none() || about == Some(index) {
                 self.keep_part(index, fragment);
             } else {
                 self.settle(id, index, State::Come(fragment));
             }
         }
-        match (about, fault.fragment_number(), self.calls.get_mut(&id)) {
+        if error.kind() == ErrorKind::AccessDenied && !error.is_retryable() {
+            return Some(error);
+        }
+        match (about, named, self.calls.get_mut(&id)) {
             (Some(index), ..) => self.missed(id, index, error, now),
             // One that was not asked for, or has come.
             (None, Some(number), _) => tracing::debug!(%error, %number, "a fault that is of no consequence"),
             (None, None, Some(call)) => call.fault = Some(error),
             (None, None, None) => {}
         }
-        Ok(())
+        None
     }
 
     /// The answer to a call is over. What has not come is asked for again.
     pub(super) fn over(&mut self, id: CallId, cause: Option<Error>, now: Instant) -> Ended {
-        let none = Ended { is_fruitful: false, trouble: None };
+        let none = Ended { is_fruitful: false, is_empty: false, trouble: None, first: None };
         let Some(call) = self.calls.get_mut(&id) else { return none };
         let fault = call.fault.take();
         let is_orderly = cause.is_none() && fault.is_none();
@@ -375,18 +394,18 @@ impl Work {
                 self.keep_part(index, fragment);
             }
         }
-        let Some(Asked { open, asked, answered, cut, .. }) = self.calls.remove(&id) else { return none };
-        let is_damage = cause.as_ref().is_some_and(|e| matches!(e.kind(), ErrorKind::Malformed | ErrorKind::Limit));
+        let Some(Asked { open, asked, answered, cut, .. }) = self.calls.get(&id) else { return none };
+        let (open, asked, answered, cut) = (open.clone(), *asked, *answered, *cut);
+        // What is wrong with the bytes comes again with them; how they came is another matter.
+        let is_transport = cause.as_ref().is_some_and(Error::is_retryable);
+        let is_damage = cause.is_some() && !is_transport;
         // What goes wrong where one fragment alone was asked for has to do with that one, unless it is how it came.
-        let is_about_one = asked == 1 && (cause.is_none() || is_damage);
-        for index in open {
-            // Whatever is in the way of others is found before long.
-            self.leave(index, (asked / if answered == 0 { 8 } else { 2 }).max(1));
-            match cause.clone().or_else(|| fault.clone()) {
+        let is_about_one = asked == 1 && !is_transport;
+        for &index in &open {
+            match cause.as_ref().or(fault.as_ref()).cloned() {
                 Some(cause) if is_damage && (cut == Some(index) || is_about_one) => self.damaged(id, index, cause),
-                _ if !is_about_one => {}
-                Some(cause) => self.missed(id, index, cause.retryable(true), now),
-                None => {
+                Some(cause) if is_about_one => self.missed(id, index, cause.retryable(true), now),
+                None if is_about_one => {
                     let message = if cut == Some(index) {
                         "GetMediaForFragmentList: the body ends, again and again, in the fragment"
                     } else {
@@ -394,23 +413,67 @@ impl Work {
                     };
                     self.missed(id, index, Error::new(ErrorKind::NotFound, message).retryable(true), now);
                 }
+                // Whatever is in the way of others is found before long.
+                _ if !is_transport => self.leave(index, (asked / if answered == 0 { 8 } else { 2 }).max(1)),
+                _ => self.leave(index, usize::MAX),
             }
         }
-        let trouble = cause.or(fault).filter(|_| !is_damage && !is_about_one);
+        self.calls.remove(&id);
         if answered > 0 {
             self.most_calls = self.budget.calls.min(self.most_calls + 1);
         }
-        Ended { is_fruitful: answered > 0, trouble }
+        let trouble = cause.or(fault).filter(|_| !is_damage && !is_about_one);
+        let is_empty = answered == 0 && !open.is_empty() && !is_about_one;
+        Ended { is_fruitful: answered > 0, is_empty, trouble, first: open.into_iter().min() }
     }
 
-    /// A call is given up: the connection was broken before the answer, or too much came out of order. What has
-    /// not come is asked for again, in smaller calls if `smaller`.
-    pub(super) fn abandon(&mut self, id: CallId, smaller: bool) {
-        let Some(call) = self.calls.remove(&id) else { return };
-        let most = if smaller { (call.asked / 2).max(1) } else { usize::MAX };
-        for index in call.open {
-            self.leave(index, most);
+    /// A call is given up. What has not come is asked for again, at most so many together. The place of the first
+    /// of that.
+    pub(super) fn abandon(&mut self, id: CallId, most: impl FnOnce(usize) -> usize) -> Option<usize> {
+        let call = self.calls.get_mut(&id)?;
+        // Another document had begun behind this one.
+        if let Some((index, fragment)) = call.last.take_if(|(_, fragment)| fragment.end() == End::NextDocument) {
+            self.settle(id, index, State::Come(fragment));
         }
+        let call = self.calls.remove(&id)?;
+        let most = most(call.asked).max(1);
+        call.open.iter().for_each(|index| self.leave(*index, most));
+        call.open.into_iter().min()
+    }
+
+    /// The service does not take what a call asks for. It may be one of its fragments: then all that is wrong is
+    /// that one, which is found by asking for fewer.
+    pub(super) fn not_understood(&mut self, id: CallId, error: &Error, now: Instant) {
+        match self.calls.get(&id).map(|call| (call.asked, call.open.first().copied())) {
+            Some((1, Some(index))) => {
+                self.missed(id, index, error.clone().retryable(false), now);
+                self.calls.remove(&id);
+            }
+            _ => drop(self.abandon(id, |asked| asked / 8)),
+        }
+    }
+
+    /// Nothing more is to be had from this place on, for this reason. What comes before that comes.
+    pub(super) fn end_at(&mut self, index: usize, error: Error) {
+        if index >= self.end {
+            return;
+        }
+        self.end = index;
+        // A call that has only what is behind is of no use any more.
+        let is_useless = |call: &Asked| call.open.iter().all(|open| *open >= index);
+        let useless: Vec<_> = self.calls.iter().filter(|(_, call)| is_useless(call)).map(|(id, _)| *id).collect();
+        for id in useless {
+            self.abandon(id, |_| usize::MAX);
+        }
+        if let Some(entry) = self.entry(index) {
+            let error = error.in_fragment(Some(entry.number.as_str()));
+            self.put(index, State::Ended(error));
+        }
+    }
+
+    /// Whether a call is still made.
+    pub(super) fn has(&self, id: CallId) -> bool {
+        self.calls.contains_key(&id)
     }
 
     fn room(&self) -> u64 {
@@ -450,7 +513,7 @@ impl Work {
     /// Whether a fragment that ended with the body is as large as it should be.
     fn is_enough(&self, index: usize, fragment: &Fragment) -> bool {
         let listed = self.entry(index).map_or(0, |entry| entry.bytes);
-        self.sizes_mean_little || fragment.raw().len() as u64 >= listed
+        fragment.raw().len() as u64 + self.slack >= listed
     }
 
     /// Whether it has come with just these bytes: then there are no more.
@@ -480,44 +543,67 @@ impl Work {
             let range = FIRST_PAUSE.saturating_mul(1 << (entry.tries - 1).min(10)).min(LONGEST_PAUSE);
             // Half of it for sure: what it waits for takes its time.
             let pause = range.mul_f64(0.5 + fastrand::f64() / 2.0);
-            State::Waiting { not_before: now.checked_add(pause) }
+            State::Waiting { not_before: Some(self.slice(now + pause)) }
         };
         self.settle(id, index, state);
+    }
+
+    /// The end of the slice of time in which this is.
+    fn slice(&mut self, at: Instant) -> Instant {
+        let began = *self.began.get_or_insert(at);
+        let slices = at.duration_since(began).as_nanos() / SLICE.as_nanos() + 1;
+        began + SLICE.saturating_mul(u32::try_from(slices).unwrap_or(u32::MAX))
     }
 
     /// It was asked for, and is to be asked for again.
     fn leave(&mut self, index: usize, most: usize) {
         let Some(entry) = self.entry_mut(index) else { return };
         entry.most = entry.most.min(most);
-        let State::Asked { expected, .. } = entry.state else { return };
-        entry.state = State::Waiting { not_before: None };
-        let number = entry.number.clone();
-        self.asked.remove(&number);
-        self.expected_bytes -= expected;
-        self.first_waiting = self.first_waiting.min(index);
+        if matches!(entry.state, State::Asked { .. }) {
+            self.put(index, State::Waiting { not_before: None });
+        }
     }
 
-    /// What has become of one that was asked for in this call, or just now no longer is.
+    /// What has become of one that was asked for in this call.
     fn settle(&mut self, id: CallId, index: usize, state: State) {
+        let is_asked = |entry: &Entry| matches!(entry.state, State::Asked { call, .. } if call == id);
+        if !self.entry(index).is_some_and(is_asked) {
+            return;
+        }
         if let Some(call) = self.calls.get_mut(&id) {
             call.open.retain(|open| *open != index);
             call.answered += 1;
         }
-        self.leave(index, usize::MAX);
-        let Some(entry) = self.entry_mut(index) else { return };
-        if let State::Come(fragment) = &state {
+        if let State::Come(fragment) = &state
+            && let Some(entry) = self.entry_mut(index)
+        {
             let (listed, bytes) = (entry.bytes, fragment.raw().len() as u64);
             let part = entry.part.take();
             self.held_bytes = self.held_bytes + bytes - size(part.as_ref());
             if listed == 0 {
                 self.measured = (self.measured.0 + bytes, self.measured.1 + 1);
             }
-            self.sizes_mean_little |= bytes < listed;
+            self.slack = self.slack.max(listed.saturating_sub(bytes));
         }
-        self.paused += usize::from(matches!(state, State::Waiting { not_before: Some(_) }));
-        if let Some(entry) = self.entry_mut(index) {
-            entry.state = state;
+        self.put(index, state);
+    }
+
+    /// The one place where a state that was there before changes.
+    fn put(&mut self, index: usize, state: State) {
+        let is_paused = |state: &State| usize::from(matches!(state, State::Waiting { not_before: Some(_) }));
+        let (is_waiting, pauses) = (matches!(state, State::Waiting { .. }), is_paused(&state));
+        let Some(entry) = self.entry_mut(index) else { return };
+        let before = std::mem::replace(&mut entry.state, state);
+        let number = entry.number.clone();
+        if is_waiting {
+            self.first_waiting = self.first_waiting.min(index);
         }
+        self.paused += pauses;
+        if let State::Asked { expected, .. } = before {
+            self.asked.remove(&number);
+            self.expected_bytes -= expected;
+        }
+        self.paused -= is_paused(&before);
     }
 }
 

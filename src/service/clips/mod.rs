@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use async_stream::try_stream;
 use aws_sdk_kinesisvideo::types::ApiName;
+use aws_sdk_kinesisvideoarchivedmedia::operation::get_clip::GetClipOutput;
 use aws_sdk_kinesisvideoarchivedmedia::types::{ClipFragmentSelector, ClipFragmentSelectorType, ClipTimestampRange};
 use futures::Stream;
 use futures::stream::{BoxStream, FusedStream, StreamExt, TryStreamExt};
 
 use super::archived::overrides;
-use super::call::{Call, Reply, unknown_operation};
+use super::call::{Call, Reply};
 use super::rates::Rate;
 use super::span::{Span, date, refused};
 use super::{Clock, KinesisVideo, Order, StreamId};

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use aws_sdk_kinesisvideo::types::ApiName;
+use aws_sdk_kinesisvideoarchivedmedia::operation::get_dash_streaming_session_url::GetDashStreamingSessionUrlOutput;
+use aws_sdk_kinesisvideoarchivedmedia::operation::get_hls_streaming_session_url::GetHlsStreamingSessionUrlOutput;
 use aws_sdk_kinesisvideoarchivedmedia::types::{
     ContainerFormat, DashDisplayFragmentNumber, DashDisplayFragmentTimestamp, DashFragmentSelector,
     DashFragmentSelectorType, DashPlaybackMode, DashTimestampRange, HlsDiscontinuityMode, HlsDisplayFragmentTimestamp,
@@ -90,7 +92,7 @@ impl Request {
         self.expires.unwrap_or(EXPIRES)
     }
 
-    /// Begins a session. The answer should have its URL.
+    /// Begins a session. The answer is its URL.
     pub(super) async fn send(&self) -> Result<Reply<String>> {
         let Self { kvs, stream, attempts, timeout, .. } = self;
         let wrong = |error: Error| error.of_stream(stream.as_str());
@@ -228,4 +230,8 @@ impl Request {
             }
         }
     }
+}
+
+fn is_url(url: Option<&str>) -> bool {
+    url.is_some_and(|url| !url.is_empty())
 }
