@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use aws_smithy_types::body::SdkBody;
@@ -539,6 +541,35 @@ async fn an_error_is_about_one_fragment_whatever_follows() {
             read.iter().map(|fragment| fragment.discontinuities().iter().filter_map(passed).collect()).collect();
         assert_eq!(passed, [vec![], vec![], vec![], vec![], vec![(missing, true)], vec![]], "{spelling:?}");
         assert_eq!((progress.borrow().fragments, progress.borrow().unavailable), (7, 1));
+    }
+}
+
+// C.3: which of its tags an error has besides the number and the text is a matter of one observation: one without the
+// fragment's number is about some of what did not come, in either spelling.
+#[tokio::test(start_paused = true)]
+async fn an_error_may_not_say_which_fragment_it_is_about() {
+    for [number, text] in [
+        ["AWS_KINESISVIDEO_ERROR_ID", "AWS_KINESISVIDEO_ERROR_CODE"],
+        ["AWS_KINESISVIDEO_EXCEPTION_ERROR_CODE", "AWS_KINESISVIDEO_EXCEPTION_MESSAGE"],
+    ] {
+        let calls = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&calls);
+        let (kvs, _) = stand_in(move |_, body| {
+            let numbers = wanted(body);
+            let mut parts: Vec<_> =
+                (1..=4).filter(|&n| numbers.contains(&nth(n).number.to_string())).map(chunk).collect();
+            if counted.fetch_add(1, Ordering::Relaxed) < 2 {
+                parts.truncate(1);
+                parts.push(Document::of_tags(&[(text, "FRAGMENT_NOT_FOUND"), (number, "3000")]));
+            }
+            media(&parts)
+        })
+        .await;
+        let read: Vec<_> =
+            kvs.archive("door").numbers((1..=4).map(|n| nth(n).number)).connections(1).try_collect().await.unwrap();
+        assert_eq!(numbers_of(&read), (1..=4).map(|n| nth(n).number).collect::<Vec<_>>(), "{number}");
+        assert!(read.iter().all(|fragment| fragment.discontinuities().is_empty()), "{number}");
+        assert!(calls.load(Ordering::Relaxed) > 2);
     }
 }
 
