@@ -248,6 +248,8 @@ impl Stream {
 
     /// The stamp of a fragment that began at this time.
     pub(super) fn stamp_at(&self, time: Timestamp) -> Stamp {
+        // The service counts in milliseconds.
+        let time = Timestamp::from_millis(time.as_millis());
         let mut store = self.lock();
         store.ordinal += 1;
         let millis = u64::try_from(time.as_millis()).unwrap_or(0);

@@ -11,8 +11,8 @@ use crate::fragment::Timestamp;
 /// The longest that the service plays or cuts at once.
 pub(super) const DAY: i64 = 24 * 60 * 60 * 1000;
 
-/// Milliseconds of the epoch, both ends included, rounded down: the service knows to the millisecond
-/// when fragments begin, and a range that begins with a finer time than that is to have the fragment of that time.
+/// Milliseconds of the epoch, both ends included. Fragments begin at whole ones, so those between the ends
+/// of a finer range are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) start: i64,
@@ -21,7 +21,7 @@ pub(super) struct Span {
 
 impl Span {
     pub(super) fn of(range: &RangeInclusive<Timestamp>) -> Self {
-        Self { start: range.start().as_millis(), end: range.end().as_millis() }
+        Self { start: first_millis(*range.start()), end: range.end().as_millis() }
     }
 
     pub(super) fn millis(self) -> i64 {
@@ -31,6 +31,12 @@ impl Span {
     pub(super) fn to_range(self) -> RangeInclusive<Timestamp> {
         Timestamp::from_millis(self.start)..=Timestamp::from_millis(self.end)
     }
+}
+
+/// The first whole millisecond that is not before.
+pub(super) fn first_millis(time: Timestamp) -> i64 {
+    let millis = time.as_millis();
+    if Timestamp::from_millis(millis) < time { millis + 1 } else { millis }
 }
 
 /// A time of an answer. The SDK reads seconds as a binary fraction, which misses most milliseconds by a little.

@@ -311,7 +311,11 @@ async fn errors_of_both_calls_are_the_services() {
             (0..5).for_each(|_| endpoint.script(operation, None, Mishap::Refuse(name.into())));
             let error = kvs.archive("door").range(ever()).attempts(3).try_next().await.unwrap_err();
             assert_eq!((error.kind(), error.code()), (kind, Some(name)), "{operation:?}");
-            assert_eq!(endpoint.calls(operation, "door").len(), calls, "{operation:?} {name}");
+            // Which fragment it is that is not understood is found out by asking for fewer.
+            let is_about_one = (operation, kind) == (Operation::GetMediaForFragmentList, ErrorKind::InvalidArgument);
+            assert_eq!(error.position().fragment().is_some(), operation == Operation::GetMediaForFragmentList);
+            let calls = if is_about_one { calls + 3 } else { calls };
+            assert!((1..=calls).contains(&endpoint.calls(operation, "door").len()), "{operation:?} {name}");
             let context = error.context();
             assert_eq!((context.stream(), context.endpoint()), (Some("door"), Some(endpoint.url())));
             assert!(context.request_id().is_some(), "{error}");

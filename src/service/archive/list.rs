@@ -43,7 +43,7 @@ pub enum Order {
 }
 
 impl Order {
-    pub(super) fn sort(self, clock: Clock, infos: &mut [FragmentInfo]) {
+    pub(in crate::service) fn sort(self, clock: Clock, infos: &mut [FragmentInfo]) {
         match self {
             Self::Number => infos.sort_by(|a, b| a.number().cmp(b.number())),
             Self::Time => infos.sort_by(|a, b| (a.time(clock), a.number()).cmp(&(b.time(clock), b.number()))),

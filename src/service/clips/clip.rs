@@ -18,7 +18,7 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::OPERATION;
 use super::plan::Part;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
 use crate::service::FragmentInfo;
 use crate::service::call::Origin;
@@ -48,17 +48,20 @@ pub struct Clip {
     content_type: Option<String>,
     origin: Origin,
     body: Option<ReaderStream<WatchedBody>>,
+    /// Nothing has come of it.
+    is_empty: bool,
 }
 
 impl Clip {
     pub(super) fn new(part: Part, output: GetClipOutput, origin: Origin, first_byte: Duration, read: Duration) -> Self {
         let body = WatchedBody::new(OPERATION, output.payload.into(), first_byte, read, Arc::default());
         let body = Some(ReaderStream::with_capacity(body, CHUNK));
-        Self { part, content_type: output.content_type, origin, body }
+        Self { part, content_type: output.content_type, origin, body, is_empty: true }
     }
 
     /// The range that the service was asked for, on the [clock](super::Clips::by) of the clips: from the
-    /// start of the first fragment to that of the last. Ranges of clips do not overlap.
+    /// start of the first fragment to that of the last, or a millisecond longer where they are the same. Ranges of
+    /// clips do not overlap.
     pub fn range(&self) -> RangeInclusive<Timestamp> {
         self.part.span.to_range()
     }
@@ -107,13 +110,18 @@ impl Clip {
         part.push(".part");
         let part = path.with_file_name(part);
         let written = self.write(&part).await;
-        if written.is_err() {
+        let renamed = match written {
+            Ok(bytes) => match tokio::fs::rename(&part, path).await {
+                Ok(()) => Ok(bytes),
+                Err(error) => Err(Error::of_file("renaming to", path, error)),
+            },
+            Err(error) => Err(error),
+        };
+        if renamed.is_err() {
             // What is wrong has been found already.
             let _ = tokio::fs::remove_file(&part).await;
         }
-        let bytes = written?;
-        tokio::fs::rename(&part, path).await.map_err(|error| Error::of_file("renaming to", path, error))?;
-        Ok(bytes)
+        renamed
     }
 
     async fn write(mut self, path: &Path) -> Result<u64> {
@@ -141,7 +149,12 @@ impl Stream for Clip {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let chunk = std::task::ready!(body.poll_next_unpin(cx));
-        let chunk = chunk.map(|chunk| chunk.map_err(|error| self.origin.name_in(error.into())));
+        let chunk = match chunk {
+            None if self.is_empty => Some(Err(Error::new(ErrorKind::Service, "GetClip: the clip has no bytes"))),
+            chunk => chunk.map(|chunk| chunk.map_err(Error::from)),
+        };
+        let chunk = chunk.map(|chunk| chunk.map_err(|error| self.part.name_in(self.origin.name_in(error))));
+        self.is_empty &= !matches!(chunk, Some(Ok(_)));
         if !matches!(chunk, Some(Ok(_))) {
             self.body = None;
         }

@@ -17,11 +17,11 @@ use futures::Stream;
 use futures::stream::{BoxStream, FusedStream, StreamExt, TryStreamExt};
 
 use super::archived::overrides;
-use super::call::{Call, Reply};
+use super::call::{Call, Origin, Reply};
 use super::rates::Rate;
 use super::span::{Span, date, refused};
-use super::{Clock, KinesisVideo, Order, StreamId};
-use crate::error::{Error, Result};
+use super::{Clock, FragmentInfo, KinesisVideo, Order, StreamId};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
 
 pub use clip::Clip;
@@ -29,6 +29,9 @@ pub use clip::Clip;
 use plan::{Part, Plan};
 
 const OPERATION: &str = "GetClip";
+
+/// How long after the end of the range it is listed: what has just been stored cannot be listed at once.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// Stream of clips, from [`KinesisVideo::clips`]: what is stored of a range, however long, as MP4 files that
 /// the service makes with GetClip, one behind the other. Its options are to be set before it is polled; a
@@ -52,11 +55,12 @@ const OPERATION: &str = "GetClip";
 /// as far as the listing tells; to have them, use another clock or read the fragments themselves.
 ///
 /// # Errors
-/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for what cannot be, before anything is sent, and for
-/// what the service refuses: by [`Clock::Server`] a range must end in the past.
-/// [`Unsupported`](crate::ErrorKind::Unsupported) for media that do not go into an MP4: H.264 or H.265, with AAC
-/// or without sound, H.264 with G.711 A-law, with a length in front of frames, and the same tracks and codec
-/// private data throughout the clip. [`Limit`](crate::ErrorKind::Limit) if more fragments begin at the same
+/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for what cannot be, before anything is sent.
+/// [`Unsupported`](crate::ErrorKind::Unsupported) for media that do not go into an MP4: it takes H.264 or H.265, with
+/// AAC or without sound, H.264 with G.711 A-law, with a length in front of frames, and the same tracks and codec
+/// private data throughout the clip; where those change in the middle, clips are cut there. What is no longer kept
+/// by the time its clip is asked for is not in it; if nothing is left, that is the error. Errors of a clip say which
+/// range it is of, behind which another stream of clips can go on. [`Limit`](crate::ErrorKind::Limit) if more fragments begin at the same
 /// time than a clip takes. Throttling, broken connections and hosts that have moved are tried again,
 /// [eight times](Clips::attempts) each, until a clip begins. Where there is nothing in the range, the
 /// stream has nothing.
@@ -171,11 +175,60 @@ impl Request {
         try_stream! {
             let of_stream = |error: Error| error.of_stream(self.stream.as_str());
             let span = self.check().map_err(of_stream)?;
-            let list = self.kvs.list_fragments(&self.stream).range(span.to_range()).by(self.clock);
-            let list = list.attempts(self.attempts).sorted(Order::Time);
-            for part in Plan::new(list.try_collect().await?, self.clock, span).map_err(of_stream)? {
-                yield self.clip(part.map_err(of_stream)?).await?;
+            let infos = self.list(span).await?;
+            // Parts that are cut again come before those behind them.
+            let plan = Plan::new(infos, self.clock, span).map_err(of_stream)?;
+            let mut plans = vec![plan];
+            while let Some(plan) = plans.last_mut() {
+                let Some(part) = plan.next() else {
+                    plans.pop();
+                    continue;
+                };
+                let part = part.map_err(of_stream)?;
+                let error = match self.clip(&part).await {
+                    Ok((output, origin)) => {
+                        yield Clip::new(part, output, origin, self.timeout, self.read_timeout);
+                        continue;
+                    }
+                    Err(error) => error,
+                };
+                match self.again(&part, &error).await? {
+                    Some(again) => {
+                        tracing::debug!(%error, span = ?part.span, "cut again");
+                        for (infos, span) in again.into_iter().rev() {
+                            let plan = Plan::new(infos, self.clock, span).map_err(of_stream)?;
+                            plans.push(plan);
+                        }
+                    }
+                    None => Err(part.name_in(error))?,
+                }
             }
+        }
+    }
+
+    async fn list(&self, span: Span) -> Result<Vec<FragmentInfo>> {
+        let list = self.kvs.list_fragments(&self.stream).range(span.to_range()).by(self.clock).settle(SETTLE);
+        list.attempts(self.attempts).call_timeout(self.timeout).sorted(Order::Time).try_collect().await
+    }
+
+    /// What to ask for instead of a part that the service refused, if that may do better.
+    async fn again(&self, part: &Part, error: &Error) -> Result<Option<Vec<(Vec<FragmentInfo>, Span)>>> {
+        match error.kind() {
+            // Tracks or codec private data may change within it.
+            ErrorKind::Unsupported => Ok(part.halves(self.clock).map(Vec::from)),
+            // What it begins with may no longer be kept.
+            ErrorKind::InvalidArgument | ErrorKind::NotFound | ErrorKind::Retention => {
+                let before = part.fragments.len() + part.left_out.len();
+                let infos = self.list(part.span).await.unwrap_or_default();
+                let is_less = !infos.is_empty() && infos.len() < before;
+                Ok(is_less.then(|| {
+                    tracing::warn!(span = ?part.span, gone = before - infos.len(), "no longer kept");
+                    let start = infos.first().and_then(|info| info.time(self.clock)).map(Timestamp::as_millis);
+                    let span = Span { start: start.unwrap_or(part.span.start), ..part.span };
+                    vec![(infos, span)]
+                }))
+            }
+            _ => Ok(None),
         }
     }
 
@@ -192,7 +245,7 @@ impl Request {
         Ok(span)
     }
 
-    async fn clip(&self, part: Part) -> Result<Clip> {
+    async fn clip(&self, part: &Part) -> Result<(GetClipOutput, Origin)> {
         let Self { kvs, stream, attempts, timeout, .. } = self;
         let fragments = u32::try_from(part.fragments.len()).unwrap_or(u32::MAX);
         let cost = [Rate::metadata(fragments), Rate::media(fragments, 500)];
@@ -205,7 +258,7 @@ impl Request {
             request.clone().customize().config_override(overrides(endpoint)).interceptor(probe).send()
         });
         let Reply { output, origin, .. } = reply.await?;
-        Ok(Clip::new(part, output, origin, *timeout, self.read_timeout))
+        Ok((output, origin))
     }
 }
 

@@ -21,6 +21,30 @@ pub(super) struct Part {
     pub(super) left_out: Vec<FragmentInfo>,
 }
 
+impl Part {
+    /// All that is listed of it, in two halves, if it can be cut.
+    pub(super) fn halves(&self, clock: Clock) -> Option<[(Vec<FragmentInfo>, Span); 2]> {
+        let time = |info: &FragmentInfo| info.time(clock).map(Timestamp::as_millis);
+        let mut infos: Vec<FragmentInfo> = self.fragments.iter().chain(&self.left_out).cloned().collect();
+        crate::service::Order::Time.sort(clock, &mut infos);
+        let first = infos.first().and_then(time);
+        let middle = infos.get(infos.len() / 2).and_then(time);
+        // Where many begin at the time in the middle, what begins behind it.
+        let cut = infos.iter().filter_map(time).find(|start| Some(*start) > first && Some(*start) >= middle)?;
+        let second = infos.split_off(infos.partition_point(|info| time(info) < Some(cut)));
+        let span = self.span;
+        Some([(infos, Span { end: cut - 1, ..span }), (second, Span { start: cut, ..span })])
+    }
+
+    /// Names it in what went wrong with it.
+    pub(super) fn name_in(&self, error: Error) -> Error {
+        let (range, fragments) = (self.span.to_range(), self.fragments.len());
+        let place = format!("the clip of {fragments} fragments from {} to {}", range.start(), range.end());
+        let first = self.fragments.first().map(|info| info.number().as_str());
+        error.in_path(place).in_fragment(first)
+    }
+}
+
 /// The fragments that begin at the same time, between which nothing can be cut, by number.
 #[derive(Debug)]
 struct Group {
@@ -164,7 +188,8 @@ impl Iterator for Plan {
         let span = match first.count > MOST_FRAGMENTS || (first.count > 1 && first.bytes > MOST_BYTES) {
             true => {
                 let time = Timestamp::from_millis(first.start);
-                let message = format!("{} fragments begin at {time}, which is more than a clip takes", first.count);
+                let (count, bytes) = (first.count, first.bytes);
+                let message = format!("{count} fragments of {bytes} bytes begin at {time}, more than a clip takes");
                 Err(Error::limit(message))
             }
             false => self.span(first.start, last.start),

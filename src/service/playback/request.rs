@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::service::archived::overrides;
 use crate::service::call::{Call, Reply};
 use crate::service::rates::Rate;
-use crate::service::span::{DAY, Span, date, refused};
+use crate::service::span::{DAY, Span, date, first_millis, refused};
 use crate::service::{Clock, KinesisVideo, StreamId};
 
 /// How long the service keeps a session for if it is not told.
@@ -219,7 +219,7 @@ impl Request {
             Mode::Live => return Ok(None),
             Mode::LiveReplay(range) | Mode::OnDemand(range) => range,
         };
-        let Some(end) = range.end else { return Ok(Some((range.start.as_millis(), None))) };
+        let Some(end) = range.end else { return Ok(Some((first_millis(range.start), None))) };
         let span = Span::of(&(range.start..=end));
         match span.millis() {
             ..=0 => refused("EndTimestamp", &format!("later than StartTimestamp, {}", range.start), end.to_string()),
