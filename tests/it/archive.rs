@@ -431,3 +431,153 @@ async fn gaps_and_sessions_are_on_the_fragments() {
     let by_time = said(Order::Time).await;
     assert!(by_time[..5].iter().all(String::is_empty) && by_time[5].starts_with("gap of 57"), "{by_time:?}");
 }
+
+/// Whatever ends it, in whichever call: all before it comes first.
+#[tokio::test(start_paused = true)]
+async fn what_comes_before_an_error_comes_first() {
+    // Without sizes too, where the last of a body is known to be whole by what follows.
+    for has_sizes in [true, false] {
+        for mishap in [
+            Mishap::FaultAt { fragment: 4, id: 4501, message: "KMS_KEY_DISABLED".into() },
+            Mishap::Refuse("AccessDeniedException".into()),
+        ] {
+            let (endpoint, _door, kvs) = world(60).await;
+            // The first call is well, the second is not, and is answered before.
+            endpoint.script(
+                Operation::GetMediaForFragmentList,
+                None,
+                Mishap::Trickle { bytes: 100, pause: Duration::from_millis(10) },
+            );
+            endpoint.script(Operation::GetMediaForFragmentList, None, mishap.clone());
+            let archive = match has_sizes {
+                true => kvs.archive("door").range(ever()),
+                false => kvs.archive("door").numbers(stamped(0..60)),
+            };
+            let archive = archive.batch(10).connections(3);
+            let progress = archive.progress();
+            let (fragments, error) = until_error(archive).await;
+            let expected = if matches!(mishap, Mishap::Refuse(_)) { 10 } else { 14 };
+            assert_eq!(numbers(&fragments), stamped(0..expected), "{mishap:?}");
+            assert_eq!(error.as_ref().unwrap().kind(), ErrorKind::AccessDenied, "{error:?}");
+            assert_eq!(error.unwrap().position().fragment(), Some(nth(expected).number.as_str()));
+            let progress = progress.borrow();
+            assert_eq!(progress.position.as_ref().unwrap().number(), Some(&nth(expected - 1).number));
+            assert_eq!(progress.error.as_ref().unwrap().kind(), ErrorKind::AccessDenied);
+        }
+    }
+}
+
+/// What goes wrong for several calls at the same time went wrong once.
+#[tokio::test(start_paused = true)]
+async fn a_wave_of_failures_is_one() {
+    for mishap in [Mishap::Refuse("ThrottlingException".into()), Mishap::UnknownOperation, Mishap::CutAfter(0)] {
+        let (endpoint, _door, kvs) = world(60).await;
+        (0..5).for_each(|_| endpoint.script(Operation::GetMediaForFragmentList, None, mishap.clone()));
+        let fragments: Vec<_> = kvs.archive("door").range(ever()).batch(10).attempts(2).try_collect().await.unwrap();
+        assert_eq!(numbers(&fragments), stamped(0..60), "{mishap:?}");
+        assert_eq!(endpoint.scripted(), 0);
+    }
+}
+
+/// What came in part is given out as such, and is not what to go on behind.
+#[tokio::test(start_paused = true)]
+async fn a_part_is_not_gone_on_behind() {
+    let (endpoint, _door, kvs) = world(5).await;
+    let size = document(1000).to_bytes_without_trailer(&nth(0)).len() as u64;
+    // Broken in the middle of the third, time and again: between its blocks, where it looks whole.
+    endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::BreakOff(size * 3 - 41));
+    (0..20).for_each(|_| endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::BreakOff(size - 41)));
+    let archive = kvs.archive("door").range(ever()).attempts(3);
+    let progress = archive.progress();
+    let (fragments, error) = until_error(archive).await;
+    assert_eq!(numbers(&fragments), stamped(0..3));
+    assert_eq!(fragments.iter().map(Fragment::end).collect::<Vec<_>>()[2], End::Cut);
+    assert!(error.is_some());
+    let saved = progress.borrow().position.clone().unwrap();
+    assert_eq!(saved.number(), Some(&nth(1).number));
+    let (endpoint, _door, kvs) = world(5).await;
+    let rest: Vec<_> = kvs.archive("door").range(ever()).resume(saved).try_collect().await.unwrap();
+    assert_eq!(numbers(&rest), stamped(2..5));
+    drop(endpoint);
+}
+
+/// Whoever reads slowly does not make calls late: their time is their own.
+#[tokio::test]
+async fn a_slow_reader_makes_no_call_fail() {
+    let quotas = Quotas::default().media_points(None);
+    let (endpoint, _, _) = world_with(300, quotas, |_| document(1000)).await;
+    let kvs = KinesisVideo::new(&endpoint.sdk_config());
+    let timeout = Duration::from_millis(300);
+    let mut archive = kvs.archive("door").range(ever()).batch(20).attempts(1).call_timeout(timeout);
+    let mut read = Vec::new();
+    while let Some(fragment) = archive.try_next().await.unwrap() {
+        if read.len() % 60 == 10 {
+            tokio::time::sleep(timeout * 2).await;
+        }
+        read.push(fragment);
+    }
+    assert_eq!(numbers(&read), stamped(0..300));
+    assert_eq!(endpoint.calls(Operation::GetMediaForFragmentList, "door").len(), 15);
+
+    let mut list = kvs.list_fragments("door").range(ever()).page_size(50).attempts(1).call_timeout(timeout);
+    let mut listed = 0;
+    while list.try_next().await.unwrap().is_some() {
+        if listed % 50 == 20 {
+            tokio::time::sleep(timeout * 2).await;
+        }
+        listed += 1;
+    }
+    assert_eq!(listed, 300);
+}
+
+/// A service that does not understand one number, and answers with the others.
+async fn odd_one(odd: &'static str, tail: fn() -> Vec<u8>) -> (KinesisVideo, crate::stand_in::Asked) {
+    use crate::stand_in::{Answer, stand_in};
+
+    stand_in(move |_, body| {
+        let wanted: Vec<_> =
+            body["Fragments"].as_array().unwrap().iter().map(|number| number.as_str().unwrap()).collect();
+        if wanted.contains(&odd) {
+            return Answer::refusal(400, "InvalidArgumentException", "Fragment numbers are invalid");
+        }
+        let documents = wanted.iter().map(|number| {
+            let stamp = Stamp { number: number.parse().unwrap(), ..nth(0) };
+            document(10).to_bytes_without_trailer(&stamp).to_vec()
+        });
+        let mut media = documents.collect::<Vec<_>>().concat();
+        media.extend(tail());
+        let mut answer = Answer::json(serde_json::Value::Null).with("content-type", "video/webm");
+        answer.body = media.into();
+        answer
+    })
+    .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_number_that_is_not_understood_spoils_no_others() {
+    let (kvs, _) = odd_one("999", Vec::new).await;
+    let wanted: Vec<FragmentNumber> = (900..1020).map(|number: u32| number.to_string().parse().unwrap()).collect();
+    let archive = || kvs.archive("door").numbers(wanted.clone());
+    let read: Vec<_> = archive().when_unavailable(Unavailable::Skip).try_collect().await.unwrap();
+    let others: Vec<_> = wanted.iter().filter(|number| number.as_str() != "999").cloned().collect();
+    assert_eq!(numbers(&read), others);
+    let (read, error) = until_error(archive()).await;
+    assert_eq!(numbers(&read), wanted[..99]);
+    let error = error.unwrap();
+    assert_eq!((error.kind(), error.position().fragment()), (ErrorKind::InvalidArgument, Some("999")));
+}
+
+/// Faults about what nobody asked for, or what has come, in every answer, are of no consequence.
+#[tokio::test(start_paused = true)]
+async fn faults_about_others_are_of_no_consequence() {
+    let tail = || {
+        let about = |number: &str| Document::fault(3000, "FRAGMENT_NOT_FOUND", Some(&number.parse().unwrap())).to_vec();
+        [about("1"), about("5"), about("901")].concat()
+    };
+    let (kvs, asked) = odd_one("none", tail).await;
+    let wanted: Vec<FragmentNumber> = (900..960).map(|number: u32| number.to_string().parse().unwrap()).collect();
+    let read: Vec<_> = kvs.archive("door").numbers(wanted.clone()).batch(7).try_collect().await.unwrap();
+    assert_eq!(numbers(&read), wanted);
+    let asked: usize = asked.bodies().iter().map(|body| body["Fragments"].as_array().unwrap().len()).sum();
+    assert_eq!(asked, 60, "nothing was asked for twice");
+}

@@ -13,8 +13,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::chaos::{document, put};
 
-/// How many runs, of which each reads so many fragments.
-const RUNS: u64 = 400;
+/// How many runs, more in `make proof`, of which each reads so many fragments.
+fn how_many() -> u64 {
+    if std::env::var_os("KVS_ROUNDS").is_some() { 1000 } else { 200 }
+}
+
 const FRAGMENTS: usize = 150;
 
 /// A fragment that was put in.
@@ -167,10 +170,10 @@ async fn runs(seeds: impl Iterator<Item = u64>) {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_lost_or_repeated() {
-    runs(0..RUNS / 2).await;
+    runs(0..how_many() / 2).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_lost_or_repeated_again() {
-    runs(RUNS / 2..RUNS).await;
+    runs(how_many() / 2..how_many()).await;
 }

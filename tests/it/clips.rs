@@ -407,3 +407,117 @@ async fn what_may_go_away_by_itself_is_waited_for() {
     let error = kvs.clips("door").range(at(base)..=at(base + 1)).attempts(3).try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
 }
+
+/// Where a producer begins anew with other codec private data, a clip ends: each fragment is still in one.
+#[tokio::test(start_paused = true)]
+async fn a_range_in_which_the_media_change_is_cut_where_they_do() {
+    let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
+    let door = endpoint.create_stream("door");
+    let base = now() - 3_600_000;
+    let mut other = AVCC.to_vec();
+    let last = other.len() - 1;
+    other[last] ^= 1;
+    for ordinal in 0..300u32 {
+        let private = if (70..90).contains(&ordinal) { &other } else { AVCC };
+        let document = Document::new(Shape::Ffmpeg).codec_private(private).video_track(1).block(1, 0, true, FRAME);
+        let time = base + i64::from(ordinal) * 2000;
+        door.push_stamped(&document, stamp_at(ordinal + 1, time, time));
+    }
+    let kvs = KinesisVideo::new(&endpoint.in_process_config());
+    for clock in [Clock::Server, Clock::Producer] {
+        let mut clips = kvs.clips("door").range(at(base)..=at(base + 600_000)).by(clock);
+        let (mut all, mut before) = (0, at(0));
+        while let Some(clip) = clips.try_next().await.unwrap() {
+            assert!(*clip.range().start() > before, "{clip:?}");
+            before = *clip.range().end();
+            let listed = numbers(&clip);
+            assert_eq!(covered(&bytes(clip).await.unwrap()), listed, "{clock:?}");
+            all += listed.len();
+        }
+        assert_eq!(all, 300, "{clock:?}");
+    }
+}
+
+/// What cannot be played at all is an error that says which part of the range it is of.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_a_clip_names_its_range() {
+    let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
+    let door = endpoint.create_stream("door");
+    let base = now() - 3_600_000;
+    for ordinal in 0..10u32 {
+        let document = Document::new(Shape::Ffmpeg);
+        let document = match ordinal {
+            6 => document.audio_track(1, "sound", "A_PCM/INT/LIT"),
+            _ => document.codec_private(AVCC).video_track(1),
+        };
+        let time = base + i64::from(ordinal) * 2000;
+        door.push_stamped(&document.block(1, 0, true, FRAME), stamp_at(ordinal + 1, time, time));
+    }
+    let kvs = KinesisVideo::new(&endpoint.in_process_config());
+    let mut clips = kvs.clips("door").range(at(base)..=at(base + 600_000));
+    let error = loop {
+        match clips.try_next().await {
+            Ok(clip) => drop(clip.unwrap()),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((error.kind(), error.position().fragment().is_some()), (ErrorKind::Unsupported, true));
+    let place = error.position().path().unwrap();
+    assert!(place.contains(&at(base + 12_000).to_string()), "{error}");
+    // Behind it, it goes on.
+    let mut clips = kvs.clips("door").range(at(base + 12_001)..=at(base + 600_000));
+    let mut all = 0;
+    while let Some(clip) = clips.try_next().await.unwrap() {
+        all += clip.fragments().len();
+    }
+    assert_eq!(all, 3);
+}
+
+/// While a long range is listed and read, retention takes away what it begins with.
+#[tokio::test(start_paused = true)]
+async fn what_is_no_longer_kept_when_its_clip_is_asked_for() {
+    let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
+    let door = endpoint.create_stream("door");
+    door.set_retention(Duration::from_secs(3600));
+    let base = now() - 3_550_000;
+    for ordinal in 0..600 {
+        let time = base + i64::from(ordinal) * 2000;
+        push(&door, ordinal + 1, time, time);
+    }
+    let kvs = KinesisVideo::new(&endpoint.in_process_config());
+    let mut clips = kvs.clips("door").range(at(base)..=at(base + 1_199_000));
+    assert_eq!(clips.try_next().await.unwrap().unwrap().fragments().len(), 200);
+    // 250 of them are gone by then.
+    tokio::time::sleep(Duration::from_secs(48 + 500)).await;
+    let clip = clips.try_next().await.unwrap().unwrap();
+    assert!((145..=151).contains(&clip.fragments().len()), "{clip:?}");
+    let listed = numbers(&clip);
+    assert_eq!(covered(&bytes(clip).await.unwrap()), listed);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let error = clips.try_next().await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::InvalidArgument | ErrorKind::Retention | ErrorKind::NotFound), "{error}");
+}
+
+/// A clip without a byte is none, and does not take the place of a file.
+#[tokio::test(start_paused = true)]
+async fn a_clip_without_a_byte_is_an_error() {
+    let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
+    let door = endpoint.create_stream("door");
+    let base = now() - 3_600_000;
+    (0..2).for_each(|ordinal| push(&door, ordinal + 1, base + i64::from(ordinal) * 2000, base));
+    let kvs = KinesisVideo::new(&endpoint.in_process_config());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("clip.mp4");
+    std::fs::write(&path, b"what was there").unwrap();
+    endpoint.script(Operation::GetClip, None, Mishap::BreakOff(0));
+    let clip = kvs.clips("door").range(at(base)..=at(base + 4000)).try_next().await.unwrap().unwrap();
+    let error = clip.write_to(&path).await.unwrap_err();
+    assert!(error.to_string().contains("the clip has no bytes"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"what was there");
+    // A folder cannot be replaced: nothing is left of the attempt.
+    let clip = kvs.clips("door").range(at(base)..=at(base + 4000)).try_next().await.unwrap().unwrap();
+    clip.write_to(dir.path()).await.unwrap_err();
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    let beside = dir.path().with_extension("part");
+    assert!(!beside.exists());
+}

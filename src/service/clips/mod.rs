@@ -224,7 +224,7 @@ impl Request {
                 Ok(is_less.then(|| {
                     tracing::warn!(span = ?part.span, gone = before - infos.len(), "no longer kept");
                     let start = infos.first().and_then(|info| info.time(self.clock)).map(Timestamp::as_millis);
-                    let span = Span { start: start.unwrap_or(part.span.start), ..part.span };
+                    let span = Span { start: start.unwrap_or(part.room.start), ..part.room };
                     vec![(infos, span)]
                 }))
             }

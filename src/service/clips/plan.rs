@@ -17,6 +17,8 @@ const MOST_BYTES: u64 = 95_000_000;
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) span: Span,
+    /// How far that could reach and have nothing else in it.
+    pub(super) room: Span,
     pub(super) fragments: Vec<FragmentInfo>,
     pub(super) left_out: Vec<FragmentInfo>,
 }
@@ -32,8 +34,8 @@ impl Part {
         // Where many begin at the time in the middle, what begins behind it.
         let cut = infos.iter().filter_map(time).find(|start| Some(*start) > first && Some(*start) >= middle)?;
         let second = infos.split_off(infos.partition_point(|info| time(info) < Some(cut)));
-        let span = self.span;
-        Some([(infos, Span { end: cut - 1, ..span }), (second, Span { start: cut, ..span })])
+        let room = self.room;
+        Some([(infos, Span { end: cut - 1, ..room }), (second, Span { start: cut, ..room })])
     }
 
     /// Names it in what went wrong with it.
@@ -138,12 +140,11 @@ impl Plan {
 
     /// What the service is to be asked for, to have what begins from `first` to `last`. Its ranges have some
     /// length, and this one must not have what begins before or behind.
-    fn span(&self, first: i64, last: i64) -> Result<Span> {
-        let next = self.groups.front().map_or(self.within.end + 1, |group| group.start);
+    fn span(&self, first: i64, last: i64, room: Span) -> Result<Span> {
         match first == last {
             false => Ok(Span { start: first, end: last }),
-            true if last + 1 < next => Ok(Span { start: first, end: last + 1 }),
-            true if first - 1 > self.behind => Ok(Span { start: first - 1, end: last }),
+            true if last < room.end => Ok(Span { start: first, end: last + 1 }),
+            true if first > room.start => Ok(Span { start: first - 1, end: last }),
             true => {
                 let time = Timestamp::from_millis(first);
                 let message =
@@ -185,6 +186,8 @@ impl Iterator for Plan {
     fn next(&mut self) -> Option<Result<Part>> {
         let taken: Vec<Group> = self.groups.drain(..self.groups_in_part().min(self.groups.len())).collect();
         let (first, last) = (taken.first()?, taken.last()?);
+        let end = self.groups.front().map_or(self.within.end, |next| next.start - 1);
+        let room = Span { start: self.behind + 1, end };
         let span = match first.count > MOST_FRAGMENTS || (first.count > 1 && first.bytes > MOST_BYTES) {
             true => {
                 let time = Timestamp::from_millis(first.start);
@@ -192,13 +195,13 @@ impl Iterator for Plan {
                 let message = format!("{count} fragments of {bytes} bytes begin at {time}, more than a clip takes");
                 Err(Error::limit(message))
             }
-            false => self.span(first.start, last.start),
+            false => self.span(first.start, last.start, room),
         };
         self.behind = last.start;
         Some(span.map(|span| {
             let fragments = taken.into_iter().flat_map(|group| group.fragments).collect();
             let (fragments, left_out) = self.sort_out(fragments);
-            Part { span, fragments, left_out }
+            Part { span, room, fragments, left_out }
         }))
     }
 }
