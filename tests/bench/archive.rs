@@ -148,7 +148,7 @@ async fn endpoint() {
         media.stamps().for_each(|stamp| stream.push_stamped(&document, stamp));
     }
     println!("{}", endpoint.url());
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// The other process, and where it listens.

@@ -145,3 +145,36 @@ fn what_cut_bodies_left_counts() {
     check(&runtime, &endpoint, &stamps, ("cut bodies", way, budget(5 * FRAGMENT, 5)));
     assert_eq!(endpoint.happened()["cut"], 10);
 }
+
+#[test]
+fn what_is_to_come_takes_little() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let stamps: Vec<_> = (1..=5000).map(stamp).collect();
+    let quotas = Quotas::default().calls_per_second(None).media_points(None).metadata_points(None);
+    let endpoint = runtime.block_on(LocalEndpoint::start_with(0, quotas)).unwrap();
+    let stream = endpoint.create_stream("door");
+    stream.set_retention(Duration::from_secs(100 * 365 * 86_400));
+    let document = Document::new(Shape::Producer).video_track(1).block(1, 0, true, b"a frame");
+    stamps.iter().for_each(|stamp| stream.push_stamped(&document, stamp.clone()));
+    // With the connections that it takes: what one takes is the difference.
+    let read = |count: usize| {
+        let range = stamps[0].server_time..=stamps[count - 1].server_time;
+        let (archive, usage) = counting::of(|| {
+            let kvs = KinesisVideo::new(&endpoint.sdk_config());
+            let mut archive = kvs.archive("door").range(range).buffer_bytes(1).connections(1);
+            let first = runtime.block_on(archive.try_next()).unwrap().unwrap();
+            assert_eq!(first.number(), Some(&stamps[0].number));
+            archive
+        });
+        assert_eq!(archive.progress().borrow().total_fragments, Some(count as u64));
+        usage
+    };
+    // What is made once.
+    read(1);
+    let (few, many) = (read(1000), read(5000));
+    let (each, listing) = ((many.current - few.current) / 4000, (many.peak - few.peak) / 4000);
+    eprintln!("{each} bytes for each that is to come, {listing} while they are listed");
+    assert!(each <= 200, "{each} bytes");
+    // What the endpoint needs for a page is among it.
+    assert!(listing <= 600, "{listing} bytes");
+}
