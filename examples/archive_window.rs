@@ -137,9 +137,17 @@ async fn clips(
 ) -> Result<()> {
     let mut clips = kvs.clips(stream).range(range).by(clock);
     for n in 1.. {
-        let Some(clip) = clips.try_next().await? else { break };
+        let Some(clip) = clips.try_next().await? else {
+            if n == 1 {
+                eprintln!("nothing is stored of that time");
+            }
+            break;
+        };
         let path = numbered(file, n);
         let (range, fragments) = (clip.range(), clip.fragments().len());
+        for info in clip.left_out() {
+            eprintln!("fragment {} is not in a clip: its time was sent more than once", info.number());
+        }
         let bytes = clip.write_to(&path).await?;
         let (start, end) = (range.start(), range.end());
         println!("{}  {start}  {end}  {fragments} fragments  {}", path.display(), HumanBytes(bytes));

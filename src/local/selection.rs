@@ -98,7 +98,9 @@ impl Window {
     pub(super) fn select(&self, fragments: Vec<Listed>) -> Vec<Listed> {
         let fragments = fragments.into_iter();
         if self.origin == Origin::Server {
-            return fragments.filter(|fragment| self.contains(fragment)).collect();
+            let mut selected: Vec<_> = fragments.filter(|fragment| self.contains(fragment)).collect();
+            selected.sort_by_key(|fragment| fragment.server_time);
+            return selected;
         }
         // What was ingested later in one go is another upload of the same time.
         let before = |fragment: &Listed| !self.contains(fragment);

@@ -610,3 +610,177 @@ impl Work {
 fn size(part: Option<&Fragment>) -> u64 {
     part.map_or(0, |part| part.raw().len() as u64)
 }
+
+#[cfg(all(test, feature = "local"))]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use futures::{FutureExt, StreamExt};
+
+    use super::*;
+    use crate::fragment::Timestamp;
+    use crate::fragment::{BodyItem, BodyStream};
+    use crate::local::{Document, Shape, Stamp};
+
+    fn number(n: usize) -> FragmentNumber {
+        (n + 100).to_string().parse().unwrap()
+    }
+
+    fn bytes(n: usize, size: usize) -> Vec<u8> {
+        let time = Timestamp::from_millis(1000);
+        let stamp = Stamp { number: number(n), server_time: time, producer_time: time };
+        let document = Document::new(Shape::Producer).video_track(1).block(1, 0, true, &vec![7; size]);
+        document.block(1, 500, false, &[8; 20]).to_bytes_without_trailer(&stamp).to_vec()
+    }
+
+    /// What a body of these bytes brings.
+    fn items(body: &[u8]) -> Vec<BodyItem> {
+        let items = BodyStream::new(body).resync(true).filter_map(async |item| item.ok()).collect::<Vec<_>>();
+        items.now_or_never().unwrap()
+    }
+
+    impl Work {
+        /// What is true whatever has happened.
+        fn is_sound(&self) {
+            let mut asked = BTreeSet::new();
+            for (id, call) in &self.calls {
+                assert!(!call.open.is_empty() || call.answered == call.asked, "call {id} is of no use: {call:?}");
+                for index in &call.open {
+                    assert!(asked.insert(*index), "{index} is asked for twice");
+                    let entry = self.entry(*index).unwrap();
+                    assert!(matches!(entry.state, State::Asked { call, .. } if call == *id), "{entry:?} in {id}");
+                }
+            }
+            let entries = || (self.base..).zip(&self.entries);
+            let count = |is: fn(&State) -> bool| entries().filter(|(_, entry)| is(&entry.state)).count();
+            assert_eq!(count(|state| matches!(state, State::Asked { .. })), asked.len());
+            assert_eq!(self.asked.len(), asked.len());
+            assert_eq!(count(|state| matches!(state, State::Waiting { not_before: Some(_) })), self.paused);
+            let mut waiting = entries().filter(|(_, entry)| matches!(entry.state, State::Waiting { .. }));
+            assert!(waiting.next().is_none_or(|(index, _)| index >= self.first_waiting), "one is forgotten");
+            let (mut expected, mut held) = (0, 0);
+            for (_, entry) in entries() {
+                held += size(entry.part.as_ref());
+                match &entry.state {
+                    State::Asked { expected: bytes, .. } => expected += bytes,
+                    State::Come(fragment) => held += size(Some(fragment)),
+                    _ => {}
+                }
+            }
+            assert_eq!((self.expected_bytes, self.held_bytes), (expected, held));
+        }
+    }
+
+    /// Whatever calls bring, in whatever order, and however they end: all is asked for until it has come or cannot be
+    /// had, what is given out is in order, and the books are straight.
+    #[test]
+    fn whatever_happens() {
+        for seed in 0..400 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            fastrand::seed(seed);
+            let (total, calls) = (rng.usize(1..40), rng.usize(1..5));
+            let stored: Vec<Vec<u8>> = (0..total).map(|n| bytes(n, rng.usize(1..3000))).collect();
+            let budget = Budget { batch: rng.usize(1..20), calls, bytes: rng.u64(1..20_000), attempts: rng.u32(1..5) };
+            let wanted = stored
+                .iter()
+                .enumerate()
+                .map(|(n, bytes)| (number(n), [0, bytes.len() as u64, bytes.len() as u64 / 2][rng.usize(0..3)]));
+            let mut work = Work::new(budget, wanted.collect::<Vec<_>>());
+            let mut open: Vec<(CallId, Vec<usize>)> = Vec::new();
+            let (mut now, mut given, mut rounds) = (Instant::now(), 0, 0);
+            while !work.is_done() {
+                rounds += 1;
+                assert!(rounds < 50_000, "run {seed}: it does not end: {work:?}");
+                while let Some(ready) = work.pop() {
+                    match ready {
+                        Ready::Fragment(fragment, _) => {
+                            assert_eq!(fragment.number(), Some(&number(given)), "run {seed}");
+                            assert!(fragment.end() != End::Cut);
+                        }
+                        Ready::Unavailable { number: gone, part, .. } => {
+                            assert_eq!(gone, number(given), "run {seed}");
+                            assert!(part.is_none_or(|part| part.end() == End::Cut));
+                        }
+                        Ready::End { .. } => unreachable!("nothing ends it"),
+                    }
+                    given += 1;
+                    work.is_sound();
+                }
+                if let Some(id) = work.in_the_way(now) {
+                    work.abandon(id, |_| usize::MAX);
+                    open.retain(|(other, _)| *other != id);
+                }
+                while let Some((id, numbers)) = work.next_call(now) {
+                    let index = |number: &FragmentNumber| number.as_str().parse::<usize>().unwrap() - 100;
+                    open.push((id, numbers.iter().map(index).collect()));
+                    work.is_sound();
+                }
+                now += Duration::from_millis(rng.u64(0..400));
+                if open.is_empty() {
+                    continue;
+                }
+                let (id, mut asked) = open.swap_remove(rng.usize(0..open.len()));
+                if rng.u32(0..8) == 0 {
+                    work.abandon(id, |asked| asked / 2);
+                    work.is_sound();
+                    continue;
+                }
+                if rng.bool() {
+                    rng.shuffle(&mut asked);
+                }
+                let mut body = Vec::new();
+                for n in asked {
+                    let fault = |about: Option<usize>| {
+                        Document::fault(
+                            *fastrand::choice(&[3000, 4000, 5000, 77]).unwrap(),
+                            "E",
+                            about.map(number).as_ref(),
+                        )
+                    };
+                    match rng.u32(0..14) {
+                        0 => {}
+                        1 => body.extend(fault(Some(n))),
+                        2 => body.extend(fault(None)),
+                        3 => body.extend(fault(Some(rng.usize(0..total)))),
+                        // Damaged, and something behind it.
+                        4 => {
+                            let mut damaged = stored[n].clone();
+                            let at = damaged.len() - rng.usize(20..60).min(damaged.len() / 2);
+                            damaged[at..at + 12].fill(0);
+                            body.extend(damaged);
+                        }
+                        // The report of an error inside its own document.
+                        5 => {
+                            body.extend(&stored[n][..stored[n].len() - rng.usize(0..30)]);
+                            body.extend(fault(Some(n)));
+                        }
+                        6 => {
+                            body.extend(&stored[n]);
+                            body.extend(&stored[rng.usize(0..total)]);
+                        }
+                        _ => body.extend(&stored[n]),
+                    }
+                }
+                if rng.u32(0..4) == 0 {
+                    body.truncate(rng.usize(0..=body.len()));
+                }
+                for item in items(&body) {
+                    match item {
+                        BodyItem::Fragment(fragment) => drop(work.came(id, fragment)),
+                        BodyItem::Fault(fault) => assert!(work.fault(id, &fault, now).is_none()),
+                        BodyItem::Skipped(skipped) => work.skipped(id, &skipped),
+                    }
+                    work.is_sound();
+                }
+                let cause = match rng.u32(0..5) {
+                    0 => Some(Error::new(ErrorKind::Io, "reset")),
+                    1 => Some(Error::limit("too much")),
+                    _ => None,
+                };
+                work.over(id, cause, now);
+                work.is_sound();
+            }
+            assert_eq!(given, total, "run {seed}");
+        }
+    }
+}
