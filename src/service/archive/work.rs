@@ -355,7 +355,7 @@ impl Work {
         let error = if error.kind() == ErrorKind::NotFound { error.retryable(fault.id() != Some(4507)) } else { error };
         let named = fault.fragment_number();
         let about = named.and_then(|number| self.open_index(id, number));
-        let Some(call) = self.calls.get_mut(&id) else { return None };
+        let call = self.calls.get_mut(&id)?;
         call.cut = None;
         // It came before, and this may be why there is no more of it.
         if let Some((index, fragment)) = call.last.take() {
@@ -611,7 +611,8 @@ fn size(part: Option<&Fragment>) -> u64 {
     part.map_or(0, |part| part.raw().len() as u64)
 }
 
-#[cfg(all(test, feature = "local"))]
+#[cfg(feature = "local")]
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
