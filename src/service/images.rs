@@ -14,10 +14,11 @@ use aws_sdk_kinesisvideoarchivedmedia::types::{Format, FormatConfigKey, Image, I
 use aws_smithy_types::base64;
 use bytes::Bytes;
 use futures::Stream;
-use futures::stream::{BoxStream, FusedStream, StreamExt};
+use futures::stream::{FusedStream, StreamExt};
 
 use super::archived::overrides;
 use super::call::Call;
+use super::lazy::Lazy;
 use super::rates::Rate;
 use super::span::{Span, date, refused, timestamp, whole_millis};
 use super::{Clock, KinesisVideo, StreamId};
@@ -188,13 +189,7 @@ impl fmt::Debug for ArchivedImage {
 #[must_use = "streams do nothing unless polled"]
 pub struct Images {
     request: Request,
-    state: State,
-}
-
-enum State {
-    Before,
-    Reading(BoxStream<'static, Result<ArchivedImage>>),
-    Ended,
+    images: Lazy<ArchivedImage>,
 }
 
 #[derive(Clone)]
@@ -227,7 +222,7 @@ impl Images {
             attempts: 8,
             timeout: Duration::from_secs(60),
         };
-        Self { request, state: State::Before }
+        Self { request, images: Lazy::Before }
     }
 
     /// Pictures of this range, both ends included, however long it is. `time..=time` is one picture.
@@ -421,25 +416,14 @@ impl Stream for Images {
     type Item = Result<ArchivedImage>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            match &mut self.state {
-                State::Before => self.state = State::Reading(self.request.clone().images().boxed()),
-                State::Reading(images) => {
-                    let item = images.poll_next_unpin(cx);
-                    if matches!(item, Poll::Ready(None | Some(Err(_)))) {
-                        self.state = State::Ended;
-                    }
-                    return item;
-                }
-                State::Ended => return Poll::Ready(None),
-            }
-        }
+        let Self { request, images } = &mut *self;
+        images.poll_next(cx, || request.clone().images().boxed())
     }
 }
 
 impl FusedStream for Images {
     fn is_terminated(&self) -> bool {
-        matches!(self.state, State::Ended)
+        self.images.has_ended()
     }
 }
 

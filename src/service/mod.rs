@@ -10,6 +10,7 @@ mod clock;
 mod endpoint;
 mod failure;
 mod images;
+mod lazy;
 mod live;
 pub mod playback;
 mod rates;

@@ -13,13 +13,14 @@ use aws_sdk_kinesisvideo::types::ApiName;
 use aws_sdk_kinesisvideoarchivedmedia::types::{FragmentSelector, FragmentSelectorType, TimestampRange};
 use futures::Stream;
 use futures::future::BoxFuture;
-use futures::stream::{BoxStream, FusedStream, StreamExt, TryStreamExt};
+use futures::stream::{FusedStream, StreamExt, TryStreamExt};
 
 use super::info::FragmentInfo;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{FragmentNumber, Position, Timestamp};
 use crate::service::archived::overrides;
 use crate::service::call::{Call, on_its_own};
+use crate::service::lazy::Lazy;
 use crate::service::rates::Rate;
 use crate::service::span::{Span, date};
 use crate::service::{Clock, KinesisVideo, StreamId};
@@ -115,13 +116,7 @@ impl Order {
 pub struct FragmentList {
     listing: Listing,
     order: Option<Order>,
-    state: State,
-}
-
-enum State {
-    Before,
-    Reading(BoxStream<'static, Result<FragmentInfo>>),
-    Ended,
+    infos: Lazy<FragmentInfo>,
 }
 
 /// What is to be listed, and how.
@@ -140,7 +135,7 @@ pub(super) struct Listing {
 
 impl FragmentList {
     pub(in crate::service) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
-        Self { listing: Listing::new(kvs, stream), order: None, state: State::Before }
+        Self { listing: Listing::new(kvs, stream), order: None, infos: Lazy::Before }
     }
 
     /// The fragments that begin within this range, both ends included. Without a range, whatever the service
@@ -395,37 +390,22 @@ impl Stream for FragmentList {
     type Item = Result<FragmentInfo>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            match &mut self.state {
-                State::Before => {
-                    let listing = self.listing.clone();
-                    self.state = State::Reading(match self.order {
-                        None => listing.list().boxed(),
-                        Some(order) => {
-                            let sorted = async move {
-                                let infos = listing.sorted(order).await?;
-                                Ok::<_, Error>(futures::stream::iter(infos.into_iter().map(Ok)))
-                            };
-                            futures::stream::once(sorted).try_flatten().boxed()
-                        }
-                    });
-                }
-                State::Reading(infos) => {
-                    let item = infos.poll_next_unpin(cx);
-                    if matches!(item, Poll::Ready(None | Some(Err(_)))) {
-                        self.state = State::Ended;
-                    }
-                    return item;
-                }
-                State::Ended => return Poll::Ready(None),
-            }
-        }
+        let Self { listing, order, infos } = &mut *self;
+        infos.poll_next(cx, || {
+            let listing = listing.clone();
+            let Some(order) = *order else { return listing.list().boxed() };
+            let sorted = async move {
+                let infos = listing.sorted(order).await?;
+                Ok::<_, Error>(futures::stream::iter(infos.into_iter().map(Ok)))
+            };
+            futures::stream::once(sorted).try_flatten().boxed()
+        })
     }
 }
 
 impl FusedStream for FragmentList {
     fn is_terminated(&self) -> bool {
-        matches!(self.state, State::Ended)
+        self.infos.has_ended()
     }
 }
 

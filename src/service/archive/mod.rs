@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use async_stream::try_stream;
 use futures::Stream;
-use futures::stream::{BoxStream, FusedStream, StreamExt};
+use futures::stream::{FusedStream, StreamExt};
 use tokio::sync::watch;
 use tracing::Span;
 
+use super::lazy::Lazy;
 use super::{Clock, KinesisVideo, StreamId};
 use crate::error::{Error, Result};
 use crate::fragment::{Discontinuity, Fragment, FragmentNumber, Position, Timestamp};
@@ -109,18 +110,11 @@ pub enum Unavailable {
 /// Sources: AWS API reference, ListFragments and GetMediaForFragmentList; AWS developer guide, quotas.
 #[must_use = "streams do nothing unless polled"]
 pub struct Archive {
-    kvs: KinesisVideo,
-    stream: StreamId,
-    wanted: Wanted,
-    clock: Clock,
-    order: Order,
-    resume: Option<Position>,
-    settle: Duration,
-    how: Fetching,
+    reading: Reading,
     progress: watch::Sender<ArchiveProgress>,
     trailing: Arc<OnceLock<Vec<Discontinuity>>>,
     span: Span,
-    state: State,
+    fragments: Lazy<Fragment>,
 }
 
 #[derive(Clone, Debug)]
@@ -133,12 +127,6 @@ enum Wanted {
 
 fn sized(info: FragmentInfo) -> (FragmentNumber, u64) {
     (info.number().clone(), info.bytes())
-}
-
-enum State {
-    Before,
-    Reading(BoxStream<'static, Result<Fragment>>),
-    Ended,
 }
 
 /// How fragments are fetched.
@@ -165,7 +153,7 @@ impl Archive {
             limits: Limits::default(),
         };
         let span = tracing::info_span!("archive", %stream);
-        Self {
+        let reading = Reading {
             kvs,
             stream,
             wanted: Wanted::Nothing,
@@ -174,29 +162,27 @@ impl Archive {
             resume: None,
             settle: Duration::from_secs(2),
             how,
-            progress: watch::Sender::default(),
-            trailing: Arc::default(),
-            span,
-            state: State::Before,
-        }
+        };
+        let (progress, trailing) = (watch::Sender::default(), Arc::default());
+        Self { reading, progress, trailing, span, fragments: Lazy::Before }
     }
 
     /// The fragments that begin within this range, both ends included. One that began before and goes on
     /// within it is not among them.
     pub fn range(mut self, range: RangeInclusive<Timestamp>) -> Self {
-        self.wanted = Wanted::Range(range);
+        self.reading.wanted = Wanted::Range(range);
         self
     }
 
     /// The clock by which the range is meant: [`Clock::Server`] unless set.
     pub fn by(mut self, clock: Clock) -> Self {
-        self.clock = clock;
+        self.reading.clock = clock;
         self
     }
 
     /// The order in which the fragments of a range come: [`Order::Number`] unless set.
     pub fn order(mut self, order: Order) -> Self {
-        self.order = order;
+        self.reading.order = order;
         self
     }
 
@@ -204,7 +190,7 @@ impl Archive {
     /// says how large they are, not so many are asked for at a time: [`listed`](Archive::listed) is better
     /// where there is a list.
     pub fn numbers(mut self, numbers: impl IntoIterator<Item = FragmentNumber>) -> Self {
-        self.wanted = Wanted::These(numbers.into_iter().map(|number| (number, 0)).collect());
+        self.reading.wanted = Wanted::These(numbers.into_iter().map(|number| (number, 0)).collect());
         self
     }
 
@@ -223,55 +209,55 @@ impl Archive {
     /// # }
     /// ```
     pub fn listed(mut self, infos: impl IntoIterator<Item = FragmentInfo>) -> Self {
-        self.wanted = Wanted::These(infos.into_iter().map(sized).collect());
+        self.reading.wanted = Wanted::These(infos.into_iter().map(sized).collect());
         self
     }
 
     /// Leaves out what comes before this position in the [order](Archive::order), and the fragment that it is
     /// of: another process gave those out. Among [`numbers`](Archive::numbers) its number must be one.
     pub fn resume(mut self, behind: Position) -> Self {
-        self.resume = Some(behind);
+        self.reading.resume = Some(behind);
         self
     }
 
     /// What to do about fragments that cannot be had: [`Unavailable::Fail`] unless set.
     pub fn when_unavailable(mut self, what: Unavailable) -> Self {
-        self.how.unavailable = what;
+        self.reading.how.unavailable = what;
         self
     }
 
     /// How many fragments to ask for in a call, at most: 500 unless set. The service takes 1000, but that many
     /// cost more than it allows in a second.
     pub fn batch(mut self, fragments: usize) -> Self {
-        self.how.budget.batch = fragments;
+        self.reading.how.budget.batch = fragments;
         self
     }
 
     /// How many calls to have open at a time, at most: 5 unless set, which is as many as the service allows
     /// a stream, for all who read it.
     pub fn connections(mut self, connections: usize) -> Self {
-        self.how.budget.calls = connections;
+        self.reading.how.budget.calls = connections;
         self
     }
 
     /// How many bytes may be asked for before their turn, and wait for it: 64 MiB unless set. A call asks for
     /// a part of that.
     pub fn buffer_bytes(mut self, bytes: u64) -> Self {
-        self.how.budget.bytes = bytes;
+        self.reading.how.budget.bytes = bytes;
         self
     }
 
     /// How many points of media a second to use: 500 unless set, which is what the service allows a stream, for
     /// all who read it. A fragment costs one. All clones of a [`KinesisVideo`] keep to it together.
     pub fn points_per_second(mut self, points: u32) -> Self {
-        self.how.points_per_second = points;
+        self.reading.how.points_per_second = points;
         self
     }
 
     /// How often to ask for a fragment that does not come, and how often a call may fail in a row: eight times
     /// unless set.
     pub fn attempts(mut self, attempts: u32) -> Self {
-        self.how.budget.attempts = attempts;
+        self.reading.how.budget.attempts = attempts;
         self
     }
 
@@ -279,32 +265,32 @@ impl Archive {
     /// cannot be listed at once. Nothing is waited for if the range ended before that, and no longer if it ends
     /// in the future.
     pub fn settle(mut self, settle: Duration) -> Self {
-        self.settle = settle;
+        self.reading.settle = settle;
         self
     }
 
     /// How long the answer to a call may take: 30 seconds unless set. Then the call is made again.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
-        self.how.call_timeout = timeout;
+        self.reading.how.call_timeout = timeout;
         self
     }
 
     /// How long nothing may come of a body: 30 seconds unless set. Then what is missing is asked for again.
     pub fn read_timeout(mut self, timeout: Duration) -> Self {
-        self.how.read_timeout = timeout;
+        self.reading.how.read_timeout = timeout;
         self
     }
 
     /// How much time between two fragments is a [gap](crate::Discontinuity::Gap), on the producer's
     /// clock: more than half a second unless set.
     pub fn gap_tolerance(mut self, tolerance: Duration) -> Self {
-        self.how.gap_tolerance = tolerance;
+        self.reading.how.gap_tolerance = tolerance;
         self
     }
 
     /// Sets the limits. A fragment beyond them counts as damaged.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.how.limits = limits;
+        self.reading.how.limits = limits;
         self
     }
 
@@ -317,34 +303,10 @@ impl Archive {
     pub fn trailing(&self) -> &[Discontinuity] {
         self.trailing.get().map_or(&[], Vec::as_slice)
     }
-
-    fn read(&mut self) -> BoxStream<'static, Result<Fragment>> {
-        let reading = Reading {
-            kvs: self.kvs.clone(),
-            stream: self.stream.clone(),
-            wanted: std::mem::replace(&mut self.wanted, Wanted::Nothing),
-            clock: self.clock,
-            order: self.order,
-            resume: self.resume.take(),
-            settle: self.settle,
-            how: self.how,
-        };
-        let (progress, trailing) = (self.progress.clone(), Arc::clone(&self.trailing));
-        try_stream! {
-            let failed = progress.clone();
-            let begun = reading.begin(progress).await;
-            let mut fetch = begun.inspect_err(|error| failed.send_modify(|failed| failed.error = Some(error.clone())))?;
-            while let Some(fragment) = fetch.next().await? {
-                yield fragment;
-            }
-            let _ = trailing.set(fetch.into_trailing());
-        }
-        .boxed()
-    }
 }
 
-/// What was asked for.
-#[derive(Debug)]
+/// What is asked for.
+#[derive(Clone, Debug)]
 struct Reading {
     kvs: KinesisVideo,
     stream: StreamId,
@@ -357,6 +319,22 @@ struct Reading {
 }
 
 impl Reading {
+    fn fragments(
+        self,
+        progress: watch::Sender<ArchiveProgress>,
+        trailing: Arc<OnceLock<Vec<Discontinuity>>>,
+    ) -> impl Stream<Item = Result<Fragment>> + Send + 'static {
+        try_stream! {
+            let failed = progress.clone();
+            let begun = self.begin(progress).await;
+            let mut fetch = begun.inspect_err(|error| failed.send_modify(|failed| failed.error = Some(error.clone())))?;
+            while let Some(fragment) = fetch.next().await? {
+                yield fragment;
+            }
+            let _ = trailing.set(fetch.into_trailing());
+        }
+    }
+
     /// Finds out what there is to fetch.
     async fn begin(self, progress: watch::Sender<ArchiveProgress>) -> Result<Fetch> {
         let named = |error: Error| error.of_stream(self.stream.as_str());
@@ -434,28 +412,28 @@ impl Stream for Archive {
     type Item = Result<Fragment>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let State::Before = self.state {
-            self.state = State::Reading(self.read());
-        }
-        let Self { state, span, .. } = &mut *self;
-        let State::Reading(fragments) = state else { return Poll::Ready(None) };
-        let item = span.in_scope(|| fragments.poll_next_unpin(cx));
-        if matches!(item, Poll::Ready(None | Some(Err(_)))) {
-            // Drops the connections.
-            self.state = State::Ended;
-        }
-        item
+        let Self { reading, progress, trailing, span, fragments } = &mut *self;
+        let begin = || {
+            // The list of what is wanted may be long.
+            let wanted = std::mem::replace(&mut reading.wanted, Wanted::Nothing);
+            let reading = Reading { wanted, ..reading.clone() };
+            reading.fragments(progress.clone(), Arc::clone(trailing)).boxed()
+        };
+        span.in_scope(|| fragments.poll_next(cx, begin))
     }
 }
 
 impl FusedStream for Archive {
     fn is_terminated(&self) -> bool {
-        matches!(self.state, State::Ended)
+        self.fragments.has_ended()
     }
 }
 
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Archive").field("stream", &self.stream).field("how", &self.how).finish_non_exhaustive()
+        f.debug_struct("Archive")
+            .field("stream", &self.reading.stream)
+            .field("how", &self.reading.how)
+            .finish_non_exhaustive()
     }
 }

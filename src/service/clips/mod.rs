@@ -14,10 +14,11 @@ use aws_sdk_kinesisvideo::types::ApiName;
 use aws_sdk_kinesisvideoarchivedmedia::operation::get_clip::GetClipOutput;
 use aws_sdk_kinesisvideoarchivedmedia::types::{ClipFragmentSelector, ClipFragmentSelectorType, ClipTimestampRange};
 use futures::Stream;
-use futures::stream::{BoxStream, FusedStream, StreamExt, TryStreamExt};
+use futures::stream::{FusedStream, StreamExt, TryStreamExt};
 
 use super::archived::overrides;
 use super::call::{Call, Origin, Reply};
+use super::lazy::Lazy;
 use super::rates::Rate;
 use super::span::{Span, date, refused};
 use super::{Clock, FragmentInfo, KinesisVideo, Order, StreamId};
@@ -102,13 +103,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 #[must_use = "streams do nothing unless polled"]
 pub struct Clips {
     request: Request,
-    state: State,
-}
-
-enum State {
-    Before,
-    Reading(BoxStream<'static, Result<Clip>>),
-    Ended,
+    clips: Lazy<Clip>,
 }
 
 #[derive(Clone)]
@@ -133,7 +128,7 @@ impl Clips {
             timeout: Duration::from_secs(60),
             read_timeout: Duration::from_secs(30),
         };
-        Self { request, state: State::Before }
+        Self { request, clips: Lazy::Before }
     }
 
     /// Clips of the fragments that begin within this range, both ends included, however long it is. The end
@@ -277,25 +272,14 @@ impl Stream for Clips {
     type Item = Result<Clip>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            match &mut self.state {
-                State::Before => self.state = State::Reading(self.request.clone().clips().boxed()),
-                State::Reading(clips) => {
-                    let item = clips.poll_next_unpin(cx);
-                    if matches!(item, Poll::Ready(None | Some(Err(_)))) {
-                        self.state = State::Ended;
-                    }
-                    return item;
-                }
-                State::Ended => return Poll::Ready(None),
-            }
-        }
+        let Self { request, clips } = &mut *self;
+        clips.poll_next(cx, || request.clone().clips().boxed())
     }
 }
 
 impl FusedStream for Clips {
     fn is_terminated(&self) -> bool {
-        matches!(self.state, State::Ended)
+        self.clips.has_ended()
     }
 }
 
