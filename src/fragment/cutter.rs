@@ -11,6 +11,10 @@ use crate::limits::Limits;
 /// The most that is reserved ahead on the word of a declared size.
 const RESERVE: u64 = 1 << 20;
 
+/// Where more than this is sure to come, so much is reserved for what comes behind it: only there is it seen to be
+/// whole, and a buffer without room for that would double.
+const BEHIND: usize = 32 << 10;
+
 /// What is searched in vain is given out in pieces of about this size, so that it need not be kept.
 const SEARCHED: usize = 1 << 20;
 
@@ -76,7 +80,8 @@ impl Cutter {
                 Ok(Some(boundary)) => return Ok(Some(self.split(received, boundary))),
                 Ok(None) if !at_end => {
                     let owed = self.assembler.owed(received.len()).min(RESERVE);
-                    received.reserve(owed as usize);
+                    let owed = owed as usize;
+                    received.reserve(if owed > BEHIND { owed + BEHIND } else { owed });
                     return Ok(None);
                 }
                 Ok(None) => {}
