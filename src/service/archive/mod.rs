@@ -103,8 +103,9 @@ pub enum Unavailable {
 /// Dropping a `next()` future loses nothing. Dropping the stream closes its connections at once.
 ///
 /// # Memory
-/// Fragments that came before their turn: [64 MiB](Archive::buffer_bytes), or the one that everything waits for;
-/// for each connection the fragment that is coming in, and one that has just come; and some 200 bytes for each fragment of the range.
+/// Fragments that came before their turn: [64 MiB](Archive::buffer_bytes), or the one that everything waits for; for
+/// each connection the fragment that is coming in and, where nothing says how large fragments are, the one before
+/// it. What is held stands in buffers that may be twice as large. And some 200 bytes for each fragment of the range.
 /// Whoever reads slowly slows down the connections.
 ///
 /// Sources: AWS API reference, ListFragments and GetMediaForFragmentList; AWS developer guide, quotas.
