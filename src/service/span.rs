@@ -77,8 +77,10 @@ mod tests {
         let time = |nanos| Timestamp::default().plus_nanos(nanos);
         let span = |start, end| Span::of(&(time(start)..=time(end)));
         assert_eq!(span(1_000_000, 3_000_000), Span { start: 1, end: 3 });
-        assert_eq!(span(1_000_001, 2_999_999), Span { start: 1, end: 2 });
-        assert_eq!(span(-1_999_999, -1), Span { start: -2, end: -1 });
+        assert_eq!(span(1_000_001, 2_999_999), Span { start: 2, end: 2 });
+        assert_eq!(span(-1_999_999, -1), Span { start: -1, end: -1 });
+        // Nothing begins in it.
+        assert_eq!(span(1_000_001, 1_999_999).millis(), -1);
         assert_eq!(whole_millis(Duration::from_micros(1500)), None);
         assert_eq!(whole_millis(Duration::from_millis(1500)), Some(1500));
     }
