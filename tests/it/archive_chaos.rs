@@ -15,7 +15,7 @@ use crate::chaos::{document, put};
 
 /// How many runs, more in `make proof`, of which each reads so many fragments.
 fn how_many() -> u64 {
-    if std::env::var_os("KVS_ROUNDS").is_some() { 1000 } else { 200 }
+    if std::env::var_os("KVS_ROUNDS").is_some() { 1000 } else { 120 }
 }
 
 const FRAGMENTS: usize = 150;
