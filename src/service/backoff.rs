@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep_until};
+
 use crate::error::{Error, ErrorKind};
 
 /// Pauses that grow with each failure, up to a limit, each drawn from all of its range, so that
@@ -32,6 +34,14 @@ impl Backoff {
         let range = base.saturating_mul(1 << self.failures.min(10)).min(most);
         self.failures = self.failures.saturating_add(1);
         range.mul_f64(fastrand::f64())
+    }
+}
+
+/// Waits until then; for ever, if that is never.
+pub(super) async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }
 

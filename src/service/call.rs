@@ -147,7 +147,7 @@ impl Call<'_> {
 }
 
 /// A host that does not know the operation answers with success and something else.
-pub(super) fn unknown_operation(operation: &str) -> Error {
+fn unknown_operation(operation: &str) -> Error {
     Error::new(ErrorKind::WrongEndpoint, format!("{operation}: the host does not know the operation"))
 }
 

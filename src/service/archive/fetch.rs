@@ -10,7 +10,7 @@ use aws_sdk_kinesisvideo::types::ApiName;
 use aws_smithy_types::byte_stream::ByteStream;
 use futures::stream::{BoxStream, StreamExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::progress::ArchiveProgress;
 use super::work::{CallId, Came, Ended, Ready, Work};
@@ -18,7 +18,7 @@ use super::{Fetching, Unavailable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{BodyItem, BodyStream, Continuity, Discontinuity, End, Fragment, FragmentNumber};
 use crate::service::archived::overrides;
-use crate::service::backoff::Backoff;
+use crate::service::backoff::{Backoff, at};
 use crate::service::call::{Call, Origin, Reply, on_its_own};
 use crate::service::rates::Rate;
 use crate::service::watched_body::WatchedBody;
@@ -342,13 +342,6 @@ impl Fetch {
             Some(origin) => origin.name_in(error),
             None => error.of_stream(self.stream.as_str()),
         }
-    }
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => std::future::pending().await,
     }
 }
 

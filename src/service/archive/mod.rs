@@ -376,7 +376,7 @@ impl Reading {
         Ok(Fetch::new(self.kvs, self.stream, self.how, work, progress))
     }
 
-    /// What can be known to be wrong before anything is sent.
+    /// What can be known to be wrong before anything is sent; the range itself is the listing's business.
     fn check(&self) -> Result<()> {
         let Fetching { budget, points_per_second, .. } = &self.how;
         let refused = |message: String| Err(Error::invalid_argument(message));
@@ -387,9 +387,6 @@ impl Reading {
             return refused("connections, points and attempts must be more than 0".into());
         }
         match &self.wanted {
-            Wanted::Range(range) if range.start() > range.end() => {
-                refused(format!("the range begins, {}, behind its end, {}", range.start(), range.end()))
-            }
             Wanted::Range(_)
                 if self.resume.as_ref().is_some_and(|resume| !self.order.can_resume(self.clock, resume)) =>
             {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_kinesisvideo::types::ApiName;
 use aws_smithy_types::byte_stream::ByteStream;
 use futures::StreamExt;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::body::ReadBody;
@@ -16,7 +16,7 @@ use super::status::Observer;
 use super::{Live, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Bound, EndReason, Timestamp};
-use crate::service::backoff::Backoff;
+use crate::service::backoff::{Backoff, at};
 use crate::service::call::{Origin, Reply};
 use crate::service::failure::is_about_credentials;
 use crate::service::watched_body::WatchedBody;
@@ -92,13 +92,6 @@ struct Ends {
     idle_at: Option<Instant>,
     /// How many bytes there were when that was set.
     idle_bytes: u64,
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => std::future::pending().await,
-    }
 }
 
 impl Ends {
