@@ -11,7 +11,7 @@
     reason = "a program"
 )]
 
-#[path = "../it/footage.rs"]
+#[path = "../it/support/footage.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests")]
 mod footage;
 

@@ -17,11 +17,11 @@
 mod archive;
 mod counting;
 #[cfg(feature = "ffmpeg")]
-#[path = "../it/footage.rs"]
+#[path = "../it/support/footage.rs"]
 mod footage;
 #[path = "../fuzz/bodies.rs"]
 mod fuzz;
-#[path = "../it/media.rs"]
+#[path = "../it/support/bodies.rs"]
 mod media;
 mod memory;
 mod mutation;

@@ -4,7 +4,7 @@ use std::error::Error as _;
 
 use kinesis_video::{BodyItem, End, Error, ErrorKind};
 
-use crate::media::{Chunking, bodies, items};
+use crate::support::bodies::{Chunking, bodies, items};
 
 async fn read(name: &str) -> (Vec<BodyItem>, Option<Error>) {
     let body = bodies().into_iter().find(|(known, _)| *known == name).unwrap().1;

@@ -22,9 +22,9 @@ use kinesis_video::{
 };
 use serde_json::{Value, json};
 
-use crate::endpoint_images::red_and_green;
-use crate::endpoint_playback::{AVCC, FRAME, now, stamp_at};
-use crate::media::{CAMERA, fragments, live_body, producer_document, stamp};
+use crate::endpoint::images::red_and_green;
+use crate::endpoint::playback::{AVCC, FRAME, now, stamp_at};
+use crate::support::bodies::{CAMERA, fragments, live_body, producer_document, stamp};
 
 /// A judge to run, or `None`, saying so, where there are none.
 fn command(script: &str) -> Option<Command> {
@@ -172,7 +172,8 @@ fn read_by_us(fragments: &[Fragment]) -> Value {
                 tag.children().find(name).next().unwrap().unwrap().value().to_string().trim_matches('"').to_owned()
             };
             let tags: Vec<_> = simple_tags.map(|tag| json!([text(&tag, "TagName"), text(&tag, "TagString")])).collect();
-            let frames: Vec<_> = crate::judge::our_packets(fragment).into_iter().map(|(.., hash)| hash).collect();
+            let frames: Vec<_> =
+                crate::support::ffmpeg::our_packets(fragment).into_iter().map(|(.., hash)| hash).collect();
             json!({ "tags": tags, "frames": frames })
         })
         .collect()

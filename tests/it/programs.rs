@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use kinesis_video::local::{Document, LocalEndpoint, Quotas, Shape, Stamp, fragment_number};
 use serde_json::Value;
 
-use crate::media::{CAPTURES, archive_body, bodies, capture, producer_document, stamp};
+use crate::support::bodies::{CAPTURES, archive_body, bodies, capture, producer_document, stamp};
 
 /// An example, which `cargo test` has built beside this binary.
 fn program(name: &str) -> Command {
@@ -131,7 +131,7 @@ fn local_endpoint_says_where_it_listens() {
 #[test]
 fn quickstart_serves_and_saves_a_file() {
     let (dir, file) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
-    let body = crate::media::live_body((1..=3).map(producer_document));
+    let body = crate::support::bodies::live_body((1..=3).map(producer_document));
     std::fs::write(file.path(), &body).unwrap();
     let output = program("quickstart").arg("--file").arg(file.path()).arg("--out").arg(dir.path()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -162,8 +162,8 @@ async fn frames_to_jpeg_saves_pictures_of_files_and_streams() {
     }
 
     let endpoint = kinesis_video::local::LocalEndpoint::start().await.unwrap();
-    let file = crate::footage::fragment(&crate::media::CAMERA.into()).await;
-    let body = crate::media::live_body(crate::footage::groups(&file));
+    let file = crate::support::footage::fragment(&crate::support::bodies::CAMERA.into()).await;
+    let body = crate::support::bodies::live_body(crate::support::footage::groups(&file));
     endpoint.serve_payload("camera", body);
     let out = dir.path().join("stream");
     let mut run = program("frames_to_jpeg");
@@ -187,9 +187,9 @@ async fn frames_to_jpeg_saves_pictures_of_files_and_streams() {
 async fn connect_to_wav_saves_calls() {
     let dir = tempfile::tempdir().unwrap();
     let call = |name: &str| {
-        let call = crate::calls::scenarios().into_iter().find(|(found, _)| *found == name).unwrap().1;
+        let call = crate::media::connect_audio::scenarios().into_iter().find(|(found, _)| *found == name).unwrap().1;
         let path = dir.path().join(name);
-        std::fs::write(&path, crate::calls::body(&call)).unwrap();
+        std::fs::write(&path, crate::media::connect_audio::body(&call)).unwrap();
         path
     };
     let run = |name: &str, arguments: &[&str], folder: &str| -> (Vec<String>, String) {
@@ -229,7 +229,7 @@ async fn what_a_killed_recorder_leaves_can_be_read() {
     let dir = tempfile::tempdir().unwrap();
     let endpoint = kinesis_video::local::LocalEndpoint::start().await.unwrap();
     let stream = endpoint.create_stream("call");
-    let call = crate::calls::steady(Some("a"), 0, 6);
+    let call = crate::media::connect_audio::steady(Some("a"), 0, 6);
     let mut run = program("connect_to_wav");
     run.args(["--stream", "call", "--out"]).arg(dir.path().join("call")).stdout(Stdio::null());
     run.env("AWS_ENDPOINT_URL", endpoint.url()).env("AWS_REGION", "us-west-2");
@@ -237,7 +237,7 @@ async fn what_a_killed_recorder_leaves_can_be_read() {
     let mut recorder = run.spawn().unwrap();
     let part = dir.path().join("call-a.wav.part");
     for (at, described) in (1..).zip(&call) {
-        stream.push(&crate::calls::document(described));
+        stream.push(&crate::media::connect_audio::document(described));
         let there = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |there| there.len());
         for _ in 0..3000 {
             if there(&part) >= at * 8192 / 800 * 800 * 4 {
@@ -251,10 +251,14 @@ async fn what_a_killed_recorder_leaves_can_be_read() {
     recorder.kill().unwrap(); // SIGKILL
     recorder.wait().unwrap();
     let frames = 6 * 8192 / 800 * 800;
-    assert_eq!(crate::wav::probed(&part), [(2, frames); 2]);
-    let heard = crate::calls::heard(&crate::calls::body(&call), crate::media::Chunking::Whole).await;
-    let said = crate::wav::said(&heard, Some("a"));
-    let read = crate::wav::wave(&part);
+    assert_eq!(crate::media::wav::probed(&part), [(2, frames); 2]);
+    let heard = crate::media::connect_audio::heard(
+        &crate::media::connect_audio::body(&call),
+        crate::support::bodies::Chunking::Whole,
+    )
+    .await;
+    let said = crate::media::wav::said(&heard, Some("a"));
+    let read = crate::media::wav::wave(&part);
     assert_eq!(read.len(), 2);
     for (read, said) in read.iter().zip(&said) {
         assert!(read[..] == said[..frames as usize]);
@@ -369,7 +373,7 @@ async fn archive_window_shows_what_is_stored() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     let door = endpoint.create_stream("door");
     let camera = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/camera.mkv")).unwrap();
-    let fragments = crate::media::fragments(&camera.into()).await;
+    let fragments = crate::support::bodies::fragments(&camera.into()).await;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
     // Of a minute ago; the third came half a minute late.
     let times: Vec<i64> = [0, 4000, 34_000].iter().map(|millis| now - 60_000 + millis).collect();

@@ -1,0 +1,179 @@
+//! Every fragment of a range comes out once, in order, whatever goes wrong on the way.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastrand::Rng;
+use futures::TryStreamExt;
+use kinesis_video::local::{LocalEndpoint, LocalStream, Mishap, Operation, Quotas};
+use kinesis_video::{Archive, Discontinuity, Fragment, FragmentNumber, KinesisVideo, Timestamp};
+use tokio::time::{Instant, sleep};
+
+use crate::live::chaos::{document, put};
+
+/// How many runs, more in `make proof`, of which each reads so many fragments.
+fn how_many() -> u64 {
+    if std::env::var_os("KVS_ROUNDS").is_some() { 1000 } else { 120 }
+}
+
+const FRAGMENTS: usize = 150;
+
+/// A fragment that was put in.
+type Put = (FragmentNumber, Bytes);
+
+fn refuse(rng: &mut Rng) -> Mishap {
+    let names = ["ClientLimitExceededException", "ThrottlingException", "InternalFailure", "ServiceUnavailable"];
+    Mishap::Refuse((*rng.choice(&names).unwrap()).into())
+}
+
+/// Something that the service or the network does, and from which nothing is lost. `sized` if it is known how large
+/// fragments are: without that nothing tells that a body was broken off between two blocks.
+fn mishap(rng: &mut Rng, sized: bool) -> (Operation, Mishap) {
+    if rng.u32(0..5) == 0 {
+        let mishap = match rng.u32(0..6) {
+            0 | 1 => Mishap::RepeatPage,
+            2 => Mishap::EmptyPage,
+            3 => Mishap::UnknownOperation,
+            4 => Mishap::StaleEndpoint,
+            _ => refuse(rng),
+        };
+        return (Operation::ListFragments, mishap);
+    }
+    let after = rng.u64(0..40_000);
+    let mishap = match rng.u32(0..15) {
+        0 => Mishap::CutAfter(after),
+        1 => Mishap::ResetAfter(after),
+        2 | 3 if sized => Mishap::BreakOff(after),
+        2..=4 => Mishap::EndAfter(rng.u64(0..30)),
+        5 => {
+            let id = *rng.choice(&[3002, 5000]).unwrap();
+            Mishap::FaultAfter { fragments: rng.u64(0..20), id, message: "E".into() }
+        }
+        6 | 7 => {
+            let id = *rng.choice(&[3000, 4000, 5000]).unwrap();
+            Mishap::FaultAt { fragment: rng.u64(0..20), id, message: "FRAGMENT_NOT_FOUND".into() }
+        }
+        8 => Mishap::Omit(rng.u64(0..20)),
+        9 | 10 => Mishap::Shuffle(rng.u64(..)),
+        11 => Mishap::Stall { after, pause: Duration::from_secs(rng.u64(1..60)) },
+        12 => Mishap::StaleEndpoint,
+        13 => Mishap::Trickle { bytes: rng.usize(100..3000), pause: Duration::from_millis(rng.u64(1..20)) },
+        _ if rng.bool() => Mishap::UnknownOperation,
+        _ => refuse(rng),
+    };
+    (Operation::GetMediaForFragmentList, mishap)
+}
+
+async fn fill(stream: &LocalStream, rng: &mut Rng, fragments: usize) -> Vec<Put> {
+    let mut all = Vec::new();
+    for n in 0..fragments {
+        all.push(put(stream, &document(rng, n)));
+        sleep(Duration::from_millis(rng.u64(0..1500))).await;
+    }
+    all
+}
+
+/// Everything that was ever put in.
+fn ever() -> RangeInclusive<Timestamp> {
+    Timestamp::from_millis(0)..=Timestamp::from_millis(4_000_000_000_000)
+}
+
+fn options(archive: Archive, rng: &mut Rng) -> Archive {
+    archive
+        .batch(rng.usize(1..200))
+        .connections(rng.usize(1..=5))
+        .buffer_bytes(1 << rng.u32(8..22))
+        .points_per_second(500)
+        .attempts(60)
+}
+
+fn same(fragments: &[Fragment], all: &[Put], context: &str) {
+    let numbers: Vec<_> = fragments.iter().map(|fragment| fragment.number().unwrap()).collect();
+    let expected: Vec<_> = all.iter().map(|(number, _)| number).collect();
+    assert!(numbers == expected, "{context}: not the same fragments in the same order\n{numbers:?}\n{expected:?}");
+    for (fragment, (number, bytes)) in fragments.iter().zip(all) {
+        assert!(fragment.raw() == bytes, "{context}: fragment {number} {:?}", fragment.end());
+        let lost = fragment.discontinuities().iter().find(|d| matches!(d, Discontinuity::PassedOver { .. }));
+        assert!(lost.is_none(), "{context}: {lost:?}");
+    }
+}
+
+async fn run(seed: u64) -> BTreeMap<&'static str, u64> {
+    let mut rng = Rng::with_seed(seed);
+    // Of the library, too: what it does at random.
+    fastrand::seed(seed);
+    let quotas = Quotas::default()
+        .archived_after(Duration::from_millis(rng.u64(0..3000)))
+        .list_connections(Some(rng.u32(1..=5)));
+    let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
+    let stream = endpoint.create_stream("chaos");
+    let all = fill(&stream, &mut rng, FRAGMENTS).await;
+    let sized = rng.u32(0..4) > 0;
+    for _ in 0..rng.usize(5..40) {
+        let (operation, mishap) = mishap(&mut rng, sized);
+        endpoint.script(operation, None, mishap);
+    }
+    let kvs = KinesisVideo::new(&endpoint.in_process_config());
+    let archive = options(kvs.archive("chaos"), &mut rng);
+    let archive = match sized {
+        true => archive.range(ever()),
+        false => archive.numbers(all.iter().map(|(number, _)| number.clone())),
+    };
+    let progress = archive.progress();
+    let start = Instant::now();
+    let read = tokio::time::timeout(Duration::from_secs(3 * 3600), archive.try_collect::<Vec<_>>());
+    let fragments = read.await.unwrap_or_else(|_| panic!("run {seed}: it does not end: {:?}", progress.borrow()));
+    let fragments = fragments.unwrap_or_else(|error| panic!("run {seed}, {:?}: {error}", start.elapsed()));
+    same(&fragments, &all, &format!("run {seed}"));
+    let progress = progress.borrow();
+    assert_eq!((progress.fragments, progress.total_fragments), (all.len() as u64, Some(all.len() as u64)));
+    assert_eq!(progress.unavailable, 0);
+    if sized {
+        assert_eq!(Some(progress.bytes), progress.total_bytes, "run {seed}");
+    }
+    endpoint.happened()
+}
+
+fn add(total: &mut BTreeMap<&'static str, u64>, happened: BTreeMap<&'static str, u64>) {
+    happened.into_iter().for_each(|(what, count)| *total.entry(what).or_default() += count);
+}
+
+async fn runs(seeds: impl Iterator<Item = u64>) {
+    let mut total = BTreeMap::new();
+    for seed in seeds {
+        add(&mut total, run(seed).await);
+    }
+    eprintln!("{total:?}");
+    let expected = [
+        "break off",
+        "connection limit",
+        "cut",
+        "empty page",
+        "end",
+        "fault",
+        "fault at",
+        "omit",
+        "refuse",
+        "repeat page",
+        "shuffle",
+        "stale endpoint",
+        "stall",
+        "trickle",
+        "unknown operation",
+    ];
+    for what in expected {
+        assert!(total.get(what).copied().unwrap_or(0) > 0, "{what} never happened: {total:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_lost_or_repeated() {
+    runs(0..how_many() / 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_lost_or_repeated_again() {
+    runs(how_many() / 2..how_many()).await;
+}

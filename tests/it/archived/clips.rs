@@ -1,0 +1,523 @@
+//! Clips: where a range is cut, what each clip covers, and its bytes.
+
+use std::collections::HashMap;
+use std::io;
+use std::time::Duration;
+
+use aws_sdk_kinesisvideoarchivedmedia::Client;
+use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
+use aws_sdk_kinesisvideoarchivedmedia::types::{ClipFragmentSelector, ClipTimestampRange};
+use aws_smithy_types::body::SdkBody;
+use futures::{StreamExt, TryStreamExt};
+use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Shape};
+use kinesis_video::{Clip, Clock, ErrorKind, KinesisVideo, Timestamp};
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+
+use crate::endpoint::playback::{AVCC, FRAME, now, refusal, stamp_at, unlimited};
+use crate::support::stand_in::{Answer, Asked, stand_in};
+
+const T: i64 = 1_700_000_000_126;
+const DAY: i64 = 24 * 3600 * 1000;
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn push(stream: &LocalStream, ordinal: u32, server: i64, producer: i64) {
+    let document = Document::new(Shape::Ffmpeg).codec_private(AVCC).video_track(1).block(1, 0, true, FRAME);
+    stream.push_stamped(&document, stamp_at(ordinal, server, producer));
+}
+
+/// What the local endpoint puts into its clips: the numbers of the fragments that it covers.
+fn covered(file: &[u8]) -> Vec<String> {
+    assert_eq!(&file[4..8], b"ftyp");
+    let free = u32::from_be_bytes(file[..4].try_into().unwrap()) as usize;
+    std::str::from_utf8(&file[free + 8..]).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn numbers(clip: &Clip) -> Vec<String> {
+    clip.fragments().iter().map(|info| info.number().to_string()).collect()
+}
+
+async fn bytes(clip: Clip) -> kinesis_video::Result<Vec<u8>> {
+    clip.try_fold(Vec::new(), async |mut all, chunk| {
+        all.extend(chunk);
+        Ok(all)
+    })
+    .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_fragment_of_a_long_range_is_in_one_clip() {
+    let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
+    let door = endpoint.create_stream("door");
+    let base = now() - 3_600_000;
+    for ordinal in 0..450 {
+        push(&door, ordinal + 1, base + i64::from(ordinal) * 2000, base);
+    }
+    let kvs = KinesisVideo::new(&endpoint.in_process_config());
+    // The first begins before the range, the last with its end.
+    let mut clips = kvs.clips("door").range(at(base + 1)..=at(base + 449 * 2000));
+    let (mut all, mut counts, mut behind) = (Vec::new(), Vec::new(), base);
+    for index in 1.. {
+        let Some(clip) = clips.try_next().await.unwrap() else { break };
+        // Nothing is asked for before it is wanted.
+        assert_eq!(endpoint.calls(Operation::GetClip, "door").len(), index);
+        let range = clip.range();
+        assert!(range.start().as_millis() > behind && range.end() > range.start());
+        behind = range.end().as_millis();
+        assert_eq!((clip.content_type(), clip.left_out().len()), (Some("video/mp4"), 0));
+        let numbers = numbers(&clip);
+        assert_eq!(covered(&bytes(clip).await.unwrap()), numbers);
+        counts.push(numbers.len());
+        all.extend(numbers);
+    }
+    assert_eq!(counts, [200, 200, 49]);
+    let list = kvs.list_fragments("door").range(at(base + 1)..=at(base + DAY)).sorted(kinesis_video::Order::Time);
+    let listed: Vec<String> = list.map_ok(|info| info.number().to_string()).try_collect().await.unwrap();
+    assert_eq!(all, listed);
+    assert!(kvs.clips("door").range(at(1)..=at(2)).try_next().await.unwrap().is_none());
+}
+
+/// By the producer's clock, with fragments that are sent again at once or much later: what a clip says
+/// that it covers is what the endpoint, which was written by other hands, says; and nothing is in two.
+#[tokio::test(start_paused = true)]
+async fn what_a_clip_says_it_covers_is_what_it_covers() {
+    let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
+    let kvs = KinesisVideo::new(&endpoint.in_process_config());
+    let mut random = fastrand::Rng::with_seed(11);
+    let base = now() - 7_200_000;
+    let (mut left_out, mut clips_of_round) = (0, 0);
+    for round in 0..30 {
+        let door = endpoint.create_stream("door");
+        let mut starts: Vec<i64> = Vec::new();
+        let mut time = base;
+        for _ in 0..random.usize(1..500) {
+            time += random.i64(1..4000);
+            starts.push(time);
+            // A connection broke: the last few are sent again.
+            if random.u32(0..40) == 0 {
+                let from = starts.len() - random.usize(0..starts.len().min(5));
+                starts.extend_from_within(from..);
+            }
+        }
+        if round % 3 == 0 {
+            // All of it is uploaded again, much later.
+            starts.extend_from_within(..);
+        }
+        for (ordinal, start) in (1..).zip(&starts) {
+            push(&door, ordinal, base + i64::from(ordinal), *start);
+        }
+        let range = at(base)..=at(*starts.iter().max().unwrap());
+        let clips = kvs.clips("door").range(range).by(Clock::Producer);
+        let clips: Vec<Clip> = clips.try_collect().await.unwrap();
+        let mut times: HashMap<i64, usize> = HashMap::new();
+        let mut listed = 0;
+        for clip in clips {
+            clips_of_round += 1;
+            assert!((1..=200).contains(&clip.fragments().len()));
+            left_out += clip.left_out().len();
+            listed += clip.fragments().len() + clip.left_out().len();
+            for info in clip.fragments() {
+                *times.entry(info.producer_time().unwrap().as_millis()).or_default() += 1;
+            }
+            let numbers = numbers(&clip);
+            assert_eq!(covered(&bytes(clip).await.unwrap()), numbers, "round {round}");
+        }
+        assert_eq!(listed, starts.len());
+        let distinct: std::collections::HashSet<i64> = starts.iter().copied().collect();
+        if round % 3 != 0 {
+            // What was sent again at once leaves no hole, wherever clips are cut.
+            assert_eq!(times.len(), distinct.len(), "round {round}");
+        }
+        assert!(times.values().all(|times| *times == 1), "round {round}");
+    }
+    assert!(left_out > 1000 && clips_of_round > 60, "{left_out} {clips_of_round}");
+}
+
+/// A fragment as it is listed: its ordinal, when it began, its size.
+fn listed((ordinal, start, bytes): (u32, i64, u64)) -> Value {
+    let time = start as f64 / 1000.0;
+    json!({
+        "FragmentNumber": ordinal.to_string(), "FragmentSizeInBytes": bytes, "FragmentLengthInMilliseconds": 2000,
+        "ProducerTimestamp": time, "ServerTimestamp": time,
+    })
+}
+
+async fn archive(mut fragments: Vec<(u32, i64, u64)>) -> (KinesisVideo, Asked) {
+    // In no order.
+    fastrand::Rng::with_seed(5).shuffle(&mut fragments);
+    stand_in(move |path, _| match path {
+        "listFragments" => {
+            Answer::json(json!({ "Fragments": fragments.iter().copied().map(listed).collect::<Vec<_>>() }))
+        }
+        "getClip" => {
+            Answer { body: SdkBody::from("a clip"), ..Answer::json(Value::Null) }.with("content-type", "video/mp4")
+        }
+        // Whether nothing is listed because nothing is kept.
+        "describeStream" => Answer::json(json!({ "StreamInfo": { "DataRetentionInHours": 24 } })),
+        other => panic!("{other}"),
+    })
+    .await
+}
+
+/// The ranges, in milliseconds behind T, and the ordinals of what each clip has.
+type Cut = (i64, i64, Vec<u32>);
+
+async fn cuts(fragments: Vec<(u32, i64, u64)>, clock: Clock, start: i64, end: i64) -> Vec<Cut> {
+    let (kvs, asked) = archive(fragments).await;
+    let clips: Vec<Clip> = kvs.clips("door").range(at(start)..=at(end)).by(clock).try_collect().await.unwrap();
+    let sent = asked.take();
+    let sent: Vec<Value> = sent.into_iter().filter(|(path, _)| path == "getClip").map(|(_, body)| body).collect();
+    assert_eq!(sent.len(), clips.len());
+    for (clip, sent) in clips.iter().zip(&sent) {
+        let range = &sent["ClipFragmentSelector"]["TimestampRange"];
+        let millis = |member: &str| (range[member].as_f64().unwrap() * 1000.0).round() as i64;
+        assert_eq!(at(millis("StartTimestamp"))..=at(millis("EndTimestamp")), clip.range());
+    }
+    let ordinal = |info: &kinesis_video::FragmentInfo| info.number().as_str().parse().unwrap();
+    clips
+        .iter()
+        .map(|clip| {
+            let (start, end) = clip.range().into_inner();
+            (start.as_millis() - T, end.as_millis() - T, clip.fragments().iter().map(ordinal).collect())
+        })
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn cuts_by_hand() {
+    const MB: u64 = 1_000_000;
+    let fragments = |starts: &[i64], bytes: u64| -> Vec<(u32, i64, u64)> {
+        (1..).zip(starts).map(|(ordinal, start)| (ordinal, T + start, bytes)).collect()
+    };
+    for (given, end, expected) in [
+        (fragments(&[], 1), 1000, vec![]),
+        // One: a range has some length, behind it or, at the end, before.
+        (fragments(&[0], 1), 1000, vec![(0, 1, vec![1])]),
+        (fragments(&[1000], 1), 1000, vec![(999, 1000, vec![1])]),
+        // By size: 95 MB of what is listed, room being left for what MP4 adds.
+        (fragments(&[0, 2, 4, 6, 8], 47 * MB), 9, vec![(0, 2, vec![1, 2]), (4, 6, vec![3, 4]), (8, 9, vec![5])]),
+        (fragments(&[0, 2, 4], 48 * MB), 5, vec![(0, 1, vec![1]), (2, 3, vec![2]), (4, 5, vec![3])]),
+        // One that is too large by itself still is one.
+        (fragments(&[0, 2], 200 * MB), 5, vec![(0, 1, vec![1]), (2, 3, vec![2])]),
+        // With a millisecond between them there is no room behind, but before.
+        (fragments(&[0, 2, 3], 60 * MB), 5, vec![(0, 1, vec![1]), (1, 2, vec![2]), (3, 4, vec![3])]),
+        // A day is the longest.
+        (
+            fragments(&[0, DAY, 2 * DAY + 1], 1),
+            9 * DAY,
+            vec![(0, DAY, vec![1, 2]), (2 * DAY + 1, 2 * DAY + 2, vec![3])],
+        ),
+    ] {
+        for clock in [Clock::Producer, Clock::Server] {
+            assert_eq!(cuts(given.clone(), clock, T, T + end).await, expected, "{given:?}");
+        }
+    }
+    // What begins at the same time stays together.
+    let twins = fragments(&[0, 2, 2, 4], 40 * MB);
+    let by_server = vec![(0, 1, vec![1]), (2, 3, vec![2, 3]), (4, 5, vec![4])];
+    assert_eq!(cuts(twins.clone(), Clock::Server, T, T + 9).await, by_server);
+    // Of which the newest is what the producer meant.
+    let by_producer = vec![(0, 2, vec![1, 3]), (4, 5, vec![4])];
+    assert_eq!(cuts(twins, Clock::Producer, T, T + 9).await, by_producer);
+    // What was sent again at once is cut before or behind, not within.
+    let again = fragments(&[0, 2, 4, 6, 4, 6, 8], 24 * MB);
+    assert_eq!(cuts(again.clone(), Clock::Producer, T, T + 9).await, [(0, 2, vec![1, 2]), (4, 8, vec![5, 6, 7])]);
+    // Two hundred.
+    let starts: Vec<i64> = (0..401).map(|n| n * 2000).collect();
+    let counts: Vec<usize> =
+        cuts(fragments(&starts, 1), Clock::Server, T, T + DAY).await.iter().map(|cut| cut.2.len()).collect();
+    assert_eq!(counts, [200, 200, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_cut_is_an_error_in_its_place() {
+    // More begin at the same millisecond than a clip takes.
+    let mut crowd: Vec<_> = (2..=202).map(|ordinal| (ordinal, T + 5, 1)).collect();
+    crowd.push((1, T, 1));
+    let (kvs, _) = archive(crowd.clone()).await;
+    let mut clips = kvs.clips("door").range(at(T)..=at(T + 9)).by(Clock::Server);
+    assert_eq!(clips.try_next().await.unwrap().unwrap().fragments().len(), 1);
+    let error = clips.try_next().await.unwrap_err();
+    assert_eq!((error.kind(), error.context().stream()), (ErrorKind::Limit, Some("door")), "{error}");
+    assert!(clips.next().await.is_none());
+    // By the producer's clock they are one and 200 that it has replaced.
+    assert_eq!(cuts(crowd, Clock::Producer, T, T + 9).await, [(0, 5, vec![1, 202])]);
+    let tight: Vec<_> = (1..).zip([T, T + 1, T + 2]).map(|(ordinal, start)| (ordinal, start, 60_000_000)).collect();
+    let (kvs, _) = archive(tight).await;
+    let mut clips = kvs.clips("door").range(at(T - 1)..=at(T + 9));
+    assert!(clips.try_next().await.unwrap().is_some());
+    assert_eq!(clips.try_next().await.unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_say_what_was_chosen() {
+    let arn = "arn:aws:kinesisvideo:eu-west-1:1:stream/door/2";
+    for (clock, name) in [(Clock::Producer, "PRODUCER_TIMESTAMP"), (Clock::Server, "SERVER_TIMESTAMP")] {
+        let (kvs, asked) = archive(vec![(1, T, 10), (2, T + 1000, 20)]).await;
+        let clips = kvs.clips(arn).range(at(T - 5)..=at(T + 5000)).by(clock);
+        let clips: Vec<Clip> = clips.try_collect().await.unwrap();
+        assert_eq!(clips[0].listed_bytes(), 30);
+        let (path, body) = asked.take().pop().unwrap();
+        assert_eq!(path, "getClip");
+        let range = json!({ "StartTimestamp": 1_700_000_000.126, "EndTimestamp": 1_700_000_001.126 });
+        let selector = json!({ "FragmentSelectorType": name, "TimestampRange": range });
+        assert_eq!(body, json!({ "StreamARN": arn, "ClipFragmentSelector": selector }));
+    }
+}
+
+#[tokio::test]
+async fn every_rule_is_kept_on_both_sides_of_the_wire() {
+    let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
+    let base = now() - 60_000;
+    push(&endpoint.create_stream("door"), 1, base, base);
+    let (kvs, raw) = (KinesisVideo::new(&endpoint.sdk_config()), Client::new(&endpoint.sdk_config()));
+    let before = endpoint.requests();
+    for (mut clips, rule) in [
+        (kvs.clips("door"), "the range must be given"),
+        (kvs.clips("door").range(at(base)..=at(base)), "EndTimestamp must be later than StartTimestamp"),
+        (kvs.clips("door").range(at(base)..=at(base - 1)), "EndTimestamp must be later than StartTimestamp"),
+    ] {
+        let error = clips.try_next().await.unwrap_err();
+        assert_eq!((error.kind(), error.context().stream()), (ErrorKind::InvalidArgument, Some("door")));
+        assert!(error.to_string().contains(rule), "{error} does not say {rule}");
+        assert!(clips.next().await.is_none());
+    }
+    assert_eq!(endpoint.requests(), before, "nothing was sent");
+    // A day at most, which is where we cut.
+    for end in [base, base - 1, base + DAY + 1] {
+        let range = ClipTimestampRange::builder().start_timestamp(DateTime::from_millis(base));
+        let range = range.end_timestamp(DateTime::from_millis(end)).build().unwrap();
+        let selector = ClipFragmentSelector::builder().fragment_selector_type("PRODUCER_TIMESTAMP".into());
+        let selector = selector.timestamp_range(range).build().unwrap();
+        let call = raw.get_clip().stream_name("door").clip_fragment_selector(selector);
+        let (name, status, said) = refusal(call.send().await);
+        assert_eq!((&*name, status), ("InvalidArgumentException", 400));
+        assert!(said.contains("EndTimestamp"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn exceptions_are_of_a_kind_and_say_what_to_do() {
+    for (name, status, kind, advice) in [
+        ("ResourceNotFoundException", 404, ErrorKind::NotFound, "no fragments in the range"),
+        ("NoDataRetentionException", 400, ErrorKind::Retention, "retention of 0 hours"),
+        ("UnsupportedStreamMediaTypeException", 400, ErrorKind::Unsupported, "a clip takes"),
+        ("MissingCodecPrivateDataException", 400, ErrorKind::Unsupported, "a clip takes"),
+        ("InvalidCodecPrivateDataException", 400, ErrorKind::Unsupported, "a clip takes"),
+        ("InvalidMediaFrameException", 400, ErrorKind::Unsupported, "a length in front"),
+        ("InvalidArgumentException", 400, ErrorKind::InvalidArgument, "as it said"),
+        ("NotAuthorizedException", 401, ErrorKind::AccessDenied, "kinesisvideo:GetClip"),
+    ] {
+        let (kvs, _) = stand_in(move |path, _| match path {
+            "listFragments" => Answer::json(json!({ "Fragments": [listed((1, T, 1))] })),
+            _ => Answer::refusal(status, name, "as it said"),
+        })
+        .await;
+        let error = kvs.clips("door").range(at(T)..=at(T + 1)).try_next().await.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (kind, Some(name)));
+        assert!(error.to_string().contains(advice), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clip_is_read_written_and_dropped() {
+    let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
+    let door = endpoint.create_stream("door");
+    let base = now() - 3_600_000;
+    for ordinal in 0..300 {
+        push(&door, ordinal + 1, base + i64::from(ordinal) * 2000, base);
+    }
+    let kvs = KinesisVideo::new(&endpoint.in_process_config());
+    let clips = || kvs.clips("door").range(at(base)..=at(base + 3_500_000));
+    let mut whole = clips();
+    let expected = bytes(whole.try_next().await.unwrap().unwrap()).await.unwrap();
+    // The second is asked for though the first of another reading was dropped unread.
+    let mut unread = clips();
+    drop(unread.try_next().await.unwrap().unwrap());
+    assert_eq!(unread.try_next().await.unwrap().unwrap().fragments().len(), 100);
+    let first = async || clips().try_next().await.unwrap().unwrap();
+
+    let mut read = Vec::new();
+    first().await.into_async_read().read_to_end(&mut read).await.unwrap();
+    assert!(read == expected);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("new/door.mp4");
+    assert_eq!(first().await.write_to(&file).await.unwrap(), expected.len() as u64);
+    assert!(std::fs::read(&file).unwrap() == expected);
+
+    // A connection that breaks leaves the file that was there as it was, and no other.
+    endpoint.script(Operation::GetClip, None, Mishap::CutAfter(3000));
+    let error = first().await.write_to(&file).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Io, true), "{error}");
+    assert_eq!((error.context().stream(), error.context().endpoint()), (Some("door"), Some(endpoint.url())));
+    assert!(std::fs::read(&file).unwrap() == expected);
+    assert_eq!(std::fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
+    // So does one that brings nothing.
+    endpoint.script(Operation::GetClip, None, Mishap::Stall { after: 3000, pause: Duration::from_secs(20) });
+    let mut clip = clips().read_timeout(Duration::from_millis(200)).try_next().await.unwrap().unwrap();
+    let error = loop {
+        if let Err(error) = clip.try_next().await {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert!(clip.next().await.is_none());
+    // The same once more, by its range.
+    let again = kvs.clips("door").range(clip.range()).try_next().await.unwrap().unwrap();
+    assert!(bytes(again).await.unwrap() == expected);
+
+    // As an `io::Error` it is the same error.
+    endpoint.script(Operation::GetClip, None, Mishap::ResetAfter(3000));
+    let error: io::Error = first().await.into_async_read().read_to_end(&mut read).await.unwrap_err();
+    assert_eq!(kinesis_video::Error::from(error).context().stream(), Some("door"));
+    let error = first().await.write_to("/").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_go_away_by_itself_is_waited_for() {
+    let endpoint = LocalEndpoint::start().await.unwrap();
+    let door = endpoint.create_stream("door");
+    let base = now() - 3_600_000;
+    for ordinal in 0..1000 {
+        push(&door, ordinal + 1, base + i64::from(ordinal) * 2000, base);
+    }
+    let kvs = KinesisVideo::new(&endpoint.in_process_config());
+    for (operation, mishap) in [
+        (Operation::ListFragments, Mishap::EmptyPage),
+        (Operation::ListFragments, Mishap::Refuse("ClientLimitExceededException".into())),
+        (Operation::GetClip, Mishap::Refuse("ClientLimitExceededException".into())),
+        (Operation::GetClip, Mishap::StaleEndpoint),
+        (Operation::GetClip, Mishap::Refuse("InternalFailure".into())),
+    ] {
+        endpoint.script(operation, None, mishap);
+    }
+    // Six clips of 200 are more points than there are in a second: which are waited for, not refused.
+    let clips = kvs.clips("door").range(at(base)..=at(base + 3_500_000));
+    let counts: Vec<usize> = clips.map_ok(|clip| clip.fragments().len()).try_collect().await.unwrap();
+    assert_eq!(counts, [200; 5]);
+    assert_eq!(endpoint.scripted(), 0);
+    // A host that does not know the operation is not a clip; another one may be.
+    endpoint.script(Operation::GetClip, None, Mishap::UnknownOperation);
+    assert!(kvs.clips("door").range(at(base)..=at(base + 1)).try_next().await.unwrap().is_some());
+    (0..3).for_each(|_| endpoint.script(Operation::GetClip, None, Mishap::UnknownOperation));
+    let error = kvs.clips("door").range(at(base)..=at(base + 1)).attempts(3).try_next().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
+}
+
+/// Where a producer begins anew with other codec private data, a clip ends: each fragment is still in one.
+#[tokio::test(start_paused = true)]
+async fn a_range_in_which_the_media_change_is_cut_where_they_do() {
+    let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
+    let door = endpoint.create_stream("door");
+    let base = now() - 3_600_000;
+    let mut other = AVCC.to_vec();
+    let last = other.len() - 1;
+    other[last] ^= 1;
+    for ordinal in 0..300u32 {
+        let private = if (70..90).contains(&ordinal) { &other } else { AVCC };
+        let document = Document::new(Shape::Ffmpeg).codec_private(private).video_track(1).block(1, 0, true, FRAME);
+        let time = base + i64::from(ordinal) * 2000;
+        door.push_stamped(&document, stamp_at(ordinal + 1, time, time));
+    }
+    let kvs = KinesisVideo::new(&endpoint.in_process_config());
+    for clock in [Clock::Server, Clock::Producer] {
+        let mut clips = kvs.clips("door").range(at(base)..=at(base + 600_000)).by(clock);
+        let (mut all, mut before) = (0, at(0));
+        while let Some(clip) = clips.try_next().await.unwrap() {
+            assert!(*clip.range().start() > before, "{clip:?}");
+            before = *clip.range().end();
+            let listed = numbers(&clip);
+            assert_eq!(covered(&bytes(clip).await.unwrap()), listed, "{clock:?}");
+            all += listed.len();
+        }
+        assert_eq!(all, 300, "{clock:?}");
+    }
+}
+
+/// What cannot be played at all is an error that says which part of the range it is of.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_a_clip_names_its_range() {
+    let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
+    let door = endpoint.create_stream("door");
+    let base = now() - 3_600_000;
+    for ordinal in 0..10u32 {
+        let document = Document::new(Shape::Ffmpeg);
+        let document = match ordinal {
+            6 => document.audio_track(1, "sound", "A_PCM/INT/LIT"),
+            _ => document.codec_private(AVCC).video_track(1),
+        };
+        let time = base + i64::from(ordinal) * 2000;
+        door.push_stamped(&document.block(1, 0, true, FRAME), stamp_at(ordinal + 1, time, time));
+    }
+    let kvs = KinesisVideo::new(&endpoint.in_process_config());
+    let mut clips = kvs.clips("door").range(at(base)..=at(base + 600_000));
+    let error = loop {
+        match clips.try_next().await {
+            Ok(clip) => drop(clip.unwrap()),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((error.kind(), error.position().fragment().is_some()), (ErrorKind::Unsupported, true));
+    let place = error.position().path().unwrap();
+    assert!(place.contains(&at(base + 12_000).to_string()), "{error}");
+    // Behind it, it goes on.
+    let mut clips = kvs.clips("door").range(at(base + 12_001)..=at(base + 600_000));
+    let mut all = 0;
+    while let Some(clip) = clips.try_next().await.unwrap() {
+        all += clip.fragments().len();
+    }
+    assert_eq!(all, 3);
+}
+
+/// While a long range is listed and read, retention takes away what it begins with.
+#[tokio::test(start_paused = true)]
+async fn what_is_no_longer_kept_when_its_clip_is_asked_for() {
+    let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
+    let door = endpoint.create_stream("door");
+    door.set_retention(Duration::from_secs(3600));
+    let base = now() - 3_550_000;
+    for ordinal in 0..600 {
+        let time = base + i64::from(ordinal) * 2000;
+        push(&door, ordinal + 1, time, time);
+    }
+    let kvs = KinesisVideo::new(&endpoint.in_process_config());
+    let mut clips = kvs.clips("door").range(at(base)..=at(base + 1_199_000));
+    assert_eq!(clips.try_next().await.unwrap().unwrap().fragments().len(), 200);
+    // 250 of them are gone by then.
+    tokio::time::sleep(Duration::from_secs(48 + 500)).await;
+    let clip = clips.try_next().await.unwrap().unwrap();
+    assert!((145..=151).contains(&clip.fragments().len()), "{clip:?}");
+    let listed = numbers(&clip);
+    assert_eq!(covered(&bytes(clip).await.unwrap()), listed);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let error = clips.try_next().await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::InvalidArgument | ErrorKind::Retention | ErrorKind::NotFound), "{error}");
+}
+
+/// A clip without a byte is none, and does not take the place of a file.
+#[tokio::test(start_paused = true)]
+async fn a_clip_without_a_byte_is_an_error() {
+    let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
+    let door = endpoint.create_stream("door");
+    let base = now() - 3_600_000;
+    (0..2).for_each(|ordinal| push(&door, ordinal + 1, base + i64::from(ordinal) * 2000, base));
+    let kvs = KinesisVideo::new(&endpoint.in_process_config());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("clip.mp4");
+    std::fs::write(&path, b"what was there").unwrap();
+    endpoint.script(Operation::GetClip, None, Mishap::BreakOff(0));
+    let clip = kvs.clips("door").range(at(base)..=at(base + 4000)).try_next().await.unwrap().unwrap();
+    let error = clip.write_to(&path).await.unwrap_err();
+    assert!(error.to_string().contains("the clip has no bytes"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"what was there");
+    // A folder cannot be replaced: nothing is left of the attempt.
+    let clip = kvs.clips("door").range(at(base)..=at(base + 4000)).try_next().await.unwrap().unwrap();
+    clip.write_to(dir.path()).await.unwrap_err();
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    let beside = dir.path().with_extension("part");
+    assert!(!beside.exists());
+}

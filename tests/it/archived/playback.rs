@@ -1,0 +1,394 @@
+//! URLs for players: what is sent for them, what is refused before, what comes of them.
+
+use std::time::Duration;
+
+use aws_sdk_kinesisvideoarchivedmedia::Client;
+use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
+use aws_sdk_kinesisvideoarchivedmedia::types::{
+    DashFragmentSelector, DashPlaybackMode, DashTimestampRange, HlsFragmentSelector, HlsPlaybackMode, HlsTimestampRange,
+};
+use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Shape};
+use kinesis_video::service::playback::{Container, Discontinuities, PlaybackUrl};
+use kinesis_video::{Clock, ErrorKind, KinesisVideo, Result, Timestamp};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::endpoint::playback::{AVCC, FRAME, now, refusal, stamp_at, unlimited};
+use crate::support::stand_in::{Answer, NOW, stand_in};
+
+const T: i64 = 1_700_000_000_126;
+const DAY: i64 = 24 * 3600 * 1000;
+const TOKEN: &str = "CiAMO-secret-token";
+const ARN: &str = "arn:aws-cn:kinesisvideo:cn-north-1:1:stream/door/2";
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn url(kind: &str) -> String {
+    format!("https://b-1.example.com/{kind}/v1/get?SessionToken={TOKEN}")
+}
+
+fn answer(path: &str) -> Answer {
+    match path {
+        "getHLSStreamingSessionURL" => Answer::json(json!({ "HLSStreamingSessionURL": url("hls") })),
+        "getDASHStreamingSessionURL" => Answer::json(json!({ "DASHStreamingSessionURL": url("dash") })),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn requests_say_what_was_chosen_and_no_more() {
+    let (kvs, asked) = stand_in(|path, _| answer(path)).await;
+    let range = || at(T)..=at(T + DAY);
+    let body = async |url: Result<PlaybackUrl>| -> Value {
+        url.unwrap();
+        let asked = asked.take();
+        assert_eq!(asked.len(), 1);
+        asked.into_iter().next().unwrap().1
+    };
+
+    let live = kvs.hls("door").url().await;
+    assert_eq!(body(live).await, json!({ "StreamName": "door", "PlaybackMode": "LIVE" }));
+    let live = kvs.dash(ARN).url().await;
+    assert_eq!(body(live).await, json!({ "StreamARN": ARN, "PlaybackMode": "LIVE" }));
+    // Which clock, and nothing else, may be said of what is live.
+    let live = kvs.hls("door").by(Clock::Producer).url().await;
+    assert_eq!(
+        body(live).await,
+        json!({
+            "StreamName": "door", "PlaybackMode": "LIVE",
+            "HLSFragmentSelector": { "FragmentSelectorType": "PRODUCER_TIMESTAMP" },
+        })
+    );
+    let live = kvs.dash("door").by(Clock::Server).display_timestamps(false).display_numbers(false).url().await;
+    assert_eq!(
+        body(live).await,
+        json!({
+            "StreamName": "door", "PlaybackMode": "LIVE",
+            "DASHFragmentSelector": { "FragmentSelectorType": "SERVER_TIMESTAMP" },
+            "DisplayFragmentTimestamp": "NEVER", "DisplayFragmentNumber": "NEVER",
+        })
+    );
+    // What is stored always names its clock.
+    let stored = kvs.hls("door").on_demand(range()).url().await;
+    assert_eq!(
+        body(stored).await,
+        json!({
+            "StreamName": "door", "PlaybackMode": "ON_DEMAND",
+            "HLSFragmentSelector": {
+                "FragmentSelectorType": "SERVER_TIMESTAMP",
+                "TimestampRange": { "StartTimestamp": 1_700_000_000.126, "EndTimestamp": 1_700_086_400.126 },
+            },
+        })
+    );
+    let replay = kvs.dash("door").live_replay(at(T)..).url().await;
+    assert_eq!(
+        body(replay).await,
+        json!({
+            "StreamName": "door", "PlaybackMode": "LIVE_REPLAY",
+            "DASHFragmentSelector": {
+                "FragmentSelectorType": "SERVER_TIMESTAMP",
+                "TimestampRange": { "StartTimestamp": 1_700_000_000.126 },
+            },
+        })
+    );
+    // All there is.
+    let full = kvs
+        .hls("door")
+        .live_replay(at(T)..=at(T + 1))
+        .by(Clock::Producer)
+        .expires(Duration::from_secs(43_200))
+        .max_fragments(5000)
+        .display_timestamps(true)
+        .container(Container::MpegTs)
+        .discontinuities(Discontinuities::OnDiscontinuity);
+    assert_eq!(
+        body(full.url().await).await,
+        json!({
+            "StreamName": "door", "PlaybackMode": "LIVE_REPLAY",
+            "HLSFragmentSelector": {
+                "FragmentSelectorType": "PRODUCER_TIMESTAMP",
+                "TimestampRange": { "StartTimestamp": 1_700_000_000.126, "EndTimestamp": 1_700_000_000.127 },
+            },
+            "ContainerFormat": "MPEG_TS", "DiscontinuityMode": "ON_DISCONTINUITY",
+            "DisplayFragmentTimestamp": "ALWAYS", "Expires": 43_200, "MaxMediaPlaylistFragmentResults": 5000,
+        })
+    );
+    let full = kvs
+        .dash("door")
+        .on_demand(at(T)..=at(T + 1))
+        .by(Clock::Producer)
+        .expires(Duration::from_secs(300))
+        .max_fragments(1)
+        .display_timestamps(true)
+        .display_numbers(true);
+    assert_eq!(
+        body(full.url().await).await,
+        json!({
+            "StreamName": "door", "PlaybackMode": "ON_DEMAND",
+            "DASHFragmentSelector": {
+                "FragmentSelectorType": "PRODUCER_TIMESTAMP",
+                "TimestampRange": { "StartTimestamp": 1_700_000_000.126, "EndTimestamp": 1_700_000_000.127 },
+            },
+            "DisplayFragmentTimestamp": "ALWAYS", "DisplayFragmentNumber": "ALWAYS",
+            "Expires": 300, "MaxManifestFragmentResults": 1,
+        })
+    );
+    for (container, discontinuities, names) in [
+        (Container::FragmentedMp4, Discontinuities::Always, ("FRAGMENTED_MP4", "ALWAYS")),
+        (Container::MpegTs, Discontinuities::Never, ("MPEG_TS", "NEVER")),
+    ] {
+        let session = kvs.hls("door").container(container).discontinuities(discontinuities);
+        let sent = body(session.url().await).await;
+        assert_eq!(
+            (sent["ContainerFormat"].as_str(), sent["DiscontinuityMode"].as_str()),
+            (Some(names.0), Some(names.1))
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_url_says_how_long_it_is_good_for_and_keeps_its_token_to_itself() {
+    let (kvs, asked) = stand_in(|path, _| answer(path).with("date", "Tue, 14 Nov 2023 22:13:21 GMT")).await;
+    let session = kvs.hls("door").on_demand(at(T)..=at(T + 1)).expires(Duration::from_secs(600));
+    let first = session.url().await.unwrap();
+    assert_eq!(first.as_str(), url("hls"));
+    // By the service's clock.
+    assert_eq!(first.expires(), at(1_700_000_001_000 + 600_000));
+    sleep(Duration::from_secs(250)).await;
+    assert_eq!(first.remaining(), Duration::from_secs(350));
+    let second = first.renew().await.unwrap();
+    assert_eq!(second.remaining(), Duration::from_secs(600));
+    let bodies = asked.bodies();
+    assert_eq!(bodies.len(), 2);
+    assert_eq!(bodies[0], bodies[1], "the same options");
+    sleep(Duration::from_secs(400)).await;
+    assert_eq!(first.remaining(), Duration::ZERO);
+    let shown = format!("{first:?} {first:#?}");
+    assert!(shown.contains("https://b-1.example.com/...") && !shown.contains("secret"), "{shown}");
+
+    // Without a date, by the SDK's; five minutes is what the service takes if it is not told.
+    let (kvs, _) = stand_in(|path, _| answer(path)).await;
+    let live = kvs.dash("door").url().await.unwrap();
+    assert_eq!(live.expires(), at(NOW.as_millis() as i64 + 300_000));
+    assert_eq!(live.remaining(), Duration::from_secs(300));
+}
+
+#[tokio::test]
+async fn debug_hides_whatever_a_url_has_behind_its_host() {
+    for (given, shown) in [
+        ("https://host/path-secret", "https://host/..."),
+        ("https://host?secret", "https://host/..."),
+        ("https://user:secret@host/", "https://host/..."),
+        ("secret", ":///..."),
+    ] {
+        let (kvs, _) = stand_in(move |_, _| Answer::json(json!({ "HLSStreamingSessionURL": given }))).await;
+        let debug = format!("{:?}", kvs.hls("door").url().await.unwrap());
+        assert!(debug.contains(shown) && !debug.contains("secret"), "{debug}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_a_url_is_of_the_wrong_host() {
+    for answer in [
+        Answer::unknown_operation,
+        || Answer::json(json!({})),
+        || Answer::json(json!({ "HLSStreamingSessionURL": "", "DASHStreamingSessionURL": "" })),
+    ] {
+        let (kvs, _) = stand_in(move |_, _| answer()).await;
+        for error in [kvs.hls("door").url().await.unwrap_err(), kvs.dash("door").url().await.unwrap_err()] {
+            assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
+            assert_eq!(error.context().stream(), Some("door"));
+            assert_eq!(error.context().endpoint(), Some("https://b-1.example.com"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn errors_of_the_service_say_what_to_do() {
+    for (name, status, kind, advice) in [
+        ("ResourceNotFoundException", 404, ErrorKind::NotFound, "none of the last 30 seconds"),
+        ("NoDataRetentionException", 400, ErrorKind::Retention, "retention of 0 hours"),
+        ("UnsupportedStreamMediaTypeException", 400, ErrorKind::Unsupported, "takes H.264 or H.265"),
+        ("MissingCodecPrivateDataException", 400, ErrorKind::Unsupported, "codec private data"),
+        ("InvalidCodecPrivateDataException", 400, ErrorKind::Unsupported, "codec private data"),
+        ("InvalidArgumentException", 400, ErrorKind::InvalidArgument, "as it said"),
+        ("NotAuthorizedException", 401, ErrorKind::AccessDenied, "kinesisvideo:Get"),
+        ("NotAuthorizedException", 403, ErrorKind::AccessDenied, "kinesisvideo:Get"),
+    ] {
+        let (kvs, asked) = stand_in(move |_, _| Answer::refusal(status, name, "as it said")).await;
+        for error in [kvs.hls("door").url().await.unwrap_err(), kvs.dash("door").url().await.unwrap_err()] {
+            assert_eq!((error.kind(), error.code()), (kind, Some(name)));
+            assert!(error.to_string().contains("as it said") && error.to_string().contains(advice), "{error}");
+        }
+        assert_eq!(asked.take().len(), 2, "{name} does not go away by itself");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_go_away_by_itself_is_waited_for() {
+    let endpoint = LocalEndpoint::start().await.unwrap();
+    let (_, _) = playable(&endpoint, "door", now());
+    let kvs = KinesisVideo::new(&endpoint.in_process_config());
+    let hls = Operation::GetHlsStreamingSessionUrl;
+    for mishap in [
+        Mishap::Refuse("ClientLimitExceededException".into()),
+        Mishap::UnknownOperation,
+        Mishap::StaleEndpoint,
+        Mishap::Refuse("InternalFailure".into()),
+    ] {
+        endpoint.script(hls, None, mishap);
+    }
+    kvs.hls("door").url().await.unwrap();
+    assert_eq!(endpoint.scripted(), 0);
+    endpoint.script(hls, None, Mishap::Refuse("ClientLimitExceededException".into()));
+    assert_eq!(kvs.hls("door").attempts(1).url().await.unwrap_err().kind(), ErrorKind::Throttled);
+    // 25 a second is what the service allows, and what we keep to.
+    let urls = (0..100).map(|_| kvs.hls("door").attempts(1).url());
+    futures::future::try_join_all(urls).await.unwrap();
+}
+
+/// A stream of two fragments that can be played, the second of which began `last` milliseconds of the epoch.
+fn playable(endpoint: &LocalEndpoint, name: &str, last: i64) -> (LocalStream, i64) {
+    let door = endpoint.create_stream(name);
+    let document = Document::new(Shape::Ffmpeg).codec_private(AVCC).video_track(1).block(1, 0, true, FRAME);
+    for (ordinal, time) in [(1, last - 2000), (2, last)] {
+        door.push_stamped(&document, stamp_at(ordinal, time, time));
+    }
+    (door, last)
+}
+
+fn time(millis: i64) -> DateTime {
+    DateTime::from_millis(millis)
+}
+
+/// Each rule that needs no clock: refused by us before anything is sent, and by the endpoint where
+/// the SDK lets it be asked.
+#[tokio::test]
+async fn every_rule_is_kept_on_both_sides_of_the_wire() {
+    let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
+    let (_, last) = playable(&endpoint, "door", now());
+    let (kvs, raw) = (KinesisVideo::new(&endpoint.sdk_config()), Client::new(&endpoint.sdk_config()));
+    let seconds = Duration::from_secs;
+    let range = || at(last - 3000)..=at(last - 1);
+    let before = endpoint.requests();
+    let mut refused = Vec::new();
+    for expires in [seconds(0), seconds(299), seconds(43_201), seconds(u64::MAX), Duration::from_millis(300_500)] {
+        refused.push((kvs.hls("door").expires(expires).url().await, "Expires must be 300 to 43,200 whole seconds"));
+        refused.push((kvs.dash("door").on_demand(range()).expires(expires).url().await, "Expires must be 300"));
+    }
+    for most in [0, 5001, u32::MAX] {
+        refused.push((
+            kvs.hls("door").max_fragments(most).url().await,
+            "MaxMediaPlaylistFragmentResults must be 1 to 5000",
+        ));
+        refused
+            .push((kvs.dash("door").max_fragments(most).url().await, "MaxManifestFragmentResults must be 1 to 5000"));
+    }
+    for (end, rule) in [
+        (last, "EndTimestamp must be later than StartTimestamp"),
+        (last - 1, "EndTimestamp must be later than StartTimestamp"),
+        (last + DAY + 1, "EndTimestamp must be within 24 hours of StartTimestamp"),
+        (i64::MAX / 1_000_000, "EndTimestamp must be within 24 hours of StartTimestamp"),
+    ] {
+        for clock in [Clock::Producer, Clock::Server] {
+            refused.push((kvs.hls("door").on_demand(at(last)..=at(end)).by(clock).url().await, rule));
+            refused.push((kvs.hls("door").live_replay(at(last)..=at(end)).by(clock).url().await, rule));
+            refused.push((kvs.dash("door").on_demand(at(last)..=at(end)).by(clock).url().await, rule));
+            refused.push((kvs.dash("door").live_replay(at(last)..=at(end)).by(clock).url().await, rule));
+        }
+    }
+    for (url, rule) in refused {
+        let error = url.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.to_string().contains(rule), "{error} does not say {rule}");
+        assert_eq!((error.context().stream(), error.is_retryable()), (Some("door"), false));
+    }
+    assert_eq!(endpoint.requests(), before, "nothing was sent");
+
+    let (hls, dash) = (
+        || raw.get_hls_streaming_session_url().stream_name("door"),
+        || raw.get_dash_streaming_session_url().stream_name("door"),
+    );
+    let said = |(name, status, said): (String, u16, String)| {
+        assert_eq!((&*name, status), ("InvalidArgumentException", 400), "{said}");
+        said
+    };
+    for expires in [0, 299, 43_201] {
+        assert!(said(refusal(hls().expires(expires).send().await)).contains("Expires"));
+        assert!(said(refusal(dash().expires(expires).send().await)).contains("Expires"));
+    }
+    for most in [0, 5001] {
+        let (hls, dash) = (hls().max_media_playlist_fragment_results(most), dash().max_manifest_fragment_results(most));
+        assert!(said(refusal(hls.send().await)).contains("MaxMediaPlaylistFragmentResults"));
+        assert!(said(refusal(dash.send().await)).contains("MaxManifestFragmentResults"));
+    }
+    // What our types do not let one say: a range in LIVE, none elsewhere, no end on demand.
+    let ends = [Some(last), Some(last - 1), Some(last + DAY + 1)];
+    let stored = [HlsPlaybackMode::OnDemand, HlsPlaybackMode::LiveReplay];
+    let of_hls = |end: Option<i64>| {
+        let range = HlsTimestampRange::builder().start_timestamp(time(last)).set_end_timestamp(end.map(time)).build();
+        HlsFragmentSelector::builder()
+            .fragment_selector_type("PRODUCER_TIMESTAMP".into())
+            .timestamp_range(range)
+            .build()
+    };
+    let of_dash = |end: Option<i64>| {
+        let range = DashTimestampRange::builder().start_timestamp(time(last)).set_end_timestamp(end.map(time)).build();
+        DashFragmentSelector::builder()
+            .fragment_selector_type("PRODUCER_TIMESTAMP".into())
+            .timestamp_range(range)
+            .build()
+    };
+    for mode in stored {
+        let dash_mode = DashPlaybackMode::from(mode.as_str());
+        for end in ends {
+            let call = hls().playback_mode(mode.clone()).hls_fragment_selector(of_hls(end));
+            assert!(said(refusal(call.send().await)).contains("StartTimestamp"));
+            let call = dash().playback_mode(dash_mode.clone()).dash_fragment_selector(of_dash(end));
+            assert!(said(refusal(call.send().await)).contains("StartTimestamp"));
+        }
+        said(refusal(hls().playback_mode(mode.clone()).send().await));
+        said(refusal(dash().playback_mode(dash_mode).send().await));
+    }
+    said(refusal(hls().playback_mode(HlsPlaybackMode::OnDemand).hls_fragment_selector(of_hls(None)).send().await));
+    said(refusal(dash().playback_mode(DashPlaybackMode::OnDemand).dash_fragment_selector(of_dash(None)).send().await));
+    said(refusal(hls().hls_fragment_selector(of_hls(Some(last + 1))).send().await));
+    said(refusal(dash().dash_fragment_selector(of_dash(Some(last + 1))).send().await));
+
+    // At the bounds both sides agree, too.
+    for (expires, most) in [(300, 1), (43_200, 5000)] {
+        let (hls, dash) = (kvs.hls("door").live_replay(range()), kvs.dash("door").by(Clock::Producer));
+        hls.expires(seconds(expires)).max_fragments(most).url().await.unwrap();
+        dash.expires(seconds(expires)).max_fragments(most).url().await.unwrap();
+    }
+    let whole_day = kvs.hls("door").on_demand(at(last - 10)..=at(last - 10 + DAY)).by(Clock::Producer);
+    whole_day.url().await.unwrap();
+}
+
+/// What needs the service's clock is left to it.
+#[tokio::test]
+async fn what_only_the_service_can_tell_it_tells() {
+    let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
+    let last = now() - 60_000;
+    let (door, _) = playable(&endpoint, "door", last);
+    let kvs = KinesisVideo::new(&endpoint.sdk_config());
+    let error = kvs.hls("door").on_demand(at(last)..=at(now() + 60_000)).url().await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::InvalidArgument, Some("InvalidArgumentException")));
+    // None of the last thirty seconds; none in the range; no such stream.
+    let error = kvs.dash("door").url().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    let error = kvs.dash("door").on_demand(at(last + 1)..=at(last + 2)).url().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert_eq!(kvs.hls("window").url().await.unwrap_err().kind(), ErrorKind::NotFound);
+    // With fragments in it, all is well, both ends included.
+    kvs.dash("door").on_demand(at(last - 2000)..=at(last - 1999)).url().await.unwrap();
+    kvs.hls("door").live_replay(at(last)..).url().await.unwrap();
+    door.set_retention(Duration::ZERO);
+    assert_eq!(kvs.hls("door").live_replay(at(last)..).url().await.unwrap_err().kind(), ErrorKind::Retention);
+    let sound = endpoint.create_stream("sound");
+    let document = Document::new(Shape::Ffmpeg).audio_track(1, "sound", "A_VORBIS").block(1, 0, true, b"sound");
+    sound.push(&document);
+    assert_eq!(kvs.hls("sound").url().await.unwrap_err().kind(), ErrorKind::Unsupported);
+}

@@ -1,0 +1,124 @@
+//! How a body is cut into pieces changes nothing.
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use kinesis_video::local::Document;
+use kinesis_video::{BodyDecoder, FragmentDecoder};
+use proptest::prelude::*;
+use tokio_util::codec::{Decoder, FramedRead};
+
+use crate::support::bodies::{
+    CAPTURES, Chunking, bodies, capture, connect_document, describe, ffmpeg_document, items, producer_document, stamp,
+};
+
+async fn described(body: &Bytes, chunking: Chunking) -> Vec<String> {
+    let (items, error) = items(body, chunking).await;
+    let received: usize = items.iter().map(|item| item.raw().len()).sum();
+    match &error {
+        None => assert_eq!(received, body.len(), "{chunking:?}: bytes without a home"),
+        Some(error) => assert_eq!(error.position().offset(), Some(received as u64), "{chunking:?}: {error}"),
+    }
+    let joined: Vec<u8> = items.iter().flat_map(|item| item.raw().to_vec()).collect();
+    assert!(body.starts_with(&joined), "{chunking:?}: not the bytes that came in");
+    let mut described: Vec<String> = items.iter().map(describe).collect();
+    described.extend(error.map(|error| format!("{error:?}")));
+    described
+}
+
+fn chunkings() -> impl Iterator<Item = Chunking> {
+    // `make proof` asks for more.
+    let rounds = std::env::var("KVS_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(6);
+    let random = (0..rounds).map(|seed: u64| {
+        let most = [3, 40, 700, 5000, 20_000, 100_000][seed as usize % 6];
+        Chunking::Random(most, seed)
+    });
+    [1, 2, 7, 1000].map(Chunking::Each).into_iter().chain(random)
+}
+
+#[tokio::test]
+async fn generated_bodies() {
+    for (name, body) in bodies() {
+        let whole = described(&body, Chunking::Whole).await;
+        for chunking in chunkings() {
+            assert_eq!(described(&body, chunking).await, whole, "{name}, {chunking:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_truncation_of_a_body() {
+    for (name, body) in bodies() {
+        if body.len() > 4000 {
+            continue;
+        }
+        for length in 0..body.len() {
+            let body = body.slice(..length);
+            let whole = described(&body, Chunking::Whole).await;
+            assert_eq!(described(&body, Chunking::Each(1)).await, whole, "{name} up to {length}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn captures() {
+    for name in CAPTURES {
+        let Some(body) = capture(name) else { continue };
+        let whole = described(&body, Chunking::Whole).await;
+        for chunking in chunkings() {
+            assert!(described(&body, chunking).await == whole, "{name}, {chunking:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_bare_decoders_agree_with_the_streams() {
+    for (name, body) in bodies() {
+        let (expected, error) = items(&body, Chunking::Whole).await;
+        let mut framed = FramedRead::new(&body[..], BodyDecoder::new());
+        for item in &expected {
+            let decoded = framed.next().await.unwrap().unwrap();
+            assert_eq!(decoded.raw(), item.raw(), "{name}");
+        }
+        assert_eq!(framed.next().await.map(|item| item.unwrap_err().to_string()), error.map(|error| error.to_string()));
+        assert!(framed.next().await.is_none(), "{name}");
+        assert!(framed.next().await.is_none(), "{name}");
+    }
+}
+
+#[test]
+fn a_decoder_that_has_failed_stays_so() {
+    let mut decoder = FragmentDecoder::new();
+    let mut received = BytesMut::from(&b"{\"Output\":{}}"[..]);
+    assert!(decoder.decode(&mut received).is_err());
+    let good = crate::support::bodies::live_body([crate::support::bodies::producer_document(1)]);
+    received.extend_from_slice(&good);
+    assert!(decoder.decode(&mut received).unwrap().is_none());
+    assert!(decoder.decode_eof(&mut received).unwrap().is_none());
+    assert!(received.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Any documents one behind another come out as exactly those.
+    #[test]
+    fn concatenations(kinds in proptest::collection::vec(0u8..6, 1..8), step in 1usize..3000) {
+        let documents: Vec<Bytes> = kinds
+            .iter()
+            .zip(1..)
+            .map(|(kind, n)| match kind {
+                0 => producer_document(n).to_bytes(&stamp(n), 0),
+                1 => ffmpeg_document(n).to_bytes(&stamp(n), 7),
+                2 => connect_document(n).to_bytes(&stamp(n), 0),
+                3 => producer_document(n).to_bytes_without_trailer(&stamp(n)),
+                4 => ffmpeg_document(n).to_bytes_without_trailer(&stamp(n)),
+                _ => Document::fault(3000, "FRAGMENT_NOT_FOUND", Some(&stamp(n).number)),
+            })
+            .collect();
+        let body = documents.concat().into();
+        let (found, error) = futures::executor::block_on(items(&body, Chunking::Each(step)));
+        prop_assert!(error.is_none());
+        let raws: Vec<Bytes> = found.iter().map(|item| item.raw().clone()).collect();
+        prop_assert_eq!(raws, documents);
+    }
+}

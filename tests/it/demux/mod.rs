@@ -1,0 +1,9 @@
+pub mod captures;
+pub mod chunks;
+pub mod latency;
+pub mod limits;
+pub mod packets;
+pub mod resync;
+pub mod shapes;
+pub mod transport;
+pub mod tree;

@@ -1,0 +1,74 @@
+//! What comes out when the transport fails.
+
+use std::io;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use kinesis_video::{End, ErrorKind, FragmentStream};
+use tokio_test::io::Builder;
+
+use crate::support::bodies::{live_body, producer_document};
+
+#[tokio::test]
+async fn whole_blocks_then_the_error_then_nothing() {
+    let body = live_body((1..=2).map(producer_document));
+    let second = FragmentStream::new(&body[..]).next().await.unwrap().unwrap().raw().len();
+    // Inside the fourth of five blocks of the second document.
+    let fourth = {
+        let fragments = crate::support::bodies::fragments(&body).await;
+        let payload = fragments[1].packets().nth(3).unwrap().payload().clone();
+        body.windows(payload.len()).rposition(|window| window == payload).unwrap() + 10
+    };
+    let reset = io::Error::new(io::ErrorKind::ConnectionReset, "peer went away");
+    let reader = Builder::new().read(&body[..second + 5]).read(&body[second + 5..fourth]).read_error(reset).build();
+    let mut fragments = FragmentStream::new(reader);
+
+    assert_eq!(fragments.next().await.unwrap().unwrap().end(), End::Trailer);
+    let cut = fragments.next().await.unwrap().unwrap();
+    assert_eq!((cut.end(), cut.packets().count()), (End::Cut, 3));
+    assert_eq!(cut.raw(), &body[second..fourth]);
+    let error = fragments.next().await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert!(error.is_retryable());
+    let source = std::error::Error::source(&error).unwrap();
+    assert_eq!(source.downcast_ref::<io::Error>().map(io::Error::kind), Some(io::ErrorKind::ConnectionReset));
+    for _ in 0..3 {
+        assert!(fragments.next().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn an_error_between_fragments_comes_alone() {
+    let body = live_body([producer_document(1)]);
+    let chunks = stream::iter([Ok(body), Err("no more"), Ok(Bytes::from_static(b"never read"))]);
+    let mut fragments = FragmentStream::from_stream(chunks);
+    assert_eq!(fragments.next().await.unwrap().unwrap().end(), End::Trailer);
+    assert!(fragments.next().await.unwrap().is_err());
+    for _ in 0..3 {
+        assert!(fragments.next().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn an_error_right_after_the_last_block_is_still_a_cut() {
+    // Of unknown size, the Cluster could have gone on: only the error tells that it should have.
+    let document = producer_document(1).to_bytes_without_trailer(&crate::support::bodies::stamp(1));
+    let chunks = stream::iter([Ok(document.clone()), Err(io::Error::other("gone"))]);
+    let mut fragments = FragmentStream::from_stream(chunks);
+    let cut = fragments.next().await.unwrap().unwrap();
+    assert_eq!((cut.end(), cut.packets().count()), (End::Cut, 5));
+    let whole = FragmentStream::new(&document[..]).next().await.unwrap().unwrap();
+    assert_eq!(whole.end(), End::EndOfBody);
+}
+
+#[tokio::test]
+async fn arrival_is_when_the_bytes_came() {
+    let body = live_body((1..=2).map(producer_document));
+    let reader = Builder::new().read(&body[..10]).wait(std::time::Duration::from_millis(20)).read(&body[10..]).build();
+    let fragments: Vec<_> = FragmentStream::new(reader).map(|fragment| fragment.unwrap()).collect().await;
+    let first = fragments[0].arrival().unwrap();
+    let second = fragments[1].arrival().unwrap();
+    assert!(first.first_byte < first.last_byte);
+    assert_eq!(first.last_byte, second.first_byte);
+    assert_eq!(second.first_byte, second.last_byte);
+}

@@ -1,0 +1,1052 @@
+//! The archive of the local endpoint, as the service describes its own, through the raw SDK.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_kinesisvideo::types::ApiName;
+use aws_sdk_kinesisvideoarchivedmedia::Client;
+use aws_sdk_kinesisvideoarchivedmedia::config::StalledStreamProtectionConfig;
+use aws_sdk_kinesisvideoarchivedmedia::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesisvideoarchivedmedia::operation::list_fragments::ListFragmentsOutput;
+use aws_sdk_kinesisvideoarchivedmedia::primitives::{ByteStream, DateTime};
+use aws_sdk_kinesisvideoarchivedmedia::types::{FragmentSelector, FragmentSelectorType, TimestampRange};
+use bytes::Bytes;
+use futures::TryStreamExt;
+use kinesis_video::ebml::Elements;
+use kinesis_video::local::{
+    Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Spelling, Stamp, fragment_number,
+};
+use kinesis_video::{BodyItem, BodyStream, End, FragmentNumber, Timestamp};
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::bodies::{CAPTURES, capture, ffmpeg_document, fragments, live_body, producer_document, stamp};
+
+/// Quotas for tests that are not about them.
+fn quick() -> Quotas {
+    Quotas::default().metadata_points(None).media_points(None).list_connections(None)
+}
+
+/// A client that asks once.
+fn client(config: &SdkConfig) -> Client {
+    let config = aws_sdk_kinesisvideoarchivedmedia::config::Builder::from(config)
+        .retry_config(aws_config::retry::RetryConfig::disabled())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .build();
+    Client::from_conf(config)
+}
+
+async fn start(quotas: Quotas) -> (LocalEndpoint, Client) {
+    let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
+    let archive = client(&endpoint.sdk_config());
+    (endpoint, archive)
+}
+
+/// An endpoint without sockets, for tests in which time is paused.
+async fn in_process(quotas: Quotas) -> (LocalEndpoint, Client) {
+    let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
+    let archive = client(&endpoint.in_process_config());
+    (endpoint, archive)
+}
+
+/// The first `last` fragments of other tests, one a second.
+fn door(endpoint: &LocalEndpoint, last: u32) -> LocalStream {
+    let stream = endpoint.create_stream("door");
+    (1..=last).for_each(|ordinal| stream.push_stamped(&producer_document(ordinal), stamp(ordinal)));
+    stream
+}
+
+/// What a call was refused with: the HTTP status, the name, and the message.
+fn refusal<T, E: ProvideErrorMetadata>(
+    result: Result<T, SdkError<E, aws_smithy_runtime_api::client::orchestrator::HttpResponse>>,
+) -> (u16, String, String) {
+    let Err(error) = result else { panic!("it is not refused") };
+    let status = error.raw_response().expect("the endpoint answered").status().as_u16();
+    (status, error.code().unwrap_or_default().into(), error.message().unwrap_or_default().into())
+}
+
+fn name_of<T, E: ProvideErrorMetadata>(
+    result: Result<T, SdkError<E, aws_smithy_runtime_api::client::orchestrator::HttpResponse>>,
+) -> Option<String> {
+    result.err().map(|error| error.code().unwrap_or("no code").to_owned())
+}
+
+fn selector(kind: FragmentSelectorType, start: i64, end: i64) -> FragmentSelector {
+    let range = TimestampRange::builder()
+        .start_timestamp(DateTime::from_millis(start))
+        .end_timestamp(DateTime::from_millis(end))
+        .build()
+        .unwrap();
+    FragmentSelector::builder().fragment_selector_type(kind).timestamp_range(range).build().unwrap()
+}
+
+fn numbers(page: &ListFragmentsOutput) -> Vec<FragmentNumber> {
+    page.fragments().iter().map(|fragment| fragment.fragment_number().unwrap().parse().unwrap()).collect()
+}
+
+fn ordinals(numbers: &[FragmentNumber]) -> Vec<u32> {
+    let ordinal = |number: &FragmentNumber| (1..=2000).find(|&n| stamp(n).number == *number).unwrap();
+    numbers.iter().map(ordinal).collect()
+}
+
+/// The pages of a listing, of so many fragments each.
+async fn pages(archive: &Client, most: i64) -> Vec<Vec<FragmentNumber>> {
+    let (mut pages, mut token) = (Vec::new(), None);
+    loop {
+        let call = archive.list_fragments().stream_name("door").max_results(most);
+        let page = call.set_next_token(token).send().await.unwrap();
+        pages.push(numbers(&page));
+        token = page.next_token;
+        if token.is_none() {
+            return pages;
+        }
+        assert!(pages.len() < 5000, "it has no end");
+    }
+}
+
+/// What is listed between two times, both included.
+async fn between(archive: &Client, kind: FragmentSelectorType, start: i64, end: i64) -> Vec<u32> {
+    let call = archive.list_fragments().stream_name("door").fragment_selector(selector(kind, start, end));
+    let mut listed = ordinals(&numbers(&call.send().await.unwrap()));
+    listed.sort_unstable();
+    listed
+}
+
+/// A request over a socket, as it is, and its answer.
+async fn raw(endpoint: &LocalEndpoint, path: &str, body: &str) -> String {
+    let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", endpoint.port())).await.unwrap();
+    let length = body.len();
+    let request =
+        format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+// C.1: ListFragments.
+
+#[tokio::test]
+async fn streams_are_named_by_name_or_arn_and_not_by_both() {
+    let (endpoint, archive) = start(quick()).await;
+    let stream = door(&endpoint, 3);
+    let number = stamp(1).number.to_string();
+    for list in [archive.list_fragments().stream_name("door"), archive.list_fragments().stream_arn(stream.arn())] {
+        assert_eq!(list.send().await.unwrap().fragments().len(), 3);
+    }
+    let get = || archive.get_media_for_fragment_list().fragments(&number);
+    for get in [get().stream_name("door"), get().stream_arn(stream.arn())] {
+        assert!(get.send().await.is_ok());
+    }
+    for list in [archive.list_fragments(), archive.list_fragments().stream_name("door").stream_arn(stream.arn())] {
+        let (status, name, _) = refusal(list.send().await);
+        assert_eq!((status, name.as_str()), (400, "InvalidArgumentException"));
+    }
+    for get in [get(), get().stream_name("door").stream_arn(stream.arn())] {
+        let (status, name, _) = refusal(get.send().await);
+        assert_eq!((status, name.as_str()), (400, "InvalidArgumentException"));
+    }
+    let (status, name, _) = refusal(archive.list_fragments().stream_name("nobody").send().await);
+    assert_eq!((status, name.as_str()), (404, "ResourceNotFoundException"));
+    let (status, name, _) = refusal(get().stream_name("nobody").send().await);
+    assert_eq!((status, name.as_str()), (404, "ResourceNotFoundException"));
+}
+
+#[tokio::test]
+async fn a_page_has_one_to_a_thousand_and_says_if_there_are_more() {
+    let (endpoint, archive) = start(quick()).await;
+    door(&endpoint, 1200);
+    for (asked, given) in [(Some(1), 1), (Some(7), 7), (Some(1000), 1000), (None, 100)] {
+        let page = archive.list_fragments().stream_name("door").set_max_results(asked).send().await.unwrap();
+        assert_eq!(page.fragments().len(), given, "{asked:?}");
+        assert!(page.next_token().is_some());
+    }
+    for asked in [-1, 0, 1001, i64::MAX] {
+        let (status, name, _) = refusal(archive.list_fragments().stream_name("door").max_results(asked).send().await);
+        assert_eq!((status, name.as_str()), (400, "InvalidArgumentException"), "{asked}");
+    }
+    let sizes = |pages: Vec<Vec<FragmentNumber>>| pages.iter().map(Vec::len).collect::<Vec<_>>();
+    assert_eq!(sizes(pages(&archive, 1000).await), [1000, 200]);
+    // The last page is the last whether or not it is full.
+    assert_eq!(sizes(pages(&archive, 600).await), [600, 600]);
+    endpoint.create_stream("door");
+    assert_eq!(sizes(pages(&archive, 10).await), [0]);
+}
+
+#[tokio::test]
+async fn a_token_is_all_that_the_next_call_needs() {
+    let (endpoint, archive) = start(quick()).await;
+    door(&endpoint, 20);
+    let time = |ordinal: u32| stamp(ordinal).server_time.as_millis();
+    let range = selector(FragmentSelectorType::ServerTimestamp, time(4), time(9));
+    let call = archive.list_fragments().stream_name("door").fragment_selector(range.clone()).max_results(2);
+    let first = call.send().await.unwrap();
+    let token = first.next_token().unwrap();
+    let digits = token.trim_end_matches('=');
+    assert!(token.len() - digits.len() <= 2 && !digits.is_empty() && token.len() <= 4096);
+    assert!(digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte)), "{token}");
+    // With the stream, and nothing else: the range is that of the first call. With the selector too, all the same.
+    let follow = || archive.list_fragments().stream_name("door").next_token(token);
+    let rest = follow().send().await.unwrap();
+    assert_eq!(rest.next_token(), None);
+    let all: BTreeSet<u32> = ordinals(&[numbers(&first), numbers(&rest)].concat()).into_iter().collect();
+    assert_eq!(all, (4..=9).collect());
+    assert_eq!(numbers(&follow().fragment_selector(range).send().await.unwrap()), numbers(&rest));
+    // A page may be asked for again.
+    assert_eq!(numbers(&follow().send().await.unwrap()), numbers(&rest));
+    let other = endpoint.create_stream("window");
+    other.push_stamped(&producer_document(1), stamp(1));
+    for (stream, token) in [("window", token), ("door", "abcd"), ("door", ""), ("door", &token[2..])] {
+        let (status, name, _) = refusal(archive.list_fragments().stream_name(stream).next_token(token).send().await);
+        assert_eq!((status, name.as_str()), (400, "InvalidArgumentException"), "{token}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_call_may_do_without_a_selector() {
+    let (endpoint, archive) = start(quick()).await;
+    door(&endpoint, 10);
+    let listed = archive.list_fragments().stream_name("door").send().await.unwrap();
+    let all: BTreeSet<u32> = ordinals(&numbers(&listed)).into_iter().collect();
+    assert_eq!(all, (1..=10).collect());
+    assert_eq!(listed.next_token(), None);
+}
+
+#[tokio::test]
+async fn all_members_of_a_selector_are_required() {
+    let (endpoint, _) = start(quick()).await;
+    door(&endpoint, 1);
+    let range = r#""TimestampRange":{"StartTimestamp":1.5,"EndTimestamp":2E9}"#;
+    let whole = format!(r#""FragmentSelectorType":"SERVER_TIMESTAMP",{range}"#);
+    let list = async |selector: &str| {
+        let body = format!(r#"{{"StreamName":"door","FragmentSelector":{{{selector}}}}}"#);
+        raw(&endpoint, "/listFragments", &body).await
+    };
+    let answer = list(&whole).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(stamp(1).number.as_str()), "{answer}");
+    for selector in [
+        "",
+        range,
+        r#""FragmentSelectorType":"SERVER_TIMESTAMP""#,
+        &whole.replace("SERVER_", "CAMERA_"),
+        &whole.replace(r#""StartTimestamp":1.5,"#, ""),
+        &whole.replace(r#","EndTimestamp":2E9"#, ""),
+        // One that ends before it starts.
+        &whole.replace("2E9", "1.4"),
+    ] {
+        let answer = list(selector).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{selector}: {answer}");
+        assert!(answer.to_lowercase().contains("x-amzn-errortype: invalidargumentexception:"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_fragment_is_listed_if_it_starts_in_the_range() {
+    let (endpoint, archive) = start(quick()).await;
+    let stream = endpoint.create_stream("door");
+    // Fragments of two seconds, the producer's clock three days behind the service's.
+    let (server, producer) = (1_700_000_000_000, 1_699_740_800_000);
+    let two_seconds = || Document::new(Shape::Ffmpeg).video_track(1).block(1, 0, true, b"a").block(1, 1000, true, b"b");
+    for ordinal in 1..=4 {
+        let offset = (i64::from(ordinal) - 1) * 2000;
+        stream.push_stamped(
+            &two_seconds(),
+            Stamp {
+                number: stamp(ordinal).number,
+                server_time: Timestamp::from_millis(server + offset),
+                producer_time: Timestamp::from_millis(producer + offset),
+            },
+        );
+    }
+    for (start, end, expected) in [
+        // The example of the documentation: starts 0, 2, 4, 6, range 1 to 4. The first spans 1, and is not listed.
+        (1000, 4000, vec![2, 3]),
+        // Both ends are included, to the millisecond.
+        (2000, 4000, vec![2, 3]),
+        (2001, 4000, vec![3]),
+        (2000, 3999, vec![2]),
+        (2001, 3999, vec![]),
+        (2000, 2000, vec![2]),
+        (0, 6000, vec![1, 2, 3, 4]),
+        (-1_000_000, 1_000_000, vec![1, 2, 3, 4]),
+        (6001, 100_000, vec![]),
+        (-100_000, -1, vec![]),
+    ] {
+        for (kind, origin) in
+            [(FragmentSelectorType::ServerTimestamp, server), (FragmentSelectorType::ProducerTimestamp, producer)]
+        {
+            let listed = between(&archive, kind.clone(), origin + start, origin + end).await;
+            assert_eq!(listed, expected, "{kind} {start}..={end}");
+        }
+    }
+    // By one clock nothing is where it is by the other.
+    assert!(between(&archive, FragmentSelectorType::ProducerTimestamp, server, server + 6000).await.is_empty());
+    assert!(between(&archive, FragmentSelectorType::ServerTimestamp, producer, producer + 6000).await.is_empty());
+}
+
+#[tokio::test]
+async fn each_fragment_is_listed_with_its_size_times_and_length() {
+    let (endpoint, archive) = start(quick()).await;
+    let stream = door(&endpoint, 1);
+    // A single frame has no length.
+    let single = Document::new(Shape::Ffmpeg).video_track(1).block(1, 0, true, b"frame");
+    stream.push_stamped(&single, stamp(2));
+    let listed = archive.list_fragments().stream_name("door").send().await.unwrap();
+    // The SDK reads seconds into a float, and is a few nanoseconds off.
+    let millis = |time: &DateTime| ((time.as_nanos() + 500_000) / 1_000_000) as i64;
+    for (document, stamp, length) in [(producer_document(1), stamp(1), 1000), (single, stamp(2), 0)] {
+        let is_it = |number: &str| number == stamp.number.as_str();
+        let info = listed.fragments().iter().find(|info| info.fragment_number().is_some_and(is_it)).unwrap();
+        let size = document.to_bytes_without_trailer(&stamp).len() as i64;
+        assert_eq!(info.fragment_size_in_bytes(), size);
+        assert_eq!(millis(info.server_timestamp().unwrap()), stamp.server_time.as_millis());
+        assert_eq!(millis(info.producer_timestamp().unwrap()), stamp.producer_time.as_millis());
+        let fragment = &fragments(&document.to_bytes(&stamp, 0)).await[0];
+        assert_eq!(info.fragment_length_in_milliseconds() as u128, fragment.duration().as_millis());
+        assert_eq!(info.fragment_length_in_milliseconds(), length);
+    }
+    let answer = raw(&endpoint, "/listFragments", r#"{"StreamName":"door"}"#).await;
+    assert!(answer.contains(r#""ServerTimestamp":1511852110.126,"#), "{answer}");
+    assert!(answer.contains(r#""ProducerTimestamp":1511852109.513,"#), "{answer}");
+}
+
+#[tokio::test]
+async fn the_order_means_nothing() {
+    let (endpoint, archive) = start(quick()).await;
+    door(&endpoint, 200);
+    let first = pages(&archive, 50).await;
+    assert_eq!(first.len(), 4);
+    for page in &first {
+        assert!(!page.is_sorted(), "not within a page");
+    }
+    assert!(first.windows(2).all(|two| two[0].iter().max() > two[1].iter().min()), "not across pages");
+    let mut all = first.concat();
+    all.sort_unstable();
+    assert_eq!(ordinals(&all), (1..=200).collect::<Vec<_>>());
+    // It is the same whatever the size of the pages, so that what a test sees it sees again.
+    assert_eq!(pages(&archive, 33).await.concat(), first.concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_before_retention_is_refused() {
+    let (endpoint, archive) = in_process(quick()).await;
+    let stream = endpoint.create_stream("door");
+    let pushed = stream.push(&producer_document(1)).server_time.as_millis();
+    let hour = 3_600_000;
+    let list = async |kind: FragmentSelectorType, end: i64| {
+        let range = selector(kind, end - 1000, end);
+        archive.list_fragments().stream_name("door").fragment_selector(range).send().await
+    };
+    // Nothing was said of retention.
+    assert!(list(FragmentSelectorType::ServerTimestamp, pushed - 10_000 * hour).await.is_ok());
+    stream.set_retention(Duration::from_secs(2 * 3600));
+    let oldest = pushed - 2 * hour;
+    assert!(list(FragmentSelectorType::ServerTimestamp, oldest).await.is_ok());
+    let end = oldest - 1;
+    let (status, name, message) = refusal(list(FragmentSelectorType::ServerTimestamp, end).await);
+    assert_eq!((status, name.as_str()), (400, "InvalidArgumentException"));
+    assert_eq!(message, format!("End timestamp {end} is outside of the stream retention period."));
+    // A start that early is none the worse, and a producer's clock may say what it likes.
+    let early = selector(FragmentSelectorType::ServerTimestamp, 0, pushed);
+    let call = archive.list_fragments().stream_name("door").fragment_selector(early);
+    assert_eq!(call.send().await.unwrap().fragments().len(), 1);
+    assert!(list(FragmentSelectorType::ProducerTimestamp, 5_000).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn retention_takes_fragments_from_every_operation() {
+    let (endpoint, archive) = in_process(quick().calls_per_second(None)).await;
+    let stream = endpoint.create_stream("door");
+    let control = aws_sdk_kinesisvideo::Client::new(&endpoint.in_process_config());
+    let hours = async || {
+        let described = control.describe_stream().stream_name("door").send().await.unwrap();
+        described.stream_info().unwrap().data_retention_in_hours()
+    };
+    assert_eq!(hours().await, Some(24));
+    let stamps: Vec<Stamp> = {
+        let mut stamps = Vec::new();
+        for ordinal in 1..=3 {
+            stamps.push(stream.push(&producer_document(ordinal)));
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        stamps
+    };
+    tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+    let there = async || {
+        let mut listed = pages(&archive, 10).await.concat();
+        listed.sort_unstable();
+        let mut found = Vec::new();
+        for Stamp { number, .. } in &stamps {
+            let call = archive.get_media_for_fragment_list().stream_name("door").fragments(number.as_str());
+            if matches!(items(call.send().await.unwrap().payload).await.as_slice(), [BodyItem::Fragment(_)]) {
+                found.push(number.clone());
+            }
+        }
+        assert_eq!(listed, found);
+        let media = aws_sdk_kinesisvideomedia::Client::new(&endpoint.in_process_config());
+        let earliest = aws_sdk_kinesisvideomedia::types::StartSelector::builder()
+            .start_selector_type(aws_sdk_kinesisvideomedia::types::StartSelectorType::Earliest);
+        let body = media.get_media().stream_name("door").start_selector(earliest.build().unwrap()).send();
+        let live = items(body.await.unwrap().payload).await.len();
+        (listed.len(), live)
+    };
+    // Unless it is told, a stream keeps what it has, whatever its age.
+    assert_eq!(there().await, (3, 3));
+    // The last two are 24 h 2 min and 24 h 1 min old, and a little more for the idle ends of GetMedia.
+    stream.set_retention(Duration::from_secs(24 * 3600 + 150));
+    assert_eq!(hours().await, Some(25));
+    assert_eq!(there().await, (2, 2));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(there().await, (1, 1));
+    // What is gone stays so.
+    stream.set_retention(Duration::from_secs(1000 * 3600));
+    assert_eq!(there().await, (1, 1));
+    // Without retention there is no archive, but what is live goes on.
+    stream.set_retention(Duration::ZERO);
+    assert_eq!(hours().await, Some(0));
+    assert_eq!(there().await, (0, 1));
+}
+
+#[tokio::test]
+async fn a_stream_of_a_payload_keeps_all_of_it() {
+    let (endpoint, archive) = start(quick()).await;
+    let body = live_body([producer_document(1), ffmpeg_document(2)]);
+    endpoint.serve_payload("door", body);
+    assert_eq!(pages(&archive, 10).await.concat().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fragment_is_listed_a_little_later() {
+    let (endpoint, archive) = in_process(quick().listed_after(Duration::from_secs(1))).await;
+    let stream = endpoint.create_stream("door");
+    let stamps: Vec<_> = (1..=20).map(|ordinal| stream.push(&producer_document(ordinal))).collect();
+    assert_eq!(pages(&archive, 10).await, [[]]);
+    tokio::time::sleep(Duration::from_millis(999)).await;
+    assert_eq!(pages(&archive, 10).await, [[]]);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let late = stream.push(&producer_document(21));
+    let first = archive.list_fragments().stream_name("door").max_results(5).send().await.unwrap();
+    assert_eq!(first.fragments().len(), 5);
+    // What becomes visible during a listing is not part of it, so that the rest is as long as it was.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let follow = archive.list_fragments().stream_name("door").max_results(100).set_next_token(first.next_token.clone());
+    let rest = follow.send().await.unwrap();
+    let all: BTreeSet<_> = [numbers(&first), numbers(&rest)].concat().into_iter().collect();
+    assert_eq!(all, stamps.into_iter().map(|stamp| stamp.number).collect());
+    assert!(pages(&archive, 10).await.concat().contains(&late.number));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn pages_of_any_size_have_each_fragment_once(
+        before in 0u32..60,
+        sizes in prop::collection::vec(1i64..20, 1..8),
+        added in prop::collection::vec(0u32..4, 1..8),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (endpoint, archive) = start(quick()).await;
+            let stream = door(&endpoint, before);
+            let (mut last, mut listed, mut token) = (before, Vec::new(), None);
+            let mut rounds = sizes.iter().cycle().zip(added.iter().cycle());
+            loop {
+                let (size, added) = rounds.next().unwrap();
+                let call = archive.list_fragments().stream_name("door").max_results(*size).set_next_token(token);
+                let page = call.send().await.unwrap();
+                assert!(page.fragments().len() as i64 <= *size);
+                listed.extend(numbers(&page));
+                token = page.next_token;
+                if token.is_none() {
+                    break;
+                }
+                for _ in 0..*added {
+                    last += 1;
+                    stream.push_stamped(&producer_document(last), stamp(last));
+                }
+            }
+            listed.sort_unstable();
+            // Those that were there when it began.
+            let expected: Vec<_> = (1..=before).map(|ordinal| stamp(ordinal).number).collect();
+            assert_eq!(listed, expected);
+        });
+    }
+}
+
+#[tokio::test]
+async fn pages_that_come_again_or_empty() {
+    let (endpoint, archive) = start(quick()).await;
+    door(&endpoint, 10);
+    let plain = pages(&archive, 4).await;
+    endpoint.script(Operation::ListFragments, Some("door"), Mishap::RepeatPage);
+    let repeated = pages(&archive, 4).await;
+    assert_eq!(repeated, [&plain[..1], &plain[..]].concat());
+    // Not the first only: those before it are just pages.
+    let first = archive.list_fragments().stream_name("door").max_results(4).send().await.unwrap();
+    endpoint.script(Operation::ListFragments, None, Mishap::RepeatPage);
+    let follow = |token: &Option<String>| {
+        archive.list_fragments().stream_name("door").max_results(10).set_next_token(token.clone()).send()
+    };
+    let second = follow(&first.next_token).await.unwrap();
+    // It was the last one, and yet there is a token.
+    let again = follow(&second.next_token).await.unwrap();
+    assert_eq!((numbers(&again), again.next_token()), (numbers(&second), None));
+    assert_eq!(endpoint.happened()["repeat page"], 2);
+
+    endpoint.script(Operation::ListFragments, None, Mishap::EmptyPage);
+    let with_empty = pages(&archive, 4).await;
+    assert_eq!(with_empty, [&[vec![]], &plain[..]].concat());
+    endpoint.script(Operation::ListFragments, None, Mishap::EmptyPage);
+    let answer = raw(&endpoint, "/listFragments", r#"{"StreamName":"door"}"#).await;
+    assert!(answer.contains("NextToken") && !answer.contains("Fragments"), "{answer}");
+    assert_eq!(endpoint.happened()["empty page"], 2);
+    // A page without fragments cannot repeat any.
+    endpoint.create_stream("empty");
+    endpoint.script(Operation::ListFragments, Some("empty"), Mishap::RepeatPage);
+    assert_eq!(archive.list_fragments().stream_name("empty").send().await.unwrap().next_token(), None);
+    assert_eq!((endpoint.happened()["repeat page"], endpoint.scripted()), (2, 0));
+}
+
+// C.2 and C.3: GetMediaForFragmentList.
+
+async fn get(archive: &Client, numbers: impl IntoIterator<Item = FragmentNumber>) -> Bytes {
+    let numbers = numbers.into_iter().map(|number| number.to_string()).collect();
+    let call = archive.get_media_for_fragment_list().stream_name("door").set_fragments(Some(numbers));
+    let output = call.send().await.unwrap();
+    assert_eq!(output.content_type(), Some("video/webm"));
+    output.payload.collect().await.unwrap().into_bytes()
+}
+
+async fn items(body: ByteStream) -> Vec<BodyItem> {
+    BodyStream::from_byte_stream(body).try_collect().await.unwrap()
+}
+
+fn number(ordinal: u32) -> FragmentNumber {
+    stamp(ordinal).number
+}
+
+#[tokio::test]
+async fn chunks_are_those_of_get_media_without_their_closing_tags() {
+    let (endpoint, archive) = start(quick()).await;
+    door(&endpoint, 3).push_bytes(producer_document(4).to_bytes(&stamp(4), 9), stamp(4));
+    let chunk = |ordinal: u32| producer_document(ordinal).to_bytes_without_trailer(&stamp(ordinal));
+    // In the order of the request, and twice if asked twice.
+    let body = get(&archive, [3, 1, 4, 1].map(number)).await;
+    assert_eq!(body, [chunk(3), chunk(1), chunk(4), chunk(1)].concat());
+    for item in items(body.into()).await {
+        let BodyItem::Fragment(fragment) = item else { panic!("{item:?}") };
+        assert_ne!(fragment.end(), End::Trailer);
+        assert_eq!((fragment.behind(), fragment.continuation_token()), (None, None));
+    }
+}
+
+#[tokio::test]
+async fn captured_chunks_lose_their_closing_tags_and_nothing_else() {
+    let (endpoint, archive) = start(quick()).await;
+    let mut payloads = vec![live_body([producer_document(1), ffmpeg_document(2), producer_document(3)])];
+    payloads.extend(CAPTURES.into_iter().filter_map(capture));
+    for payload in payloads {
+        endpoint.serve_payload("door", payload.clone());
+        let whole: Vec<_> =
+            fragments(&payload).await.into_iter().filter(|fragment| fragment.end() == End::Trailer).collect();
+        assert!(whole.len() >= 3);
+        let trailer_of = |raw: &Bytes| {
+            // The last element: 161 to 165 bytes in all captures, and as much here.
+            let tags = Elements::new(raw).find("Segment/Tags").last().unwrap().unwrap();
+            assert_eq!(tags.header().payload() as usize + tags.payload().len(), raw.len());
+            tags.offset() as usize
+        };
+        let expected: Vec<Bytes> =
+            whole.iter().map(|fragment| fragment.raw().slice(..trailer_of(fragment.raw()))).collect();
+        let numbers = || whole.iter().map(|fragment| fragment.number().unwrap().clone());
+        assert!(get(&archive, numbers()).await == expected.concat());
+    }
+}
+
+#[tokio::test]
+async fn a_call_asks_for_one_to_a_thousand_by_their_numbers() {
+    let (endpoint, archive) = start(quick()).await;
+    door(&endpoint, 1000);
+    let call = |fragments: Vec<String>| {
+        archive.get_media_for_fragment_list().stream_name("door").set_fragments(Some(fragments)).send()
+    };
+    let all: Vec<String> = (1..=1000).map(|ordinal| number(ordinal).to_string()).collect();
+    assert_eq!(items(call(all.clone()).await.unwrap().payload).await.len(), 1000);
+    let one_more = [&all[..], &[all[0].clone()]].concat();
+    for (fragments, expected) in [
+        (vec![], "Fragments must be 1 to 1000 fragment numbers"),
+        (one_more, "Fragments must be 1 to 1000 fragment numbers"),
+        (vec![all[0].clone(), "no number".into()], "Fragment numbers are invalid"),
+        (vec![String::new()], "Fragment numbers are invalid"),
+        (vec!["9".repeat(129)], "Fragment numbers are invalid"),
+    ] {
+        let (status, name, message) = refusal(call(fragments).await);
+        assert_eq!((status, name.as_str(), message.as_str()), (400, "InvalidArgumentException", expected));
+    }
+    let answer = raw(&endpoint, "/getMediaForFragmentList", r#"{"StreamName":"door"}"#).await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_reported_where_it_would_stand() {
+    let (endpoint, archive) = start(quick()).await;
+    let stream = door(&endpoint, 3);
+    let asked = || [number(1), number(9), number(3)];
+    let chunk = |ordinal: u32| producer_document(ordinal).to_bytes_without_trailer(&stamp(ordinal));
+    for (spelling, tags) in [
+        (
+            Spelling::Seen,
+            vec![
+                ("AWS_KINESISVIDEO_ERROR_CODE", "FRAGMENT_NOT_FOUND".to_owned()),
+                ("AWS_KINESISVIDEO_ERROR_ID", "3000".to_owned()),
+                ("AWS_KINESISVIDEO_FRAGMENT_NUMBER", number(9).to_string()),
+            ],
+        ),
+        (
+            Spelling::Documented,
+            vec![
+                ("AWS_KINESISVIDEO_EXCEPTION_ERROR_CODE", "3000".to_owned()),
+                ("AWS_KINESISVIDEO_EXCEPTION_MESSAGE", "FRAGMENT_NOT_FOUND".to_owned()),
+                ("AWS_KINESISVIDEO_FRAGMENT_NUMBER", number(9).to_string()),
+            ],
+        ),
+    ] {
+        stream.set_archive_spelling(spelling);
+        let body = get(&archive, asked()).await;
+        let read = items(body.clone().into()).await;
+        let [BodyItem::Fragment(first), BodyItem::Fault(fault), BodyItem::Fragment(last)] = &read[..] else {
+            panic!("{read:?}")
+        };
+        assert_eq!((first.number(), last.number()), (Some(&number(1)), Some(&number(3))));
+        assert_eq!((fault.id(), fault.message()), (Some(3000), Some("FRAGMENT_NOT_FOUND")));
+        assert_eq!(fault.fragment_number(), Some(&number(9)));
+        // The error is an EBML header, a Segment of unknown size, and one Tags element.
+        let document = body.slice(first.raw().len()..body.len() - last.raw().len());
+        let top: Vec<_> = Elements::new(&document).map(Result::unwrap).collect();
+        let names: Vec<_> = top.iter().map(|element| element.id().name().unwrap()).collect();
+        assert_eq!(names, ["EBML", "Segment"]);
+        assert_eq!(top[1].header().size, None);
+        let inside: Vec<_> = top[1].children().map(|element| element.unwrap().id().name().unwrap()).collect();
+        assert_eq!(inside, ["Tags"]);
+        let texts = |path: &str| {
+            let found =
+                Elements::new(&document).find(path).map(|text| text.unwrap().value().as_text().unwrap().into_owned());
+            found.collect::<Vec<String>>()
+        };
+        let (names, values): (Vec<_>, Vec<_>) = tags.into_iter().unzip();
+        assert_eq!(texts("Segment/Tags/Tag/SimpleTag/TagName"), names);
+        assert_eq!(texts("Segment/Tags/Tag/SimpleTag/TagString"), values);
+        if spelling == Spelling::Seen {
+            assert_eq!(first.raw(), &chunk(1));
+            assert_eq!(last.raw(), &chunk(3));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_documented_names_are_in_the_place_of_those_that_were_seen() {
+    let (endpoint, archive) = start(quick()).await;
+    door(&endpoint, 1).set_archive_spelling(Spelling::Documented);
+    let body = get(&archive, [number(1)]).await;
+    let seen = producer_document(1).to_bytes_without_trailer(&stamp(1));
+    let tags_of = |document: &Bytes| {
+        let tags = Elements::new(document).find("Segment/Tags").next().unwrap().unwrap();
+        tags.offset() as usize..tags.header().payload() as usize + tags.payload().len()
+    };
+    let (there, was) = (tags_of(&body), tags_of(&seen));
+    assert_eq!(body[..there.start], seen[..was.start]);
+    assert_eq!(body[there.end..], seen[was.end..]);
+    let names: Vec<_> = Elements::new(&body)
+        .find("Segment/Tags/Tag/SimpleTag/TagName")
+        .map(|name| name.unwrap().value().as_text().unwrap().into_owned())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "AWS_KINESISVIDEO_FRAGMENT_NUMBER",
+            "AWS_KINESISVIDEO_SERVER_SIDE_TIMESTAMP",
+            "AWS_KINESISVIDEO_PRODUCER_SIDE_TIMESTAMP",
+            "ordinal"
+        ]
+    );
+    let read = items(body.into()).await;
+    let [BodyItem::Fragment(fragment)] = &read[..] else { panic!("{read:?}") };
+    assert_eq!(fragment.server_time(), Some(stamp(1).server_time));
+    assert_eq!(fragment.producer_time(), Some(stamp(1).producer_time));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fragment_too_fresh_is_found_a_little_later() {
+    let (endpoint, archive) = in_process(quick().archived_after(Duration::from_secs(2))).await;
+    let stream = endpoint.create_stream("door");
+    let old = stream.push(&producer_document(1));
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let fresh = stream.push(&producer_document(2));
+    let numbers = || [old.number.clone(), fresh.number.clone(), old.number.clone()];
+    let found = async || {
+        let read = items(get(&archive, numbers()).await.into()).await;
+        read.iter().map(|item| matches!(item, BodyItem::Fragment(_))).collect::<Vec<_>>()
+    };
+    assert_eq!(found().await, [false, false, false]);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(found().await, [true, false, true]);
+    tokio::time::sleep(Duration::from_millis(1499)).await;
+    assert_eq!(found().await, [true, false, true]);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(found().await, [true, true, true]);
+    // They are listed at once.
+    assert_eq!(pages(&archive, 10).await.concat().len(), 2);
+}
+
+#[tokio::test]
+async fn fragments_are_found_among_many() {
+    let (endpoint, archive) = start(quick()).await;
+    let stream = endpoint.create_stream("door");
+    let stamp = |ordinal: u32| Stamp { number: fragment_number(ordinal, 0), ..stamp(1) };
+    for ordinal in 1..=100_000u32 {
+        stream.push_bytes(ordinal.to_be_bytes().to_vec(), stamp(ordinal));
+    }
+    let start = std::time::Instant::now();
+    // The newest, which a search from the oldest would find last.
+    let body = get(&archive, (99_001..=100_000).map(|ordinal| stamp(ordinal).number)).await;
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    let expected: Vec<u8> = (99_001..=100_000u32).flat_map(u32::to_be_bytes).collect();
+    assert_eq!(body, expected);
+    // Those that are gone are not mistaken for others.
+    stream.expire(99_500);
+    let read = get(&archive, [99_500, 99_501].map(|ordinal| stamp(ordinal).number)).await;
+    assert!(read.ends_with(&99_501u32.to_be_bytes()));
+    assert!(read.windows(18).any(|bytes| bytes == b"FRAGMENT_NOT_FOUND"));
+}
+
+// C.4: limits.
+
+#[tokio::test]
+async fn a_sixth_connection_is_refused_until_one_is_closed() {
+    let (endpoint, archive) = start(Quotas::default().media_points(None)).await;
+    let stream = endpoint.create_stream("door");
+    // More than a socket holds, so that an unread body stays open.
+    stream.push_bytes(vec![7; 32 << 20], stamp(1));
+    let open = async || {
+        let number = number(1).to_string();
+        archive.get_media_for_fragment_list().stream_name("door").fragments(number).send().await
+    };
+    let mut bodies = Vec::new();
+    for _ in 0..5 {
+        bodies.push(open().await.unwrap().payload);
+    }
+    assert_eq!(stream.open_list_bodies(), 5);
+    for happened in 1..=2 {
+        let (status, name, _) = refusal(open().await);
+        assert_eq!((status, name.as_str()), (400, "ClientLimitExceededException"));
+        assert_eq!(endpoint.happened()["connection limit"], happened);
+    }
+    // They are not those of GetMedia, nor another stream's.
+    assert_eq!(stream.open_bodies(), 0);
+    let other = endpoint.create_stream("window");
+    other.push_stamped(&producer_document(1), self::stamp(1));
+    let call = archive.get_media_for_fragment_list().stream_name("window").fragments(number(1).as_str());
+    call.send().await.unwrap().payload.collect().await.unwrap();
+    let until = async |open: u32| {
+        tokio::time::timeout(Duration::from_secs(20), async {
+            while stream.open_list_bodies() > open {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .expect("it is closed");
+    };
+    // One that is read to its end makes room, and one whose client goes away.
+    assert_eq!(bodies.pop().unwrap().collect().await.unwrap().into_bytes().len(), 32 << 20);
+    until(4).await;
+    bodies.push(open().await.unwrap().payload);
+    assert_eq!(name_of(open().await).as_deref(), Some("ClientLimitExceededException"));
+    drop(bodies);
+    until(0).await;
+    assert!(open().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_was_closed_may_count_on() {
+    let quotas = quick().list_connections(Some(1)).linger(Duration::from_secs(10));
+    let (endpoint, archive) = in_process(quotas).await;
+    door(&endpoint, 2);
+    let open = async || {
+        let call = archive.get_media_for_fragment_list().stream_name("door");
+        call.fragments(number(1).as_str()).fragments(number(2).as_str()).send().await
+    };
+    // One that ended by itself does not.
+    open().await.unwrap().payload.collect().await.unwrap();
+    drop(open().await.unwrap());
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert_eq!(name_of(open().await).as_deref(), Some("ClientLimitExceededException"));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(open().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_costs_as_many_points_as_it_may_have_fragments() {
+    let (endpoint, archive) = in_process(Quotas::default()).await;
+    door(&endpoint, 3);
+    let list = async |most: Option<i64>| {
+        name_of(archive.list_fragments().stream_name("door").set_max_results(most).send().await)
+    };
+    let throttled = Some("ClientLimitExceededException".to_owned());
+    // Ten calls of a thousand a second, however few there are.
+    for _ in 0..10 {
+        assert_eq!(list(Some(1000)).await, None);
+    }
+    assert_eq!(list(Some(1)).await, throttled);
+    assert_eq!(endpoint.happened()["throttled"], 1);
+    // Media has points of its own, and so has another stream.
+    get(&archive, [number(1)]).await;
+    endpoint.create_stream("window");
+    assert!(archive.list_fragments().stream_name("window").send().await.is_ok());
+    // 10,000 a second are ten a millisecond.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(list(Some(501)).await, throttled);
+    assert_eq!(list(Some(500)).await, None);
+    // Whoever does not say how many pays for a hundred.
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(list(None).await, None);
+    assert_eq!(list(Some(1)).await, throttled);
+    // What is refused for what it says costs nothing.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(list(Some(0)).await.as_deref(), Some("InvalidArgumentException"));
+    assert_eq!(list(Some(10)).await, None);
+    assert_eq!(endpoint.happened()["throttled"], 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn media_costs_a_point_a_fragment() {
+    let (endpoint, archive) = in_process(Quotas::default()).await;
+    door(&endpoint, 1000);
+    let get = async |fragments: u32| {
+        let numbers = (1..=fragments).map(|ordinal| number(ordinal).to_string()).collect();
+        let call = archive.get_media_for_fragment_list().stream_name("door").set_fragments(Some(numbers));
+        let sent = call.send().await;
+        if let Ok(output) = sent {
+            output.payload.collect().await.unwrap();
+            return None;
+        }
+        name_of(sent)
+    };
+    let throttled = Some("ClientLimitExceededException".to_owned());
+    assert_eq!(get(499).await, None);
+    assert_eq!(get(1).await, None);
+    assert_eq!(get(1).await, throttled);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(get(50).await, None);
+    assert_eq!(get(1).await, throttled);
+    // A thousand cost twice what there is in a second: they need all of it, and take two to be paid off.
+    tokio::time::sleep(Duration::from_millis(990)).await;
+    assert_eq!(get(1000).await, throttled);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(get(1000).await, None);
+    tokio::time::sleep(Duration::from_millis(1000)).await;
+    assert_eq!(get(1).await, throttled);
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    assert_eq!(get(1).await, None);
+    assert_eq!(endpoint.happened()["throttled"], 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn budgets_can_be_set_and_taken_away() {
+    let (endpoint, archive) = in_process(Quotas::default().metadata_points(Some(5)).media_points(Some(2))).await;
+    door(&endpoint, 3);
+    assert_eq!(name_of(archive.list_fragments().stream_name("door").max_results(5).send().await), None);
+    assert!(archive.list_fragments().stream_name("door").max_results(1).send().await.is_err());
+    get(&archive, [1, 2].map(number)).await;
+    let call = archive.get_media_for_fragment_list().stream_name("door").fragments(number(1).as_str());
+    assert!(call.send().await.is_err());
+
+    // Calls are not counted, only points.
+    let (endpoint, archive) = in_process(quick().calls_per_second(Some(1))).await;
+    door(&endpoint, 3);
+    for _ in 0..50 {
+        assert!(archive.list_fragments().stream_name("door").max_results(1000).send().await.is_ok());
+        get(&archive, [1, 2, 3].map(number)).await;
+    }
+    assert_eq!(endpoint.happened()["throttled"], 0);
+}
+
+// What goes wrong.
+
+/// What comes of the first ten fragments if this happens: ordinals, negative if it is an error in the media;
+/// and the kind of error that the body ends with.
+async fn with(endpoint: &LocalEndpoint, archive: &Client, mishap: Mishap) -> (Vec<i64>, Option<String>) {
+    endpoint.script(Operation::GetMediaForFragmentList, Some("door"), mishap);
+    let numbers = (1..=10).map(|ordinal| number(ordinal).to_string()).collect();
+    let call = archive.get_media_for_fragment_list().stream_name("door").set_fragments(Some(numbers));
+    let mut body = BodyStream::from_byte_stream(call.send().await.unwrap().payload);
+    let ordinal = |number: &FragmentNumber| i64::from(ordinals(std::slice::from_ref(number))[0]);
+    let mut read = Vec::new();
+    loop {
+        match body.try_next().await {
+            Ok(Some(BodyItem::Fragment(fragment))) => read.push(ordinal(fragment.number().unwrap())),
+            Ok(Some(BodyItem::Fault(fault))) => read.push(-fault.fragment_number().map_or(99, ordinal)),
+            Ok(Some(_)) => {}
+            Ok(None) => return (read, None),
+            Err(error) => return (read, Some(format!("{:?}", error.kind()))),
+        }
+    }
+}
+
+#[tokio::test]
+async fn chunks_that_are_shuffled_left_out_or_replaced() {
+    let (endpoint, archive) = start(quick()).await;
+    door(&endpoint, 10);
+    let sorted: Vec<i64> = (1..=10).collect();
+    let mut orders = BTreeSet::new();
+    for seed in 0..20 {
+        let (mut read, error) = with(&endpoint, &archive, Mishap::Shuffle(seed)).await;
+        assert_eq!(error, None);
+        assert_ne!(read, sorted);
+        assert_eq!(with(&endpoint, &archive, Mishap::Shuffle(seed)).await.0, read);
+        orders.insert(read.clone());
+        read.sort_unstable();
+        assert_eq!(read, sorted);
+    }
+    assert!(orders.len() > 15);
+    assert_eq!(endpoint.happened()["shuffle"], 40);
+    for seed in 0..8 {
+        // Two have one other order; one has none, and that is not counted.
+        endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::Shuffle(seed));
+        let read = items(get(&archive, [1, 2].map(number)).await.into()).await;
+        let BodyItem::Fragment(first) = &read[0] else { panic!("{read:?}") };
+        assert_eq!(first.number(), Some(&number(2)));
+        endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::Shuffle(seed));
+        get(&archive, [number(1)]).await;
+    }
+    assert_eq!(endpoint.happened()["shuffle"], 48);
+
+    for place in [0, 4, 9] {
+        let (read, error) = with(&endpoint, &archive, Mishap::Omit(place)).await;
+        let expected: Vec<i64> = sorted.iter().copied().filter(|ordinal| *ordinal != place as i64 + 1).collect();
+        assert_eq!((read, error), (expected, None));
+        let fault = Mishap::FaultAt { fragment: place, id: 5000, message: "internal".into() };
+        let (read, error) = with(&endpoint, &archive, fault).await;
+        let mut expected = sorted.clone();
+        expected[place as usize] *= -1;
+        assert_eq!((read, error), (expected, None));
+    }
+    // There is no such place.
+    assert_eq!(with(&endpoint, &archive, Mishap::Omit(10)).await, (sorted.clone(), None));
+    let fault = Mishap::FaultAt { fragment: 10, id: 5000, message: "internal".into() };
+    assert_eq!(with(&endpoint, &archive, fault).await, (sorted, None));
+    let happened = endpoint.happened();
+    assert_eq!((happened["omit"], happened["fault at"], happened["fault"]), (3, 3, 0));
+}
+
+#[tokio::test]
+async fn what_an_error_says_is_what_the_script_says() {
+    let (endpoint, archive) = start(quick()).await;
+    let stream = door(&endpoint, 2);
+    for spelling in [Spelling::Seen, Spelling::Documented] {
+        stream.set_archive_spelling(spelling);
+        let fault = Mishap::FaultAt { fragment: 1, id: 4503, message: "KMS key not available".into() };
+        endpoint.script(Operation::GetMediaForFragmentList, None, fault);
+        let body = get(&archive, [1, 2].map(number)).await;
+        let names = b"AWS_KINESISVIDEO_EXCEPTION_MESSAGE";
+        assert_eq!(body.windows(names.len()).any(|bytes| bytes == names), spelling == Spelling::Documented);
+        let read = items(body.into()).await;
+        let [BodyItem::Fragment(_), BodyItem::Fault(fault)] = &read[..] else { panic!("{read:?}") };
+        assert_eq!(
+            (fault.id(), fault.message(), fault.fragment_number()),
+            (Some(4503), Some("KMS key not available"), Some(&number(2)))
+        );
+    }
+}
+
+#[tokio::test]
+async fn bodies_go_wrong_as_those_of_get_media_do() {
+    let (endpoint, archive) = start(quick()).await;
+    door(&endpoint, 10);
+    let length = producer_document(1).to_bytes_without_trailer(&stamp(1)).len() as u64;
+    let ten: Vec<i64> = (1..=10).collect();
+    let io = Some("Io".to_owned());
+    // The third is cut behind its number.
+    let three = vec![1, 2, 3];
+    let cut = length * 2 + length - 40;
+    let pause = Duration::from_millis(30);
+    let fault = Mishap::FaultAfter { fragments: 4, id: 5000, message: "internal".into() };
+    for (mishap, event, expected) in [
+        (Mishap::CutAfter(cut), "cut", (three.clone(), io.clone())),
+        (Mishap::ResetAfter(cut), "reset", (three.clone(), io.clone())),
+        (Mishap::BreakOff(cut), "break off", (three, None)),
+        (Mishap::EndAfter(4), "end", (vec![1, 2, 3, 4], None)),
+        (fault, "fault", (vec![1, 2, 3, 4, -99], None)),
+        (Mishap::Stall { after: 700, pause }, "stall", (ten.clone(), None)),
+        (Mishap::Trickle { bytes: 333, pause: Duration::from_micros(10) }, "trickle", (ten.clone(), None)),
+    ] {
+        let start = std::time::Instant::now();
+        let read = with(&endpoint, &archive, mishap.clone()).await;
+        assert_eq!(read, expected, "{mishap:?}");
+        assert_eq!(endpoint.happened()[event], 1, "{mishap:?}");
+        assert!(event != "stall" || start.elapsed() >= pause);
+    }
+    // Damage is in the bytes, exactly there.
+    let whole = get(&archive, (1..=10).map(number)).await;
+    endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::DamageAt(length * 3 + 50));
+    let damaged = get(&archive, (1..=10).map(number)).await;
+    let at = length as usize * 3 + 50;
+    assert_eq!(damaged[..at], whole[..at]);
+    assert_eq!(damaged[at..at + 12], [0; 12]);
+    assert_eq!(damaged[at + 12..], whole[at + 12..]);
+    assert_eq!(endpoint.happened()["damage"], 1);
+    assert_eq!(endpoint.scripted(), 0);
+}
+
+#[tokio::test]
+async fn calls_are_refused_as_the_script_says() {
+    let (endpoint, archive) = start(quick()).await;
+    door(&endpoint, 1);
+    let list = || archive.list_fragments().stream_name("door").send();
+    let media = || archive.get_media_for_fragment_list().stream_name("door").fragments(number(1).as_str()).send();
+    for (name, status) in
+        [("ClientLimitExceededException", 400), ("NotAuthorizedException", 401), ("InternalFailure", 500)]
+    {
+        endpoint.script(Operation::ListFragments, None, Mishap::Refuse(name.into()));
+        endpoint.script(Operation::GetMediaForFragmentList, Some("door"), Mishap::Refuse(name.into()));
+        let (list, media) = (refusal(list().await), refusal(media().await));
+        assert_eq!((list.0, list.1.as_str()), (status, name));
+        assert_eq!((media.0, media.1.as_str()), (status, name));
+    }
+    // Success, with nothing in it.
+    endpoint.script(Operation::ListFragments, None, Mishap::UnknownOperation);
+    endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::UnknownOperation);
+    let listed = list().await.unwrap();
+    assert_eq!((listed.fragments(), listed.next_token()), (&[][..], None));
+    let body = media().await.unwrap().payload.collect().await.unwrap().into_bytes();
+    assert!(body.starts_with(br#"{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException""#));
+    assert_eq!(endpoint.happened()["unknown operation"], 2);
+}
+
+#[tokio::test]
+async fn each_operation_has_an_endpoint_that_may_go_stale() {
+    let (endpoint, archive) = start(quick().calls_per_second(None)).await;
+    door(&endpoint, 1);
+    let control = aws_sdk_kinesisvideo::Client::new(&endpoint.sdk_config());
+    let ask = async |api: ApiName| {
+        control.get_data_endpoint().stream_name("door").api_name(api).send().await.unwrap();
+    };
+    let list = async || name_of(archive.list_fragments().stream_name("door").send().await);
+    let media = async || {
+        name_of(archive.get_media_for_fragment_list().stream_name("door").fragments(number(1).as_str()).send().await)
+    };
+    let stale = Some("InvalidEndpointException".to_owned());
+    endpoint.script(Operation::ListFragments, None, Mishap::StaleEndpoint);
+    assert_eq!((list().await, list().await, media().await), (stale.clone(), stale.clone(), None));
+    ask(ApiName::GetMediaForFragmentList).await;
+    ask(ApiName::GetMedia).await;
+    assert_eq!(list().await, stale);
+    ask(ApiName::ListFragments).await;
+    assert_eq!(list().await, None);
+    endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::StaleEndpoint);
+    assert_eq!((media().await, media().await, list().await), (stale.clone(), stale, None));
+    ask(ApiName::GetMediaForFragmentList).await;
+    assert_eq!(media().await, None);
+    assert_eq!(endpoint.happened()["stale endpoint"], 5);
+}

@@ -1,0 +1,389 @@
+//! The local endpoint as the service would behave: selectors, quotas, and what goes wrong.
+
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
+use kinesis_video::{End, Error, ErrorKind, Fragment, KinesisVideo, Start, Timestamp};
+
+use crate::support::bodies::{CAPTURES, capture, fragments, stamp};
+
+/// Quotas for tests that neither want to wait nor to be throttled.
+fn quick() -> Quotas {
+    Quotas::default().idle(Duration::from_millis(100)).connections(None).calls_per_second(None)
+}
+
+async fn start(quotas: Quotas) -> (LocalEndpoint, KinesisVideo) {
+    let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
+    let kvs = KinesisVideo::new(&endpoint.sdk_config());
+    (endpoint, kvs)
+}
+
+/// A fragment of 800 ms.
+fn short_document() -> Document {
+    (0..4)
+        .fold(Document::new(Shape::Producer).video_track(1), |document, i| document.block(1, i * 200, i == 0, b"frame"))
+}
+
+/// Ten fragments, one a second, each of 800 ms.
+fn ten(endpoint: &LocalEndpoint) -> LocalStream {
+    let stream = endpoint.create_stream("ten");
+    (1..=10).for_each(|ordinal| stream.push_stamped(&short_document(), stamp(ordinal)));
+    stream
+}
+
+async fn ordinals(kvs: &KinesisVideo, start: Start) -> Vec<u32> {
+    let fragments: Vec<Fragment> = kvs.live("ten").start(start).resume(false).fragments().try_collect().await.unwrap();
+    let ordinal = |fragment: &Fragment| (1..=20).find(|&n| fragment.number() == Some(&stamp(n).number)).unwrap();
+    fragments.iter().map(ordinal).collect()
+}
+
+#[tokio::test]
+async fn every_selector_gives_exactly_these_fragments() {
+    let (endpoint, kvs) = start(quick()).await;
+    let _stream = ten(&endpoint);
+    let from = |first: u32| (first..=10).collect::<Vec<_>>();
+    let number = |ordinal: u32| stamp(ordinal).number;
+    // Between the fourth and the fifth, by its milliseconds.
+    let between = kinesis_video::local::fragment_number(4, 9_999_999_999_999);
+    let server = |ordinal: u32, millis: i64| {
+        Start::ServerTime(Timestamp::from_millis(stamp(ordinal).server_time.as_millis() + millis))
+    };
+    let producer = |ordinal: u32, millis: i64| {
+        Start::ProducerTime(Timestamp::from_millis(stamp(ordinal).producer_time.as_millis() + millis))
+    };
+    let cases = [
+        // NOW begins with the latest, EARLIEST with the oldest.
+        (Start::Now, from(10)),
+        (Start::Earliest, from(1)),
+        // AfterFragmentNumber is exclusive.
+        (Start::AfterFragment(number(1)), from(2)),
+        (Start::AfterFragment(number(4)), from(5)),
+        (Start::AfterFragment(between), from(5)),
+        (Start::AfterFragment("1".parse().unwrap()), from(1)),
+        (Start::AfterFragment(number(10)), vec![]),
+        (Start::AfterFragment("9".repeat(48).parse().unwrap()), vec![]),
+        // A token goes on behind the fragment that it came with.
+        (Start::Token(number(4).to_string()), from(5)),
+        (Start::Token(number(10).to_string()), vec![]),
+        // A time is in the fragment that contains it; in a gap the next one begins.
+        (server(4, 0), from(4)),
+        (server(4, 1), from(4)),
+        (server(4, 799), from(4)),
+        (server(4, 800), from(5)),
+        (server(4, 999), from(5)),
+        (server(1, -60_000), from(1)),
+        (server(10, 799), from(10)),
+        (server(10, 800), vec![]),
+        (server(10, 60_000), vec![]),
+        (producer(4, 0), from(4)),
+        (producer(4, 799), from(4)),
+        (producer(4, 900), from(5)),
+        (producer(1, -1), from(1)),
+        (producer(10, 60_000), vec![]),
+    ];
+    for (start, expected) in cases {
+        assert_eq!(ordinals(&kvs, start.clone()).await, expected, "{start:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_start_behind_the_newest_waits_for_it() {
+    let (endpoint, kvs) = start(quick().idle(Duration::from_secs(20))).await;
+    let stream = ten(&endpoint);
+    let mut fragments = kvs.live("ten").start(Start::AfterFragment(stamp(10).number)).resume(false).fragments();
+    let next = tokio::spawn(async move { fragments.try_next().await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    stream.push_stamped(&short_document(), stamp(11));
+    assert_eq!(next.await.unwrap().unwrap().unwrap().number(), Some(&stamp(11).number));
+}
+
+#[tokio::test]
+async fn now_on_a_silent_stream_ends_clean() {
+    let (endpoint, kvs) = start(quick()).await;
+    endpoint.create_stream("ten");
+    for start in [Start::Now, Start::Earliest] {
+        assert!(kvs.live("ten").start(start).resume(false).fragments().try_next().await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn the_session_is_capped() {
+    let (endpoint, kvs) = start(quick().idle(Duration::from_secs(60)).session(Duration::from_millis(200))).await;
+    let stream = ten(&endpoint);
+    let fragments: Vec<_> =
+        kvs.live("ten").start(Start::Earliest).resume(false).fragments().try_collect().await.unwrap();
+    assert_eq!(fragments.len(), 10);
+    assert_eq!(stream.open_bodies(), 0);
+}
+
+#[tokio::test]
+async fn a_fourth_connection_is_refused_and_the_others_go_on() {
+    let (endpoint, kvs) = start(Quotas::default().calls_per_second(None)).await;
+    let stream = ten(&endpoint);
+    let open = || kvs.live("ten").start(Start::Now).resume(false).fragments();
+    let mut three = [open(), open(), open()];
+    for fragments in &mut three {
+        fragments.try_next().await.unwrap().unwrap();
+    }
+    assert_eq!(stream.open_bodies(), 3);
+    let error = open().try_next().await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::ConnectionLimit, Some("ConnectionLimitExceededException")));
+    assert!(error.is_retryable());
+    stream.push_stamped(&short_document(), stamp(11));
+    for fragments in &mut three {
+        assert_eq!(fragments.try_next().await.unwrap().unwrap().number(), Some(&stamp(11).number));
+    }
+    // Dropping one closes its connection, which makes room.
+    drop(three);
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while stream.open_bodies() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("dropped bodies are closed");
+    open().try_next().await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn calls_are_counted_by_the_second_and_stream() {
+    let (endpoint, kvs) = start(Quotas::default().connections(None)).await;
+    ten(&endpoint).finish();
+    let other = endpoint.create_stream("other");
+    other.finish();
+    // Each one a process of its own: one that knows of the others would wait.
+    let kind = async || {
+        let kvs = KinesisVideo::new(&endpoint.sdk_config());
+        kvs.live("ten").resume(false).fragments().try_next().await.err().map(|error| error.kind())
+    };
+    for _ in 0..5 {
+        assert_eq!(kind().await, None);
+    }
+    // However slow this machine is, some call comes sooner than another is allowed.
+    let mut refused = None;
+    for _ in 0..100 {
+        refused = refused.or(kind().await);
+    }
+    assert_eq!(refused, Some(ErrorKind::Throttled));
+    assert!(kvs.live("other").resume(false).fragments().try_next().await.is_ok());
+}
+
+#[tokio::test]
+async fn refusals_by_name() {
+    let (endpoint, kvs) = start(quick()).await;
+    ten(&endpoint).finish();
+    for (name, kind, retryable) in [
+        ("AccessDeniedException", ErrorKind::AccessDenied, false),
+        ("ClientLimitExceededException", ErrorKind::Throttled, true),
+        ("ConnectionLimitExceededException", ErrorKind::ConnectionLimit, true),
+        ("ExpiredTokenException", ErrorKind::AccessDenied, false),
+        ("IncompleteSignature", ErrorKind::AccessDenied, false),
+        ("InternalFailure", ErrorKind::Service, true),
+        ("InvalidArgumentException", ErrorKind::InvalidArgument, false),
+        ("InvalidClientTokenId", ErrorKind::AccessDenied, false),
+        ("NotAuthorizedException", ErrorKind::AccessDenied, false),
+        ("ResourceNotFoundException", ErrorKind::NotFound, false),
+        ("ServiceUnavailable", ErrorKind::Service, true),
+        ("ThrottlingException", ErrorKind::Throttled, true),
+    ] {
+        endpoint.script(Operation::GetMedia, None, Mishap::Refuse(name.into()));
+        let error = kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err();
+        assert_eq!((error.kind(), error.code(), error.is_retryable()), (kind, Some(name), retryable), "{error}");
+        assert_eq!(error.context().stream(), Some("ten"));
+    }
+    assert_eq!(endpoint.scripted(), 0);
+    assert_eq!(kvs.live("ten").start(Start::Earliest).resume(false).fragments().count().await, 10);
+}
+
+#[tokio::test]
+async fn a_stale_endpoint_is_asked_for_again() {
+    let (endpoint, kvs) = start(quick()).await;
+    ten(&endpoint).finish();
+    assert!(kvs.live("ten").resume(false).fragments().try_next().await.unwrap().is_some());
+    let before = endpoint.requests();
+    endpoint.script(Operation::GetMedia, Some("ten"), Mishap::StaleEndpoint);
+    // Refused, GetDataEndpoint, and GetMedia again.
+    assert!(kvs.live("ten").resume(false).fragments().try_next().await.unwrap().is_some());
+    assert_eq!(endpoint.requests() - before, 3);
+}
+
+#[tokio::test]
+async fn success_that_is_none() {
+    let (endpoint, kvs) = start(quick()).await;
+    ten(&endpoint).finish();
+    // Once may be for an endpoint that has moved.
+    endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
+    assert!(kvs.live("ten").resume(false).fragments().try_next().await.unwrap().is_some());
+    endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
+    endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
+    let error = kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
+    endpoint.script(Operation::GetDataEndpoint, None, Mishap::UnknownOperation);
+    let error = kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
+    // It is not believed for ever.
+    assert!(kvs.live("ten").resume(false).fragments().try_next().await.is_ok());
+}
+
+/// What comes of a body of ten fragments with which this goes wrong.
+async fn with(mishap: Mishap) -> (Vec<Fragment>, Option<Error>) {
+    let (endpoint, kvs) = start(quick()).await;
+    ten(&endpoint).finish();
+    endpoint.script(Operation::GetMedia, None, mishap);
+    let mut stream = kvs.live("ten").start(Start::Earliest).resume(false).fragments();
+    let mut fragments = Vec::new();
+    while let Some(fragment) = stream.next().await {
+        match fragment {
+            Ok(fragment) => fragments.push(fragment),
+            Err(error) => {
+                assert!(stream.next().await.is_none());
+                return (fragments, Some(error));
+            }
+        }
+    }
+    (fragments, None)
+}
+
+#[tokio::test]
+async fn bodies_that_break() {
+    let (whole, error) = with(Mishap::EndAfter(4)).await;
+    assert!(error.is_none());
+    assert_eq!(whole.len(), 4);
+    let length = whole.iter().map(|fragment| fragment.raw().len() as u64).sum::<u64>();
+    for mishap in [Mishap::CutAfter(length + 700), Mishap::ResetAfter(length + 700)] {
+        let (fragments, error) = with(mishap.clone()).await;
+        let error = error.unwrap();
+        assert_eq!(error.kind(), ErrorKind::Io, "{mishap:?}: {error}");
+        assert!(error.is_retryable());
+        let ends: Vec<_> = fragments.iter().map(Fragment::end).collect();
+        assert_eq!(ends, [End::Trailer, End::Trailer, End::Trailer, End::Trailer, End::Cut], "{mishap:?}");
+        assert!(fragments[4].raw().len() <= 701);
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_are_slow() {
+    for mishap in [
+        Mishap::Stall { after: 1500, pause: Duration::from_millis(50) },
+        Mishap::Trickle { bytes: 333, pause: Duration::from_millis(1) },
+    ] {
+        let (fragments, error) = with(mishap).await;
+        assert!(error.is_none());
+        assert_eq!(fragments.len(), 10);
+        assert!(fragments.iter().all(|fragment| fragment.end() == End::Trailer));
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_lie() {
+    let (fragments, error) = with(Mishap::FaultAfter { fragments: 3, id: 4503, message: "KMS".into() }).await;
+    let error = error.unwrap();
+    assert_eq!(fragments.len(), 3);
+    assert_eq!((error.kind(), error.code()), (ErrorKind::AccessDenied, Some("4503")));
+    let second = fragments[0].raw().len() as u64;
+    let (fragments, error) = with(Mishap::DamageAt(second)).await;
+    assert_eq!((fragments.len(), error.unwrap().position().offset()), (1, Some(second)));
+}
+
+#[tokio::test]
+async fn captures_with_their_own_numbers_and_times() {
+    let (endpoint, kvs) = start(quick()).await;
+    for name in CAPTURES {
+        let Some(body) = capture(name) else { continue };
+        endpoint.serve_payload(name, body.clone());
+        endpoint.loop_media("looped", body.clone()).unwrap();
+        let all = fragments(&body).await;
+        let third = &all[2];
+        for (start, expected) in [
+            (Start::AfterFragment(third.number().unwrap().clone()), 3),
+            (Start::Token(third.continuation_token().unwrap().into()), 3),
+            (Start::ServerTime(third.server_time().unwrap()), 2),
+            (Start::Now, all.len() - 1),
+        ] {
+            let received: Vec<_> =
+                kvs.live(name).start(start.clone()).resume(false).fragments().try_collect().await.unwrap();
+            let numbers = |fragments: &[Fragment]| fragments.iter().map(|f| f.number().cloned()).collect::<Vec<_>>();
+            // Server times of uploads overlap: what contains one may have begun earlier.
+            if matches!(start, Start::ServerTime(_)) {
+                assert!(numbers(&received).contains(&third.number().cloned()), "{name}");
+            } else {
+                assert_eq!(numbers(&received), numbers(&all[expected..]), "{name} {start:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cut_between_fragments_is_a_cut() {
+    // Nothing more comes, and yet the connection breaks instead of the body ending.
+    let (endpoint, kvs) = start(quick().idle(Duration::MAX).session(Duration::MAX)).await;
+    let stream = endpoint.create_stream("ten");
+    stream.push_stamped(&short_document(), stamp(1));
+    for mishap in [Mishap::CutAfter(0), Mishap::ResetAfter(0)] {
+        endpoint.script(Operation::GetMedia, None, mishap);
+        let error = kvs.live("ten").start(Start::Earliest).resume(false).fragments().try_next().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+    }
+    let length =
+        kvs.live("ten").start(Start::Earliest).resume(false).fragments().try_next().await.unwrap().unwrap().raw().len();
+    endpoint.script(Operation::GetMedia, None, Mishap::CutAfter(length as u64));
+    let mut fragments = kvs.live("ten").start(Start::Earliest).resume(false).fragments();
+    assert_eq!(fragments.try_next().await.unwrap().unwrap().end(), End::Trailer);
+    assert_eq!(fragments.try_next().await.unwrap_err().kind(), ErrorKind::Io);
+}
+
+#[tokio::test]
+async fn a_mishap_waits_for_a_call_that_nothing_else_is_wrong_with() {
+    let (endpoint, kvs) = start(quick().connections(Some(0))).await;
+    ten(&endpoint);
+    endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(1));
+    assert_eq!(
+        kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err().kind(),
+        ErrorKind::ConnectionLimit
+    );
+    assert_eq!(kvs.live("nobody").resume(false).fragments().try_next().await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(endpoint.scripted(), 1);
+}
+
+#[tokio::test]
+async fn dropping_the_endpoint_breaks_a_body_that_nobody_reads() {
+    let (endpoint, kvs) = start(quick()).await;
+    let stream = endpoint.create_stream("ten");
+    stream.push_raw(vec![0x1A; 64 << 20]);
+    let mut fragments = kvs.live("ten").start(Start::Earliest).resume(false).fragments();
+    // Opens the connection, and fails on what is no media.
+    assert!(fragments.try_next().await.is_err());
+    drop(fragments);
+    let media = aws_sdk_kinesisvideomedia::Client::new(&endpoint.sdk_config());
+    let selector = aws_sdk_kinesisvideomedia::types::StartSelector::builder()
+        .start_selector_type(aws_sdk_kinesisvideomedia::types::StartSelectorType::Earliest)
+        .build()
+        .unwrap();
+    let body = media.get_media().stream_name("ten").start_selector(selector).send().await.unwrap().payload;
+    drop(endpoint);
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while stream.open_bodies() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("the body is gone although nobody reads it");
+    assert!(body.collect().await.is_err());
+}
+
+#[tokio::test]
+async fn single_frames_can_be_looped() {
+    let (endpoint, kvs) = start(quick().idle(Duration::from_secs(10))).await;
+    let media: Vec<u8> = (0..3)
+        .flat_map(|n| {
+            let document = Document::new(Shape::Ffmpeg).video_track(1).cluster_time(n * 40).block(1, 0, true, b"frame");
+            document.to_bytes(&stamp(n as u32 + 1), 0)
+        })
+        .collect();
+    endpoint.loop_media("frames", media).unwrap();
+    let fragments: Vec<_> =
+        kvs.live("frames").start(Start::Earliest).resume(false).fragments().take(4).try_collect().await.unwrap();
+    let times: Vec<_> = fragments.iter().map(|fragment| fragment.producer_time().unwrap().as_millis()).collect();
+    assert_eq!(times.iter().map(|time| time - times[0]).collect::<Vec<_>>(), [0, 40, 80, 120]);
+}

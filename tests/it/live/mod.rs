@@ -1,0 +1,3 @@
+pub mod chaos;
+pub mod checkpoint;
+pub mod reading;

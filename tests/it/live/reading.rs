@@ -1,0 +1,867 @@
+//! Reading a stream for ever: options, ends, errors, what the service gets to see.
+
+use std::time::{Duration, SystemTime};
+
+use aws_smithy_async::time::{SharedTimeSource, StaticTimeSource};
+use aws_smithy_types::retry::RetryConfig;
+use futures::{StreamExt, TryStreamExt};
+use kinesis_video::local::{self, Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Stamp};
+use kinesis_video::packet::PacketItem;
+use kinesis_video::{
+    AgedOut, Bound, Damaged, Discontinuity, End, EndReason, ErrorKind, Fragment, FragmentNumber, KinesisVideo, Limits,
+    LiveFragments, Position, Start, Timestamp,
+};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::support::bodies::{connect_document, producer_document, stamp};
+
+/// An endpoint in process, for a paused clock.
+async fn start(quotas: Quotas) -> (LocalEndpoint, LocalStream, KinesisVideo) {
+    let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
+    let door = endpoint.create_stream("door");
+    let kvs = KinesisVideo::new(&endpoint.in_process_config());
+    (endpoint, door, kvs)
+}
+
+fn push(stream: &LocalStream, ordinals: impl IntoIterator<Item = u32>) {
+    ordinals.into_iter().for_each(|ordinal| stream.push_stamped(&producer_document(ordinal), stamp(ordinal)));
+}
+
+fn ordinal(fragment: &Fragment) -> u32 {
+    (0..2000).find(|&n| fragment.number() == Some(&stamp(n).number)).unwrap()
+}
+
+async fn next(fragments: &mut LiveFragments) -> u32 {
+    ordinal(&fragments.try_next().await.unwrap().expect("another one"))
+}
+
+async fn ordinals(fragments: LiveFragments) -> Vec<u32> {
+    fragments.map_ok(|fragment| ordinal(&fragment)).try_collect().await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_stream_is_waited_for() {
+    let (endpoint, door, kvs) = start(Quotas::default()).await;
+    let mut fragments = kvs.live("door").fragments();
+    let mut status = fragments.status();
+    let producer = async {
+        status.wait_for(|status| status.connected_since.is_some()).await.unwrap();
+        sleep(Duration::from_secs(3600)).await;
+        door.push(&producer_document(1));
+    };
+    let (_, fragment) = tokio::join!(producer, fragments.try_next());
+    assert_eq!(fragment.unwrap().unwrap().end(), End::Trailer);
+    // A call every three seconds, as the service ends each body.
+    let calls = endpoint.calls(Operation::GetMedia, "door").len();
+    assert!((1190..=1202).contains(&calls), "{calls}");
+    // An endpoint is asked for again before it is 45 minutes old.
+    assert_eq!(endpoint.calls(Operation::GetDataEndpoint, "door").len(), 2);
+}
+
+/// Whatever the configuration says that the user passed.
+#[tokio::test(start_paused = true)]
+async fn a_minute_of_silence_is_none_of_the_sdks_business() {
+    let quotas = Quotas::default().idle(Duration::from_secs(3600));
+    let (endpoint, door, _) = start(quotas).await;
+    for retries in [RetryConfig::disabled(), RetryConfig::standard(), RetryConfig::adaptive()] {
+        let guard = aws_sdk_kinesisvideomedia::config::StalledStreamProtectionConfig::enabled()
+            .grace_period(Duration::from_secs(1))
+            .build();
+        let config = endpoint.in_process_config().into_builder();
+        let config = config.retry_config(retries).stalled_stream_protection(guard).build();
+        let kvs = KinesisVideo::new(&config);
+        push(&door, 1..=1);
+        let live = kvs.live("door").start(Start::Earliest).read_timeout(Duration::from_secs(120));
+        let mut fragments = live.fragments();
+        let before = endpoint.calls(Operation::GetMedia, "door").len();
+        assert_eq!(next(&mut fragments).await, 1);
+        let producer = async {
+            sleep(Duration::from_secs(60)).await;
+            push(&door, 2..=2);
+        };
+        let (second, ()) = tokio::join!(next(&mut fragments), producer);
+        assert_eq!(second, 2);
+        assert_eq!(endpoint.calls(Operation::GetMedia, "door").len() - before, 1, "it was one body");
+        // With the limit that it has by itself it is another body, but no end.
+        let mut fragments = kvs.live("door").start(stamp(2).number).fragments();
+        let producer = async {
+            sleep(Duration::from_secs(60)).await;
+            push(&door, 3..=3);
+        };
+        let (third, ()) = tokio::join!(next(&mut fragments), producer);
+        assert_eq!(third, 3);
+        assert!(fragments.status().borrow().reconnects >= 1);
+        door.expire(3);
+    }
+}
+
+/// The client's clock, and that of the service.
+#[tokio::test(start_paused = true)]
+async fn clocks_that_are_off_by_an_hour() {
+    for (client, server) in [(0, 0), (3600, 0), (-3600, 0), (0, 3600), (0, -3600)] {
+        let (endpoint, door, _) = start(Quotas::default()).await;
+        endpoint.set_clock_offset(server * 1000);
+        let now = SystemTime::now();
+        let shifted =
+            if client < 0 { now - Duration::from_secs(3600) } else { now + Duration::from_secs(client as u64) };
+        let time = SharedTimeSource::new(StaticTimeSource::new(shifted));
+        let config = endpoint.in_process_config().into_builder();
+        let kvs = KinesisVideo::new(&config.time_source(time).build());
+        // The first body has nothing; what comes before the second is not lost for that.
+        let mut fragments = kvs.live("door").start(Start::Now).fragments();
+        endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(0));
+        let mut status = fragments.status();
+        let producer = async {
+            status.wait_for(|status| status.connected_since.is_some()).await.unwrap();
+            (1..=3).map(|ordinal| door.push(&producer_document(ordinal)).number).collect::<Vec<_>>()
+        };
+        let consumer = async {
+            let first: Vec<_> = fragments.by_ref().take(3).try_collect().await.unwrap();
+            first.iter().map(|fragment: &Fragment| fragment.number().cloned().unwrap()).collect::<Vec<FragmentNumber>>()
+        };
+        let (pushed, received) = tokio::join!(producer, consumer);
+        assert_eq!(received, pushed, "client {client}, server {server}");
+        let refused = endpoint.happened()["request expired"];
+        assert_eq!(refused > 0, client != 0 || server != 0, "client {client}, server {server}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ends_have_a_reason() {
+    let (_endpoint, door, kvs) = start(Quotas::default()).await;
+    push(&door, 1..=10);
+    let live = || kvs.live("door").start(Start::Earliest);
+
+    let mut fragments = live().idle_timeout(Duration::from_secs(60)).fragments();
+    let before = Instant::now();
+    assert_eq!((&mut fragments).count().await, 10);
+    assert_eq!(fragments.reason(), Some(EndReason::IdleTimeout));
+    assert_eq!(before.elapsed().as_secs(), 60);
+
+    for (bound, reason, expected) in [
+        (Bound::Count(0), EndReason::Count, 0),
+        (Bound::Count(3), EndReason::Count, 3),
+        (Bound::Fragment(stamp(4).number), EndReason::Fragment, 4),
+        (Bound::ServerTime(stamp(6).server_time), EndReason::Time, 5),
+        (Bound::ProducerTime(stamp(6).producer_time), EndReason::Time, 5),
+        // Nothing comes any more that could be before it.
+        (Bound::ServerTime(Timestamp::from_millis(stamp(10).server_time.as_millis() + 5000)), EndReason::Time, 10),
+    ] {
+        let mut fragments = live().until(bound.clone()).fragments();
+        let before = Instant::now();
+        assert_eq!((&mut fragments).count().await, expected, "{bound:?}");
+        assert_eq!(fragments.reason(), Some(reason), "{bound:?}");
+        assert!(before.elapsed() <= Duration::from_secs(20), "{bound:?}");
+        // The same in packets.
+        let mut items = live().until(bound.clone()).packets();
+        let ends = (&mut items).filter(|item| std::future::ready(matches!(item, Ok(PacketItem::End(_))))).count().await;
+        assert_eq!((ends, items.reason()), (expected, Some(reason)), "{bound:?}");
+    }
+
+    let before = Instant::now();
+    let mut fragments = live().until((before + Duration::from_secs(20)).into_std()).fragments();
+    assert_eq!((&mut fragments).count().await, 10);
+    assert_eq!((before.elapsed().as_secs(), fragments.reason()), (20, Some(EndReason::Deadline)));
+
+    let mut fragments = live().resume(false).fragments();
+    assert_eq!((&mut fragments).count().await, 10);
+    assert_eq!(fragments.reason(), Some(EndReason::EndOfMedia));
+    assert!(fragments.next().await.is_none());
+
+    let mut fragments = kvs.live("nobody").fragments();
+    assert!(fragments.next().await.unwrap().is_err());
+    assert_eq!(fragments.reason(), Some(EndReason::Failed));
+    assert!(fragments.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stop_handle_lets_the_fragment_come_in_that_is_on_its_way() {
+    let (endpoint, door, kvs) = start(Quotas::default()).await;
+    push(&door, 1..=5);
+    // Each fragment is on its way for some seconds.
+    let trickle = Mishap::Trickle { bytes: 100, pause: Duration::from_millis(200) };
+    endpoint.script(Operation::GetMedia, None, trickle.clone());
+    let mut fragments = kvs.live("door").start(Start::Earliest).fragments();
+    let stop = fragments.stop_handle();
+    assert_eq!(next(&mut fragments).await, 1);
+    let later = async {
+        sleep(Duration::from_millis(500)).await;
+        stop.stop();
+    };
+    let (rest, ()) = tokio::join!(async { (&mut fragments).try_collect::<Vec<_>>().await.unwrap() }, later);
+    assert_eq!(rest.iter().map(ordinal).collect::<Vec<_>>(), [2]);
+    assert_eq!(fragments.reason(), Some(EndReason::Stopped));
+    assert_eq!(door.open_bodies(), 0);
+
+    // Packet by packet it ends behind the fragment, too.
+    endpoint.script(Operation::GetMedia, None, trickle);
+    let mut items = kvs.live("door").start(Start::Earliest).packets();
+    let stop = items.stop_handle();
+    let mut ends = 0;
+    while let Some(item) = items.try_next().await.unwrap() {
+        match item {
+            PacketItem::Packet(_) => stop.stop(),
+            PacketItem::End(end) => {
+                assert_eq!(end.end(), End::Trailer);
+                ends += 1;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!((ends, items.reason()), (1, Some(EndReason::Stopped)));
+
+    // Where nothing is on its way, at once; also where it waits before a call.
+    for mishaps in [0, 5] {
+        let mut fragments = kvs.live("door").start(stamp(5).number).fragments();
+        (0..mishaps).for_each(|_| {
+            endpoint.script(Operation::GetMedia, None, Mishap::Refuse("ServiceUnavailable".into()));
+        });
+        let stop = fragments.stop_handle();
+        let before = Instant::now();
+        let later = async {
+            sleep(Duration::from_millis(1500)).await;
+            stop.stop();
+        };
+        let (end, ()) = tokio::join!(fragments.next(), later);
+        assert!(end.is_none());
+        assert_eq!(before.elapsed().as_millis(), 1500);
+        assert_eq!(fragments.reason(), Some(EndReason::Stopped));
+    }
+}
+
+#[tokio::test]
+async fn dropping_it_closes_the_socket() {
+    let endpoint = LocalEndpoint::start_with(0, Quotas::default().idle(Duration::from_secs(60))).await.unwrap();
+    let door = endpoint.create_stream("door");
+    let kvs = KinesisVideo::new(&endpoint.sdk_config());
+    push(&door, 1..=1);
+    for packets in [false, true] {
+        let live = kvs.live("door").start(Start::Earliest);
+        if packets {
+            let mut items = live.packets();
+            assert!(items.next().await.unwrap().is_ok());
+            assert_eq!(door.open_bodies(), 1);
+            drop(items);
+        } else {
+            let mut fragments = live.fragments();
+            assert_eq!(next(&mut fragments).await, 1);
+            // It is not the next() future that holds it.
+            assert!(timeout(Duration::from_millis(20), fragments.next()).await.is_err());
+            assert_eq!(door.open_bodies(), 1);
+            drop(fragments);
+        }
+        let closed = async {
+            while door.open_bodies() > 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), closed).await.expect("the endpoint sees the socket close");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saved_position_is_where_it_goes_on() {
+    let (_endpoint, door, kvs) = start(Quotas::default()).await;
+    push(&door, 1..=6);
+    let all: Vec<_> =
+        kvs.live("door").start(Start::Earliest).until(Bound::Count(6)).fragments().try_collect().await.unwrap();
+    let saved = serde_json::to_string(&all[2].position()).unwrap();
+    assert!(saved.len() < 120, "{saved}");
+    let position: Position = serde_json::from_str(&saved).unwrap();
+    let from = |start: Start| ordinals(kvs.live("door").start(start).idle_timeout(Duration::from_secs(9)).fragments());
+    assert_eq!(from(position.clone().into()).await, [4, 5, 6]);
+    // Also without its token, and without its number: then by time, with the fragment itself.
+    let text = position.to_string();
+    assert_eq!(from(Start::Position(text.trim_end_matches('=').parse().unwrap())).await, [4, 5, 6]);
+    let time = position.server_time().unwrap().as_millis();
+    assert_eq!(from(Start::Position(format!("kvs1::{time}::").parse().unwrap())).await, [3, 4, 5, 6]);
+    // A token that is not understood: by the number.
+    let odd = format!("kvs1:{}:{time}::not-one-of-ours", position.number().unwrap());
+    assert_eq!(from(Start::Position(odd.parse().unwrap())).await, [4, 5, 6]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_has_aged_out() {
+    let (_endpoint, door, kvs) = start(Quotas::default().aged_out(local::Expired::Fault)).await;
+    push(&door, 1..=9);
+    door.expire(5);
+    let live = |what| kvs.live("door").start(stamp(2).number).when_aged_out(what).idle_timeout(Duration::from_secs(60));
+
+    let error = live(AgedOut::Fail).fragments().try_next().await.unwrap_err();
+    assert_eq!((error.kind(), error.code(), error.is_retryable()), (ErrorKind::NotFound, Some("4000"), false));
+    for (what, expected) in [(AgedOut::Earliest, vec![6, 7, 8, 9]), (AgedOut::Now, vec![9])] {
+        let fragments: Vec<_> = live(what).fragments().try_collect().await.unwrap();
+        assert_eq!(fragments.iter().map(ordinal).collect::<Vec<_>>(), expected);
+        let [Discontinuity::AgedOut { last: Some(last) }] = fragments[0].discontinuities() else {
+            panic!("{:?}", fragments[0].discontinuities())
+        };
+        assert_eq!(last.number(), Some(&stamp(2).number));
+    }
+    // Whoever is too slow for the retention is told by time what is missing.
+    let live = kvs.live("door").start(Start::Earliest).idle_timeout(Duration::from_secs(60));
+    let mut fragments = live.fragments();
+    assert_eq!(next(&mut fragments).await, 6);
+    push(&door, 10..=400);
+    door.expire(390);
+    let rest: Vec<_> = fragments.try_collect().await.unwrap();
+    let at = rest.iter().position(|fragment| ordinal(fragment) > 100).expect("it has jumped");
+    let before = at.checked_sub(1).map_or(6, |before| ordinal(&rest[before]));
+    let distance = ordinal(&rest[at]) - before;
+    let gap = |what: &Discontinuity| matches!(what, Discontinuity::Gap { duration } if duration.as_secs() == u64::from(distance - 1));
+    assert!(rest[at].discontinuities().iter().any(gap), "{distance}: {:?}", rest[at].discontinuities());
+    assert!(rest[at].discontinuities().iter().any(Discontinuity::is_loss));
+}
+
+fn position_behind(ordinal: u32) -> Position {
+    let Stamp { number, server_time, .. } = stamp(ordinal);
+    format!("kvs1:{number}:{}::=", server_time.as_millis()).parse().unwrap()
+}
+
+/// A position that the service understands in none of its ways, as it may say of one that is too old.
+#[tokio::test(start_paused = true)]
+async fn a_place_that_is_refused() {
+    let (endpoint, door, kvs) = start(Quotas::default()).await;
+    push(&door, 1..=9);
+    let position = position_behind(2);
+    for (what, expected) in [(AgedOut::Earliest, Some(vec![3, 4, 5, 6, 7, 8, 9])), (AgedOut::Fail, None)] {
+        for _ in 0..3 {
+            endpoint.script(Operation::GetMedia, None, Mishap::Refuse("InvalidArgumentException".into()));
+        }
+        let live = kvs.live("door").start(position.clone()).when_aged_out(what).idle_timeout(Duration::from_secs(60));
+        let result: Result<Vec<_>, _> = live.fragments().map_ok(|fragment| ordinal(&fragment)).try_collect().await;
+        match expected {
+            Some(expected) => assert_eq!(result.unwrap(), expected),
+            None => assert_eq!(result.unwrap_err().kind(), ErrorKind::InvalidArgument),
+        }
+    }
+}
+
+/// All that is retained comes again, more than one body brings: it is gone through once.
+#[tokio::test(start_paused = true)]
+async fn going_through_what_was_there_before_comes_to_an_end() {
+    let (endpoint, door, kvs) = start(Quotas::default()).await;
+    push(&door, 1..=60);
+    for _ in 0..30 {
+        endpoint.script(Operation::GetMedia, None, Mishap::FaultAfter { fragments: 0, id: 4000, message: "E".into() });
+    }
+    let mut fragments = kvs.live("door").start(position_behind(50)).fragments();
+    // Where that is tried, bodies are short.
+    let shorter = async {
+        while endpoint.scripted() > 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        (0..200).for_each(|_| endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(7)));
+    };
+    let (first, ()) = tokio::join!(next(&mut fragments), shorter);
+    assert_eq!(first, 51);
+}
+
+/// Whoever does something else in between has not been waiting.
+#[tokio::test(start_paused = true)]
+async fn a_dropped_next_is_no_silence() {
+    let (_endpoint, door, kvs) = start(Quotas::default().idle(Duration::from_secs(3600))).await;
+    push(&door, 1..=1);
+    let live = kvs.live("door").start(Start::Earliest).read_timeout(Duration::from_secs(3600));
+    let mut fragments = live.idle_timeout(Duration::from_secs(10)).fragments();
+    assert_eq!(next(&mut fragments).await, 1);
+    for ordinal in 2..=5 {
+        assert!(timeout(Duration::from_secs(1), fragments.next()).await.is_err());
+        push(&door, ordinal..=ordinal);
+        sleep(Duration::from_secs(100)).await;
+        assert_eq!(next(&mut fragments).await, ordinal);
+    }
+}
+
+/// What there is of the last fragment comes before the end, and may come in whole another time.
+#[tokio::test(start_paused = true)]
+async fn the_tail_of_a_call_is_not_thrown_away() {
+    let (endpoint, door, kvs) = start(Quotas::default()).await;
+    push(&door, 1..=3);
+    for _ in 0..50 {
+        endpoint.script(
+            Operation::GetMedia,
+            None,
+            Mishap::EndBeforeTrailer(if endpoint.scripted() == 0 { 2 } else { 0 }),
+        );
+    }
+    let store = kinesis_video::MemoryCheckpoint::default();
+    let live = kvs.live("door").start(Start::Earliest).idle_timeout(Duration::from_secs(10));
+    let (fragments, acks) = live.checkpointed(store.clone());
+    let all: Vec<_> = fragments.inspect_ok(|fragment| acks.done(&fragment.position())).try_collect().await.unwrap();
+    assert_eq!(all.iter().map(ordinal).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!((all[2].end(), all[2].blocks().len()), (End::EndOfBody, 5));
+    assert_eq!(acks.close().await.unwrap().unwrap().number(), Some(&stamp(2).number));
+}
+
+#[tokio::test(start_paused = true)]
+async fn damage_is_passed_over_or_an_error() {
+    let (_endpoint, door, kvs) = start(Quotas::default()).await;
+    push(&door, 1..=2);
+    let mut damaged = producer_document(3).to_bytes(&stamp(3), 0).to_vec();
+    // The last block, by its id, the width of its size, and its track.
+    let head = damaged.windows(10).rposition(|ten| ten.starts_with(&[0xA3, 0x01, 0, 0]) && ten[9] == 0x81).unwrap();
+    damaged[head..head + 4].fill(0);
+    door.push_bytes(damaged, stamp(3));
+    push(&door, 4..=5);
+    let live = |what| kvs.live("door").start(Start::Earliest).when_damaged(what).until(Bound::Count(5));
+
+    let mut fragments = live(Damaged::Fail).fragments();
+    assert_eq!([next(&mut fragments).await, next(&mut fragments).await], [1, 2]);
+    let cut = fragments.try_next().await.unwrap().unwrap();
+    assert_eq!((ordinal(&cut), cut.end(), cut.blocks().len()), (3, End::Cut, 4));
+    let error = fragments.try_next().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Malformed);
+    assert_eq!((error.context().stream(), error.position().fragment()), (Some("door"), Some(stamp(3).number.as_str())));
+
+    let fragments: Vec<_> = live(Damaged::PassOver).fragments().try_collect().await.unwrap();
+    assert_eq!(fragments.iter().map(ordinal).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert_eq!(fragments[2].end(), End::Cut);
+    let before = fragments[3].discontinuities();
+    let is_it =
+        |what: &Discontinuity| matches!(what, Discontinuity::PassedOver { number, .. } if *number == stamp(3).number);
+    assert!(before.iter().any(is_it), "{before:?}");
+    assert!(before.iter().any(|what| matches!(what, Discontinuity::Reconnected { .. })), "{before:?}");
+    assert_eq!(before.iter().filter(|what| what.is_loss()).count(), 1, "{before:?}");
+
+    // What is larger than allowed is no better than damaged.
+    let limits = Limits::default().fragment_bytes(1600);
+    door.push_stamped(&connect_document(6), stamp(6));
+    push(&door, 7..=7);
+    let small = kvs.live("door").start(stamp(4).number).limits(limits).until(Bound::Count(3)).fragments();
+    assert_eq!(ordinals(small).await, [5, 6, 7]);
+}
+
+/// What happened before a fragment is on the fragment.
+#[tokio::test(start_paused = true)]
+async fn discontinuities() {
+    let (endpoint, door, kvs) = start(Quotas::default()).await;
+    let document = |seconds: u64| {
+        let document = Document::new(Shape::Producer).video_track(1).cluster_time(seconds * 1000);
+        (0..5).fold(document, |document, i| document.block(1, i * 200, i == 0, b"frame"))
+    };
+    let stamped = |ordinal: u32, seconds: i64| {
+        let producer_time = Timestamp::from_millis(1_700_000_000_000 + seconds * 1000);
+        Stamp { producer_time, ..stamp(ordinal) }
+    };
+    for (ordinal, seconds) in [(1, 0), (2, 1), (3, 2), (4, 9), (5, 10)] {
+        door.push_stamped(&document(seconds), stamped(ordinal, seconds as i64));
+    }
+    // The producer's clock goes back; then only its session begins anew; then other tracks.
+    door.push_stamped(&document(0), stamped(6, 4));
+    door.push_stamped(&document(1), stamped(7, 5));
+    door.push_stamped(&document(0), stamped(8, 6));
+    door.push_stamped(&document(1).audio_track(2, "sound", "A_AAC"), stamped(9, 7));
+    endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(2));
+    endpoint.script(Operation::GetMedia, None, Mishap::Repeat(2));
+    let live = kvs.live("door").start(Start::Earliest).until(Bound::Count(9));
+    let fragments: Vec<_> = live.fragments().try_collect().await.unwrap();
+    let said = |fragment: &Fragment| {
+        let what = fragment.discontinuities().iter().map(ToString::to_string);
+        what.map(|text| text.replace("0ns", "0s")).collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(
+        fragments.iter().map(said).collect::<Vec<_>>(),
+        [
+            "",
+            "",
+            "reconnected after 0s and 1 calls: the body had ended; 2 fragments came again",
+            "gap of 6s",
+            "",
+            "the timeline went back by 6s",
+            "",
+            "the timeline went back by 1s",
+            "the tracks changed; there were 1",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn packets_of_a_fragment_that_comes_again() {
+    let (endpoint, door, kvs) = start(Quotas::default()).await;
+    push(&door, 1..=3);
+    // In the middle of the second block of the second fragment, and then again a little later.
+    let length = producer_document(1).to_bytes(&stamp(1), 2000).len() as u64;
+    endpoint.script(Operation::GetMedia, None, Mishap::CutAfter(length + 700));
+    endpoint.script(Operation::GetMedia, None, Mishap::BreakOff(800));
+    let mut items = kvs.live("door").start(Start::Earliest).until(Bound::Count(3)).packets();
+    let mut seen = Vec::new();
+    while let Some(item) = items.try_next().await.unwrap() {
+        seen.push(match item {
+            PacketItem::Start(_) => "start".into(),
+            PacketItem::Packet(packet) => packet.ordinal().to_string(),
+            PacketItem::End(end) => end.end().to_string(),
+            PacketItem::Discontinuity(what) => format!("{what:?}").chars().take_while(|c| *c != ' ').collect(),
+            other => format!("{other:?}"),
+        });
+    }
+    let fragment = "start 0 1 2 3 4 trailer";
+    assert_eq!(seen.join(" "), format!("{fragment} {fragment} Reconnected {fragment}"));
+
+    // One that is not what it was.
+    let (endpoint, door, kvs) = start(Quotas::default()).await;
+    push(&door, 1..=1);
+    endpoint.script(Operation::GetMedia, None, Mishap::CutAfter(800));
+    let mut items = kvs.live("door").start(Start::Earliest).until(Bound::Count(1)).packets();
+    let first = items.try_next().await.unwrap();
+    assert!(matches!(first, Some(PacketItem::Start(_))), "{first:?}");
+    assert!(matches!(items.try_next().await.unwrap(), Some(PacketItem::Packet(_))));
+    door.expire(1);
+    let other = (0..5).fold(Document::new(Shape::Producer).video_track(1).cluster_time(1000), |document, i| {
+        document.block(1, i * 200, i == 0, b"other")
+    });
+    door.push_stamped(&other, stamp(1));
+    let rest: Vec<_> = items.try_collect().await.unwrap();
+    let differs = |item: &&PacketItem| matches!(item, PacketItem::Discontinuity(Discontinuity::PacketDiffers { .. }));
+    assert_eq!(rest.iter().filter(differs).count(), 1, "{rest:?}");
+    assert!(matches!(rest.last(), Some(PacketItem::End(end)) if end.end() == End::Trailer));
+}
+
+/// However badly things go, and however many read, the service gets no more calls than it allows.
+#[tokio::test(start_paused = true)]
+async fn call_rates_are_kept_under_the_worst_schedule() {
+    let (endpoint, door, kvs) = start(Quotas::default().connections(None)).await;
+    push(&door, 1..=3);
+    door.finish();
+    // Every body is over at once, every endpoint stale.
+    for n in 0..200 {
+        endpoint.script(
+            Operation::GetMedia,
+            None,
+            if n % 3 == 0 { Mishap::StaleEndpoint } else { Mishap::EndAfter(0) },
+        );
+    }
+    let readers = (0..4).map(|_| {
+        let live = kvs.live("door").start(Start::Now).idle_timeout(Duration::from_secs(120));
+        ordinals(live.fragments())
+    });
+    let by_arn = kvs.live(door.arn()).start(Start::Now).idle_timeout(Duration::from_secs(120)).fragments();
+    tokio::join!(futures::future::join_all(readers), ordinals(by_arn));
+    assert_eq!(endpoint.happened()["throttled"], 0);
+    for operation in [Operation::GetMedia, Operation::GetDataEndpoint] {
+        let calls = endpoint.calls(operation, "door");
+        let busiest = calls.windows(6).map(|six| six[5] - six[0]).min().expect("many calls");
+        assert!(busiest > Duration::from_secs(1), "{operation:?}: 6 in {busiest:?}");
+    }
+    assert!(endpoint.calls(Operation::GetMedia, "door").len() > 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fourth_reader_waits_its_turn() {
+    let (endpoint, door, kvs) =
+        start(Quotas::default().idle(Duration::from_secs(600)).linger(Duration::from_secs(20))).await;
+    push(&door, 1..=1);
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        let mut fragments = kvs.live("door").start(Start::Earliest).fragments();
+        assert_eq!(next(&mut fragments).await, 1);
+        others.push(fragments);
+    }
+    let mut fourth = kvs.live("door").start(Start::Earliest).fragments();
+    let (first, ()) = tokio::join!(next(&mut fourth), async {
+        sleep(Duration::from_secs(60)).await;
+        others.pop();
+    });
+    assert_eq!(first, 1);
+    let refused = endpoint.happened()["connection limit"];
+    // Patiently: not every 200 ms for 80 s.
+    assert!((4..30).contains(&refused), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_says_how_it_goes() {
+    let (endpoint, door, kvs) = start(Quotas::default()).await;
+    push(&door, 1..=4);
+    endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(1));
+    endpoint.script(Operation::GetMedia, None, Mishap::Refuse("InternalFailure".into()));
+    let mut fragments = kvs.live("door").start(Start::Earliest).fragments();
+    let status = fragments.status();
+    assert!(status.borrow().connected_since.is_none());
+    assert_eq!(next(&mut fragments).await, 1);
+    {
+        let status = status.borrow();
+        assert!(status.connected_since.is_some());
+        assert_eq!((status.fragments, status.reconnects, status.behind), (1, 0, Some(Duration::from_secs(3))));
+        assert_eq!(status.position.as_ref().and_then(Position::number), Some(&stamp(1).number));
+    }
+    let mut watched = status.clone();
+    let seen = async {
+        let failed = watched.wait_for(|status| status.error.is_some()).await.unwrap();
+        assert!(failed.connected_since.is_none());
+        assert_eq!(failed.error.as_ref().unwrap().code(), Some("InternalFailure"));
+    };
+    let mut other = kvs.live("door").start(Start::Earliest).fragments();
+    let (second, ()) = tokio::join!(next(&mut fragments), seen);
+    assert_eq!((second, next(&mut other).await), (2, 1));
+    let after = status.borrow().clone();
+    assert_eq!((after.fragments, after.reconnects, after.error.is_none()), (2, 1, true));
+    assert!(after.bytes > 2000);
+    drop(fragments);
+    assert!(status.borrow().connected_since.is_none());
+}
+
+/// Each error of the service has its kind, its verdict, and says what to do.
+#[tokio::test(start_paused = true)]
+async fn errors_a_person_can_act_on() {
+    let (endpoint, door, kvs) = start(Quotas::default()).await;
+    push(&door, 1..=1);
+    let url = endpoint.url().to_owned();
+    let cases = [
+        (
+            "ResourceNotFoundException",
+            ErrorKind::NotFound,
+            false,
+            "not found: GetMedia: {said}; are the name of the stream and the region right?",
+        ),
+        (
+            "NotAuthorizedException",
+            ErrorKind::AccessDenied,
+            false,
+            "access denied: GetMedia: {said}; the caller needs kinesisvideo:GetMedia on the stream",
+        ),
+        (
+            "AccessDeniedException",
+            ErrorKind::AccessDenied,
+            false,
+            "access denied: GetMedia: {said}; the caller needs kinesisvideo:GetMedia on the stream",
+        ),
+        (
+            "ExpiredTokenException",
+            ErrorKind::AccessDenied,
+            false,
+            "access denied: GetMedia: {said}; the credentials have expired",
+        ),
+        (
+            "InvalidClientTokenId",
+            ErrorKind::AccessDenied,
+            false,
+            "access denied: GetMedia: {said}; these credentials are not known, or not in this region",
+        ),
+        (
+            "MissingAuthenticationToken",
+            ErrorKind::AccessDenied,
+            false,
+            "access denied: GetMedia: {said}; the request was not signed",
+        ),
+        (
+            "OptInRequired",
+            ErrorKind::AccessDenied,
+            false,
+            "access denied: GetMedia: {said}; the account has no access to this region",
+        ),
+        (
+            "IncompleteSignature",
+            ErrorKind::AccessDenied,
+            false,
+            "access denied: GetMedia: {said}; is the secret key right?",
+        ),
+        ("InvalidArgumentException", ErrorKind::InvalidArgument, false, "invalid argument: GetMedia: {said}"),
+        ("ValidationError", ErrorKind::InvalidArgument, false, "invalid argument: GetMedia: {said}"),
+        (
+            "ClientLimitExceededException",
+            ErrorKind::Throttled,
+            true,
+            "throttled: GetMedia: {said}; a stream takes 5 calls a second, from all who read it",
+        ),
+        (
+            "ThrottlingException",
+            ErrorKind::Throttled,
+            true,
+            "throttled: GetMedia: {said}; a stream takes 5 calls a second, from all who read it",
+        ),
+        (
+            "ConnectionLimitExceededException",
+            ErrorKind::ConnectionLimit,
+            true,
+            "too many connections: GetMedia: {said}; a stream has 3 connections, and others have them",
+        ),
+        ("InternalFailure", ErrorKind::Service, true, "service error: GetMedia: {said}"),
+        ("ServiceUnavailable", ErrorKind::Service, true, "service error: GetMedia: {said}"),
+        ("NeverHeardOfException", ErrorKind::Service, false, "service error: GetMedia: {said}"),
+    ];
+    for (name, kind, retryable, text) in cases {
+        endpoint.script(Operation::GetMedia, None, Mishap::Refuse(name.into()));
+        let error = kvs.live("door").resume(false).fragments().try_next().await.unwrap_err();
+        assert_eq!((error.kind(), error.code(), error.is_retryable()), (kind, Some(name), retryable), "{error}");
+        let text = text.replace("{said}", &format!("{name}, as the script says"));
+        let id = error.context().request_id().expect("a request id").to_owned();
+        let place = format!(" (code {name}, stream door, endpoint {url}, request {id})");
+        assert_eq!(error.to_string(), format!("{text}{place}"));
+        // For ever, what may go away is waited for.
+        endpoint.script(Operation::GetMedia, None, Mishap::Refuse(name.into()));
+        let live = kvs.live("door").start(Start::Earliest).idle_timeout(Duration::from_secs(60));
+        let may_go_away = retryable || kind == ErrorKind::Service;
+        assert_eq!(live.fragments().try_next().await.is_ok(), may_go_away, "{name}");
+        // The same, asked for the endpoint.
+        let fresh = KinesisVideo::new(&endpoint.in_process_config());
+        endpoint.script(Operation::GetDataEndpoint, None, Mishap::Refuse(name.into()));
+        let error = fresh.live("door").resume(false).fragments().try_next().await.unwrap_err();
+        assert_eq!((error.kind(), error.is_retryable()), (kind, retryable));
+        assert!(error.to_string().contains("GetDataEndpoint"), "{error}");
+        sleep(Duration::from_secs(2)).await;
+    }
+    assert_eq!(endpoint.scripted(), 0);
+}
+
+/// Each error that the service reports inside the media.
+#[tokio::test(start_paused = true)]
+async fn faults_a_person_can_act_on() {
+    let (endpoint, door, kvs) = start(Quotas::default()).await;
+    push(&door, 1..=3);
+    let cases = [
+        (3002, ErrorKind::Service, true, "the service could not go on writing"),
+        (4000, ErrorKind::NotFound, false, "the fragment is not there any more"),
+        (4500, ErrorKind::AccessDenied, false, "the caller needs kms:Decrypt on the KMS key of the stream"),
+        (4501, ErrorKind::AccessDenied, false, "the KMS key of the stream is disabled"),
+        (4502, ErrorKind::AccessDenied, false, "the KMS key of the stream is not valid"),
+        (4503, ErrorKind::AccessDenied, true, "the KMS key of the stream is not available now"),
+        (4504, ErrorKind::AccessDenied, false, "the KMS key of the stream is not for this use"),
+        (4505, ErrorKind::AccessDenied, false, "the KMS key of the stream is in a state without use"),
+        (4506, ErrorKind::AccessDenied, false, "the KMS key of the stream is not found"),
+        (4507, ErrorKind::NotFound, false, "the stream has been deleted"),
+        (5000, ErrorKind::Service, true, "the service failed inside"),
+        (3000, ErrorKind::NotFound, true, "the fragment is not there, or not yet"),
+        (9999, ErrorKind::Service, false, "its meaning is not known"),
+    ];
+    for (id, kind, retryable, meaning) in cases {
+        let fault = || Mishap::FaultAfter { fragments: 2, id, message: "SAID".into() };
+        endpoint.script(Operation::GetMedia, None, fault());
+        let mut fragments = kvs.live("door").start(Start::Earliest).resume(false).fragments();
+        assert_eq!([next(&mut fragments).await, next(&mut fragments).await], [1, 2]);
+        let error = fragments.try_next().await.unwrap_err();
+        assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{error}");
+        assert_eq!(error.code(), Some(&*id.to_string()));
+        let text = error.to_string();
+        let begin = format!("{kind}: the service reported \"SAID\" inside the media; {meaning} (code {id}, at byte ");
+        assert!(text.starts_with(&begin), "{text}");
+        assert!(text.contains("stream door, endpoint http://127.0.0.1:"), "{text}");
+        // For ever: what may go away is waited for, what nobody knows a few times.
+        endpoint.script(Operation::GetMedia, None, fault());
+        let live = kvs.live("door").start(Start::Earliest).until(Bound::Count(3));
+        let result: Result<Vec<_>, _> = live.fragments().try_collect().await;
+        let may_go_away = retryable || kind == ErrorKind::Service || id == 4000;
+        assert_eq!(result.is_ok_and(|fragments| fragments.len() == 3), may_go_away, "{id}");
+        sleep(Duration::from_secs(2)).await;
+    }
+}
+
+/// Success on the wire, and no media: the wrong host.
+#[tokio::test(start_paused = true)]
+async fn a_host_that_does_not_know_the_operation() {
+    let (endpoint, door, kvs) = start(Quotas::default()).await;
+    push(&door, 1..=1);
+    for _ in 0..20 {
+        endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
+    }
+    let error = kvs.live("door").fragments().try_next().await.unwrap_err();
+    let url = endpoint.url();
+    let id = error.context().request_id().unwrap();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "wrong endpoint: GetMedia: the answer is not media; its host does not know the operation (stream door, endpoint {url}, request {id})"
+        )
+    );
+    // It was asked for again each time, and is not believed for ever.
+    assert!(endpoint.calls(Operation::GetDataEndpoint, "door").len() >= 5);
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_be_reached() {
+    let endpoint = LocalEndpoint::start().await.unwrap();
+    let config = endpoint.sdk_config();
+    drop(endpoint);
+    let kvs = KinesisVideo::new(&config);
+    let mut fragments = kvs.live("door").idle_timeout(Duration::from_millis(500)).fragments();
+    let error = fragments.try_next().await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Io, true), "{error}");
+    assert_eq!(fragments.reason(), Some(EndReason::Failed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_limits_of_the_network() {
+    let (endpoint, door, kvs) = start(Quotas::default().idle(Duration::from_secs(3600))).await;
+    push(&door, 1..=2);
+    // Nothing comes at all; nothing comes in the middle.
+    for after in [0, 700] {
+        let pause = Duration::from_secs(3600);
+        endpoint.script(Operation::GetMedia, None, Mishap::Stall { after, pause });
+        let live = kvs.live("door").start(Start::Earliest);
+        let live = live.first_byte_timeout(Duration::from_secs(5)).read_timeout(Duration::from_secs(7));
+        let mut fragments = live.fragments();
+        let before = Instant::now();
+        assert_eq!([next(&mut fragments).await, next(&mut fragments).await], [1, 2]);
+        let expected = if after == 0 { 5 } else { 7 };
+        assert_eq!(before.elapsed().as_secs(), expected);
+    }
+}
+
+/// Whoever takes his time has not been waiting.
+#[tokio::test(start_paused = true)]
+async fn a_slow_consumer_is_no_silence() {
+    let (_endpoint, door, kvs) = start(Quotas::default().idle(Duration::from_secs(3600))).await;
+    push(&door, 1..=4);
+    let live = kvs.live("door").start(Start::Earliest);
+    let live = live.idle_timeout(Duration::from_secs(10)).read_timeout(Duration::from_secs(10));
+    let mut fragments = live.fragments();
+    for expected in 1..=4 {
+        assert_eq!(next(&mut fragments).await, expected);
+        sleep(Duration::from_secs(100)).await;
+    }
+    assert_eq!(fragments.status().borrow().reconnects, 0);
+    assert!(fragments.next().await.is_none());
+    assert_eq!(fragments.reason(), Some(EndReason::IdleTimeout));
+}
+
+#[cfg(feature = "metrics")]
+#[test]
+fn the_metrics_facade_is_told() {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+    let recorder = DebuggingRecorder::new();
+    let numbers = recorder.snapshotter();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let (endpoint, door, kvs) = start(Quotas::default()).await;
+            push(&door, 1..=4);
+            endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(2));
+            endpoint.script(Operation::GetMedia, None, Mishap::Refuse("InternalFailure".into()));
+            let live = kvs.live(door.arn()).start(Start::Earliest).until(Bound::Count(4));
+            assert_eq!(ordinals(live.fragments()).await, [1, 2, 3, 4]);
+        });
+    });
+    let told: Vec<_> = numbers
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .map(|(key, .., value)| {
+            let labels: Vec<_> = key.key().labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+            let value = match value {
+                DebugValue::Counter(n) => n as f64,
+                DebugValue::Gauge(n) => n.into_inner(),
+                DebugValue::Histogram(_) => f64::NAN,
+            };
+            let name = key.key().name().trim_start_matches("kinesis_video_live_").to_owned();
+            (format!("{name} {}", labels.join(" ")), value)
+        })
+        .collect();
+    let value = |name: &str| told.iter().find(|(key, _)| key == name).unwrap_or_else(|| panic!("{name}: {told:?}")).1;
+    assert_eq!(value("fragments_total stream=door"), 4.0);
+    assert_eq!(value("reconnects_total stream=door"), 1.0);
+    assert_eq!(value("errors_total stream=door kind=service error"), 1.0);
+    assert_eq!(value("behind_seconds stream=door"), 0.0);
+    assert!(value("bytes_total stream=door") > 4000.0);
+}
+
+/// Something listens, and never answers.
+#[tokio::test]
+async fn an_answer_that_does_not_come() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = LocalEndpoint::start().await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let kvs = KinesisVideo::new(&endpoint.sdk_config().into_builder().endpoint_url(url).build());
+    let live = kvs.live("door").connect_timeout(Duration::from_millis(50)).idle_timeout(Duration::from_millis(500));
+    let error = live.fragments().try_next().await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Io, true));
+    assert_eq!(error.to_string(), "I/O failed: GetDataEndpoint: no answer within 50ms (stream door)");
+}

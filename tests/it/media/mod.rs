@@ -1,0 +1,9 @@
+pub mod colors;
+pub mod concurrency;
+pub mod connect_audio;
+pub mod frame_cases;
+pub mod frames;
+pub mod share;
+pub mod sinks;
+pub mod until;
+pub mod wav;
