@@ -8,7 +8,6 @@ mod assembler;
 mod block;
 mod chunk_reader;
 #[cfg(feature = "aws")]
-mod continuity;
 mod cutter;
 mod decoder;
 mod discontinuity;
@@ -53,7 +52,6 @@ pub use until::{Bound, EndReason, Until};
 pub(crate) use assembler::{BlockPiece, Grain, Piece};
 pub(crate) use block::BlockEntry;
 #[cfg(feature = "aws")]
-pub(crate) use continuity::Continuity;
 pub(crate) use cutter::Cutter;
 #[cfg(any(feature = "aws", feature = "local"))]
 pub(crate) use duration::Extent;
@@ -125,6 +123,11 @@ impl FragmentHeader {
 
     /// The tracks. Two fragments whose tracks were declared in the same bytes share them.
     pub fn tracks(&self) -> &Arc<[Track]> {
+        &self.tracks
+    }
+
+    /// Returns the tracks, to be kept without a copy.
+    pub(crate) fn shared_tracks(&self) -> &Arc<[Track]> {
         &self.tracks
     }
 

@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use super::line::{Event, Line};
-use super::source::{Next, Source};
+use super::connection::{Event, Line};
+use super::session::{Next, Source};
 use crate::error::Result;
 use crate::fragment::{BodyItem, BodyStream, Discontinuity, End, EndReason, Fragment};
-use crate::service::watched_body::WatchedBody;
+use crate::service::call::WatchedBody;
 
 /// Puts the bodies of a live stream together to one row of fragments, each once.
 #[derive(Debug)]

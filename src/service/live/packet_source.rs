@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::line::{Event, Line};
-use super::source::{Next, Source};
+use super::connection::{Event, Line};
+use super::session::{Next, Source};
 use crate::error::Result;
 use crate::fragment::{Discontinuity, End, EndReason, Extent, FragmentEnd, FragmentHeader};
 use crate::packet::{Packet, PacketItem, PacketStream};
-use crate::service::watched_body::WatchedBody;
+use crate::service::call::WatchedBody;
 
 /// Puts the bodies of a live stream together to one row of packets, each once.
 #[derive(Debug)]
