@@ -126,6 +126,7 @@ mod ext;
 pub mod fragment;
 #[cfg(feature = "ffmpeg")]
 pub mod frame;
+mod image_format;
 mod limits;
 #[cfg(feature = "local")]
 pub mod local;
@@ -148,6 +149,7 @@ pub use fragment::{
 };
 #[cfg(feature = "ffmpeg")]
 pub use frame::{EncodedFrame, Frame, RgbFrame};
+pub use image_format::ImageFormat;
 pub use limits::Limits;
 pub use packet::Packet;
 #[cfg(feature = "aws")]

@@ -69,7 +69,7 @@ use crate::fragment::{Fragment, FragmentHeader, Tags, Timestamp};
 use picture::Picture;
 
 pub use convert::Convert;
-pub use encode::{EncodedFrame, ImageFormat, RgbFrame};
+pub use encode::{EncodedFrame, RgbFrame};
 pub use items::FrameItems;
 pub use options::{FrameOptions, OnDamage};
 pub use picture::Plane;
