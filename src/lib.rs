@@ -155,11 +155,11 @@ pub use packet::Packet;
 #[cfg(feature = "aws")]
 pub use service::{
     AgedOut, Archive, ArchiveProgress, ArchivedImage, Clip, Clips, Clock, Damaged, DashSession, FragmentInfo,
-    FragmentList, HlsSession, ImageEncoding, Images, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus,
-    LiveStream, NoImage, Order, PlaybackUrl, Start, StopHandle, StreamId, Unavailable,
+    FragmentList, HlsSession, Images, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, NoImage,
+    Order, PlaybackUrl, Start, StopHandle, StreamId, Unavailable,
 };
 #[cfg(feature = "ffmpeg")]
-pub use sink::{ImageSink, JpegSink};
+pub use sink::ImageSink;
 pub use sink::{MediaSink, MkvSink, WavSink};
 pub use summary::Summary;
 
