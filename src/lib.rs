@@ -117,6 +117,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod accessors;
 pub mod audio;
 pub mod checkpoint;
 pub mod ebml;

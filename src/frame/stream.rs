@@ -14,6 +14,7 @@ use super::Frame;
 use super::items::FrameItems;
 use super::options::{FrameOptions, OnDecodeError};
 use super::report::{FragmentReport, FrameItem};
+use crate::accessors::inner_accessors;
 use crate::error::Result;
 use crate::fragment::Fragment;
 
@@ -138,25 +139,7 @@ impl<S> Frames<S> {
         self.items
     }
 
-    /// The fragment stream.
-    pub fn get_ref(&self) -> &S {
-        self.items.get_ref()
-    }
-
-    /// The fragment stream.
-    pub fn get_mut(&mut self) -> &mut S {
-        self.items.get_mut()
-    }
-
-    /// The fragment stream.
-    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
-        self.project().items.get_pin_mut()
-    }
-
-    /// The fragment stream. Fragments that are being decoded are lost.
-    pub fn into_inner(self) -> S {
-        self.items.into_inner()
-    }
+    inner_accessors!(via items: S, "fragment stream", "Fragments that are being decoded are lost.");
 }
 
 impl<S: Stream<Item = Result<Fragment>>> Stream for Frames<S> {
