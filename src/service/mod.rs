@@ -15,7 +15,7 @@ use aws_sdk_kinesisvideo::types::ApiName;
 
 pub use archived::{
     Archive, ArchiveProgress, ArchivedImage, Clip, Clips, Clock, DashSession, FragmentInfo, FragmentList, HlsSession,
-    ImageEncoding, Images, NoImage, Order, PlaybackUrl, Unavailable, playback,
+    Images, NoImage, Order, PlaybackUrl, Unavailable, playback,
 };
 pub use call::SdkBody;
 pub use live::{AgedOut, Damaged, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, Start, StopHandle};

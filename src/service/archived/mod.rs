@@ -14,6 +14,6 @@ pub use clips::{Clip, Clips};
 pub use clock::Clock;
 pub use fetch::{Archive, ArchiveProgress, Unavailable};
 pub use fragment_info::FragmentInfo;
-pub use images::{ArchivedImage, ImageEncoding, Images, NoImage};
+pub use images::{ArchivedImage, Images, NoImage};
 pub use list::{FragmentList, Order};
 pub use playback::{DashSession, HlsSession, PlaybackUrl};
