@@ -158,7 +158,7 @@ pub use service::{
     FragmentList, HlsSession, Images, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, NoImage,
     Order, PlaybackUrl, Start, StopHandle, StreamId, Unavailable,
 };
-#[cfg(feature = "ffmpeg")]
+#[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use sink::ImageSink;
 pub use sink::{MediaSink, MkvSink, WavSink};
 pub use summary::Summary;
