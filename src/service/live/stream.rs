@@ -165,7 +165,7 @@ impl LiveFragments {
                     match source.next().await? {
                         Ok((fragment, counts)) => {
                             if let Some(ledger) = ledger.as_ref().filter(|_| counts) {
-                                ledger.gave_out(fragment.position())?;
+                                ledger.record(fragment.position())?;
                             }
                             yield fragment;
                         }
