@@ -23,7 +23,7 @@ pin_project! {
     ///
     /// # Errors
     /// As [`FragmentStream`](crate::FragmentStream): when reading fails, the open fragment ends
-    /// [`Cut`](crate::End::Cut), then comes the error, then `None` for ever. Faults are items.
+    /// [`Cut`](crate::FragmentEnd::Cut), then comes the error, then `None` for ever. Faults are items.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing. Dropping the stream drops the reader at once.

@@ -11,7 +11,7 @@ use super::MediaSink;
 use super::files::Files;
 use super::pattern::Pattern;
 use crate::error::{Error, Result};
-use crate::fragment::{Discontinuity, End, Fragment};
+use crate::fragment::{Discontinuity, Fragment, FragmentEnd};
 use crate::summary::Summary;
 
 /// Writes each fragment as an MKV file of its own.
@@ -21,7 +21,7 @@ use crate::summary::Summary;
 /// as `NAME.part` and renamed when it is whole, so whoever watches the folder sees only whole files.
 /// A fragment without media (a document of tags) is a file all the same.
 ///
-/// A fragment that is [cut](End::Cut) is written too, as `NAME.cut.mkv`, so that it never replaces a
+/// A fragment that is [cut](FragmentEnd::Cut) is written too, as `NAME.cut.mkv`, so that it never replaces a
 /// whole one, and counted as a gap. A pattern without `{number}` or `{index}` may give two fragments
 /// the same name; then the later replaces the earlier.
 ///
@@ -91,7 +91,7 @@ impl MkvSink {
             };
             value.unwrap_or_else(|| self.index.to_string())
         });
-        if fragment.end() == End::Cut {
+        if fragment.end_reason() == FragmentEnd::Cut {
             let stem = name.len() - name.strip_suffix(".mkv").map_or(0, |_| ".mkv".len());
             name.insert_str(stem, ".cut");
         }
@@ -109,7 +109,8 @@ impl Sink<Fragment> for MkvSink {
     fn start_send(mut self: Pin<&mut Self>, fragment: Fragment) -> Result<()> {
         let name = self.name(&fragment);
         self.index += 1;
-        let is_gap = fragment.end() == End::Cut || fragment.discontinuities().iter().any(Discontinuity::is_loss);
+        let is_gap =
+            fragment.end_reason() == FragmentEnd::Cut || fragment.discontinuities().iter().any(Discontinuity::is_loss);
         let gaps = u64::from(is_gap);
         self.files.write(name, fragment.to_mkv(), gaps);
         Ok(())
