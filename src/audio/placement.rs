@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{AudioChunk, AudioDiscontinuity, NANOS_PER_SAMPLE, Party, Samples, nanos};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::{End, Fragment, FragmentNumber, Timestamp};
+use crate::fragment::{Fragment, FragmentEnd, FragmentNumber, Timestamp};
 use crate::packet::Packet;
 
 /// A block that begins at most this far from the end of its party's audio continues it: 8 ms.
@@ -130,7 +130,7 @@ impl Placement {
             let cut_id = if self.continues(&cut) { None } else { id.clone() };
             self.place(&cut, cut_id);
         }
-        if id.is_none() && fragment.end() == End::Cut {
+        if id.is_none() && fragment.end_reason() == FragmentEnd::Cut {
             self.cut = Some(source);
             return Ok(());
         }

@@ -69,7 +69,7 @@ struct Shared {
     window: Mutex<Window>,
     mark: watch::Sender<Option<Position>>,
     saver: Arc<Saver>,
-    /// Whether the background task has been spawned.
+    /// Set once the background task has been spawned.
     saving: AtomicBool,
 }
 
