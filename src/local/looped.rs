@@ -9,9 +9,10 @@ use tokio::time::{Instant, sleep_until};
 use super::document::leading_tags;
 use super::payload::items;
 use super::store::Stream;
+use crate::demux::BodyItem;
 use crate::ebml::{Element, Elements, Width, Writer, id};
 use crate::error::{Error, Result};
-use crate::fragment::{Block, BodyItem, Extent, Fragment, Timestamp};
+use crate::fragment::{Block, Extent, Fragment, Timestamp};
 
 /// A Cluster of the file, ready to be stamped.
 #[derive(Debug)]

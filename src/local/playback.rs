@@ -19,7 +19,8 @@ use super::selection::{Origin, Window, live};
 use super::server::{Answer, Server};
 use super::store::{Listed, Stream};
 use super::wire::{self, FragmentSelector, Refusal, StreamRequest};
-use crate::fragment::{BodyItem, Fragment, Timestamp};
+use crate::demux::BodyItem;
+use crate::fragment::{Fragment, Timestamp};
 
 /// What a session is played with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,8 +15,9 @@ use super::open_bodies::OpenBodies;
 use super::payload::items;
 use super::spelling::Spelling;
 use super::wire;
+use crate::demux::BodyItem;
 use crate::ebml::Writer;
-use crate::fragment::{BodyItem, FragmentNumber, Timestamp};
+use crate::fragment::{FragmentNumber, Timestamp};
 
 /// What a stream keeps that was not told otherwise: 200 MB, as the service does without retention.
 const KEPT_BYTES: usize = 200 << 20;
