@@ -47,9 +47,6 @@ pub struct ImageSink {
 /// So many fragments may give their pictures in turn.
 const MOST_RECENT: usize = 256;
 
-/// [`ImageSink`] under the name of what it is mostly given.
-pub type JpegSink = ImageSink;
-
 #[derive(Clone, Copy, Debug)]
 enum Placeholder {
     Extension,

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::summary::Summary;
 
 #[cfg(feature = "ffmpeg")]
-pub use image::{ImageSink, JpegSink};
+pub use image::ImageSink;
 pub use mkv::MkvSink;
 pub use record::Record;
 pub use wav::WavSink;

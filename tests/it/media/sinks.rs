@@ -3,8 +3,8 @@
 use futures::{SinkExt, StreamExt, TryStreamExt, stream};
 use kinesis_video::local::Document;
 use kinesis_video::{
-    Error, ErrorKind, Fragment, FragmentStream, FragmentStreamExt, FrameStreamExt, ImageSink, JpegSink, MediaSink,
-    MkvSink, PacketStreamExt, RecordExt, Result,
+    Error, ErrorKind, Fragment, FragmentStream, FragmentStreamExt, FrameStreamExt, ImageSink, MediaSink, MkvSink,
+    PacketStreamExt, RecordExt, Result,
 };
 
 use crate::support::bodies::{CAMERA, connect_document, ffmpeg_document, fragments, live_body, producer_document};
@@ -114,7 +114,7 @@ async fn a_file_a_picture() {
 
     // As the Python library names them: by the fragment, and which of those that are saved.
     let out = dir.path().join("jpeg");
-    let summary = of(6).jpeg(80).record(JpegSink::to_dir(&out)).await.unwrap();
+    let summary = of(6).jpeg(80).record(ImageSink::to_dir(&out)).await.unwrap();
     let expected: Vec<String> =
         (0..4).flat_map(|at| (0..3).map(move |i| (at, i))).map(|(at, i)| format!("{}-{i}.jpg", number(at))).collect();
     assert_eq!(names(&out), expected);
