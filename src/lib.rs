@@ -32,7 +32,7 @@
 //! let kvs = KinesisVideo::new(&endpoint.sdk_config());
 //! let mut fragments = kvs.live("front-door").start(Start::Earliest).fragments();
 //! let fragment = fragments.try_next().await?.expect("one was pushed");
-//! println!("{:?} is {:?} behind", fragment.number(), fragment.behind());
+//! println!("{:?} is {:?} behind", fragment.number(), fragment.behind_now());
 //! assert_eq!(fragment.packets().count(), 1);
 //! # Ok::<(), kinesis_video::Error>(()) }).unwrap();
 //! ```
@@ -145,8 +145,14 @@ pub use error::{Error, ErrorContext, ErrorKind, ErrorPosition, Result};
 pub use ext::FrameStreamExt;
 pub use ext::{AudioStreamExt, FragmentStreamExt, PacketStreamExt, RecordExt};
 pub use fragment::{
+<<<<<<< HEAD
     Arrival, Block, Bound, Discontinuity, End, EndReason, Fault, Fragment, FragmentEnd, FragmentHeader, FragmentNumber,
     Position, Share, SkipReason, Skipped, Subscriber, Tag, TagValue, Tags, Timestamp, Track, TrackKind,
+=======
+    Arrival, Block, BodyDecoder, BodyItem, BodyStream, Bound, Discontinuity, Fault, Fragment, FragmentDecoder,
+    FragmentEnd, FragmentFooter, FragmentHeader, FragmentNumber, FragmentStream, Position, Share, SkipReason, Skipped,
+    StreamEnd, Subscriber, Tag, TagValue, Tags, Timestamp, Track, TrackKind,
+>>>>>>> main
 };
 #[cfg(feature = "ffmpeg")]
 pub use frame::{EncodedFrame, Frame, RgbFrame};
@@ -159,7 +165,7 @@ pub use service::{
     FragmentList, HlsSession, Images, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, NoImage,
     Order, PlaybackUrl, Start, StopHandle, StreamId, Unavailable,
 };
-#[cfg(feature = "ffmpeg")]
+#[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use sink::ImageSink;
 pub use sink::{MediaSink, MkvSink, WavSink};
 pub use summary::Summary;

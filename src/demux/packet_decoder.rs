@@ -9,7 +9,13 @@ use super::assembler::{BlockPiece, Grain, Piece};
 use super::deframer::Deframer;
 use super::framed::BodyDecode;
 use crate::error::{Error, Result};
+<<<<<<< HEAD:src/demux/packet_decoder.rs
 use crate::fragment::{Discontinuity, Fault, FragmentEnd, FragmentHeader, Skipped};
+=======
+use crate::fragment::{
+    BodyDecode, Cutter, Discontinuity, Fault, FragmentFooter, FragmentHeader, Grain, Piece, Skipped,
+};
+>>>>>>> main:src/packet/decoder.rs
 use crate::limits::Limits;
 use crate::packet::{BlockPackets, Packet};
 
@@ -24,7 +30,7 @@ pub enum PacketItem {
     /// A coded frame of it.
     Packet(Packet),
     /// It has ended: its trailing tags and how it ended are known.
-    End(FragmentEnd),
+    End(FragmentFooter),
     /// What happened before the fragment that begins next, or in the one that goes on; only of
     /// sources that know more than one body.
     Discontinuity(Discontinuity),
@@ -58,7 +64,7 @@ pub struct PacketDecoder {
     /// The block whose packets are being given out.
     block: Option<BlockPackets>,
     /// An end that comes next.
-    end: Option<FragmentEnd>,
+    end: Option<FragmentFooter>,
     /// The fragment that is open, if one is, and how many packets it has had.
     open: bool,
     ordinal: u32,

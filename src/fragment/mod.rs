@@ -32,7 +32,7 @@ pub use share::{Share, Subscriber};
 pub use tags::{Tag, TagValue, Tags, TagsIter};
 pub use timestamp::Timestamp;
 pub use track::{Track, TrackKind};
-pub use until::{Bound, EndReason, Until};
+pub use until::{Bound, StreamEnd, Until};
 
 pub(crate) use block::BlockEntry;
 #[cfg(any(feature = "aws", feature = "local"))]
@@ -43,7 +43,7 @@ pub(crate) use tags::TagCollector;
 /// How a fragment ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum End {
+pub enum FragmentEnd {
     /// Inside an element: the body ended, failed or became unreadable, or the service reported an
     /// error, before all that was announced had come. The fragment has the blocks that are whole.
     Cut,
@@ -56,7 +56,7 @@ pub enum End {
     Trailer,
 }
 
-impl End {
+impl FragmentEnd {
     /// `trailer`, `next`, `eof` or `cut`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -68,7 +68,7 @@ impl End {
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for FragmentEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
@@ -166,26 +166,30 @@ impl FragmentHeader {
 
 /// What a fragment says of itself behind its media, for those who take its packets one by one.
 #[derive(Clone, Debug)]
-pub struct FragmentEnd {
+pub struct FragmentFooter {
     header: Arc<FragmentHeader>,
     tags: Tags,
-    end: End,
+    end: FragmentEnd,
     offset: u64,
     behind_millis: Option<u64>,
     continuation_token: Option<Arc<str>>,
 }
 
+<<<<<<< HEAD
 impl FragmentEnd {
     pub(crate) fn new(header: Arc<FragmentHeader>, tags: Tags, end: End, offset: u64, service: ServiceTags) -> Self {
         let ServiceTags { behind_millis, continuation_token, .. } = service;
         Self { header, tags, end, offset, behind_millis, continuation_token }
     }
 
+=======
+impl FragmentFooter {
+>>>>>>> main
     /// Of a fragment of which nothing more comes.
     #[cfg(feature = "aws")]
     pub(crate) fn cut(header: Arc<FragmentHeader>) -> Self {
         let tags = Tags::default();
-        Self { header, tags, end: End::Cut, offset: 0, behind_millis: None, continuation_token: None }
+        Self { header, tags, end: FragmentEnd::Cut, offset: 0, behind_millis: None, continuation_token: None }
     }
 
     /// What it said of itself before its media.
@@ -194,7 +198,7 @@ impl FragmentEnd {
     }
 
     /// How it ended.
-    pub fn end(&self) -> End {
+    pub fn end_reason(&self) -> FragmentEnd {
         self.end
     }
 
@@ -209,7 +213,7 @@ impl FragmentEnd {
     }
 
     /// How far the fragment was behind the newest of the stream when it was sent; GetMedia only.
-    pub fn behind(&self) -> Option<Duration> {
+    pub fn behind_now(&self) -> Option<Duration> {
         self.behind_millis.map(Duration::from_millis)
     }
 
@@ -261,7 +265,7 @@ struct Inner {
     raw: Bytes,
     blocks: Vec<BlockEntry>,
     tags: Tags,
-    end: End,
+    end: FragmentEnd,
     behind_millis: Option<u64>,
     continuation_token: Option<Arc<str>>,
     offset: u64,
@@ -318,7 +322,7 @@ impl Fragment {
     /// The same, known not to be whole.
     #[cfg(feature = "aws")]
     pub(crate) fn into_cut(mut self) -> Self {
-        Arc::make_mut(&mut self.inner).end = End::Cut;
+        Arc::make_mut(&mut self.inner).end = FragmentEnd::Cut;
         self
     }
 
@@ -344,7 +348,7 @@ impl Fragment {
     }
 
     /// How far it was behind the newest of the stream when it was sent; GetMedia only.
-    pub fn behind(&self) -> Option<Duration> {
+    pub fn behind_now(&self) -> Option<Duration> {
         self.inner.behind_millis.map(Duration::from_millis)
     }
 
@@ -421,7 +425,7 @@ impl Fragment {
     }
 
     /// How it ended.
-    pub fn end(&self) -> End {
+    pub fn end_reason(&self) -> FragmentEnd {
         self.inner.end
     }
 
@@ -474,7 +478,7 @@ impl fmt::Debug for Fragment {
             .field("offset", &self.offset())
             .field("bytes", &self.raw().len())
             .field("blocks", &self.inner.blocks.len())
-            .field("end", &self.end())
+            .field("end", &self.end_reason())
             .finish_non_exhaustive()
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+<<<<<<< HEAD:src/local/store.rs
 use super::clock::Clock;
 use super::document::{Stamp, trailer};
 use super::mishap::Operation;
@@ -18,6 +19,19 @@ use super::wire;
 use crate::demux::BodyItem;
 use crate::ebml::Writer;
 use crate::fragment::{FragmentNumber, Timestamp};
+=======
+use crate::ebml::Writer;
+use crate::demux::BodyItem;
+use crate::fragment::{FragmentNumber, Timestamp};
+use crate::local::clock::Clock;
+use crate::local::faults::injected_fault::Operation;
+use crate::local::media::document::{Stamp, trailer};
+use crate::local::media::fragment_number::fragment_number;
+use crate::local::media::payload::items;
+use crate::local::media::tag_names::Spelling;
+use crate::local::server::wire;
+use crate::local::store::open_connections::OpenBodies;
+>>>>>>> main:src/local/store/streams.rs
 
 /// What a stream keeps that was not told otherwise: 200 MB, as the service does without retention.
 const KEPT_BYTES: usize = 200 << 20;
@@ -27,7 +41,7 @@ const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 /// One stored fragment, or other bytes that are sent as they are.
 #[derive(Clone, Debug)]
-pub(super) struct Chunk {
+pub(crate) struct Chunk {
     bytes: Bytes,
     number: Option<FragmentNumber>,
     server_time: Option<Timestamp>,
@@ -46,7 +60,7 @@ impl Chunk {
 
 /// Where a reader begins, as StartSelector says.
 #[derive(Clone, Debug)]
-pub(super) enum Selector {
+pub(crate) enum Selector {
     Now,
     Earliest,
     After(FragmentNumber),
@@ -55,7 +69,7 @@ pub(super) enum Selector {
 }
 
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(crate) struct Stream {
     name: String,
     arn: String,
     created: Timestamp,
@@ -70,14 +84,14 @@ pub(super) struct Stream {
 
 /// What ListFragments says of a fragment.
 #[derive(Clone, Debug)]
-pub(super) struct Listed {
+pub(crate) struct Listed {
     /// Its place among all chunks that the stream has ever had.
-    pub(super) index: u64,
-    pub(super) number: FragmentNumber,
-    pub(super) bytes: usize,
-    pub(super) server_time: Timestamp,
-    pub(super) producer_time: Timestamp,
-    pub(super) duration: Duration,
+    pub(crate) index: u64,
+    pub(crate) number: FragmentNumber,
+    pub(crate) bytes: usize,
+    pub(crate) server_time: Timestamp,
+    pub(crate) producer_time: Timestamp,
+    pub(crate) duration: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -99,7 +113,7 @@ struct Store {
 
 /// What a reader gets next.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(crate) enum Next {
     Chunk(Bytes),
     /// Nothing yet.
     Wait,
@@ -159,7 +173,7 @@ impl Store {
 }
 
 impl Stream {
-    pub(super) fn new(name: &str, clock: &Arc<Clock>) -> Self {
+    pub(crate) fn new(name: &str, clock: &Arc<Clock>) -> Self {
         let created = clock.now();
         Self {
             name: name.to_owned(),
@@ -174,41 +188,41 @@ impl Stream {
         }
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    pub(super) fn arn(&self) -> &str {
+    pub(crate) fn arn(&self) -> &str {
         &self.arn
     }
 
-    pub(super) fn created(&self) -> Timestamp {
+    pub(crate) fn created(&self) -> Timestamp {
         self.created
     }
 
     /// The clock that its fragments are stamped by.
-    pub(super) fn clock(&self) -> &Clock {
+    pub(crate) fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    pub(super) fn bodies(&self) -> &Arc<OpenBodies> {
+    pub(crate) fn bodies(&self) -> &Arc<OpenBodies> {
         &self.open_bodies
     }
 
     /// Those of GetMediaForFragmentList.
-    pub(super) fn list_bodies(&self) -> &Arc<OpenBodies> {
+    pub(crate) fn list_bodies(&self) -> &Arc<OpenBodies> {
         &self.open_list_bodies
     }
 
-    pub(super) fn set_spelling(&self, spelling: Spelling) {
+    pub(crate) fn set_spelling(&self, spelling: Spelling) {
         self.lock().spelling = spelling;
     }
 
-    pub(super) fn spelling(&self) -> Spelling {
+    pub(crate) fn spelling(&self) -> Spelling {
         self.lock().spelling
     }
 
-    pub(super) fn set_stale(&self, operation: Operation, is_stale: bool) {
+    pub(crate) fn set_stale(&self, operation: Operation, is_stale: bool) {
         let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
         if is_stale {
             stale.insert(operation);
@@ -217,38 +231,38 @@ impl Stream {
         }
     }
 
-    pub(super) fn is_stale(&self, operation: Operation) -> bool {
+    pub(crate) fn is_stale(&self, operation: Operation) -> bool {
         self.stale.lock().unwrap_or_else(PoisonError::into_inner).contains(&operation)
     }
 
     /// How long fragments are kept.
-    pub(super) fn retention(&self) -> Duration {
+    pub(crate) fn retention(&self) -> Duration {
         self.lock().retention.unwrap_or(RETENTION)
     }
 
     /// From now on it goes by this, and drops what is older.
-    pub(super) fn set_retention(&self, retention: Duration) {
+    pub(crate) fn set_retention(&self, retention: Duration) {
         self.lock().retention = Some(retention);
     }
 
     /// What the service received earlier than this is gone. `None` if nothing is gone for being old: no
     /// retention was set, or one of zero, under which there is no archive at all.
-    pub(super) fn kept_since(&self) -> Option<Timestamp> {
+    pub(crate) fn kept_since(&self) -> Option<Timestamp> {
         self.lock().kept_since(&self.clock)
     }
 
     /// Told whenever something is added.
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
     /// The stamp of a fragment that is ingested now.
-    pub(super) fn next_stamp(&self) -> Stamp {
+    pub(crate) fn next_stamp(&self) -> Stamp {
         self.stamp_at(self.clock.now())
     }
 
     /// The stamp of a fragment that began at this time.
-    pub(super) fn stamp_at(&self, time: Timestamp) -> Stamp {
+    pub(crate) fn stamp_at(&self, time: Timestamp) -> Stamp {
         // The service counts in milliseconds.
         let time = Timestamp::from_millis(time.as_millis());
         let mut store = self.lock();
@@ -257,11 +271,11 @@ impl Stream {
         Stamp { number: fragment_number(store.ordinal, millis), server_time: time, producer_time: time }
     }
 
-    pub(super) fn push(&self, before_trailer: Bytes, stamp: Stamp) {
+    pub(crate) fn push(&self, before_trailer: Bytes, stamp: Stamp) {
         self.add_stamped(before_trailer, stamp, true);
     }
 
-    pub(super) fn push_bytes(&self, bytes: Bytes, stamp: Stamp) {
+    pub(crate) fn push_bytes(&self, bytes: Bytes, stamp: Stamp) {
         self.add_stamped(bytes, stamp, false);
     }
 
@@ -280,12 +294,12 @@ impl Stream {
         });
     }
 
-    pub(super) fn push_raw(&self, bytes: Bytes) {
+    pub(crate) fn push_raw(&self, bytes: Bytes) {
         self.add(Chunk::raw(bytes));
     }
 
     /// Adds all of a payload, byte for byte, and finishes. What cannot be read of it is a chunk too.
-    pub(super) fn add_payload(&self, payload: Bytes) {
+    pub(crate) fn add_payload(&self, payload: Bytes) {
         // Nothing of it is dropped for being old.
         self.lock().finished = true;
         let mut sent = 0;
@@ -311,7 +325,7 @@ impl Stream {
         self.finish();
     }
 
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.lock().finished = true;
         self.changes.send_modify(|changes| *changes += 1);
     }
@@ -329,7 +343,7 @@ impl Stream {
     }
 
     /// Drops so many fragments, and what is before them.
-    pub(super) fn expire(&self, fragments: usize) {
+    pub(crate) fn expire(&self, fragments: usize) {
         let mut store = self.lock();
         let mut left = fragments;
         while left > 0 {
@@ -341,7 +355,7 @@ impl Stream {
     }
 
     /// The index at which a reader begins, and whether fragments are missing that it asks for.
-    pub(super) fn seek(&self, selector: &Selector) -> (u64, bool) {
+    pub(crate) fn seek(&self, selector: &Selector) -> (u64, bool) {
         let store = self.lock();
         let chunks = &store.chunks;
         // The first that has not ended then: the one that contains the time, or the one behind the gap.
@@ -366,7 +380,7 @@ impl Stream {
     }
 
     /// The index that is so many fragments before another one, or as many as there are.
-    pub(super) fn before(&self, index: u64, fragments: u64) -> u64 {
+    pub(crate) fn before(&self, index: u64, fragments: u64) -> u64 {
         let store = self.lock();
         let earlier = (store.dropped..).zip(&store.chunks).take_while(|(at, _)| *at < index);
         let earlier: Vec<u64> = earlier.filter(|(_, chunk)| chunk.number.is_some()).map(|(at, _)| at).collect();
@@ -375,7 +389,7 @@ impl Stream {
     }
 
     /// What a reader gets that wants the chunk with this index; moves the index on.
-    pub(super) fn next(&self, index: &mut u64) -> Next {
+    pub(crate) fn next(&self, index: &mut u64) -> Next {
         let store = self.lock();
         // Whoever was too slow goes on with the oldest that is left.
         *index = (*index).max(store.dropped);
@@ -399,13 +413,13 @@ impl Stream {
     }
 
     /// How many chunks it has ever had.
-    pub(super) fn chunks(&self) -> u64 {
+    pub(crate) fn chunks(&self) -> u64 {
         let store = self.lock();
         store.dropped + store.chunks.len() as u64
     }
 
     /// What the archive has of fragments, in the order they were ingested.
-    pub(super) fn list(&self) -> Vec<Listed> {
+    pub(crate) fn list(&self) -> Vec<Listed> {
         let store = self.lock();
         if store.is_without_archive() {
             return Vec::new();
@@ -424,12 +438,12 @@ impl Stream {
     }
 
     /// The document of a fragment of the archive, as it is stored.
-    pub(super) fn document(&self, number: &FragmentNumber) -> Option<Bytes> {
+    pub(crate) fn document(&self, number: &FragmentNumber) -> Option<Bytes> {
         self.lock().archived(number).map(|chunk| chunk.bytes.clone())
     }
 
     /// When the service received a fragment of the archive.
-    pub(super) fn received(&self, number: &FragmentNumber) -> Option<Timestamp> {
+    pub(crate) fn received(&self, number: &FragmentNumber) -> Option<Timestamp> {
         self.lock().archived(number)?.server_time
     }
 

@@ -27,7 +27,7 @@ pub fn fragment_number(ordinal: u32, server_millis: u64) -> FragmentNumber {
 }
 
 /// A number that looks as if it had nothing to do with this one, and is always the same.
-pub(super) fn mix(number: u64) -> u64 {
+pub(crate) fn mix(number: u64) -> u64 {
     // The finaliser of SplitMix64.
     let mut mixed = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -17,19 +17,19 @@ use tokio::time::Instant;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quotas {
-    pub(super) idle: Duration,
-    pub(super) session: Duration,
-    pub(super) connections: Option<u32>,
-    pub(super) list_connections: Option<u32>,
-    pub(super) calls_per_second: Option<u32>,
-    pub(super) metadata_points: Option<u32>,
-    pub(super) media_points: Option<u32>,
-    pub(super) sessions_per_second: Option<u32>,
-    pub(super) clock_tolerance: Option<Duration>,
-    pub(super) linger: Duration,
-    pub(super) listed_after: Duration,
-    pub(super) archived_after: Duration,
-    pub(super) aged_out: Expired,
+    pub(crate) idle: Duration,
+    pub(crate) session: Duration,
+    pub(crate) connections: Option<u32>,
+    pub(crate) list_connections: Option<u32>,
+    pub(crate) calls_per_second: Option<u32>,
+    pub(crate) metadata_points: Option<u32>,
+    pub(crate) media_points: Option<u32>,
+    pub(crate) sessions_per_second: Option<u32>,
+    pub(crate) clock_tolerance: Option<Duration>,
+    pub(crate) linger: Duration,
+    pub(crate) listed_after: Duration,
+    pub(crate) archived_after: Duration,
+    pub(crate) aged_out: Expired,
 }
 
 /// What GetMedia does when it is to go on behind a fragment that was dropped, and others behind that one
@@ -167,13 +167,13 @@ impl Default for Quotas {
 
 /// Which budget of a stream an operation of the archive spends from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Points {
+pub(crate) enum Points {
     Metadata,
     Media,
 }
 
 impl Points {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Metadata => "metadata",
             Self::Media => "media",
@@ -181,7 +181,7 @@ impl Points {
     }
 
     /// How many there are a second.
-    pub(super) fn budget(self, quotas: &Quotas) -> Option<u32> {
+    pub(crate) fn budget(self, quotas: &Quotas) -> Option<u32> {
         match self {
             Self::Metadata => quotas.metadata_points,
             Self::Media => quotas.media_points,
@@ -192,7 +192,7 @@ impl Points {
 /// What was spent lately: a bucket for each stream and thing that there is only so much of a second, full
 /// at first.
 #[derive(Debug, Default)]
-pub(super) struct Buckets {
+pub(crate) struct Buckets {
     buckets: Mutex<HashMap<(String, &'static str), Bucket>>,
 }
 
@@ -206,7 +206,7 @@ struct Bucket {
 impl Buckets {
     /// Takes so much out of a bucket that fills at this rate a second and holds no more than that; false if
     /// there is not enough in it. What costs more than a full one holds takes it into debt.
-    pub(super) fn take(&self, stream: &str, what: &'static str, rate: u32, cost: u64) -> bool {
+    pub(crate) fn take(&self, stream: &str, what: &'static str, rate: u32, cost: u64) -> bool {
         let (rate, cost) = (f64::from(rate), cost as f64);
         let now = Instant::now();
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);

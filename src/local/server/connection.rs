@@ -15,15 +15,15 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Accepts connections.
 #[derive(Debug)]
-pub(super) struct Accept {
-    pub(super) listener: TcpListener,
+pub(crate) struct Accept {
+    pub(crate) listener: TcpListener,
     /// Breaks all connections when it is cancelled.
-    pub(super) stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
 }
 
 /// A connection.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     socket: TcpStream,
     reset: Resetter,
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -31,14 +31,14 @@ pub(super) struct Connection {
 
 /// Resets a connection when it is next used.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Resetter(Arc<AtomicBool>);
+pub(crate) struct Resetter(Arc<AtomicBool>);
 
 impl Resetter {
-    pub(super) fn reset(&self) {
+    pub(crate) fn reset(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    pub(super) fn is_reset(&self) -> bool {
+    pub(crate) fn is_reset(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }

@@ -22,11 +22,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::ServiceExt;
 
-use super::clock::Clock;
-use super::connection::Resetter;
+use crate::local::clock::Clock;
+use crate::local::server::connection::Resetter;
 
 /// A client whose requests go to this router, until it is stopped.
-pub(super) fn client(router: Router, stop: CancellationToken) -> SharedHttpClient {
+pub(crate) fn client(router: Router, stop: CancellationToken) -> SharedHttpClient {
     http_client_fn(move |settings, _| {
         let (router, stop, read_timeout) = (router.clone(), stop.clone(), settings.read_timeout());
         SharedHttpConnector::new(Connector { router, stop, read_timeout })
@@ -117,7 +117,7 @@ fn reset() -> axum::BoxError {
 
 /// The time that the SDK signs by: this machine's, moving with tokio's as the endpoint's does.
 #[derive(Debug)]
-pub(super) struct MachineTime(pub(super) Arc<Clock>);
+pub(crate) struct MachineTime(pub(crate) Arc<Clock>);
 
 impl TimeSource for MachineTime {
     fn now(&self) -> SystemTime {

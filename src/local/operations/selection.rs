@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::store::Listed;
-use super::wire::{self, FragmentSelector, Refusal};
 use crate::fragment::Timestamp;
+use crate::local::server::wire::{self, FragmentSelector, Refusal};
+use crate::local::store::streams::Listed;
 
 /// How far apart the ends of a range may be: 24 hours.
 const LONGEST_MILLIS: i64 = 24 * 60 * 60 * 1000;
@@ -14,13 +14,13 @@ const LIVE_MILLIS: i64 = 30_000;
 
 /// Which of the two times of a fragment counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     Producer,
     Server,
 }
 
 impl Origin {
-    pub(super) fn parse(name: &str, member: &str) -> Result<Self, Refusal> {
+    pub(crate) fn parse(name: &str, member: &str) -> Result<Self, Refusal> {
         match name {
             "PRODUCER_TIMESTAMP" => Ok(Self::Producer),
             "SERVER_TIMESTAMP" => Ok(Self::Server),
@@ -29,12 +29,12 @@ impl Origin {
     }
 
     /// That of a selector, if it says so.
-    pub(super) fn of(selector: &FragmentSelector) -> Result<Option<Self>, Refusal> {
+    pub(crate) fn of(selector: &FragmentSelector) -> Result<Option<Self>, Refusal> {
         let name = selector.fragment_selector_type.as_deref();
         name.map(|name| Self::parse(name, "FragmentSelectorType")).transpose()
     }
 
-    pub(super) fn time(self, fragment: &Listed) -> Timestamp {
+    pub(crate) fn time(self, fragment: &Listed) -> Timestamp {
         match self {
             Self::Producer => fragment.producer_time,
             Self::Server => fragment.server_time,
@@ -44,15 +44,15 @@ impl Origin {
 
 /// A range of time, to which both ends belong. Without an end, what comes belongs to it too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Window {
-    pub(super) origin: Origin,
-    pub(super) start: Timestamp,
-    pub(super) end: Option<Timestamp>,
+pub(crate) struct Window {
+    pub(crate) origin: Origin,
+    pub(crate) start: Timestamp,
+    pub(crate) end: Option<Timestamp>,
 }
 
 impl Window {
     /// That of a selector, of which all is needed but, if it says so, the end.
-    pub(super) fn of(selector: &FragmentSelector, needs_end: bool) -> Result<Self, Refusal> {
+    pub(crate) fn of(selector: &FragmentSelector, needs_end: bool) -> Result<Self, Refusal> {
         let missing = |member: &str| Refusal::invalid_argument(format!("{member} is missing"));
         let origin = Origin::of(selector)?.ok_or_else(|| missing("FragmentSelectorType"))?;
         let range = selector.timestamp_range.as_ref().ok_or_else(|| missing("TimestampRange"))?;
@@ -73,7 +73,7 @@ impl Window {
     }
 
     /// Whether it may be asked for at this time, if what is older than `head` is not kept.
-    pub(super) fn check(&self, now: Timestamp, head: Option<Timestamp>) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, now: Timestamp, head: Option<Timestamp>) -> Result<(), Refusal> {
         if self.origin == Origin::Producer {
             return Ok(());
         }
@@ -95,7 +95,7 @@ impl Window {
     }
 
     /// The fragments of it, of those that are given as they were ingested, in the order of their times.
-    pub(super) fn select(&self, fragments: Vec<Listed>) -> Vec<Listed> {
+    pub(crate) fn select(&self, fragments: Vec<Listed>) -> Vec<Listed> {
         let fragments = fragments.into_iter();
         if self.origin == Origin::Server {
             let mut selected: Vec<_> = fragments.filter(|fragment| self.contains(fragment)).collect();
@@ -113,7 +113,7 @@ impl Window {
 
 /// What is live: the newest fragments, up to so many, in the order they were ingested. None if the last has
 /// been there for too long.
-pub(super) fn live(fragments: &[Listed], origin: Origin, most: usize, now: Timestamp) -> Vec<Listed> {
+pub(crate) fn live(fragments: &[Listed], origin: Origin, most: usize, now: Timestamp) -> Vec<Listed> {
     let since = now.as_millis().saturating_sub(LIVE_MILLIS);
     if !fragments.iter().any(|fragment| fragment.server_time.as_millis() >= since) {
         return Vec::new();

@@ -32,7 +32,7 @@ pub enum Operation {
 
 impl Operation {
     /// The operation that is called at this path.
-    pub(super) fn at_path(path: &str) -> Option<Self> {
+    pub(crate) fn at_path(path: &str) -> Option<Self> {
         Some(match path {
             "/describeStream" => Self::DescribeStream,
             "/getClip" => Self::GetClip,
@@ -48,7 +48,7 @@ impl Operation {
         })
     }
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::DescribeStream => "DescribeStream",
             Self::GetClip => "GetClip",
@@ -64,12 +64,12 @@ impl Operation {
     }
 
     /// Whether it has an endpoint of its own, that GetDataEndpoint gives.
-    pub(super) fn has_endpoint(self) -> bool {
+    pub(crate) fn has_endpoint(self) -> bool {
         !matches!(self, Self::DescribeStream | Self::GetDataEndpoint | Self::ListStreams)
     }
 
     /// The operation whose endpoint GetDataEndpoint gives under this name.
-    pub(super) fn of_api(name: &str) -> Option<Self> {
+    pub(crate) fn of_api(name: &str) -> Option<Self> {
         Some(match name {
             "GET_CLIP" => Self::GetClip,
             "GET_DASH_STREAMING_SESSION_URL" => Self::GetDashStreamingSessionUrl,
@@ -160,17 +160,17 @@ pub enum Mishap {
 
 /// Mishaps that wait for their call.
 #[derive(Debug, Default)]
-pub(super) struct Script {
+pub(crate) struct Script {
     waiting: Mutex<VecDeque<(Operation, Option<String>, Mishap)>>,
 }
 
 impl Script {
-    pub(super) fn add(&self, operation: Operation, stream: Option<String>, mishap: Mishap) {
+    pub(crate) fn add(&self, operation: Operation, stream: Option<String>, mishap: Mishap) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back((operation, stream, mishap));
     }
 
     /// The next mishap for a call of this operation for this stream.
-    pub(super) fn take(&self, operation: Operation, stream: &str) -> Option<Mishap> {
+    pub(crate) fn take(&self, operation: Operation, stream: &str) -> Option<Mishap> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let concerns = |(waiting, named, _): &(Operation, Option<String>, Mishap)| {
             *waiting == operation && named.as_deref().is_none_or(|named| named == stream)
@@ -179,7 +179,7 @@ impl Script {
         waiting.remove(index).map(|(.., mishap)| mishap)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }

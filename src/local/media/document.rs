@@ -28,13 +28,13 @@ pub struct Stamp {
     pub producer_time: Timestamp,
 }
 
-/// A fragment as a producer makes it, to be stamped and sent by a [`LocalEndpoint`](super::LocalEndpoint),
+/// A fragment as a producer makes it, to be stamped and sent by a [`LocalEndpoint`](crate::local::LocalEndpoint),
 /// or written to a buffer for tests of one's own.
 ///
 /// ```
 /// use futures::TryStreamExt;
 /// use kinesis_video::local::{fragment_number, Document, Shape, Stamp};
-/// use kinesis_video::{End, FragmentStream, Timestamp};
+/// use kinesis_video::{FragmentEnd, FragmentStream, Timestamp};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let document = Document::new(Shape::Producer)
@@ -48,7 +48,7 @@ pub struct Stamp {
 /// let body = document.to_bytes(&stamp, 0);
 ///
 /// let fragment = FragmentStream::new(&body[..]).try_next().await?.unwrap();
-/// assert_eq!(fragment.end(), End::Trailer);
+/// assert_eq!(fragment.end_reason(), FragmentEnd::Trailer);
 /// assert_eq!(fragment.number(), Some(&stamp.number));
 /// assert_eq!(fragment.tags().get("place").as_deref(), Some("front door"));
 /// assert_eq!(fragment.packets().last().unwrap().timecode_ns(), 1_040_000_000);
@@ -206,7 +206,7 @@ impl Document {
         out.into_bytes().into()
     }
 
-    pub(super) fn before_trailer(&self, stamp: &Stamp) -> Bytes {
+    pub(crate) fn before_trailer(&self, stamp: &Stamp) -> Bytes {
         let mut out = Writer::new();
         ebml_header(&mut out, self.shape);
         out.unknown(id::SEGMENT, 8);
@@ -275,7 +275,7 @@ fn ebml_header(out: &mut Writer, shape: Shape) {
 }
 
 /// The tags that the service puts directly before the Cluster.
-pub(super) fn leading_tags(out: &mut Writer, stamp: &Stamp) {
+pub(crate) fn leading_tags(out: &mut Writer, stamp: &Stamp) {
     let seconds =
         |time: Timestamp| format!("{}.{:03}", time.as_millis().div_euclid(1000), time.as_millis().rem_euclid(1000));
     service_tags(
@@ -289,7 +289,7 @@ pub(super) fn leading_tags(out: &mut Writer, stamp: &Stamp) {
 }
 
 /// The tags with which the service closes a document.
-pub(super) fn trailer(out: &mut Writer, millis_behind_now: u64, continuation_token: &str) {
+pub(crate) fn trailer(out: &mut Writer, millis_behind_now: u64, continuation_token: &str) {
     service_tags(
         out,
         &[
@@ -300,7 +300,7 @@ pub(super) fn trailer(out: &mut Writer, millis_behind_now: u64, continuation_tok
 }
 
 /// A Tags element in the service's manner: 4 bytes of size at every level.
-pub(super) fn service_tags(out: &mut Writer, tags: &[(&str, &str)]) {
+pub(crate) fn service_tags(out: &mut Writer, tags: &[(&str, &str)]) {
     let tags: Vec<_> = tags.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
     tags_element(out, Width::Octets(4), &tags);
 }

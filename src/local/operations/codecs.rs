@@ -1,12 +1,12 @@
 //! What sessions and clips ask of the tracks of a stream.
 
-use super::wire::Refusal;
 use crate::fragment::{Fragment, Track};
+use crate::local::server::wire::Refusal;
 use crate::packet::ParameterSets;
 
 /// What the tracks are to be played as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Played {
+pub(crate) enum Played {
     HlsMp4,
     HlsTs,
     Dash,
@@ -39,7 +39,7 @@ const ALAW: u16 = 6;
 const MULAW: u16 = 7;
 
 /// Looks at the tracks of a fragment: first whether they can be played this way, then at their private data.
-pub(super) fn check(tracks: &[Track], played: Played) -> Result<(), Refusal> {
+pub(crate) fn check(tracks: &[Track], played: Played) -> Result<(), Refusal> {
     let track = |number: u64| tracks.iter().find(|track| track.number() == number);
     let (first, second) = (track(1), track(2));
     let unsupported = || {
@@ -76,7 +76,7 @@ pub(super) fn check(tracks: &[Track], played: Played) -> Result<(), Refusal> {
 }
 
 /// Looks at a fragment of a clip behind the first: nothing may have changed.
-pub(super) fn check_same(first: &[Track], tracks: &[Track]) -> Result<(), Refusal> {
+pub(crate) fn check_same(first: &[Track], tracks: &[Track]) -> Result<(), Refusal> {
     let same = |of: fn(&Track) -> (u64, String)| first.iter().map(of).eq(tracks.iter().map(of));
     if !same(|track| (track.number(), track.codec_id().to_owned())) {
         let message = "The tracks change within the clip";
@@ -90,7 +90,7 @@ pub(super) fn check_same(first: &[Track], tracks: &[Track]) -> Result<(), Refusa
 }
 
 /// Looks at the frames of a fragment: the lengths of their NAL units must add up.
-pub(super) fn check_frames(fragment: &Fragment) -> Result<(), Refusal> {
+pub(crate) fn check_frames(fragment: &Fragment) -> Result<(), Refusal> {
     for track in fragment.tracks().iter() {
         let Ok(Some(sets)) = ParameterSets::of_track(track) else { continue };
         for packet in fragment.packets().filter(|packet| packet.track_number() == track.number()) {

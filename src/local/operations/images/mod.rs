@@ -1,5 +1,8 @@
 //! GetImages: which pictures are asked for, and their pages.
 
+#[cfg(feature = "ffmpeg")]
+mod pictures;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,15 +14,15 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::mishap::Operation;
-#[cfg(feature = "ffmpeg")]
-use super::pictures::take;
-use super::playback::{needs_retention, one_of, within};
-use super::quotas::Points;
-use super::selection::Origin;
-use super::server::{Answer, Server};
-use super::wire::{self, Refusal, StreamRequest};
 use crate::fragment::Timestamp;
+use crate::local::faults::injected_fault::Operation;
+use crate::local::faults::quotas::Points;
+use crate::local::operations::playback::{needs_retention, one_of, within};
+use crate::local::operations::selection::Origin;
+use crate::local::server::state::{Answer, Server};
+use crate::local::server::wire::{self, Refusal, StreamRequest};
+#[cfg(feature = "ffmpeg")]
+use pictures::take;
 
 /// How long the range may be.
 const LONGEST_MILLIS: i64 = 300_000;
@@ -54,7 +57,7 @@ struct GetImagesRequest {
 
 /// What an image is to be encoded as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     /// Of this quality.
     Jpeg(u8),
     Png,
@@ -62,7 +65,7 @@ pub(super) enum Format {
 
 /// How large an image is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Size {
+pub(crate) enum Size {
     OfSource,
     /// As wide as its proportions make it.
     High(u32),
@@ -72,7 +75,7 @@ pub(super) enum Size {
 /// What became of an image.
 #[derive(Debug)]
 #[cfg_attr(not(feature = "ffmpeg"), allow(dead_code, reason = "only with a decoder are there images"))]
-pub(super) enum Image {
+pub(crate) enum Image {
     Encoded(Bytes),
     /// There is no fragment at that time.
     NoMedia,
@@ -83,10 +86,10 @@ pub(super) enum Image {
 /// What a request asks for.
 #[derive(Debug)]
 #[cfg_attr(not(feature = "ffmpeg"), allow(dead_code, reason = "only with a decoder are there images"))]
-pub(super) struct Asked {
-    pub(super) origin: Origin,
-    pub(super) format: Format,
-    pub(super) size: Size,
+pub(crate) struct Asked {
+    pub(crate) origin: Origin,
+    pub(crate) format: Format,
+    pub(crate) size: Size,
     start: i64,
     interval: i64,
     /// How many images there are altogether.
@@ -188,7 +191,7 @@ impl GetImagesRequest {
     }
 }
 
-pub(super) async fn get_images(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
+pub(crate) async fn get_images(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
     let request: GetImagesRequest = wire::parse(&body)?;
     let stream = server.archived(Operation::GetImages, &request.stream)?;
     let asked = request.check()?;
@@ -208,7 +211,11 @@ pub(super) async fn get_images(State(server): State<Arc<Server>>, body: Bytes) -
 
 /// What there is to say where nothing can be decoded.
 #[cfg(not(feature = "ffmpeg"))]
-async fn take(_: &Arc<super::store::Stream>, _: &[Timestamp], _: &Asked) -> Result<Vec<Image>, Refusal> {
+async fn take(
+    _: &Arc<crate::local::store::streams::Stream>,
+    _: &[Timestamp],
+    _: &Asked,
+) -> Result<Vec<Image>, Refusal> {
     let message = "This local endpoint was built without the feature `ffmpeg`, and so has no images";
     Err(Refusal::new("NotImplementedException", message))
 }
@@ -258,7 +265,7 @@ mod tests {
     #[tokio::test]
     async fn without_a_decoder_it_says_so() {
         use crate::local::clock::Clock;
-        use crate::local::store::Stream;
+        use crate::local::store::streams::Stream;
 
         let request = br#"{"StreamName":"door","ImageSelectorType":"SERVER_TIMESTAMP","StartTimestamp":1,"EndTimestamp":2,"Format":"PNG"}"#;
         let asked = wire::parse::<GetImagesRequest>(request).unwrap().check().unwrap();

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::body::later;
+use crate::local::server::body::later;
 
 /// Counts them.
 #[derive(Debug, Default)]
-pub(super) struct OpenBodies {
+pub(crate) struct OpenBodies {
     counts: Mutex<Counts>,
 }
 
@@ -22,14 +22,14 @@ struct Counts {
 
 /// One of them, until it is dropped.
 #[derive(Debug)]
-pub(super) struct OpenBody {
+pub(crate) struct OpenBody {
     bodies: Arc<OpenBodies>,
     linger: Duration,
 }
 
 impl OpenBodies {
     /// Opens one, unless so many are open, or count as if they were.
-    pub(super) fn open(self: &Arc<Self>, most: Option<u32>) -> Option<OpenBody> {
+    pub(crate) fn open(self: &Arc<Self>, most: Option<u32>) -> Option<OpenBody> {
         let mut counts = self.lock();
         let now = Instant::now();
         counts.lingering.retain(|until| *until > now);
@@ -42,7 +42,7 @@ impl OpenBodies {
     }
 
     /// How many are really open.
-    pub(super) fn count(&self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         self.lock().open
     }
 
@@ -53,7 +53,7 @@ impl OpenBodies {
 
 impl OpenBody {
     /// How long it counts when it is dropped.
-    pub(super) fn set_linger(&mut self, linger: Duration) {
+    pub(crate) fn set_linger(&mut self, linger: Duration) {
         self.linger = linger;
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::TryStreamExt;
 
-use super::images::{Asked, Format, Image, Size};
-use super::playback::{read, unfinished};
-use super::store::{Listed, Stream};
-use super::wire::Refusal;
 use crate::error::Result;
 use crate::fragment::{Fragment, Timestamp, TrackKind};
 use crate::frame::{EncodedFrame, Frame, FrameOptions};
+use crate::local::operations::images::{Asked, Format, Image, Size};
+use crate::local::operations::playback::{read, unfinished};
+use crate::local::server::wire::Refusal;
+use crate::local::store::streams::{Listed, Stream};
 
 /// The track that pictures are taken of.
 const TRACK: u64 = 1;
@@ -20,7 +20,7 @@ const TRACK: u64 = 1;
 const WIDEST: u64 = 3840;
 
 /// Takes an image at each of these times, which rise.
-pub(super) async fn take(
+pub(crate) async fn take(
     stream: &Arc<Stream>,
     times: &[Timestamp],
     asked: &Asked,
@@ -61,14 +61,14 @@ async fn images_of(
     asked: &Asked,
 ) -> std::result::Result<Vec<Image>, Refusal> {
     let (source, wanted) = (Arc::clone(stream), fragment.clone());
-    let fragment = super::blocking(move || read(&source, &wanted)).await.map_err(unfinished)?;
+    let fragment = crate::local::media::payload::blocking(move || read(&source, &wanted)).await.map_err(unfinished)?;
     let shown = match fragment.filter(has_pictures) {
         Some(fragment) => shown(&fragment, offsets).await,
         None => Vec::new(),
     };
     let (format, size) = (asked.format, asked.size);
     let encode = move || shown.iter().map(|frame| encode(frame, format, size)).collect::<Vec<_>>();
-    let encoded = super::blocking(encode).await.map_err(unfinished)?.into_iter();
+    let encoded = crate::local::media::payload::blocking(encode).await.map_err(unfinished)?.into_iter();
     let images = encoded.map(|image| image.map_or(Image::MediaError, Image::Encoded));
     // Of what could not be decoded there is none.
     Ok(images.chain(std::iter::repeat_with(|| Image::MediaError)).take(offsets.len()).collect())

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
+<<<<<<< HEAD:src/local/looped.rs
 use super::document::leading_tags;
 use super::payload::items;
 use super::store::Stream;
@@ -13,10 +14,19 @@ use crate::demux::BodyItem;
 use crate::ebml::{Element, Elements, Width, Writer, id};
 use crate::error::{Error, Result};
 use crate::fragment::{Block, Extent, Fragment, Timestamp};
+=======
+use crate::ebml::{Element, Elements, Width, Writer, id};
+use crate::error::{Error, Result};
+use crate::demux::BodyItem;
+use crate::fragment::{Block, Extent, Fragment, Timestamp};
+use crate::local::media::document::{Stamp, leading_tags};
+use crate::local::media::payload::items;
+use crate::local::store::streams::Stream;
+>>>>>>> main:src/local/producer/looped_file.rs
 
 /// A Cluster of the file, ready to be stamped.
 #[derive(Debug)]
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     /// Everything up to the service's tags, as it was.
     before: Bytes,
     /// What is in the Cluster behind its own time and position, as it was.
@@ -32,7 +42,7 @@ pub(super) struct Cluster {
 const LONGEST: Duration = Duration::from_secs(20);
 
 /// The Clusters of a payload or an MKV file that have media.
-pub(super) fn clusters(media: &Bytes) -> Result<Vec<Cluster>> {
+pub(crate) fn clusters(media: &Bytes) -> Result<Vec<Cluster>> {
     let mut clusters = Vec::new();
     for item in items(media) {
         if let BodyItem::Fragment(fragment) = item? {
@@ -148,7 +158,7 @@ fn is_of_service(tags: &Element<'_>) -> Result<bool> {
 
 impl Cluster {
     /// The document up to its closing tags, its media beginning at this time.
-    fn at(&self, time: Timestamp, stream: &Stream) -> (Bytes, super::Stamp) {
+    fn at(&self, time: Timestamp, stream: &Stream) -> (Bytes, Stamp) {
         let stamp = stream.stamp_at(time);
         let ticks = u64::try_from(time.as_nanos()).unwrap_or(0) / self.nanos_per_tick;
         let mut out = Writer::new();
@@ -163,7 +173,7 @@ impl Cluster {
 }
 
 /// Plays for ever. Each fragment is there when it would be complete.
-pub(super) async fn play(stream: Arc<Stream>, clusters: Vec<Cluster>) {
+pub(crate) async fn play(stream: Arc<Stream>, clusters: Vec<Cluster>) {
     let start = Instant::now();
     let mut played = Duration::ZERO;
     for cluster in clusters.iter().cycle() {

@@ -1,30 +1,30 @@
 //! A listing of the fragments of a stream.
 
-use super::number::mix;
-use super::server::{from_hex, to_hex};
-use super::store::Listed;
+use crate::local::media::fragment_number::mix;
+use crate::local::server::state::{from_hex, to_hex};
+use crate::local::store::streams::Listed;
 
 /// What was asked for, and how far that has been answered. The fragments that there were when it began, in
 /// an order of its own that stays the same from page to page: nothing is listed twice or left out because
 /// others are added.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Listing {
+pub(crate) struct Listing {
     /// Whose clock the range is by.
-    pub(super) by_producer: bool,
+    pub(crate) by_producer: bool,
     /// In milliseconds, both included.
-    pub(super) start: i64,
-    pub(super) end: i64,
+    pub(crate) start: i64,
+    pub(crate) end: i64,
     /// How many chunks the stream had ever had when it began.
-    pub(super) chunks: u64,
+    pub(crate) chunks: u64,
     /// The latest server time that was listed then, in milliseconds.
-    pub(super) latest: i64,
+    pub(crate) latest: i64,
     /// The place of the first that is still to come.
-    pub(super) from: Option<(u64, u64)>,
+    pub(crate) from: Option<(u64, u64)>,
 }
 
 impl Listing {
     /// What is still to come of it, in its order.
-    pub(super) fn left(&self, mut listed: Vec<Listed>) -> Vec<Listed> {
+    pub(crate) fn left(&self, mut listed: Vec<Listed>) -> Vec<Listed> {
         listed.retain(|fragment| self.has(fragment) && self.from.is_none_or(|from| self.place(fragment) >= from));
         listed.sort_unstable_by_key(|fragment| self.place(fragment));
         listed
@@ -43,19 +43,19 @@ impl Listing {
     }
 
     /// The same from this fragment on.
-    pub(super) fn from(&self, fragment: &Listed) -> Self {
+    pub(crate) fn from(&self, fragment: &Listed) -> Self {
         Self { from: Some(self.place(fragment)), ..self.clone() }
     }
 
     /// As the service would hand it out, for the stream with this ARN.
-    pub(super) fn to_token(&self, arn: &str) -> String {
+    pub(crate) fn to_token(&self, arn: &str) -> String {
         let Self { by_producer, start, end, chunks, latest, from } = self;
         let (place, index) = from.unwrap_or_default();
         to_hex(&format!("{arn} {by_producer} {start} {end} {chunks} {latest} {place} {index}"))
     }
 
     /// What a token says that was handed out for this stream.
-    pub(super) fn from_token(token: &str, arn: &str) -> Option<Self> {
+    pub(crate) fn from_token(token: &str, arn: &str) -> Option<Self> {
         let text = from_hex(token)?;
         let mut parts = text.strip_prefix(arn)?.strip_prefix(' ')?.split(' ');
         let listing = Self {

@@ -7,33 +7,33 @@ use serde::{Deserialize, Serialize};
 use crate::fragment::Timestamp;
 
 /// The region that the endpoint claims to be in.
-pub(super) const REGION: &str = "us-west-2";
+pub(crate) const REGION: &str = "us-west-2";
 
 const ACCOUNT: &str = "111122223333";
 
-pub(super) fn arn(name: &str, created_millis: i64) -> String {
+pub(crate) fn arn(name: &str, created_millis: i64) -> String {
     format!("arn:aws:kinesisvideo:{REGION}:{ACCOUNT}:stream/{name}/{created_millis}")
 }
 
 /// A refused request.
 #[derive(Clone, Debug)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     status: StatusCode,
     name: String,
     message: String,
 }
 
 impl Refusal {
-    pub(super) fn invalid_argument(message: impl Into<String>) -> Self {
+    pub(crate) fn invalid_argument(message: impl Into<String>) -> Self {
         Self::new("InvalidArgumentException", message)
     }
 
-    pub(super) fn not_found(what: &str) -> Self {
+    pub(crate) fn not_found(what: &str) -> Self {
         Self::new("ResourceNotFoundException", format!("The requested stream is not found or not active: {what}"))
     }
 
     /// With the HTTP status that goes with the name.
-    pub(super) fn new(name: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(name: &str, message: impl Into<String>) -> Self {
         let status = match name {
             "NotAuthorizedException" => StatusCode::UNAUTHORIZED,
             "AccessDeniedException"
@@ -65,13 +65,13 @@ impl IntoResponse for Refusal {
 }
 
 /// What the service says to a path that it does not know: success.
-pub(super) fn unknown_operation() -> Response {
+pub(crate) fn unknown_operation() -> Response {
     let kind = "com.amazon.coral.service#UnknownOperationException";
     axum::Json(serde_json::json!({ "Output": { "__type": kind }, "Version": "1.0" })).into_response()
 }
 
 /// Reads the body of a request, whatever its content type says.
-pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
+pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal> {
     let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body)
         .map_err(|error| Refusal::invalid_argument(format!("the request is not understood: {error}")))
@@ -79,115 +79,115 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Refusal
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct StreamRequest {
-    pub(super) stream_name: Option<String>,
+pub(crate) struct StreamRequest {
+    pub(crate) stream_name: Option<String>,
     #[serde(rename = "StreamARN")]
-    pub(super) stream_arn: Option<String>,
+    pub(crate) stream_arn: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct GetDataEndpointRequest {
+pub(crate) struct GetDataEndpointRequest {
     #[serde(flatten)]
-    pub(super) stream: StreamRequest,
+    pub(crate) stream: StreamRequest,
     #[serde(rename = "APIName")]
-    pub(super) api_name: Option<String>,
+    pub(crate) api_name: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct ListStreamsRequest {
-    pub(super) max_results: Option<u32>,
-    pub(super) next_token: Option<String>,
-    pub(super) stream_name_condition: Option<StreamNameCondition>,
+pub(crate) struct ListStreamsRequest {
+    pub(crate) max_results: Option<u32>,
+    pub(crate) next_token: Option<String>,
+    pub(crate) stream_name_condition: Option<StreamNameCondition>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct StreamNameCondition {
-    pub(super) comparison_operator: Option<String>,
-    pub(super) comparison_value: Option<String>,
+pub(crate) struct StreamNameCondition {
+    pub(crate) comparison_operator: Option<String>,
+    pub(crate) comparison_value: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct GetMediaRequest {
+pub(crate) struct GetMediaRequest {
     #[serde(flatten)]
-    pub(super) stream: StreamRequest,
+    pub(crate) stream: StreamRequest,
     #[serde(rename = "StartSelector")]
-    pub(super) start_selector: Option<StartSelector>,
+    pub(crate) start_selector: Option<StartSelector>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct StartSelector {
-    pub(super) start_selector_type: Option<String>,
-    pub(super) after_fragment_number: Option<String>,
-    pub(super) start_timestamp: Option<f64>,
-    pub(super) continuation_token: Option<String>,
+pub(crate) struct StartSelector {
+    pub(crate) start_selector_type: Option<String>,
+    pub(crate) after_fragment_number: Option<String>,
+    pub(crate) start_timestamp: Option<f64>,
+    pub(crate) continuation_token: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct ListFragmentsRequest {
+pub(crate) struct ListFragmentsRequest {
     #[serde(flatten)]
-    pub(super) stream: StreamRequest,
+    pub(crate) stream: StreamRequest,
     #[serde(rename = "MaxResults")]
-    pub(super) max_results: Option<u64>,
+    pub(crate) max_results: Option<u64>,
     #[serde(rename = "NextToken")]
-    pub(super) next_token: Option<String>,
+    pub(crate) next_token: Option<String>,
     #[serde(rename = "FragmentSelector")]
-    pub(super) fragment_selector: Option<FragmentSelector>,
+    pub(crate) fragment_selector: Option<FragmentSelector>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct FragmentSelector {
-    pub(super) fragment_selector_type: Option<String>,
-    pub(super) timestamp_range: Option<TimestampRange>,
+pub(crate) struct FragmentSelector {
+    pub(crate) fragment_selector_type: Option<String>,
+    pub(crate) timestamp_range: Option<TimestampRange>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct TimestampRange {
-    pub(super) start_timestamp: Option<f64>,
-    pub(super) end_timestamp: Option<f64>,
+pub(crate) struct TimestampRange {
+    pub(crate) start_timestamp: Option<f64>,
+    pub(crate) end_timestamp: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct GetMediaForFragmentListRequest {
+pub(crate) struct GetMediaForFragmentListRequest {
     #[serde(flatten)]
-    pub(super) stream: StreamRequest,
+    pub(crate) stream: StreamRequest,
     #[serde(rename = "Fragments")]
-    pub(super) fragments: Option<Vec<String>>,
+    pub(crate) fragments: Option<Vec<String>>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct FragmentInfo {
-    pub(super) fragment_number: String,
-    pub(super) fragment_size_in_bytes: usize,
-    pub(super) producer_timestamp: f64,
-    pub(super) server_timestamp: f64,
-    pub(super) fragment_length_in_milliseconds: u64,
+pub(crate) struct FragmentInfo {
+    pub(crate) fragment_number: String,
+    pub(crate) fragment_size_in_bytes: usize,
+    pub(crate) producer_timestamp: f64,
+    pub(crate) server_timestamp: f64,
+    pub(crate) fragment_length_in_milliseconds: u64,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct StreamInfo {
-    pub(super) stream_name: String,
+pub(crate) struct StreamInfo {
+    pub(crate) stream_name: String,
     #[serde(rename = "StreamARN")]
-    pub(super) stream_arn: String,
-    pub(super) media_type: &'static str,
-    pub(super) version: &'static str,
-    pub(super) status: &'static str,
-    pub(super) creation_time: f64,
-    pub(super) data_retention_in_hours: u64,
+    pub(crate) stream_arn: String,
+    pub(crate) media_type: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) status: &'static str,
+    pub(crate) creation_time: f64,
+    pub(crate) data_retention_in_hours: u64,
 }
 
 /// A time in JSON: a number of seconds.
-pub(super) fn to_seconds(time: Timestamp) -> f64 {
+pub(crate) fn to_seconds(time: Timestamp) -> f64 {
     time.as_millis() as f64 / 1e3
 }
 
-pub(super) fn from_seconds(seconds: f64) -> Timestamp {
+pub(crate) fn from_seconds(seconds: f64) -> Timestamp {
     Timestamp::from_millis((seconds * 1e3).round() as i64)
 }
 

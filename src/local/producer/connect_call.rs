@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::document::{Document, Shape};
-use super::store::Stream;
 use crate::fragment::Timestamp;
+use crate::local::media::document::{Document, Shape, Stamp};
+use crate::local::media::fragment_number::fragment_number;
+use crate::local::store::streams::Stream;
 
 /// What each sample is, by track and position.
 type Voice = Arc<dyn Fn(usize, u64) -> i16 + Send + Sync>;
@@ -79,8 +80,8 @@ impl ConnectCall {
     pub fn to_payload(&self, start: Timestamp) -> bytes::Bytes {
         let stamped = self.documents(start).zip(1..).map(|((document, time), ordinal)| {
             let millis = u64::try_from(time.as_millis()).unwrap_or_default();
-            let stamp = super::Stamp {
-                number: super::fragment_number(ordinal, millis),
+            let stamp = Stamp {
+                number: fragment_number(ordinal, millis),
                 server_time: time.plus_nanos(300_000_000),
                 producer_time: time,
             };
@@ -124,7 +125,7 @@ impl fmt::Debug for ConnectCall {
 
 /// Plays a call in real time, once or over and over, each time as another contact. Each fragment is there when it would
 /// be complete.
-pub(super) async fn play(stream: Arc<Stream>, call: ConnectCall, again: bool) {
+pub(crate) async fn play(stream: Arc<Stream>, call: ConnectCall, again: bool) {
     let start = Instant::now();
     let mut played = 0u64;
     for round in 1u64.. {

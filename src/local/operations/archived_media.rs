@@ -7,25 +7,25 @@ use axum::response::IntoResponse;
 use bytes::Bytes;
 use serde_json::{Map, json};
 
-use super::body::Source;
-use super::connection::Resetter;
-use super::happened::Event;
-use super::listing::Listing;
-use super::mishap::{Mishap, Operation};
-use super::number::mix;
-use super::quotas::Points;
-use super::server::{Answer, Server, send};
-use super::store::{Listed, Stream};
-use super::wire::{
+use crate::fragment::FragmentNumber;
+use crate::local::faults::counters::Event;
+use crate::local::faults::injected_fault::{Mishap, Operation};
+use crate::local::faults::quotas::Points;
+use crate::local::media::fragment_number::mix;
+use crate::local::operations::page_token::Listing;
+use crate::local::server::body::Source;
+use crate::local::server::connection::Resetter;
+use crate::local::server::state::{Answer, Server, send};
+use crate::local::server::wire::{
     self, FragmentInfo, FragmentSelector, GetMediaForFragmentListRequest, ListFragmentsRequest, Refusal,
 };
-use crate::fragment::FragmentNumber;
+use crate::local::store::streams::{Listed, Stream};
 
 /// How many fragments a page has of which the request does not say it. What the service does is not known.
 const PAGE: u64 = 100;
 
 /// Lists fragments whose start is in a range, both ends included, in no order that means anything.
-pub(super) async fn list_fragments(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
+pub(crate) async fn list_fragments(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
     let request: ListFragmentsRequest = wire::parse(&body)?;
     let stream = server.archived(Operation::ListFragments, &request.stream)?;
     let most = request.max_results.unwrap_or(PAGE);
@@ -98,7 +98,7 @@ fn to_range(selector: &FragmentSelector) -> Result<(bool, i64, i64), Refusal> {
 }
 
 /// Sends the media of these fragments.
-pub(super) async fn get_media_for_fragment_list(
+pub(crate) async fn get_media_for_fragment_list(
     State(server): State<Arc<Server>>,
     ConnectInfo(connection): ConnectInfo<Resetter>,
     body: Bytes,

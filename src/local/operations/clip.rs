@@ -7,16 +7,16 @@ use axum::http::{HeaderValue, header};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::body::Source;
-use super::codecs::{self, Played};
-use super::connection::Resetter;
-use super::mishap::Operation;
-use super::playback::{needs_retention, no_fragments, read, unfinished};
-use super::quotas::Points;
-use super::selection::Window;
-use super::server::{Answer, Server, send};
-use super::store::{Listed, Stream};
-use super::wire::{self, FragmentSelector, Refusal, StreamRequest};
+use crate::local::faults::injected_fault::Operation;
+use crate::local::faults::quotas::Points;
+use crate::local::operations::codecs::{self, Played};
+use crate::local::operations::playback::{needs_retention, no_fragments, read, unfinished};
+use crate::local::operations::selection::Window;
+use crate::local::server::body::Source;
+use crate::local::server::connection::Resetter;
+use crate::local::server::state::{Answer, Server, send};
+use crate::local::server::wire::{self, FragmentSelector, Refusal, StreamRequest};
+use crate::local::store::streams::{Listed, Stream};
 
 /// A clip ends before it would have more fragments or bytes than this, and does not say so.
 const MOST_FRAGMENTS: usize = 200;
@@ -32,7 +32,7 @@ struct GetClipRequest {
 
 /// Answers with an MP4 file without media, since there is no MP4 writer: the type of file, and a free box that
 /// has a line for each fragment that the clip covers, its number.
-pub(super) async fn get_clip(
+pub(crate) async fn get_clip(
     State(server): State<Arc<Server>>,
     ConnectInfo(connection): ConnectInfo<Resetter>,
     body: Bytes,
@@ -51,7 +51,7 @@ pub(super) async fn get_clip(
     server.spend(&stream, Points::Media, fragments.len() as u64)?;
     let numbers: Vec<_> = fragments.iter().map(|fragment| fragment.number.clone()).collect();
     let source = Arc::clone(&stream);
-    super::blocking(move || check(&source, &fragments)).await.map_err(unfinished)??;
+    crate::local::media::payload::blocking(move || check(&source, &fragments)).await.map_err(unfinished)??;
     let mishap = server.mishap(Operation::GetClip, Some(&stream))?;
     let lines = numbers.iter().map(|number| format!("{number}\n"));
     let parts = file(lines.collect());

@@ -5,11 +5,11 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
 
-use super::mishap::Operation;
+use crate::local::faults::injected_fault::Operation;
 
 /// Something that takes effect: a mishap, or a quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Event {
+pub(crate) enum Event {
     AgedOut,
     BreakOff,
     ConnectionLimit,
@@ -96,7 +96,7 @@ impl Event {
 
 /// How often each thing has happened, and when calls came.
 #[derive(Debug, Default)]
-pub(super) struct Happened {
+pub(crate) struct Happened {
     counts: Mutex<BTreeMap<Event, u64>>,
     calls: Mutex<HashMap<(Operation, String), VecDeque<Instant>>>,
 }
@@ -105,17 +105,17 @@ pub(super) struct Happened {
 const KEPT_CALLS: usize = 10_000;
 
 impl Happened {
-    pub(super) fn count(&self, event: Event) {
+    pub(crate) fn count(&self, event: Event) {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(event).or_default() += 1;
     }
 
-    pub(super) fn counts(&self) -> BTreeMap<&'static str, u64> {
+    pub(crate) fn counts(&self) -> BTreeMap<&'static str, u64> {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         Event::ALL.iter().map(|event| (event.name(), counts.get(event).copied().unwrap_or(0))).collect()
     }
 
     /// Remembers a call that comes now.
-    pub(super) fn call(&self, operation: Operation, stream: String) {
+    pub(crate) fn call(&self, operation: Operation, stream: String) {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let times = calls.entry((operation, stream)).or_default();
         if times.len() == KEPT_CALLS {
@@ -124,7 +124,7 @@ impl Happened {
         times.push_back(Instant::now());
     }
 
-    pub(super) fn calls(&self, operation: Operation, stream: &str) -> Vec<Instant> {
+    pub(crate) fn calls(&self, operation: Operation, stream: &str) -> Vec<Instant> {
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         calls.get(&(operation, stream.to_owned())).map(|times| times.iter().copied().collect()).unwrap_or_default()
     }

@@ -8,18 +8,18 @@ use futures::Stream as FuturesStream;
 use tokio::time::{Duration, Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::Resetter;
-use super::happened::{Event, Happened};
-use super::mishap::Mishap;
-use super::open_bodies::OpenBody;
-use super::quotas::Quotas;
-use super::spelling::Spelling;
-use super::store::{Next, Stream};
 use crate::fragment::FragmentNumber;
+use crate::local::faults::counters::{Event, Happened};
+use crate::local::faults::injected_fault::Mishap;
+use crate::local::faults::quotas::Quotas;
+use crate::local::media::tag_names::Spelling;
+use crate::local::server::connection::Resetter;
+use crate::local::store::open_connections::OpenBody;
+use crate::local::store::streams::{Next, Stream};
 
 /// Where the chunks of a body come from.
 #[derive(Debug)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// A stream, from a chunk on, with those that are still to come.
     Live { stream: Arc<Stream>, changes: tokio::sync::watch::Receiver<u64>, index: u64, ends: Instant },
     /// Fragments of the archive, each as it is stored, if it is there.
@@ -32,7 +32,7 @@ pub(super) enum Source {
 
 /// One body of GetMedia, GetMediaForFragmentList or GetClip.
 #[derive(Debug)]
-pub(super) struct SentBody {
+pub(crate) struct SentBody {
     source: Source,
     open: Option<OpenBody>,
     idle: Duration,
@@ -51,13 +51,13 @@ pub(super) struct SentBody {
 const GRACE: Duration = Duration::from_millis(20);
 
 /// So long from now; as good as never, if that cannot be told.
-pub(super) fn later(duration: Duration) -> Instant {
+pub(crate) fn later(duration: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(duration).unwrap_or(now + Duration::from_secs(100 * 365 * 86_400))
 }
 
 impl SentBody {
-    pub(super) fn new(source: Source, quotas: &Quotas, stop: CancellationToken, happened: Arc<Happened>) -> Self {
+    pub(crate) fn new(source: Source, quotas: &Quotas, stop: CancellationToken, happened: Arc<Happened>) -> Self {
         Self {
             source,
             open: None,
@@ -74,25 +74,25 @@ impl SentBody {
     }
 
     /// What goes wrong with it.
-    pub(super) fn mishap(mut self, mishap: Option<Mishap>) -> Self {
+    pub(crate) fn mishap(mut self, mishap: Option<Mishap>) -> Self {
         self.mishap = mishap;
         self
     }
 
     /// The connection that it is sent over.
-    pub(super) fn connection(mut self, connection: Resetter) -> Self {
+    pub(crate) fn connection(mut self, connection: Resetter) -> Self {
         self.connection = connection;
         self
     }
 
     /// What it counts as while it lasts, and so much longer if the client closes it.
-    pub(super) fn open(mut self, mut open: OpenBody, linger: Duration) -> Self {
+    pub(crate) fn open(mut self, mut open: OpenBody, linger: Duration) -> Self {
         open.set_linger(linger);
         self.open = Some(open);
         self
     }
 
-    pub(super) fn into_stream(self) -> impl FuturesStream<Item = io::Result<Bytes>> + Send + 'static {
+    pub(crate) fn into_stream(self) -> impl FuturesStream<Item = io::Result<Bytes>> + Send + 'static {
         futures::stream::unfold(Some(self), |body| async move {
             let mut body = body?;
             match body.next().await {

@@ -15,41 +15,43 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::archive::{get_media_for_fragment_list, list_fragments};
-use super::body::{SentBody, Source, later};
-use super::clip::get_clip;
-use super::clock::Clock;
-use super::connection::Resetter;
-use super::document::Document;
-use super::happened::{Event, Happened};
-use super::images::get_images;
-use super::mishap::{Mishap, Operation, Script};
-use super::playback::{Sessions, get_dash_streaming_session_url, get_hls_streaming_session_url, play_dash, play_hls};
-use super::quotas::{Buckets, Expired, Points, Quotas};
-use super::store::{Selector, Stream};
-use super::wire::{
+use crate::local::clock::Clock;
+use crate::local::faults::counters::{Event, Happened};
+use crate::local::faults::injected_fault::{Mishap, Operation, Script};
+use crate::local::faults::quotas::{Buckets, Expired, Points, Quotas};
+use crate::local::media::document::Document;
+use crate::local::operations::archived_media::{get_media_for_fragment_list, list_fragments};
+use crate::local::operations::clip::get_clip;
+use crate::local::operations::images::get_images;
+use crate::local::operations::playback::{
+    Sessions, get_dash_streaming_session_url, get_hls_streaming_session_url, play_dash, play_hls,
+};
+use crate::local::server::body::{SentBody, Source, later};
+use crate::local::server::connection::Resetter;
+use crate::local::server::wire::{
     self, GetDataEndpointRequest, GetMediaRequest, ListStreamsRequest, Refusal, StartSelector, StreamInfo,
     StreamRequest,
 };
+use crate::local::store::streams::{Selector, Stream};
 
 /// How long a request may be.
 const LONGEST_REQUEST: usize = 2 << 20;
 
-pub(super) struct Server {
+pub(crate) struct Server {
     url: String,
     stop: CancellationToken,
-    pub(super) quotas: Quotas,
+    pub(crate) quotas: Quotas,
     streams: RwLock<BTreeMap<String, Arc<Stream>>>,
     requests: AtomicU64,
     spent: Buckets,
-    pub(super) clock: Arc<Clock>,
-    pub(super) script: Script,
-    pub(super) happened: Arc<Happened>,
-    pub(super) sessions: Sessions,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) script: Script,
+    pub(crate) happened: Arc<Happened>,
+    pub(crate) sessions: Sessions,
 }
 
 /// What a handler answers with instead of what was asked for.
-pub(super) enum Otherwise {
+pub(crate) enum Otherwise {
     Refusal(Refusal),
     UnknownOperation,
 }
@@ -69,9 +71,9 @@ impl IntoResponse for Otherwise {
     }
 }
 
-pub(super) type Answer = Result<Response, Otherwise>;
+pub(crate) type Answer = Result<Response, Otherwise>;
 
-pub(super) fn router(server: Arc<Server>) -> Router {
+pub(crate) fn router(server: Arc<Server>) -> Router {
     Router::new()
         .route("/getDataEndpoint", post(get_data_endpoint))
         .route("/describeStream", post(describe_stream))
@@ -91,7 +93,7 @@ pub(super) fn router(server: Arc<Server>) -> Router {
 }
 
 impl Server {
-    pub(super) fn new(url: String, quotas: Quotas, stop: CancellationToken) -> Self {
+    pub(crate) fn new(url: String, quotas: Quotas, stop: CancellationToken) -> Self {
         Self {
             url,
             stop,
@@ -106,15 +108,15 @@ impl Server {
         }
     }
 
-    pub(super) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    pub(super) fn requests(&self) -> u64 {
+    pub(crate) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
-    pub(super) fn add(&self, stream: Arc<Stream>) {
+    pub(crate) fn add(&self, stream: Arc<Stream>) {
         let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
         streams.insert(stream.name().to_owned(), stream);
     }
@@ -130,7 +132,7 @@ impl Server {
     }
 
     /// The stream of a request to the archive, whose calls are not counted but cost points.
-    pub(super) fn archived(&self, operation: Operation, request: &StreamRequest) -> Result<Arc<Stream>, Refusal> {
+    pub(crate) fn archived(&self, operation: Operation, request: &StreamRequest) -> Result<Arc<Stream>, Refusal> {
         let stream = self.find(request)?;
         if stream.is_stale(operation) {
             return Err(self.stale());
@@ -139,7 +141,7 @@ impl Server {
     }
 
     /// Spends points of a stream, if it has as many left.
-    pub(super) fn spend(&self, stream: &Stream, bucket: Points, points: u64) -> Result<(), Refusal> {
+    pub(crate) fn spend(&self, stream: &Stream, bucket: Points, points: u64) -> Result<(), Refusal> {
         let is_taken = |rate| self.spent.take(stream.name(), bucket.name(), rate, points);
         if bucket.budget(&self.quotas).is_none_or(is_taken) {
             return Ok(());
@@ -148,7 +150,7 @@ impl Server {
     }
 
     /// Lets a playback session begin, if not too many have this second.
-    pub(super) fn spend_session(&self, operation: Operation, stream: &Stream) -> Result<(), Refusal> {
+    pub(crate) fn spend_session(&self, operation: Operation, stream: &Stream) -> Result<(), Refusal> {
         let is_taken = |rate| self.spent.take(stream.name(), operation.name(), rate, 1);
         if self.quotas.sessions_per_second.is_none_or(is_taken) {
             return Ok(());
@@ -163,7 +165,7 @@ impl Server {
     }
 
     /// What is to go wrong with a call that nothing else is wrong with, if it is not the call itself.
-    pub(super) fn mishap(&self, operation: Operation, stream: Option<&Stream>) -> Result<Option<Mishap>, Otherwise> {
+    pub(crate) fn mishap(&self, operation: Operation, stream: Option<&Stream>) -> Result<Option<Mishap>, Otherwise> {
         match (self.script.take(operation, stream.map_or("", Stream::name)), stream) {
             (Some(Mishap::Refuse(name)), _) => {
                 self.happened.count(Event::Refuse);
@@ -181,7 +183,7 @@ impl Server {
         }
     }
 
-    pub(super) fn find(&self, request: &StreamRequest) -> Result<Arc<Stream>, Refusal> {
+    pub(crate) fn find(&self, request: &StreamRequest) -> Result<Arc<Stream>, Refusal> {
         let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
         let (found, asked) = match (&request.stream_name, &request.stream_arn) {
             (Some(name), None) => (streams.get(name), name),
@@ -205,12 +207,12 @@ impl Server {
         self.happened.call(operation, found.unwrap_or_else(asked));
     }
 
-    pub(super) fn body(&self, source: Source) -> SentBody {
+    pub(crate) fn body(&self, source: Source) -> SentBody {
         SentBody::new(source, &self.quotas, self.stop.clone(), Arc::clone(&self.happened))
     }
 }
 
-pub(super) fn send(body: SentBody) -> Response {
+pub(crate) fn send(body: SentBody) -> Response {
     let mut response = Body::from_stream(body.into_stream()).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("video/webm"));
     response
@@ -303,11 +305,11 @@ async fn list_streams(State(server): State<Arc<Server>>, body: Bytes) -> Answer 
     .into_response())
 }
 
-pub(super) fn to_hex(text: &str) -> String {
+pub(crate) fn to_hex(text: &str) -> String {
     text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub(super) fn from_hex(text: &str) -> Option<String> {
+pub(crate) fn from_hex(text: &str) -> Option<String> {
     let pairs = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
     let bytes = pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect::<Option<Vec<u8>>>()?;
     String::from_utf8(bytes).ok()

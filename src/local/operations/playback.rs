@@ -12,6 +12,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 
+<<<<<<< HEAD:src/local/playback.rs
 use super::codecs::{self, Played};
 use super::mishap::Operation;
 use super::payload::items;
@@ -21,6 +22,17 @@ use super::store::{Listed, Stream};
 use super::wire::{self, FragmentSelector, Refusal, StreamRequest};
 use crate::demux::BodyItem;
 use crate::fragment::{Fragment, Timestamp};
+=======
+use crate::demux::BodyItem;
+use crate::fragment::{Fragment, Timestamp};
+use crate::local::faults::injected_fault::Operation;
+use crate::local::media::payload::items;
+use crate::local::operations::codecs::{self, Played};
+use crate::local::operations::selection::{Origin, Window, live};
+use crate::local::server::state::{Answer, Server};
+use crate::local::server::wire::{self, FragmentSelector, Refusal, StreamRequest};
+use crate::local::store::streams::{Listed, Stream};
+>>>>>>> main:src/local/operations/playback.rs
 
 /// What a session is played with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +122,7 @@ impl SessionRequest {
 }
 
 /// Refuses what is none of these words.
-pub(super) fn one_of(member: &str, value: Option<&str>, words: &[&str]) -> Result<(), Refusal> {
+pub(crate) fn one_of(member: &str, value: Option<&str>, words: &[&str]) -> Result<(), Refusal> {
     if value.is_none_or(|value| words.contains(&value)) {
         return Ok(());
     }
@@ -118,7 +130,7 @@ pub(super) fn one_of(member: &str, value: Option<&str>, words: &[&str]) -> Resul
 }
 
 /// Refuses what is out of this range, of which both ends are allowed.
-pub(super) fn within(member: &str, value: i64, least: i64, most: i64) -> Result<(), Refusal> {
+pub(crate) fn within(member: &str, value: i64, least: i64, most: i64) -> Result<(), Refusal> {
     if (least..=most).contains(&value) {
         return Ok(());
     }
@@ -126,7 +138,7 @@ pub(super) fn within(member: &str, value: i64, least: i64, most: i64) -> Result<
 }
 
 /// Refuses streams that keep nothing.
-pub(super) fn needs_retention(stream: &Stream) -> Result<(), Refusal> {
+pub(crate) fn needs_retention(stream: &Stream) -> Result<(), Refusal> {
     if stream.retention().is_zero() {
         let message = "The stream does not retain data: its DataRetentionInHours is 0";
         return Err(Refusal::new("NoDataRetentionException", message));
@@ -135,13 +147,13 @@ pub(super) fn needs_retention(stream: &Stream) -> Result<(), Refusal> {
 }
 
 /// What the service says where there is nothing to play.
-pub(super) fn no_fragments() -> Refusal {
+pub(crate) fn no_fragments() -> Refusal {
     let message = "No fragments found in the stream for the streaming request.";
     Refusal::new("ResourceNotFoundException", message)
 }
 
 /// The fragment that is stored under this number, if it can be read. Not for the executor's threads.
-pub(super) fn read(stream: &Stream, fragment: &Listed) -> Option<Fragment> {
+pub(crate) fn read(stream: &Stream, fragment: &Listed) -> Option<Fragment> {
     match items(&stream.document(&fragment.number)?).next() {
         Some(Ok(BodyItem::Fragment(fragment))) => Some(fragment),
         _ => None,
@@ -149,21 +161,25 @@ pub(super) fn read(stream: &Stream, fragment: &Listed) -> Option<Fragment> {
 }
 
 /// What to say if work on another thread has not come to its end.
-pub(super) fn unfinished(error: impl fmt::Display) -> Refusal {
+pub(crate) fn unfinished(error: impl fmt::Display) -> Refusal {
     Refusal::new("InternalFailure", error.to_string())
 }
 
-pub(super) async fn get_hls_streaming_session_url(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
+pub(crate) async fn get_hls_streaming_session_url(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
     let url = begin(&server, Protocol::Hls, &body).await?;
     Ok(axum::Json(json!({ "HLSStreamingSessionURL": url })).into_response())
 }
 
-pub(super) async fn get_dash_streaming_session_url(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
+pub(crate) async fn get_dash_streaming_session_url(State(server): State<Arc<Server>>, body: Bytes) -> Answer {
     let url = begin(&server, Protocol::Dash, &body).await?;
     Ok(axum::Json(json!({ "DASHStreamingSessionURL": url })).into_response())
 }
 
-async fn begin(server: &Server, protocol: Protocol, body: &[u8]) -> Result<String, super::server::Otherwise> {
+async fn begin(
+    server: &Server,
+    protocol: Protocol,
+    body: &[u8],
+) -> Result<String, crate::local::server::state::Otherwise> {
     let (operation, path) = match protocol {
         Protocol::Hls => (Operation::GetHlsStreamingSessionUrl, "hls/v1/getHLSMasterPlaylist.m3u8"),
         Protocol::Dash => (Operation::GetDashStreamingSessionUrl, "dash/v1/getDASHManifest.mpd"),
@@ -184,7 +200,7 @@ async fn begin(server: &Server, protocol: Protocol, body: &[u8]) -> Result<Strin
     let first = fragments.into_iter().next().ok_or_else(no_fragments)?;
     let played = asked.played;
     let source = Arc::clone(&stream);
-    let checked = super::blocking(move || {
+    let checked = crate::local::media::payload::blocking(move || {
         // Nothing can be said of tracks that cannot be read.
         let fragment = read(&source, &first);
         codecs::check(fragment.as_ref().map_or(&[], |fragment| &fragment.tracks()[..]), played)
@@ -197,7 +213,7 @@ async fn begin(server: &Server, protocol: Protocol, body: &[u8]) -> Result<Strin
 
 /// The sessions that have been begun and not expired.
 #[derive(Debug, Default)]
-pub(super) struct Sessions {
+pub(crate) struct Sessions {
     /// Keys that nobody knows: with them, tokens cannot be guessed.
     keys: [RandomState; 2],
     open: Mutex<Open>,
@@ -234,16 +250,16 @@ impl Sessions {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Link {
+pub(crate) struct Link {
     #[serde(rename = "SessionToken")]
     token: Option<String>,
 }
 
-pub(super) async fn play_hls(State(server): State<Arc<Server>>, Query(link): Query<Link>) -> Response {
+pub(crate) async fn play_hls(State(server): State<Arc<Server>>, Query(link): Query<Link>) -> Response {
     play(&server, Protocol::Hls, &link)
 }
 
-pub(super) async fn play_dash(State(server): State<Arc<Server>>, Query(link): Query<Link>) -> Response {
+pub(crate) async fn play_dash(State(server): State<Arc<Server>>, Query(link): Query<Link>) -> Response {
     play(&server, Protocol::Dash, &link)
 }
 

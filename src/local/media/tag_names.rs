@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::document::{Document, service_tags};
 use crate::ebml::{Element, Elements, Writer, id};
 use crate::fragment::FragmentNumber;
+use crate::local::media::document::{Document, service_tags};
 
 /// In which names GetMediaForFragmentList says what it says. The documentation has names of its own, which
 /// nobody is known to have seen.
@@ -33,7 +33,7 @@ const CLOSING: [&str; 2] = ["AWS_KINESISVIDEO_MILLIS_BEHIND_NOW", "AWS_KINESISVI
 
 impl Spelling {
     /// A document that reports an error.
-    pub(super) fn fault(self, id: u32, message: &str, number: Option<&FragmentNumber>) -> Bytes {
+    pub(crate) fn fault(self, id: u32, message: &str, number: Option<&FragmentNumber>) -> Bytes {
         if self == Self::Seen {
             return Document::fault(id, message, number);
         }
@@ -48,7 +48,7 @@ impl Spelling {
 
     /// A document as the archive sends it: without the closing tags of GetMedia, and in these names. All
     /// else stays as it is, and so does what cannot be read.
-    pub(super) fn spell(self, document: &Bytes) -> Bytes {
+    pub(crate) fn spell(self, document: &Bytes) -> Bytes {
         let edits = self.edits(document);
         match &edits[..] {
             [] => document.clone(),
@@ -135,8 +135,8 @@ mod tests {
     /// Its media, and a tag of the producer, hold what is in the service's tags.
     fn document(shape: Shape) -> Document {
         let mut decoy = Writer::new();
-        super::super::document::leading_tags(&mut decoy, &stamp());
-        super::super::document::trailer(&mut decoy, 7, "8");
+        crate::local::media::document::leading_tags(&mut decoy, &stamp());
+        crate::local::media::document::trailer(&mut decoy, 7, "8");
         Document::new(shape)
             .video_track(1)
             .block(1, 0, true, decoy.as_bytes())
@@ -162,7 +162,7 @@ mod tests {
         for shape in [Shape::Ffmpeg, Shape::Producer] {
             let without = document(shape).to_bytes_without_trailer(&stamp());
             let (mut seen, mut documented) = (Writer::new(), Writer::new());
-            super::super::document::leading_tags(&mut seen, &stamp());
+            crate::local::media::document::leading_tags(&mut seen, &stamp());
             let number = stamp().number.to_string();
             service_tags(
                 &mut documented,
