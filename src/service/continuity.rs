@@ -39,7 +39,7 @@ impl Continuity {
     pub(crate) fn begins(&mut self, header: &FragmentHeader, noted: &mut Vec<Discontinuity>) {
         let mut step = Duration::ZERO;
         if let Some(before) = self.before.take() {
-            if !Arc::ptr_eq(&before.tracks, header.shared_tracks()) && before.tracks != *header.shared_tracks() {
+            if !Arc::ptr_eq(&before.tracks, header.tracks()) && before.tracks != *header.tracks() {
                 noted.push(Discontinuity::TracksChanged { before: Arc::clone(&before.tracks) });
             }
             let timeline = forward(before.timecode_ns, header.timecode_ns());
@@ -67,7 +67,7 @@ impl Continuity {
             }
         }
         self.before = Some(Before {
-            tracks: Arc::clone(header.shared_tracks()),
+            tracks: Arc::clone(header.tracks()),
             timecode_ns: header.timecode_ns(),
             producer_time: header.producer_time(),
             duration: Duration::ZERO,
