@@ -1,4 +1,4 @@
-//! [`Acknowledged`], the type behind `.acknowledged()`.
+//! [`Acknowledged`]: a stream whose fragments are to be acknowledged.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,12 +9,14 @@ use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
 use super::{Acks, CheckpointStore, Ledger, pair};
+use crate::accessors::inner_accessors;
 use crate::error::Result;
 use crate::fragment::Fragment;
 
 pin_project! {
-    /// Stream of the same fragments, each of which waits to be acknowledged, from
-    /// [`acknowledged`](crate::FragmentStreamExt::acknowledged).
+    /// A stream of fragments that are to be acknowledged with [`Acks`].
+    ///
+    /// Made by [`acknowledged`](crate::FragmentStreamExt::acknowledged).
     #[derive(Debug)]
     #[must_use = "streams do nothing unless polled"]
     pub struct Acknowledged<S> {
@@ -31,25 +33,7 @@ impl<S> Acknowledged<S> {
         (Self { fragments, ledger, ended: false }, acks)
     }
 
-    /// The fragment stream.
-    pub fn get_ref(&self) -> &S {
-        &self.fragments
-    }
-
-    /// The fragment stream. What is taken from it here waits for no acknowledgement.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.fragments
-    }
-
-    /// The fragment stream. What is taken from it here waits for no acknowledgement.
-    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
-        self.project().fragments
-    }
-
-    /// The fragment stream, which may have more.
-    pub fn into_inner(self) -> S {
-        self.fragments
-    }
+    inner_accessors!(fragments: S, "fragment stream", "It may have more fragments.");
 }
 
 impl<S: Stream<Item = Result<Fragment>>> Stream for Acknowledged<S> {
@@ -61,7 +45,7 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for Acknowledged<S> {
             return Poll::Ready(None);
         }
         let item = ready!(this.fragments.poll_next(cx))
-            .map(|item| item.and_then(|fragment| this.ledger.gave_out(fragment.position()).map(|()| fragment)));
+            .map(|item| item.and_then(|fragment| this.ledger.record(fragment.position()).map(|()| fragment)));
         *this.ended = !matches!(item, Some(Ok(_)));
         Poll::Ready(item)
     }

@@ -7,6 +7,7 @@ mod body;
 mod call;
 mod clips;
 mod clock;
+mod continuity;
 mod endpoint;
 mod failure;
 mod images;
@@ -31,7 +32,7 @@ pub use archive::{Archive, ArchiveProgress, FragmentInfo, FragmentList, Order, U
 pub use body::SdkBody;
 pub use clips::{Clip, Clips};
 pub use clock::Clock;
-pub use images::{ArchivedImage, ImageEncoding, Images, NoImage};
+pub use images::{ArchivedImage, Images, NoImage};
 pub use live::{AgedOut, Damaged, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, StopHandle};
 pub use playback::{DashSession, HlsSession, PlaybackUrl};
 pub use start::Start;
@@ -57,7 +58,7 @@ const ENDPOINT_LIMIT: Duration = Duration::from_secs(10);
 /// let kvs = KinesisVideo::from_env().await;
 /// let mut fragments = kvs.live("front-door").start(Start::Now).fragments();
 /// while let Some(fragment) = fragments.try_next().await? {
-///     println!("{:?} is {:?} behind", fragment.number(), fragment.behind());
+///     println!("{:?} is {:?} behind", fragment.number(), fragment.behind_now());
 /// }
 /// # Ok(())
 /// # }
@@ -107,7 +108,7 @@ impl KinesisVideo {
     /// let endpoint = LocalEndpoint::start().await?;
     /// endpoint.create_stream("door").finish();
     /// let kvs = KinesisVideo::new(&endpoint.sdk_config()).with_data_endpoint(endpoint.url());
-    /// assert!(kvs.live("door").resume(false).fragments().reason().is_none());
+    /// assert!(kvs.live("door").resume(false).fragments().end_reason().is_none());
     /// assert!(endpoint.calls(Operation::GetDataEndpoint, "door").is_empty());
     /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
     /// ```

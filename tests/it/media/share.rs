@@ -18,7 +18,7 @@ use crate::support::bodies::{first_fragments, ordinal_of};
 fn dropped(fragment: &Fragment) -> u64 {
     match fragment.discontinuities() {
         [] => 0,
-        [Discontinuity::Dropped { fragments }] => *fragments,
+        [Discontinuity::Dropped { fragments, .. }] => *fragments,
         other => panic!("{other:?}"),
     }
 }
