@@ -10,11 +10,12 @@ use kinesis_video::{
     ImageSink, KinesisVideo, MediaSink, MkvSink, PacketStreamExt, RecordExt, Result, Timestamp,
 };
 
-use crate::endpoint::images::red_and_green;
-use crate::endpoint::playback::{now, stamp_at, unlimited};
-use crate::support::bodies::{CAMERA, connect_document, ffmpeg_document, fragments, live_body, producer_document};
+use crate::support::bodies::{
+    CAMERA, connect_document, ffmpeg_document, fragments, live_body, producer_document, stamp_at,
+};
+use crate::support::endpoint::{now_millis, unlimited};
 use crate::support::files::file_names;
-use crate::support::footage::{document, fragment, groups, packets};
+use crate::support::footage::{document, fragment, groups, packets, red_and_green};
 
 #[tokio::test]
 async fn a_file_a_fragment() {
@@ -166,7 +167,7 @@ async fn a_file_a_picture() {
 #[tokio::test]
 async fn archived_images_become_files_and_missing_ones_gaps() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
-    let base = now() - 60_000;
+    let base = now_millis() - 60_000;
     let door = endpoint.create_stream("door");
     let picture = red_and_green().await;
     for (ordinal, millis) in [(1, 0), (2, 20_000)] {
@@ -182,7 +183,7 @@ async fn archived_images_become_files_and_missing_ones_gaps() {
     let out = dir.path().join("jpeg");
     let summary = images(ImageFormat::Jpeg).record(ImageSink::to_dir(&out)).await.unwrap();
     let expected = [format!("{base}.jpg"), format!("{}.jpg", base + 20_000)];
-    assert_eq!(names(&out), expected);
+    assert_eq!(file_names(&out), expected);
     let sizes = expected.iter().map(|name| std::fs::metadata(out.join(name)).unwrap().len());
     assert_eq!((summary.items(), summary.files(), summary.gaps(), summary.bytes()), (2, 2, 1, sizes.sum()));
 
@@ -190,7 +191,7 @@ async fn archived_images_become_files_and_missing_ones_gaps() {
     let sink = ImageSink::to_dir(&out).pattern("{index}-{fragment}-{time_ms}.{ext}").unwrap();
     images(ImageFormat::Png).record(sink).await.unwrap();
     let expected = [format!("0-0-{base}.png"), format!("1-1-{}.png", base + 20_000)];
-    assert_eq!(names(&out), expected);
+    assert_eq!(file_names(&out), expected);
     let small = image::load_from_memory(&std::fs::read(out.join(&expected[1])).unwrap()).unwrap();
     assert_eq!((small.width(), small.height()), (64, 48));
 }
