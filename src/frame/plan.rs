@@ -6,7 +6,7 @@ use super::codec::Codec;
 use super::options::{FrameOptions, Sampling};
 use super::report::NoPicture;
 use crate::error::{Error, Result};
-use crate::fragment::{End, Fragment, FragmentHeader, Tags, Timestamp, Track, TrackKind};
+use crate::fragment::{Fragment, FragmentEnd, FragmentHeader, Tags, Timestamp, Track, TrackKind};
 use crate::packet::{NalCodec, Packet, PictureUnits};
 
 /// The maximum number of coded frames of a fragment: the default limit of its blocks. Lacing can exceed it.
@@ -102,7 +102,7 @@ impl Last {
         let longest =
             times.windows(2).filter_map(|pair| Some(pair.last()? - pair.first()?)).max().unwrap_or(MAX_DURATION_NS);
         let (start, end) = (fragment.header().timecode_ns(), *times.last()?);
-        (fragment.end() != End::Cut).then(|| Self { track: track.clone(), start, end, longest })
+        (fragment.end_reason() != FragmentEnd::Cut).then(|| Self { track: track.clone(), start, end, longest })
     }
 
     /// Returns `true` if the fragment starts where this one ends, with none missing between them.

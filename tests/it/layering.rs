@@ -4,17 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer with what it may use of the crate, besides itself.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 16] = [
+    ("accessors", &[]),
     ("summary", &[]),
     ("image_format", &[]),
     ("error", &["summary"]),
     ("limits", &[]),
     ("ebml", &["error", "limits"]),
-    ("fragment", &["error", "limits", "ebml", "packet"]),
-    ("packet", &["error", "limits", "ebml", "fragment"]),
-    ("audio", &["error", "fragment", "packet"]),
-    ("checkpoint", &["error", "fragment"]),
-    ("frame", &["error", "image_format", "fragment", "packet"]),
+    ("fragment", &["accessors", "error", "limits", "ebml", "packet"]),
+    ("packet", &["accessors", "error", "limits", "ebml", "fragment"]),
+    ("audio", &["accessors", "error", "fragment", "packet"]),
+    ("checkpoint", &["accessors", "error", "fragment"]),
+    ("frame", &["accessors", "error", "image_format", "fragment", "packet"]),
     ("sink", &["error", "summary", "image_format", "fragment", "packet", "audio", "frame", "service"]),
     ("ext", &["error", "fragment", "packet", "audio", "checkpoint", "frame", "sink"]),
     ("service", &["error", "limits", "image_format", "fragment", "packet", "checkpoint"]),

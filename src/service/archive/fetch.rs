@@ -16,7 +16,7 @@ use super::progress::ArchiveProgress;
 use super::work::{CallId, Came, Ended, Ready, Work};
 use super::{Fetching, Unavailable};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::{BodyItem, BodyStream, Continuity, Discontinuity, End, Fragment, FragmentNumber};
+use crate::fragment::{BodyItem, BodyStream, Continuity, Discontinuity, Fragment, FragmentEnd, FragmentNumber};
 use crate::service::archived::overrides;
 use crate::service::backoff::{Backoff, at};
 use crate::service::call::{Call, Origin, Reply, on_its_own};
@@ -296,7 +296,7 @@ impl Fetch {
                 tracing::warn!(%error, fragment = %number, "passed over");
                 let part = part.map(|part| self.finish(part));
                 self.count(bytes, |progress| progress.unavailable += 1);
-                self.before.push(Discontinuity::PassedOver { number, cause: error });
+                self.before.push(Discontinuity::SkippedFragment { number, cause: error });
                 part
             }
             Ready::Unavailable { error, part, .. } | Ready::End { error, part } => {
@@ -322,7 +322,7 @@ impl Fetch {
     fn finish(&mut self, mut fragment: Fragment) -> Fragment {
         let mut noted = std::mem::take(&mut self.before);
         self.continuity.begins(fragment.header(), &mut noted);
-        self.continuity.lasted(fragment.duration(), fragment.end() != End::Cut);
+        self.continuity.lasted(fragment.duration(), fragment.end_reason() != FragmentEnd::Cut);
         fragment.add_discontinuities(&mut noted);
         fragment
     }
