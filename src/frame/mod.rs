@@ -4,7 +4,8 @@
 //! [`Fragment::frames`] decodes the pictures of one fragment. Both run on tokio's threads for blocking work.
 //! Each fragment is decoded independently of the others.
 //!
-//! [`FrameStreamExt`](crate::FrameStreamExt) has the adapters that scale, convert and encode pictures.
+//! [`FrameStreamExt`](crate::FrameStreamExt) has the adapters that scale, convert and encode pictures. The
+//! guide is in `docs/pictures.md`.
 //!
 //! ```
 //! use kinesis_video::{FragmentStream, FragmentStreamExt, FrameStreamExt, ImageSink, RecordExt};
@@ -358,3 +359,8 @@ impl Fragment {
         FragmentFrames::new(self.clone(), options)
     }
 }
+
+/// Compiles and runs the examples of the guide with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/pictures.md")]
+struct Guide;
