@@ -1,34 +1,10 @@
-//! Service errors and skipped bytes inside a body.
+//! The parts of a body that are not fragments: faults and skipped bytes.
 
 use bytes::Bytes;
 
-use super::{Discontinuity, Fragment, FragmentNumber};
+use super::service_tags::ServiceTags;
+use super::{Discontinuity, FragmentNumber};
 use crate::error::{Error, ErrorKind};
-
-/// One item of a body.
-///
-/// Every byte of the body belongs to exactly one item.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum BodyItem {
-    /// A fragment.
-    Fragment(Fragment),
-    /// An error that the service reported inside the media.
-    Fault(Fault),
-    /// Bytes that belong to no fragment.
-    Skipped(Skipped),
-}
-
-impl BodyItem {
-    /// Returns the bytes of the item as they were received.
-    pub fn raw(&self) -> &Bytes {
-        match self {
-            Self::Fragment(fragment) => fragment.raw(),
-            Self::Fault(fault) => fault.raw(),
-            Self::Skipped(skipped) => skipped.raw(),
-        }
-    }
-}
 
 /// An error that the service reported inside the media, after the response began successfully.
 ///
@@ -44,14 +20,19 @@ impl BodyItem {
 /// | 5000 | internal error of the service |
 #[derive(Clone, Debug)]
 pub struct Fault {
-    pub(super) offset: u64,
-    pub(super) raw: Bytes,
-    pub(super) id: Option<u32>,
-    pub(super) message: Option<Box<str>>,
-    pub(super) fragment_number: Option<FragmentNumber>,
+    offset: u64,
+    raw: Bytes,
+    id: Option<u32>,
+    message: Option<Box<str>>,
+    fragment_number: Option<FragmentNumber>,
 }
 
 impl Fault {
+    pub(crate) fn new(offset: u64, raw: Bytes, mut service: ServiceTags) -> Self {
+        let (id, message) = service.fault();
+        Self { offset, raw, id, message, fragment_number: service.number }
+    }
+
     /// Returns the number of the error.
     pub fn id(&self) -> Option<u32> {
         self.id
@@ -110,11 +91,11 @@ impl Fault {
 /// Bytes of a body that belong to no fragment.
 #[derive(Clone, Debug)]
 pub struct Skipped {
-    pub(super) offset: u64,
-    pub(super) length: u64,
-    pub(super) raw: Bytes,
-    pub(super) reason: SkipReason,
-    pub(super) cause: Option<Error>,
+    offset: u64,
+    length: u64,
+    raw: Bytes,
+    reason: SkipReason,
+    cause: Option<Error>,
 }
 
 /// The reason bytes belong to no fragment.
@@ -146,6 +127,10 @@ impl std::fmt::Display for SkipReason {
 }
 
 impl Skipped {
+    pub(crate) fn new(offset: u64, raw: Bytes, reason: SkipReason, cause: Option<Error>) -> Self {
+        Self { offset, length: raw.len() as u64, raw, reason, cause }
+    }
+
     /// Returns the offset of the first byte in the body.
     pub fn offset(&self) -> u64 {
         self.offset
@@ -188,7 +173,7 @@ impl Skipped {
     }
 
     /// Includes `next` if it follows directly and has the same reason. Returns true if it was included.
-    pub(super) fn extend(&mut self, next: &Self) -> bool {
+    fn extend(&mut self, next: &Self) -> bool {
         let is_adjacent = next.reason == self.reason && next.offset == self.offset + self.length;
         if is_adjacent {
             self.length += next.length;

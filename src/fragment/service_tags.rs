@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::{FragmentNumber, Timestamp};
 
 /// The prefix of all tag names that the service uses or reserves.
-pub(super) const SERVICE_PREFIX: &str = "AWS_KINESISVIDEO";
+pub(crate) const SERVICE_PREFIX: &str = "AWS_KINESISVIDEO";
 
 /// A tag of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ServiceTag {
+pub(crate) enum ServiceTag {
     ContinuationToken,
     ErrorId,
     /// GetMedia's `ERROR_CODE` is a text. The archive's documented `EXCEPTION_ERROR_CODE` is a number.
@@ -21,7 +21,7 @@ pub(super) enum ServiceTag {
 }
 
 impl ServiceTag {
-    pub(super) fn named(name: &[u8]) -> Option<Self> {
+    pub(crate) fn named(name: &[u8]) -> Option<Self> {
         let rest = name.strip_prefix(SERVICE_PREFIX.as_bytes())?.strip_prefix(b"_")?;
         Some(match rest {
             b"CONTINUATION_TOKEN" => Self::ContinuationToken,
@@ -38,12 +38,12 @@ impl ServiceTag {
 
 /// The service's tags of one fragment.
 #[derive(Debug, Default)]
-pub(super) struct ServiceTags {
-    pub(super) number: Option<FragmentNumber>,
-    pub(super) server_time: Option<Timestamp>,
-    pub(super) producer_time: Option<Timestamp>,
-    pub(super) behind_millis: Option<u64>,
-    pub(super) continuation_token: Option<Arc<str>>,
+pub(crate) struct ServiceTags {
+    pub(crate) number: Option<FragmentNumber>,
+    pub(crate) server_time: Option<Timestamp>,
+    pub(crate) producer_time: Option<Timestamp>,
+    pub(crate) behind_millis: Option<u64>,
+    pub(crate) continuation_token: Option<Arc<str>>,
     /// True if a MILLIS_BEHIND_NOW tag was present, even an unreadable one. It is one of the two closing tags.
     has_behind_now: bool,
     error_id: Option<Box<str>>,
@@ -52,7 +52,7 @@ pub(super) struct ServiceTags {
 
 impl ServiceTags {
     /// Sets the value of a tag. Returns false if the value cannot be read.
-    pub(super) fn set(&mut self, tag: ServiceTag, value: &str) -> bool {
+    pub(crate) fn set(&mut self, tag: ServiceTag, value: &str) -> bool {
         match tag {
             ServiceTag::ContinuationToken => self.continuation_token = Some(value.into()),
             ServiceTag::ErrorId => self.error_id = Some(value.into()),
@@ -79,7 +79,7 @@ impl ServiceTags {
     }
 
     /// Adds the tags of a later Tags element. Earlier values take precedence.
-    pub(super) fn merge(&mut self, later: Self) {
+    pub(crate) fn merge(&mut self, later: Self) {
         self.number = self.number.take().or(later.number);
         self.server_time = self.server_time.or(later.server_time);
         self.producer_time = self.producer_time.or(later.producer_time);
@@ -97,18 +97,18 @@ impl ServiceTags {
     }
 
     /// Returns true if all closing tags were present.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.has_behind_now && self.continuation_token.is_some()
     }
 
-    pub(super) fn is_fault(&self) -> bool {
+    pub(crate) fn is_fault(&self) -> bool {
         self.error_id.is_some() || self.error_text.is_some()
     }
 
     /// Takes the number and the text of a fault.
     ///
     /// Accepts both spellings, and the number in either of the two tags.
-    pub(super) fn fault(&mut self) -> (Option<u32>, Option<Box<str>>) {
+    pub(crate) fn fault(&mut self) -> (Option<u32>, Option<Box<str>>) {
         let (id, text) = (self.error_id.take(), self.error_text.take());
         let number = |value: &Option<Box<str>>| value.as_deref().and_then(|value| value.trim().parse().ok());
         match (number(&id), number(&text)) {

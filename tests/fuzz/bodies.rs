@@ -1,9 +1,14 @@
 //! What the fuzz targets do with their input, as functions, so that tests can run them too.
 
 use bytes::BytesMut;
+use kinesis_video::demux::{PacketDecoder, PacketItem};
 use kinesis_video::ebml::{Element, Elements, Event, Reader, Value, Width, Writer};
-use kinesis_video::packet::{PacketDecoder, PacketItem};
+<<<<<<< HEAD
+use kinesis_video::{BodyDecoder, BodyItem, End, Limits};
+=======
+use kinesis_video::demux::{PacketDecoder, PacketItem};
 use kinesis_video::{BodyDecoder, BodyItem, FragmentEnd, Limits};
+>>>>>>> main
 use tokio_util::codec::Decoder;
 
 /// Limits under which a fuzzer cannot fill the memory.

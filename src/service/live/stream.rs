@@ -18,9 +18,14 @@ use super::packets::PacketSource;
 use super::status::Observer;
 use super::{Live, LiveStatus};
 use crate::checkpoint::{Acks, CheckpointStore, Ledger, pair};
+use crate::demux::PacketItem;
 use crate::error::Result;
+<<<<<<< HEAD
+use crate::fragment::{EndReason, Fragment};
+=======
 use crate::fragment::{Fragment, StreamEnd};
-use crate::packet::PacketItem;
+use crate::demux::PacketItem;
+>>>>>>> main
 
 /// Ends a live stream from elsewhere. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -80,7 +85,7 @@ pub type LiveFragments = LiveStream<Fragment>;
 /// ```no_run
 /// # async fn f(kvs: kinesis_video::KinesisVideo) -> kinesis_video::Result<()> {
 /// use futures::TryStreamExt;
-/// use kinesis_video::packet::PacketItem;
+/// use kinesis_video::demux::PacketItem;
 ///
 /// let mut items = kvs.live("front-door").packets();
 /// while let Some(item) = items.try_next().await? {
@@ -165,7 +170,7 @@ impl LiveFragments {
                     match source.next().await? {
                         Ok((fragment, counts)) => {
                             if let Some(ledger) = ledger.as_ref().filter(|_| counts) {
-                                ledger.gave_out(fragment.position())?;
+                                ledger.record(fragment.position())?;
                             }
                             yield fragment;
                         }

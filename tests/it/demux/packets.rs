@@ -2,9 +2,14 @@
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
+use kinesis_video::demux::{PacketDecoder, PacketItem, PacketStream};
 use kinesis_video::ebml::{Width, Writer, id};
-use kinesis_video::packet::{PacketDecoder, PacketItem, PacketStream};
+<<<<<<< HEAD
+use kinesis_video::{BodyItem, End, ErrorKind, Limits, Packet};
+=======
+use kinesis_video::demux::{PacketDecoder, PacketItem, PacketStream};
 use kinesis_video::{BodyItem, ErrorKind, FragmentEnd, Limits, Packet};
+>>>>>>> main
 use tokio_util::codec::Decoder;
 
 use crate::support::bodies::{
