@@ -12,17 +12,6 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 
-<<<<<<< HEAD:src/local/playback.rs
-use super::codecs::{self, Played};
-use super::mishap::Operation;
-use super::payload::items;
-use super::selection::{Origin, Window, live};
-use super::server::{Answer, Server};
-use super::store::{Listed, Stream};
-use super::wire::{self, FragmentSelector, Refusal, StreamRequest};
-use crate::demux::BodyItem;
-use crate::fragment::{Fragment, Timestamp};
-=======
 use crate::demux::BodyItem;
 use crate::fragment::{Fragment, Timestamp};
 use crate::local::faults::injected_fault::Operation;
@@ -32,7 +21,6 @@ use crate::local::operations::selection::{Origin, Window, live};
 use crate::local::server::state::{Answer, Server};
 use crate::local::server::wire::{self, FragmentSelector, Refusal, StreamRequest};
 use crate::local::store::streams::{Listed, Stream};
->>>>>>> main:src/local/operations/playback.rs
 
 /// What a session is played with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,21 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-<<<<<<< HEAD:src/local/store.rs
-use super::clock::Clock;
-use super::document::{Stamp, trailer};
-use super::mishap::Operation;
-use super::number::fragment_number;
-use super::open_bodies::OpenBodies;
-use super::payload::items;
-use super::spelling::Spelling;
-use super::wire;
 use crate::demux::BodyItem;
 use crate::ebml::Writer;
-use crate::fragment::{FragmentNumber, Timestamp};
-=======
-use crate::ebml::Writer;
-use crate::demux::BodyItem;
 use crate::fragment::{FragmentNumber, Timestamp};
 use crate::local::clock::Clock;
 use crate::local::faults::injected_fault::Operation;
@@ -31,7 +18,6 @@ use crate::local::media::payload::items;
 use crate::local::media::tag_names::Spelling;
 use crate::local::server::wire;
 use crate::local::store::open_connections::OpenBodies;
->>>>>>> main:src/local/store/streams.rs
 
 /// What a stream keeps that was not told otherwise: 200 MB, as the service does without retention.
 const KEPT_BYTES: usize = 200 << 20;

@@ -17,13 +17,7 @@ use super::work::{CallId, Came, Ended, Ready, Work};
 use super::{Fetching, Unavailable};
 use crate::demux::{BodyItem, BodyStream};
 use crate::error::{Error, ErrorKind, Result};
-<<<<<<< HEAD
-use crate::fragment::{Discontinuity, End, Fragment, FragmentNumber};
-=======
-use crate::demux::{BodyItem, BodyStream};
 use crate::fragment::{Discontinuity, Fragment, FragmentEnd, FragmentNumber};
-use crate::service::continuity::Continuity;
->>>>>>> main
 use crate::service::archived::overrides;
 use crate::service::backoff::{Backoff, at};
 use crate::service::call::{Call, Origin, Reply, on_its_own};

@@ -8,14 +8,8 @@ use super::line::{Event, Line};
 use super::source::{Next, Source};
 use crate::demux::{PacketItem, PacketStream};
 use crate::error::Result;
-<<<<<<< HEAD
-use crate::fragment::{Discontinuity, End, EndReason, Extent, FragmentEnd, FragmentHeader};
-use crate::packet::Packet;
-=======
 use crate::fragment::{Discontinuity, Extent, FragmentEnd, FragmentFooter, FragmentHeader, StreamEnd};
-use crate::demux::{PacketItem, PacketStream};
 use crate::packet::Packet;
->>>>>>> main
 use crate::service::watched_body::WatchedBody;
 
 /// Puts the bodies of a live stream together to one row of packets, each once.

@@ -9,8 +9,9 @@ use super::line::{Event, Line, Outage};
 use super::resume::{Refused, Resume};
 use super::{AgedOut, Damaged};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::{<<<<<<< HEAD     Bound, Discontinuity, End, EndReason, Fault, FragmentHeader, FragmentNumber, Position, SkipReason, Skipped, =======     Bound, Discontinuity, Fault, FragmentEnd, FragmentHeader, FragmentNumber, Position, SkipReason, Skipped, StreamEnd, >>>>>>> main};
-use crate::service::continuity::Continuity;
+use crate::fragment::{
+    Bound, Discontinuity, Fault, FragmentEnd, FragmentHeader, FragmentNumber, Position, SkipReason, Skipped, StreamEnd,
+};
 use crate::service::Start;
 use crate::service::continuity::Continuity;
 

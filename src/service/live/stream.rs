@@ -20,12 +20,7 @@ use super::{Live, LiveStatus};
 use crate::checkpoint::{Acks, CheckpointStore, Ledger, pair};
 use crate::demux::PacketItem;
 use crate::error::Result;
-<<<<<<< HEAD
-use crate::fragment::{EndReason, Fragment};
-=======
 use crate::fragment::{Fragment, StreamEnd};
-use crate::demux::PacketItem;
->>>>>>> main
 
 /// Ends a live stream from elsewhere. Cheap to clone.
 #[derive(Clone, Debug)]
