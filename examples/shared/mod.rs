@@ -4,7 +4,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 /// Prints an error with its causes, and returns the exit code of the program.
-pub fn exit_code(result: kinesis_video::Result<()>) -> ExitCode {
+pub(crate) fn exit_code(result: kinesis_video::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     eprintln!("error: {error}");
     let mut source = error.source();
