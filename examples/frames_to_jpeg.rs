@@ -62,7 +62,7 @@ struct Options {
     /// End when no fragment of the stream has arrived for this many seconds.
     #[arg(long)]
     idle: Option<f64>,
-    /// The folder for the pictures.
+    /// Folder for the pictures.
     #[arg(long)]
     out: PathBuf,
 }
