@@ -176,9 +176,10 @@ impl FragmentSource {
     }
 }
 
-/// Returns whether a fragment was cut before it had a number or a block.
+/// Returns whether the body ended before a fragment had a number or a block.
 fn is_empty(fragment: &Fragment) -> bool {
-    fragment.number().is_none() && fragment.end_reason() == FragmentEnd::Cut && fragment.blocks().len() == 0
+    let is_partial = matches!(fragment.end_reason(), FragmentEnd::Cut | FragmentEnd::EndOfBody);
+    is_partial && fragment.number().is_none() && fragment.blocks().len() == 0
 }
 
 /// Returns whether a fragment follows a cut one, so that the cut one does not arrive again.

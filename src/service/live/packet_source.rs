@@ -205,7 +205,9 @@ impl PacketSource {
                     self.session.repeated(end.fragment());
                 }
             }
-            Reading::Unnamed if end.end_reason() == FragmentEnd::Cut => self.reading = Reading::Nothing,
+            Reading::Unnamed if matches!(end.end_reason(), FragmentEnd::Cut | FragmentEnd::EndOfBody) => {
+                self.reading = Reading::Nothing;
+            }
             Reading::Unnamed => self.begins_unnamed(end.fragment()),
             Reading::Open | Reading::Nothing => {}
         }
