@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use kinesis_video::local::{
-    Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Spelling, Stamp, fragment_number,
+    Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape, Stamp, TagNames, fragment_number,
 };
 use kinesis_video::{
     Archive, Clock, Discontinuity, End, Error, ErrorKind, Fragment, FragmentNumber, KinesisVideo, Limits, Order,
@@ -168,7 +168,11 @@ async fn one_beyond_the_limits_counts_as_damaged() {
 async fn a_key_that_cannot_be_used_ends_it_at_once() {
     let (endpoint, _door, kvs) = world(10).await;
     let message = "KMS_KEY_ACCESS_DENIED".to_owned();
-    endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::FaultAt { fragment: 4, id: 4500, message });
+    endpoint.inject(
+        Operation::GetMediaForFragmentList,
+        None,
+        InjectedFault::FaultAt { fragment: 4, id: 4500, message },
+    );
     let archive = kvs.archive("door").range(ever()).when_unavailable(Unavailable::Skip);
     let (fragments, error) = until_error(archive).await;
     assert_eq!(numbers(&fragments), stamped(0..4));
@@ -180,14 +184,14 @@ async fn a_key_that_cannot_be_used_ends_it_at_once() {
 #[tokio::test(start_paused = true)]
 async fn only_what_is_missing_is_asked_for_again() {
     for mishap in [
-        Mishap::CutAfter(30_000),
-        Mishap::BreakOff(30_000),
-        Mishap::EndAfter(20),
-        Mishap::Stall { after: 30_000, pause: Duration::from_secs(3600) },
-        Mishap::Omit(5),
+        InjectedFault::CutAfter(30_000),
+        InjectedFault::BreakOff(30_000),
+        InjectedFault::EndAfter(20),
+        InjectedFault::Stall { after: 30_000, pause: Duration::from_secs(3600) },
+        InjectedFault::Omit(5),
     ] {
         let (endpoint, _door, kvs) = world(40).await;
-        endpoint.script(Operation::GetMediaForFragmentList, None, mishap.clone());
+        endpoint.inject(Operation::GetMediaForFragmentList, None, mishap.clone());
         let archive = kvs.archive("door").range(ever());
         let progress = archive.progress();
         let fragments: Vec<_> = archive.try_collect().await.unwrap();
@@ -204,14 +208,14 @@ async fn what_comes_out_of_order_does_not_pile_up() {
     let quotas = Quotas::default().list_connections(Some(5));
     // What came first makes the others look small.
     let (endpoint, _door, kvs) = world_with(200, quotas, |n| document(if n < 20 { 100 } else { 10_000 })).await;
-    (0..1000).for_each(|n| endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::Shuffle(n)));
+    (0..1000).for_each(|n| endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::Shuffle(n)));
     let archive = kvs.archive("door").numbers(stamped(0..200)).buffer_bytes(60_000).connections(3);
     let progress = archive.progress();
     let mut most = 0;
     let read = archive.inspect_ok(|_| most = most.max(progress.borrow().held_bytes));
     assert_eq!(numbers(&read.try_collect::<Vec<_>>().await.unwrap()), stamped(0..200));
     assert!(most > 0 && most < 60_000 + 3 * 11_000, "{most} bytes waited for their turn");
-    assert!(endpoint.happened()["shuffle"] > 0);
+    assert!(endpoint.fault_counts().shuffle > 0);
 }
 
 #[tokio::test]
@@ -222,10 +226,10 @@ async fn dropping_it_closes_its_connections() {
     // More in each answer than fits into the buffers of a connection.
     let mut archive = kvs.archive("door").range(ever()).connections(3);
     archive.try_next().await.unwrap().unwrap();
-    assert!(door.open_list_bodies() > 0);
+    assert!(door.open_list_connections() > 0);
     drop(archive);
     let closed = async {
-        while door.open_list_bodies() > 0 {
+        while door.open_list_connections() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -308,7 +312,7 @@ async fn errors_of_both_calls_are_the_services() {
     for operation in [Operation::ListFragments, Operation::GetMediaForFragmentList] {
         for (name, kind, calls) in cases {
             let (endpoint, _door, kvs) = world(3).await;
-            (0..5).for_each(|_| endpoint.script(operation, None, Mishap::Refuse(name.into())));
+            (0..5).for_each(|_| endpoint.inject(operation, None, InjectedFault::Refuse(name.into())));
             let error = kvs.archive("door").range(ever()).attempts(3).try_next().await.unwrap_err();
             assert_eq!((error.kind(), error.code()), (kind, Some(name)), "{operation:?}");
             // Which fragment it is that is not understood is found out by asking for fewer.
@@ -322,7 +326,7 @@ async fn errors_of_both_calls_are_the_services() {
         }
         // A host that does not know the operation: the SDK takes its answer for an empty one.
         let (endpoint, _door, kvs) = world(3).await;
-        (0..5).for_each(|_| endpoint.script(operation, None, Mishap::UnknownOperation));
+        (0..5).for_each(|_| endpoint.inject(operation, None, InjectedFault::UnknownOperation));
         let error = kvs.archive("door").range(ever()).attempts(3).try_next().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
         assert_eq!(endpoint.calls(operation, "door").len(), 3);
@@ -335,7 +339,7 @@ async fn errors_of_both_calls_are_the_services() {
 async fn a_list_that_goes_round_in_circles_ends() {
     let quotas = Quotas::default().metadata_points(None);
     let (endpoint, _door, kvs) = world_with(30, quotas, |_| document(10)).await;
-    (0..5000).for_each(|_| endpoint.script(Operation::ListFragments, None, Mishap::RepeatPage));
+    (0..5000).for_each(|_| endpoint.inject(Operation::ListFragments, None, InjectedFault::RepeatPage));
     let mut list = kvs.list_fragments("door").range(ever()).page_size(10);
     let mut listed = 0;
     let error = loop {
@@ -379,14 +383,14 @@ async fn what_has_just_been_stored_is_waited_for() {
     let fragments: Vec<_> =
         kvs.archive("door").range(at(0)..=Timestamp::from_millis(4_000_000_000_000)).try_collect().await.unwrap();
     assert_eq!(numbers(&fragments), pushed);
-    assert!(endpoint.happened()["fault"] == 0, "no mishap was scripted");
+    assert!(endpoint.fault_counts().fault == 0, "no mishap was scripted");
 }
 
 #[tokio::test(start_paused = true)]
 async fn either_spelling_of_the_tags() {
-    for spelling in [Spelling::Documented, Spelling::Seen] {
+    for spelling in [TagNames::Documented, TagNames::Seen] {
         let (_endpoint, door, kvs) = world(4).await;
-        door.set_archive_spelling(spelling);
+        door.set_archive_tag_names(spelling);
         let mut wanted = stamped(0..4);
         wanted.push("77".parse().unwrap());
         let (fragments, error) = until_error(kvs.archive("door").numbers(wanted).attempts(2)).await;
@@ -438,17 +442,17 @@ async fn what_comes_before_an_error_comes_first() {
     // Without sizes too, where the last of a body is known to be whole by what follows.
     for has_sizes in [true, false] {
         for mishap in [
-            Mishap::FaultAt { fragment: 4, id: 4501, message: "KMS_KEY_DISABLED".into() },
-            Mishap::Refuse("AccessDeniedException".into()),
+            InjectedFault::FaultAt { fragment: 4, id: 4501, message: "KMS_KEY_DISABLED".into() },
+            InjectedFault::Refuse("AccessDeniedException".into()),
         ] {
             let (endpoint, _door, kvs) = world(60).await;
             // The first call is well, the second is not, and is answered before.
-            endpoint.script(
+            endpoint.inject(
                 Operation::GetMediaForFragmentList,
                 None,
-                Mishap::Trickle { bytes: 100, pause: Duration::from_millis(10) },
+                InjectedFault::Trickle { bytes: 100, pause: Duration::from_millis(10) },
             );
-            endpoint.script(Operation::GetMediaForFragmentList, None, mishap.clone());
+            endpoint.inject(Operation::GetMediaForFragmentList, None, mishap.clone());
             let archive = match has_sizes {
                 true => kvs.archive("door").range(ever()),
                 false => kvs.archive("door").numbers(stamped(0..60)),
@@ -456,7 +460,7 @@ async fn what_comes_before_an_error_comes_first() {
             let archive = archive.batch(10).connections(3);
             let progress = archive.progress();
             let (fragments, error) = until_error(archive).await;
-            let expected = if matches!(mishap, Mishap::Refuse(_)) { 10 } else { 14 };
+            let expected = if matches!(mishap, InjectedFault::Refuse(_)) { 10 } else { 14 };
             assert_eq!(numbers(&fragments), stamped(0..expected), "{mishap:?}");
             assert_eq!(error.as_ref().unwrap().kind(), ErrorKind::AccessDenied, "{error:?}");
             assert_eq!(error.unwrap().position().fragment(), Some(nth(expected).number.as_str()));
@@ -470,12 +474,16 @@ async fn what_comes_before_an_error_comes_first() {
 /// What goes wrong for several calls at the same time went wrong once.
 #[tokio::test(start_paused = true)]
 async fn a_wave_of_failures_is_one() {
-    for mishap in [Mishap::Refuse("ThrottlingException".into()), Mishap::UnknownOperation, Mishap::CutAfter(0)] {
+    for mishap in [
+        InjectedFault::Refuse("ThrottlingException".into()),
+        InjectedFault::UnknownOperation,
+        InjectedFault::CutAfter(0),
+    ] {
         let (endpoint, _door, kvs) = world(60).await;
-        (0..5).for_each(|_| endpoint.script(Operation::GetMediaForFragmentList, None, mishap.clone()));
+        (0..5).for_each(|_| endpoint.inject(Operation::GetMediaForFragmentList, None, mishap.clone()));
         let fragments: Vec<_> = kvs.archive("door").range(ever()).batch(10).attempts(2).try_collect().await.unwrap();
         assert_eq!(numbers(&fragments), stamped(0..60), "{mishap:?}");
-        assert_eq!(endpoint.scripted(), 0);
+        assert_eq!(endpoint.pending_faults(), 0);
     }
 }
 
@@ -485,8 +493,8 @@ async fn a_part_is_not_gone_on_behind() {
     let (endpoint, _door, kvs) = world(5).await;
     let size = document(1000).to_bytes_without_trailer(&nth(0)).len() as u64;
     // Broken in the middle of the third, time and again: between its blocks, where it looks whole.
-    endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::BreakOff(size * 3 - 41));
-    (0..20).for_each(|_| endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::BreakOff(size - 41)));
+    endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::BreakOff(size * 3 - 41));
+    (0..20).for_each(|_| endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::BreakOff(size - 41)));
     let archive = kvs.archive("door").range(ever()).attempts(3);
     let progress = archive.progress();
     let (fragments, error) = until_error(archive).await;

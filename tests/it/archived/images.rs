@@ -8,7 +8,7 @@ use aws_sdk_kinesisvideoarchivedmedia::Client;
 use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
 use aws_sdk_kinesisvideoarchivedmedia::types::{Format, FormatConfigKey};
 use futures::{StreamExt, TryStreamExt};
-use kinesis_video::local::{Document, LocalEndpoint, Mishap, Operation, Shape};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, Operation, Shape};
 use kinesis_video::{ArchivedImage, Clock, ErrorKind, ImageFormat, Images, KinesisVideo, NoImage, Timestamp};
 use serde_json::{Value, json};
 
@@ -246,7 +246,7 @@ async fn pictures_of_the_local_endpoint() {
         door.push_stamped(&picture, stamp_at(ordinal, base + millis, base + millis));
     }
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
-    endpoint.script(Operation::GetImages, None, Mishap::UnknownOperation);
+    endpoint.inject(Operation::GetImages, None, InjectedFault::UnknownOperation);
     let images = kvs.images("door").range(at(base)..=at(base + 620_000)).every(Duration::from_secs(10)).size(64, 48);
     let images: Vec<ArchivedImage> = images.try_collect().await.unwrap();
     let times: Vec<i64> = images.iter().map(|image| image.time().as_millis() - base).collect();

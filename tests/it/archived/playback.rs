@@ -7,7 +7,7 @@ use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
 use aws_sdk_kinesisvideoarchivedmedia::types::{
     DashFragmentSelector, DashPlaybackMode, DashTimestampRange, HlsFragmentSelector, HlsPlaybackMode, HlsTimestampRange,
 };
-use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Shape};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Shape};
 use kinesis_video::service::playback::{Container, Discontinuities, PlaybackUrl};
 use kinesis_video::{Clock, ErrorKind, KinesisVideo, Result, Timestamp};
 use serde_json::{Value, json};
@@ -233,16 +233,16 @@ async fn what_may_go_away_by_itself_is_waited_for() {
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     let hls = Operation::GetHlsStreamingSessionUrl;
     for mishap in [
-        Mishap::Refuse("ClientLimitExceededException".into()),
-        Mishap::UnknownOperation,
-        Mishap::StaleEndpoint,
-        Mishap::Refuse("InternalFailure".into()),
+        InjectedFault::Refuse("ClientLimitExceededException".into()),
+        InjectedFault::UnknownOperation,
+        InjectedFault::StaleEndpoint,
+        InjectedFault::Refuse("InternalFailure".into()),
     ] {
-        endpoint.script(hls, None, mishap);
+        endpoint.inject(hls, None, mishap);
     }
     kvs.hls("door").url().await.unwrap();
-    assert_eq!(endpoint.scripted(), 0);
-    endpoint.script(hls, None, Mishap::Refuse("ClientLimitExceededException".into()));
+    assert_eq!(endpoint.pending_faults(), 0);
+    endpoint.inject(hls, None, InjectedFault::Refuse("ClientLimitExceededException".into()));
     assert_eq!(kvs.hls("door").attempts(1).url().await.unwrap_err().kind(), ErrorKind::Throttled);
     // 25 a second is what the service allows, and what we keep to.
     let urls = (0..100).map(|_| kvs.hls("door").attempts(1).url());

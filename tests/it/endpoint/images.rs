@@ -9,7 +9,7 @@ use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
 use aws_sdk_kinesisvideoarchivedmedia::types::{Format, FormatConfigKey, Image, ImageError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape};
 
 use crate::endpoint::playback::{AVCC, FRAME, http, now, refusal, stamp_at, start, unlimited};
 use crate::support::footage::{document, footage, fragment, packets};
@@ -150,7 +150,7 @@ async fn every_rule() {
     assert_eq!((&name[..], status), ("NoDataRetentionException", 400));
     for (name, status) in [("NotAuthorizedException", 401), ("ClientLimitExceededException", 400)] {
         door.set_retention(Duration::from_secs(3600));
-        endpoint.script(Operation::GetImages, None, Mishap::Refuse(name.into()));
+        endpoint.inject(Operation::GetImages, None, InjectedFault::Refuse(name.into()));
         let refused = refusal(ask().send().await);
         assert_eq!((&refused.0[..], refused.1), (name, status));
     }

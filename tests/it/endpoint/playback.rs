@@ -12,7 +12,7 @@ use aws_sdk_kinesisvideoarchivedmedia::types::{
 };
 use kinesis_video::Timestamp;
 use kinesis_video::local::{
-    Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Stamp, fragment_number,
+    Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape, Stamp, fragment_number,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -687,7 +687,7 @@ async fn twenty_five_sessions_a_second() {
     }
     let (name, status, message) = hls(&client, "door", ask("LIVE")).await.unwrap_err();
     assert_eq!((&name[..], status), ("ClientLimitExceededException", 400), "{message}");
-    assert_eq!(endpoint.happened()["throttled"], 1);
+    assert_eq!(endpoint.fault_counts().throttled, 1);
     assert!(hls(&client, "window", ask("LIVE")).await.is_ok());
     assert!(dash(&client, "door", ask("LIVE")).await.is_ok());
     tokio::time::advance(Duration::from_millis(41)).await;
@@ -712,7 +712,7 @@ async fn exceptions_are_typed_and_bodies_go_wrong() {
         ("UnsupportedStreamMediaTypeException", 400),
         ("InvalidMediaFrameException", 400),
     ] {
-        let script = |operation| endpoint.script(operation, None, Mishap::Refuse(name.into()));
+        let script = |operation| endpoint.inject(operation, None, InjectedFault::Refuse(name.into()));
         script(Operation::GetClip);
         let refused = clip(&client, "door", "SERVER_TIMESTAMP", base, base + 9 * SECOND).await.unwrap_err();
         assert_eq!((&refused.0[..], refused.1), (name, status));
@@ -727,7 +727,7 @@ async fn exceptions_are_typed_and_bodies_go_wrong() {
         let refused = dash(&client, "door", ask("LIVE")).await.unwrap_err();
         assert_eq!((&refused.0[..], refused.1), (name, status));
     }
-    assert_eq!(endpoint.scripted(), 0);
+    assert_eq!(endpoint.pending_faults(), 0);
 
     let range =
         ClipTimestampRange::builder().start_timestamp(time(base)).end_timestamp(time(base + 9 * SECOND)).build();
@@ -741,10 +741,10 @@ async fn exceptions_are_typed_and_bodies_go_wrong() {
         call.send().await.unwrap().payload.collect().await.map(|body| body.into_bytes().len())
     };
     let whole = payload().await.unwrap();
-    endpoint.script(Operation::GetClip, Some("door"), Mishap::BreakOff(50));
+    endpoint.inject(Operation::GetClip, Some("door"), InjectedFault::BreakOff(50));
     assert_eq!(payload().await.unwrap(), 50);
-    endpoint.script(Operation::GetClip, Some("door"), Mishap::CutAfter(50));
+    endpoint.inject(Operation::GetClip, Some("door"), InjectedFault::CutAfter(50));
     assert!(payload().await.is_err());
-    endpoint.script(Operation::GetClip, Some("door"), Mishap::EndAfter(4));
+    endpoint.inject(Operation::GetClip, Some("door"), InjectedFault::EndAfter(4));
     assert_eq!(payload().await.unwrap(), whole - 48, "a line less");
 }
