@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures::TryStreamExt;
-use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, Operation, Quotas, Shape, Stamp};
-use kinesis_video::{Archive, End, KinesisVideo};
+use kinesis_video::local::{Document, LocalEndpoint, InjectedFault, Operation, Quotas, Shape, Stamp};
+use kinesis_video::{Archive, FragmentEnd, KinesisVideo};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
 
@@ -69,7 +69,7 @@ async fn read(mut archive: Archive, stamps: &[Stamp]) {
     for (n, stamp) in stamps.iter().enumerate() {
         let fragment = archive.try_next().await.unwrap().unwrap_or_else(|| panic!("only {n}"));
         assert_eq!(fragment.number(), Some(&stamp.number));
-        assert_ne!(fragment.end(), End::Cut);
+        assert_ne!(fragment.end_reason(), FragmentEnd::Cut);
         expected.fill(n as u8);
         assert_eq!(fragment.packets().count(), BLOCKS as usize);
         assert!(fragment.packets().all(|packet| packet.payload()[..] == expected[..]), "fragment {n}");

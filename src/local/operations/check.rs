@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::fragment::{BodyItem, Fragment};
+use crate::demux::BodyItem;
+use crate::fragment::Fragment;
 use crate::local::media::payload::items;
 use crate::local::server::wire::ErrorResponse;
 use crate::local::store::streams::{Listed, Stream};

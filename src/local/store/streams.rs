@@ -8,7 +8,8 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::ebml::Writer;
-use crate::fragment::{BodyItem, FragmentNumber, Timestamp};
+use crate::demux::BodyItem;
+use crate::fragment::{FragmentNumber, Timestamp};
 use crate::local::clock::Clock;
 use crate::local::faults::operation::Operation;
 use crate::local::media::document::{Stamp, trailer};

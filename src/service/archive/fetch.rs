@@ -15,11 +15,19 @@ use tokio::time::Instant;
 use super::progress::ArchiveProgress;
 use super::work::{CallId, Came, Ended, Ready, Work};
 use super::{Fetching, Unavailable};
+use crate::demux::{BodyItem, BodyStream};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::{BodyItem, BodyStream, Continuity, Discontinuity, End, Fragment, FragmentNumber};
+<<<<<<< HEAD
+use crate::fragment::{Discontinuity, End, Fragment, FragmentNumber};
+=======
+use crate::demux::{BodyItem, BodyStream};
+use crate::fragment::{Discontinuity, Fragment, FragmentEnd, FragmentNumber};
+use crate::service::continuity::Continuity;
+>>>>>>> main
 use crate::service::archived::overrides;
 use crate::service::backoff::{Backoff, at};
 use crate::service::call::{Call, Origin, Reply, on_its_own};
+use crate::service::continuity::Continuity;
 use crate::service::rates::Rate;
 use crate::service::watched_body::WatchedBody;
 use crate::service::{KinesisVideo, SdkBody, StreamId};
@@ -296,7 +304,7 @@ impl Fetch {
                 tracing::warn!(%error, fragment = %number, "passed over");
                 let part = part.map(|part| self.finish(part));
                 self.count(bytes, |progress| progress.unavailable += 1);
-                self.before.push(Discontinuity::PassedOver { number, cause: error });
+                self.before.push(Discontinuity::SkippedFragment { number, cause: error });
                 part
             }
             Ready::Unavailable { error, part, .. } | Ready::End { error, part } => {
@@ -322,7 +330,7 @@ impl Fetch {
     fn finish(&mut self, mut fragment: Fragment) -> Fragment {
         let mut noted = std::mem::take(&mut self.before);
         self.continuity.begins(fragment.header(), &mut noted);
-        self.continuity.lasted(fragment.duration(), fragment.end() != End::Cut);
+        self.continuity.lasted(fragment.duration(), fragment.end_reason() != FragmentEnd::Cut);
         fragment.add_discontinuities(&mut noted);
         fragment
     }

@@ -39,12 +39,12 @@ use work::{Budget, Work};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unavailable {
-    /// Give out what is whole of it, flagged as [`Cut`](crate::End::Cut), if anything is, and end with the
+    /// Give out what is whole of it, flagged as [`Cut`](crate::FragmentEnd::Cut), if anything is, and end with the
     /// error.
     #[default]
     Fail,
     /// Give out what is whole of it, and go on behind it. The next fragment
-    /// [says so](crate::Discontinuity::PassedOver), or, behind the last, [`Archive::trailing`].
+    /// [says so](crate::Discontinuity::SkippedFragment), or, behind the last, [`Archive::trailing`].
     Skip,
 }
 
@@ -97,7 +97,7 @@ pub enum Unavailable {
 /// times in a row. [`ErrorKind::Retention`](crate::ErrorKind::Retention) if a range ends before what the stream still
 /// keeps, or the stream keeps nothing. All fragments before the one that failed come before the error, so that
 /// [`progress`](Archive::progress) has the [`Position`] to [go on](Archive::resume) from: behind the last that was
-/// whole. What is whole of the one that failed comes too, as [`Cut`](crate::End::Cut).
+/// whole. What is whole of the one that failed comes too, as [`Cut`](crate::FragmentEnd::Cut).
 ///
 /// # Cancel safety
 /// Dropping a `next()` future loses nothing. Dropping the stream closes its connections at once.

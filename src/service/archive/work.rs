@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind};
-use crate::fragment::{End, Fault, Fragment, FragmentNumber, Skipped};
+use crate::fragment::{Fault, Fragment, FragmentEnd, FragmentNumber, Skipped};
 
 /// How often a fragment may come damaged: the second time it is what is stored.
 const DAMAGED: u32 = 2;
@@ -310,14 +310,14 @@ impl Work {
         };
         let listed = self.entry(index).map_or(0, |entry| entry.bytes);
         let is_all = listed > 0 && fragment.raw().len() as u64 >= listed;
-        match fragment.end() {
-            End::Cut => {
+        match fragment.end_reason() {
+            FragmentEnd::Cut => {
                 self.keep_part(index, fragment);
                 if let Some(call) = self.calls.get_mut(&id) {
                     call.cut = Some(index);
                 }
             }
-            End::Trailer => self.settle(id, index, State::Come(fragment)),
+            FragmentEnd::Trailer => self.settle(id, index, State::Come(fragment)),
             _ if is_all => self.settle(id, index, State::Come(fragment)),
             // What follows may be the report of why there is no more of it.
             _ => {
@@ -386,8 +386,8 @@ impl Work {
         let is_orderly = cause.is_none() && fault.is_none();
         if let Some((index, fragment)) = call.last.take() {
             let is_only = call.open.len() == 1;
-            let is_proven =
-                fragment.end() != End::EndOfBody || (is_orderly && is_only && self.is_enough(index, &fragment));
+            let is_proven = fragment.end_reason() != FragmentEnd::EndOfBody
+                || (is_orderly && is_only && self.is_enough(index, &fragment));
             if is_proven || self.came_so_before(index, &fragment) {
                 self.settle(id, index, State::Come(fragment));
             } else {
@@ -432,7 +432,9 @@ impl Work {
     pub(super) fn abandon(&mut self, id: CallId, most: impl FnOnce(usize) -> usize) -> Option<usize> {
         let call = self.calls.get_mut(&id)?;
         // Another document had begun behind this one.
-        if let Some((index, fragment)) = call.last.take_if(|(_, fragment)| fragment.end() == End::NextDocument) {
+        if let Some((index, fragment)) =
+            call.last.take_if(|(_, fragment)| fragment.end_reason() == FragmentEnd::NextDocument)
+        {
             self.settle(id, index, State::Come(fragment));
         }
         let call = self.calls.remove(&id)?;
@@ -519,7 +521,7 @@ impl Work {
     /// Whether it has come with just these bytes: then there are no more.
     fn came_so_before(&self, index: usize, fragment: &Fragment) -> bool {
         let part = self.entry(index).and_then(|entry| entry.part.as_ref());
-        part.is_some_and(|part| part.end() == End::EndOfBody && part.raw() == fragment.raw())
+        part.is_some_and(|part| part.end_reason() == FragmentEnd::EndOfBody && part.raw() == fragment.raw())
     }
 
     fn keep_part(&mut self, index: usize, fragment: Fragment) {
@@ -619,8 +621,8 @@ mod tests {
     use futures::{FutureExt, StreamExt};
 
     use super::*;
+    use crate::demux::{BodyItem, BodyStream};
     use crate::fragment::Timestamp;
-    use crate::fragment::{BodyItem, BodyStream};
     use crate::local::{Document, Shape, Stamp};
 
     fn number(n: usize) -> FragmentNumber {
@@ -696,11 +698,11 @@ mod tests {
                     match ready {
                         Ready::Fragment(fragment, _) => {
                             assert_eq!(fragment.number(), Some(&number(given)), "run {seed}");
-                            assert!(fragment.end() != End::Cut);
+                            assert!(fragment.end_reason() != FragmentEnd::Cut);
                         }
                         Ready::Unavailable { number: gone, part, .. } => {
                             assert_eq!(gone, number(given), "run {seed}");
-                            assert!(part.is_none_or(|part| part.end() == End::Cut));
+                            assert!(part.is_none_or(|part| part.end_reason() == FragmentEnd::Cut));
                         }
                         Ready::End { .. } => unreachable!("nothing ends it"),
                     }

@@ -5,10 +5,19 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use tokio_util::codec::Decoder;
 
-use super::{BlockPackets, Packet};
+use super::assembler::{BlockPiece, Grain, Piece};
+use super::deframer::Deframer;
+use super::framed::BodyDecode;
 use crate::error::{Error, Result};
-use crate::fragment::{BodyDecode, Cutter, Discontinuity, Fault, FragmentEnd, FragmentHeader, Grain, Piece, Skipped};
+<<<<<<< HEAD:src/demux/packet_decoder.rs
+use crate::fragment::{Discontinuity, Fault, FragmentEnd, FragmentHeader, Skipped};
+=======
+use crate::fragment::{
+    BodyDecode, Cutter, Discontinuity, Fault, FragmentFooter, FragmentHeader, Grain, Piece, Skipped,
+};
+>>>>>>> main:src/packet/decoder.rs
 use crate::limits::Limits;
+use crate::packet::{BlockPackets, Packet};
 
 /// What a body consists of, packet by packet.
 ///
@@ -21,7 +30,7 @@ pub enum PacketItem {
     /// A coded frame of it.
     Packet(Packet),
     /// It has ended: its trailing tags and how it ended are known.
-    End(FragmentEnd),
+    End(FragmentFooter),
     /// What happened before the fragment that begins next, or in the one that goes on; only of
     /// sources that know more than one body.
     Discontinuity(Discontinuity),
@@ -42,7 +51,7 @@ pub enum PacketItem {
 ///
 /// ```
 /// use bytes::BytesMut;
-/// use kinesis_video::packet::PacketDecoder;
+/// use kinesis_video::demux::PacketDecoder;
 /// use tokio_util::codec::Decoder;
 ///
 /// let mut received = BytesMut::new();
@@ -51,11 +60,11 @@ pub enum PacketItem {
 /// ```
 #[derive(Debug)]
 pub struct PacketDecoder {
-    cutter: Cutter,
+    deframer: Deframer,
     /// The block whose packets are being given out.
     block: Option<BlockPackets>,
     /// An end that comes next.
-    end: Option<FragmentEnd>,
+    end: Option<FragmentFooter>,
     /// The fragment that is open, if one is, and how many packets it has had.
     open: bool,
     ordinal: u32,
@@ -64,19 +73,19 @@ pub struct PacketDecoder {
 impl PacketDecoder {
     /// A decoder with the default limits.
     pub fn new() -> Self {
-        Self { cutter: Cutter::new(Grain::Packet), block: None, end: None, open: false, ordinal: 0 }
+        Self { deframer: Deframer::new(Grain::Packet), block: None, end: None, open: false, ordinal: 0 }
     }
 
     /// Sets the limits. To be called before anything is decoded.
     #[must_use]
     pub fn limits(self, limits: Limits) -> Self {
-        Self { cutter: self.cutter.limits(limits), ..self }
+        Self { deframer: self.deframer.limits(limits), ..self }
     }
 
     /// Whether to go on behind damage, as [`BodyDecoder::resync`](crate::BodyDecoder::resync) says.
     #[must_use]
     pub fn resync(self, resync: bool) -> Self {
-        Self { cutter: self.cutter.resync(resync), ..self }
+        Self { deframer: self.deframer.resync(resync), ..self }
     }
 
     fn read(&mut self, received: &mut BytesMut, at_end: bool) -> Result<Option<PacketItem>> {
@@ -84,10 +93,12 @@ impl PacketDecoder {
             if let Some(item) = self.pending() {
                 return Ok(Some(item));
             }
-            match self.cutter.read(received, at_end)? {
+            match self.deframer.read(received, at_end)? {
                 None => return Ok(None),
                 Some(Piece::Opened(header)) => return Ok(Some(self.start(header))),
-                Some(Piece::Block(piece)) => self.block = Some(BlockPackets::new(piece)),
+                Some(Piece::Block(BlockPiece { header, entry, raw })) => {
+                    self.block = Some(BlockPackets::new(header, entry, raw));
+                }
                 Some(Piece::Closed(end)) => {
                     let start = (!self.open).then(|| self.start(Arc::clone(end.fragment())));
                     self.open = false;
@@ -151,10 +162,10 @@ impl Decoder for PacketDecoder {
 
 impl BodyDecode for PacketDecoder {
     fn abort(&mut self) {
-        self.cutter.abort();
+        self.deframer.abort();
     }
 
     fn wanted(&self) -> usize {
-        self.cutter.wanted()
+        self.deframer.wanted()
     }
 }

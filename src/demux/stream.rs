@@ -10,11 +10,13 @@ use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 use tokio::io::AsyncRead;
 
+use super::chunk_reader::ChunkReader;
 use super::decoder::{BodyDecoder, Pending};
 use super::framed::Framed;
-use super::{BodyItem, ChunkReader, Discontinuity, Fragment};
+use super::item::BodyItem;
 use crate::accessors::inner_accessors;
 use crate::error::Result;
+use crate::fragment::{Discontinuity, Fragment};
 use crate::limits::Limits;
 
 pin_project! {
@@ -107,9 +109,15 @@ pin_project! {
     ///
     /// # Errors
     /// When the transport fails, or the bytes are malformed or beyond [`Limits`], what is whole of
+<<<<<<< HEAD:src/demux/stream.rs
     /// the current fragment comes first, as a fragment that [ends](Fragment::end)
-    /// [`Cut`](super::End::Cut); then the error; then `None` for ever. An error that the service
+    /// [`Cut`](crate::End::Cut); then the error; then `None` for ever. An error that the service
+    /// reports inside the media ([`Fault`](crate::Fault)) is an error here; use [`BodyStream`] to
+=======
+    /// the current fragment comes first, as a fragment that [ends](Fragment::end_reason)
+    /// [`Cut`](super::FragmentEnd::Cut); then the error; then `None` for ever. An error that the service
     /// reports inside the media ([`Fault`](super::Fault)) is an error here; use [`BodyStream`] to
+>>>>>>> main:src/fragment/stream.rs
     /// read on.
     ///
     /// # Cancel safety
@@ -175,7 +183,7 @@ where
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// let chunks = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"\x1A\x45\xDF\xA3"))]);
     /// let fragments: Vec<_> = FragmentStream::from_stream(chunks).try_collect().await?;
-    /// assert!(fragments[0].end() == kinesis_video::End::Cut);
+    /// assert!(fragments[0].end_reason() == kinesis_video::FragmentEnd::Cut);
     /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
     /// ```
     pub fn from_stream(chunks: S) -> Self {

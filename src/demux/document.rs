@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+<<<<<<< HEAD:src/demux/document.rs
+=======
 use super::service_tags::ServiceTags;
-use super::{End, FragmentHeader, Mkv, Tags, Track};
+use super::{FragmentEnd, FragmentHeader, Mkv, Tags, Track};
+>>>>>>> main:src/fragment/document.rs
 use crate::ebml::{Header, id};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fragment::{End, FragmentHeader, Mkv, ServiceTags, Tags, Track};
 
 /// The default TimestampScale (RFC 9559 section 5.1.2.9): a tick is a millisecond.
 const MILLISECOND: u64 = 1_000_000;
@@ -173,13 +177,13 @@ impl Document {
     }
 
     /// How the bytes of an item from `start` to `stop` become a file of their own.
-    pub(super) fn mkv(&self, prefix: Option<Bytes>, is_document: bool, start: u64, stop: u64, end: End) -> Mkv {
+    pub(super) fn mkv(&self, prefix: Option<Bytes>, is_document: bool, start: u64, stop: u64, end: FragmentEnd) -> Mkv {
         if !is_document {
             return prefix.map_or(Mkv::Whole, Mkv::After);
         }
         match self.segment {
             // A cut fragment ends inside its Segment anyway.
-            Some(segment) if end != End::Cut && segment.end().is_some_and(|end| end != stop) => {
+            Some(segment) if end != FragmentEnd::Cut && segment.end().is_some_and(|end| end != stop) => {
                 let id_width = segment.id.width();
                 let at = (segment.offset.saturating_sub(start)) as u32 + u32::from(id_width);
                 Mkv::Resized { at, width: segment.length - id_width }
@@ -202,15 +206,7 @@ pub(super) struct Declared {
 
 impl Declared {
     pub(super) fn header(self, service: &ServiceTags, tags: Tags, timecode: Option<i64>) -> FragmentHeader {
-        FragmentHeader {
-            number: service.number.clone(),
-            server_time: service.server_time,
-            producer_time: service.producer_time,
-            tracks: self.tracks,
-            tags,
-            timecode: timecode.unwrap_or(0),
-            timestamp_scale: self.timestamp_scale,
-        }
+        FragmentHeader::new(service, self.tracks, tags, timecode.unwrap_or(0), self.timestamp_scale)
     }
 }
 

@@ -10,10 +10,11 @@ use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 use tokio::io::AsyncRead;
 
-use super::{PacketDecoder, PacketItem};
+use super::chunk_reader::ChunkReader;
+use super::framed::Framed;
+use super::packet_decoder::{PacketDecoder, PacketItem};
 use crate::accessors::inner_accessors;
 use crate::error::Result;
-use crate::fragment::{ChunkReader, Framed};
 use crate::limits::Limits;
 
 pin_project! {
@@ -24,7 +25,7 @@ pin_project! {
     ///
     /// # Errors
     /// As [`FragmentStream`](crate::FragmentStream): when reading fails, the open fragment ends
-    /// [`Cut`](crate::End::Cut), then comes the error, then `None` for ever. Faults are items.
+    /// [`Cut`](crate::FragmentEnd::Cut), then comes the error, then `None` for ever. Faults are items.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing. Dropping the stream drops the reader at once.
@@ -34,7 +35,7 @@ pin_project! {
     ///
     /// ```
     /// use futures::TryStreamExt;
-    /// use kinesis_video::packet::{PacketItem, PacketStream};
+    /// use kinesis_video::demux::{PacketItem, PacketStream};
     ///
     /// # async fn f(body: &[u8]) -> kinesis_video::Result<()> {
     /// let mut items = PacketStream::new(body);
@@ -42,7 +43,7 @@ pin_project! {
     ///     match item {
     ///         PacketItem::Start(fragment) => println!("{:?}", fragment.number()),
     ///         PacketItem::Packet(packet) => println!("  {} bytes", packet.payload().len()),
-    ///         PacketItem::End(end) => println!("  {}", end.end()),
+    ///         PacketItem::End(end) => println!("  {}", end.end_reason()),
     ///         other => println!("{other:?}"),
     ///     }
     /// }
