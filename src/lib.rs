@@ -145,14 +145,8 @@ pub use error::{Error, ErrorContext, ErrorKind, ErrorPosition, Result};
 pub use ext::FrameStreamExt;
 pub use ext::{AudioStreamExt, FragmentStreamExt, PacketStreamExt, RecordExt};
 pub use fragment::{
-<<<<<<< HEAD
-    Arrival, Block, Bound, Discontinuity, End, EndReason, Fault, Fragment, FragmentEnd, FragmentHeader, FragmentNumber,
-    Position, Share, SkipReason, Skipped, Subscriber, Tag, TagValue, Tags, Timestamp, Track, TrackKind,
-=======
-    Arrival, Block, BodyDecoder, BodyItem, BodyStream, Bound, Discontinuity, Fault, Fragment, FragmentDecoder,
-    FragmentEnd, FragmentFooter, FragmentHeader, FragmentNumber, FragmentStream, Position, Share, SkipReason, Skipped,
-    StreamEnd, Subscriber, Tag, TagValue, Tags, Timestamp, Track, TrackKind,
->>>>>>> main
+    Arrival, Block, Bound, Discontinuity, Fault, Fragment, FragmentEnd, FragmentFooter, FragmentHeader, FragmentNumber,
+    Position, Share, SkipReason, Skipped, StreamEnd, Subscriber, Tag, TagValue, Tags, Timestamp, Track, TrackKind,
 };
 #[cfg(feature = "ffmpeg")]
 pub use frame::{EncodedFrame, Frame, RgbFrame};

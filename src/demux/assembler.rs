@@ -16,18 +16,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::document::{Declared, Document, is_matroska};
-<<<<<<< HEAD:src/demux/assembler.rs
-=======
-use super::fault::{Fault, SkipReason, Skipped};
-use super::service_tags::ServiceTags;
-use super::tags::TagCollector;
-use super::{Fragment, FragmentEnd, FragmentFooter, FragmentHeader, FragmentNumber, Inner, Tags, Track};
->>>>>>> main:src/fragment/assembler.rs
 use crate::ebml::{Cursor, Ending, Event, Header, Reader, id, uint, without_padding};
 use crate::error::{Error, Result};
 use crate::fragment::{
-    BlockEntry, End, Fault, Fragment, FragmentEnd, FragmentHeader, FragmentNumber, FragmentParts, ServiceTags,
-    SkipReason, Skipped, TagCollector, Tags, Track,
+    BlockEntry, Fault, Fragment, FragmentEnd, FragmentFooter, FragmentHeader, FragmentNumber, FragmentParts,
+    ServiceTags, SkipReason, Skipped, TagCollector, Tags, Track,
 };
 use crate::limits::Limits;
 
@@ -310,12 +303,7 @@ impl Assembler {
             Some(header) => header,
             None => Arc::new(item.to_header(&self.document, leading)),
         };
-<<<<<<< HEAD:src/demux/assembler.rs
-        FragmentEnd::new(header, tags, end, offset, item.service)
-=======
-        let ServiceTags { behind_millis, continuation_token, .. } = item.service;
-        FragmentFooter { header, tags, end, offset, behind_millis, continuation_token }
->>>>>>> main:src/fragment/assembler.rs
+        FragmentFooter::new(header, tags, end, offset, item.service)
     }
 
     fn open(&mut self, leading: Tags) -> Arc<FragmentHeader> {

@@ -19,11 +19,7 @@ use crate::limits::Limits;
 /// Elements are walked, never searched for.
 ///
 /// When the body turns out to be malformed, or beyond [`Limits`], the whole blocks so far come as a
-<<<<<<< HEAD:src/demux/decoder.rs
-/// fragment that is [`Cut`](crate::End::Cut), then the error, then nothing more, whatever else is
-=======
-/// fragment that is [`Cut`](super::FragmentEnd::Cut), then the error, then nothing more, whatever else is
->>>>>>> main:src/fragment/decoder.rs
+/// fragment that is [`Cut`](crate::FragmentEnd::Cut), then the error, then nothing more, whatever else is
 /// fed in. With [`resync`](BodyDecoder::resync) reading goes on instead.
 ///
 /// Use it with [`FramedRead`](tokio_util::codec::FramedRead), or better with

@@ -4,14 +4,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-<<<<<<< HEAD:src/demux/document.rs
-=======
-use super::service_tags::ServiceTags;
-use super::{FragmentEnd, FragmentHeader, Mkv, Tags, Track};
->>>>>>> main:src/fragment/document.rs
 use crate::ebml::{Header, id};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::{End, FragmentHeader, Mkv, ServiceTags, Tags, Track};
+use crate::fragment::{FragmentEnd, FragmentHeader, Mkv, ServiceTags, Tags, Track};
 
 /// The default TimestampScale (RFC 9559 section 5.1.2.9): a tick is a millisecond.
 const MILLISECOND: u64 = 1_000_000;

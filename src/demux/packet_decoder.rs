@@ -9,13 +9,7 @@ use super::assembler::{BlockPiece, Grain, Piece};
 use super::deframer::Deframer;
 use super::framed::BodyDecode;
 use crate::error::{Error, Result};
-<<<<<<< HEAD:src/demux/packet_decoder.rs
-use crate::fragment::{Discontinuity, Fault, FragmentEnd, FragmentHeader, Skipped};
-=======
-use crate::fragment::{
-    BodyDecode, Cutter, Discontinuity, Fault, FragmentFooter, FragmentHeader, Grain, Piece, Skipped,
-};
->>>>>>> main:src/packet/decoder.rs
+use crate::fragment::{Discontinuity, Fault, FragmentFooter, FragmentHeader, Skipped};
 use crate::limits::Limits;
 use crate::packet::{BlockPackets, Packet};
 

@@ -109,15 +109,9 @@ pin_project! {
     ///
     /// # Errors
     /// When the transport fails, or the bytes are malformed or beyond [`Limits`], what is whole of
-<<<<<<< HEAD:src/demux/stream.rs
-    /// the current fragment comes first, as a fragment that [ends](Fragment::end)
-    /// [`Cut`](crate::End::Cut); then the error; then `None` for ever. An error that the service
-    /// reports inside the media ([`Fault`](crate::Fault)) is an error here; use [`BodyStream`] to
-=======
     /// the current fragment comes first, as a fragment that [ends](Fragment::end_reason)
-    /// [`Cut`](super::FragmentEnd::Cut); then the error; then `None` for ever. An error that the service
-    /// reports inside the media ([`Fault`](super::Fault)) is an error here; use [`BodyStream`] to
->>>>>>> main:src/fragment/stream.rs
+    /// [`Cut`](crate::FragmentEnd::Cut); then the error; then `None` for ever. An error that the service
+    /// reports inside the media ([`Fault`](crate::Fault)) is an error here; use [`BodyStream`] to
     /// read on.
     ///
     /// # Cancel safety

@@ -175,16 +175,18 @@ pub struct FragmentFooter {
     continuation_token: Option<Arc<str>>,
 }
 
-<<<<<<< HEAD
-impl FragmentEnd {
-    pub(crate) fn new(header: Arc<FragmentHeader>, tags: Tags, end: End, offset: u64, service: ServiceTags) -> Self {
+impl FragmentFooter {
+    pub(crate) fn new(
+        header: Arc<FragmentHeader>,
+        tags: Tags,
+        end: FragmentEnd,
+        offset: u64,
+        service: ServiceTags,
+    ) -> Self {
         let ServiceTags { behind_millis, continuation_token, .. } = service;
         Self { header, tags, end, offset, behind_millis, continuation_token }
     }
 
-=======
-impl FragmentFooter {
->>>>>>> main
     /// Of a fragment of which nothing more comes.
     #[cfg(feature = "aws")]
     pub(crate) fn cut(header: Arc<FragmentHeader>) -> Self {
@@ -280,7 +282,7 @@ pub(crate) struct FragmentParts {
     pub(crate) raw: Bytes,
     pub(crate) blocks: Vec<BlockEntry>,
     pub(crate) tags: Tags,
-    pub(crate) end: End,
+    pub(crate) end: FragmentEnd,
     pub(crate) service: ServiceTags,
     pub(crate) offset: u64,
     pub(crate) mkv: Mkv,

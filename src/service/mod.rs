@@ -1,25 +1,10 @@
 //! The service: where bytes come from when they come from AWS.
 
-mod archive;
 mod archived;
-mod backoff;
-mod body;
 mod call;
-mod clips;
-mod clock;
 mod continuity;
-mod endpoint;
-mod failure;
-mod images;
-mod lazy;
 mod live;
-pub mod playback;
-mod rates;
-mod reply_probe;
-mod span;
-mod start;
 mod stream_id;
-mod watched_body;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,18 +13,15 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_kinesisvideo::types::ApiName;
 
-pub use archive::{Archive, ArchiveProgress, FragmentInfo, FragmentList, Order, Unavailable};
-pub use body::SdkBody;
-pub use clips::{Clip, Clips};
-pub use clock::Clock;
-pub use images::{ArchivedImage, Images, NoImage};
-pub use live::{AgedOut, Damaged, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, StopHandle};
-pub use playback::{DashSession, HlsSession, PlaybackUrl};
-pub use start::Start;
+pub use archived::{
+    Archive, ArchiveProgress, ArchivedImage, Clip, Clips, Clock, DashSession, FragmentInfo, FragmentList, HlsSession,
+    Images, NoImage, Order, PlaybackUrl, Unavailable, playback,
+};
+pub use call::SdkBody;
+pub use live::{AgedOut, Damaged, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, Start, StopHandle};
 pub use stream_id::StreamId;
 
-use endpoint::EndpointCache;
-use rates::Rates;
+use call::{EndpointCache, Rates};
 
 use crate::error::Result;
 

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::TryStreamExt;
-use kinesis_video::local::{Document, LocalEndpoint, LocalStream, InjectedFault, Operation, Quotas, Shape};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape};
 use kinesis_video::{Fragment, FragmentEnd, KinesisVideo, Start, StopHandle};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;

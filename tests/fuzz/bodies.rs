@@ -3,12 +3,7 @@
 use bytes::BytesMut;
 use kinesis_video::demux::{PacketDecoder, PacketItem};
 use kinesis_video::ebml::{Element, Elements, Event, Reader, Value, Width, Writer};
-<<<<<<< HEAD
-use kinesis_video::{BodyDecoder, BodyItem, End, Limits};
-=======
-use kinesis_video::demux::{PacketDecoder, PacketItem};
 use kinesis_video::{BodyDecoder, BodyItem, FragmentEnd, Limits};
->>>>>>> main
 use tokio_util::codec::Decoder;
 
 /// Limits under which a fuzzer cannot fill the memory.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures::TryStreamExt;
-use kinesis_video::local::{Document, LocalEndpoint, InjectedFault, Operation, Quotas, Shape, Stamp};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, Operation, Quotas, Shape, Stamp};
 use kinesis_video::{Archive, FragmentEnd, KinesisVideo};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;

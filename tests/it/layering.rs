@@ -4,31 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer with what it may use of the crate, besides itself.
-<<<<<<< HEAD
 const LAYERS: &[(&str, &[&str])] = &[
-=======
-const LAYERS: [(&str, &[&str]); 16] = [
->>>>>>> main
     ("accessors", &[]),
     ("summary", &[]),
     ("image_format", &[]),
     ("error", &["summary"]),
     ("limits", &[]),
     ("ebml", &["error", "limits"]),
-<<<<<<< HEAD
     ("fragment", &["error", "limits", "ebml"]),
     ("packet", &["error", "ebml", "fragment"]),
     ("demux", &["error", "limits", "ebml", "fragment", "packet"]),
     ("audio", &["error", "fragment", "packet"]),
     ("checkpoint", &["error", "fragment"]),
     ("frame", &["error", "image_format", "fragment", "packet"]),
-=======
-    ("fragment", &["accessors", "error", "limits", "ebml", "packet"]),
-    ("packet", &["accessors", "error", "limits", "ebml", "fragment"]),
-    ("audio", &["accessors", "error", "fragment", "packet"]),
-    ("checkpoint", &["accessors", "error", "fragment"]),
-    ("frame", &["accessors", "error", "image_format", "fragment", "packet"]),
->>>>>>> main
     ("sink", &["error", "summary", "image_format", "fragment", "packet", "audio", "frame", "service"]),
     ("ext", &["error", "fragment", "packet", "audio", "checkpoint", "frame", "sink"]),
     ("service", &["error", "limits", "image_format", "fragment", "packet", "demux", "checkpoint"]),

@@ -3,13 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use tokio_util::codec::Decoder;
 
-<<<<<<< HEAD:src/local/payload.rs
 use crate::demux::{BodyDecoder, BodyItem};
-use crate::error::Result;
-=======
 use crate::error::{Error, ErrorKind, Result};
-use crate::demux::{BodyDecoder, BodyItem};
->>>>>>> main:src/local/media/payload.rs
 use crate::limits::Limits;
 
 /// The items of a payload, up to the first error. It is on this machine already, so one fragment may

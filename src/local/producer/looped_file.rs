@@ -6,23 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
-<<<<<<< HEAD:src/local/looped.rs
-use super::document::leading_tags;
-use super::payload::items;
-use super::store::Stream;
 use crate::demux::BodyItem;
 use crate::ebml::{Element, Elements, Width, Writer, id};
 use crate::error::{Error, Result};
-use crate::fragment::{Block, Extent, Fragment, Timestamp};
-=======
-use crate::ebml::{Element, Elements, Width, Writer, id};
-use crate::error::{Error, Result};
-use crate::demux::BodyItem;
 use crate::fragment::{Block, Extent, Fragment, Timestamp};
 use crate::local::media::document::{Stamp, leading_tags};
 use crate::local::media::payload::items;
 use crate::local::store::streams::Stream;
->>>>>>> main:src/local/producer/looped_file.rs
 
 /// A Cluster of the file, ready to be stamped.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::ebml::Writer;
 use crate::demux::BodyItem;
+use crate::ebml::Writer;
 use crate::fragment::{FragmentNumber, Timestamp};
 use crate::local::clock::Clock;
 use crate::local::faults::operation::Operation;

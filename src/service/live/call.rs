@@ -6,10 +6,10 @@ use aws_sdk_kinesisvideo::types::ApiName;
 use aws_sdk_kinesisvideomedia::config::{Config, StalledStreamProtectionConfig, retry::RetryConfig};
 use aws_smithy_types::byte_stream::ByteStream;
 
+use super::start::Start;
 use crate::error::Result;
-use crate::service::call::{Call, Reply};
-use crate::service::rates::Rate;
-use crate::service::{KinesisVideo, Start, StreamId};
+use crate::service::call::{Call, Rate, Reply};
+use crate::service::{KinesisVideo, StreamId};
 
 /// Calls GetMedia once, when that is allowed. An answer may take as long as `limit`.
 pub(super) async fn get_media(

@@ -2,23 +2,25 @@
 
 mod body;
 mod call;
-mod fragments;
-mod line;
-mod meter;
-mod packets;
+mod connection;
+mod fragment_source;
+mod metrics;
+mod packet_source;
 mod resume;
-mod source;
+mod session;
+mod start;
 mod status;
 mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{KinesisVideo, Start, StreamId};
+use super::{KinesisVideo, StreamId};
 use crate::checkpoint::{Acks, CheckpointStore};
 use crate::fragment::Bound;
 use crate::limits::Limits;
 
+pub use start::Start;
 pub use status::LiveStatus;
 pub use stream::{LiveFragments, LivePackets, LiveStream, StopHandle};
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::meter::Meter;
+use super::metrics::Meter;
 use crate::error::Error;
 use crate::fragment::{FragmentHeader, Position};
 use crate::service::StreamId;

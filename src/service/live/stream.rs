@@ -12,20 +12,15 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-use super::fragments::FragmentSource;
-use super::line::Line;
-use super::packets::PacketSource;
+use super::connection::Line;
+use super::fragment_source::FragmentSource;
+use super::packet_source::PacketSource;
 use super::status::Observer;
 use super::{Live, LiveStatus};
 use crate::checkpoint::{Acks, CheckpointStore, Ledger, pair};
 use crate::demux::PacketItem;
 use crate::error::Result;
-<<<<<<< HEAD
-use crate::fragment::{EndReason, Fragment};
-=======
 use crate::fragment::{Fragment, StreamEnd};
-use crate::demux::PacketItem;
->>>>>>> main
 
 /// Ends a live stream from elsewhere. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -4,12 +4,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use kinesis_video::demux::{PacketDecoder, PacketItem, PacketStream};
 use kinesis_video::ebml::{Width, Writer, id};
-<<<<<<< HEAD
-use kinesis_video::{BodyItem, End, ErrorKind, Limits, Packet};
-=======
-use kinesis_video::demux::{PacketDecoder, PacketItem, PacketStream};
 use kinesis_video::{BodyItem, ErrorKind, FragmentEnd, Limits, Packet};
->>>>>>> main
 use tokio_util::codec::Decoder;
 
 use crate::support::bodies::{

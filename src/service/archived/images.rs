@@ -16,15 +16,14 @@ use bytes::Bytes;
 use futures::Stream;
 use futures::stream::{FusedStream, StreamExt};
 
-use super::archived::overrides;
-use super::call::Call;
-use super::lazy::Lazy;
-use super::rates::Rate;
-use super::span::{Span, date, refused, timestamp, whole_millis};
-use super::{Clock, KinesisVideo, StreamId};
+use super::Clock;
+use super::lazy_stream::Lazy;
+use super::millis_range::{Span, date, refused, timestamp, whole_millis};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
 use crate::image_format::ImageFormat;
+use crate::service::call::{Call, Rate, overrides};
+use crate::service::{KinesisVideo, StreamId};
 
 const OPERATION: &str = "GetImages";
 
@@ -188,7 +187,7 @@ struct Request {
 }
 
 impl Images {
-    pub(super) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
+    pub(in crate::service) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
         let request = Request {
             kvs,
             stream,

@@ -12,15 +12,13 @@ use tokio_util::sync::CancellationToken;
 use super::body::ReadBody;
 use super::call::get_media;
 use super::resume::{Refused, Resume};
+use super::start::Start;
 use super::status::Observer;
 use super::{Live, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Bound, StreamEnd, Timestamp};
-use crate::service::backoff::{Backoff, at};
-use crate::service::call::{Origin, Reply};
-use crate::service::failure::is_about_credentials;
-use crate::service::watched_body::WatchedBody;
-use crate::service::{KinesisVideo, SdkBody, Start};
+use crate::service::KinesisVideo;
+use crate::service::call::{Backoff, Origin, Reply, SdkBody, WatchedBody, at, is_about_credentials};
 
 /// How long a fragment that is coming in may still take when the stream is to stop.
 const STOPPING: Duration = Duration::from_secs(10);

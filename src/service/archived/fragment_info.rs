@@ -5,10 +5,10 @@ use std::time::Duration;
 use aws_sdk_kinesisvideoarchivedmedia::types::Fragment as Listed;
 use aws_smithy_types::date_time::DateTime;
 
+use super::Clock;
+use super::millis_range::timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{FragmentNumber, Position, Timestamp};
-use crate::service::Clock;
-use crate::service::span::timestamp;
 
 /// What ListFragments says of a fragment.
 ///

@@ -92,9 +92,10 @@ use std::marker::PhantomData;
 use std::ops::{RangeFrom, RangeInclusive};
 use std::time::Duration;
 
-use super::{Clock, KinesisVideo, StreamId};
+use super::Clock;
 use crate::error::Result;
 use crate::fragment::Timestamp;
+use crate::service::{KinesisVideo, StreamId};
 
 pub use url::PlaybackUrl;
 
@@ -192,13 +193,13 @@ pub type HlsSession<M = LiveMode> = Session<Hls, M>;
 pub type DashSession<M = LiveMode> = Session<Dash, M>;
 
 impl HlsSession {
-    pub(super) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
+    pub(in crate::service) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
         Request::new(kvs, stream, Protocol::Hls).into()
     }
 }
 
 impl DashSession {
-    pub(super) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
+    pub(in crate::service) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
         Request::new(kvs, stream, Protocol::Dash).into()
     }
 }

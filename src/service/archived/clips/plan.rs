@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
-use crate::service::span::{DAY, Span};
-use crate::service::{Clock, FragmentInfo};
+use crate::service::archived::millis_range::{DAY, Span};
+use crate::service::archived::{Clock, FragmentInfo};
 
 /// As many fragments as the service puts into a clip.
 const MOST_FRAGMENTS: usize = 200;
@@ -28,7 +28,7 @@ impl Part {
     pub(super) fn halves(&self, clock: Clock) -> Option<[(Vec<FragmentInfo>, Span); 2]> {
         let time = |info: &FragmentInfo| info.time(clock).map(Timestamp::as_millis);
         let mut infos: Vec<FragmentInfo> = self.fragments.iter().chain(&self.left_out).cloned().collect();
-        crate::service::Order::Time.sort(clock, &mut infos);
+        crate::service::archived::Order::Time.sort(clock, &mut infos);
         let first = infos.first().and_then(time);
         let middle = infos.get(infos.len() / 2).and_then(time);
         // Where many begin at the time in the middle, what begins behind it.

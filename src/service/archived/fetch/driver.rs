@@ -13,24 +13,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::progress::ArchiveProgress;
-use super::work::{CallId, Came, Ended, Ready, Work};
+use super::scheduler::{CallId, Came, Ended, Ready, Work};
 use super::{Fetching, Unavailable};
 use crate::demux::{BodyItem, BodyStream};
 use crate::error::{Error, ErrorKind, Result};
-<<<<<<< HEAD
-use crate::fragment::{Discontinuity, End, Fragment, FragmentNumber};
-=======
-use crate::demux::{BodyItem, BodyStream};
 use crate::fragment::{Discontinuity, Fragment, FragmentEnd, FragmentNumber};
+use crate::service::call::{Backoff, Call, Origin, Rate, Reply, SdkBody, WatchedBody, at, on_its_own, overrides};
 use crate::service::continuity::Continuity;
->>>>>>> main
-use crate::service::archived::overrides;
-use crate::service::backoff::{Backoff, at};
-use crate::service::call::{Call, Origin, Reply, on_its_own};
-use crate::service::continuity::Continuity;
-use crate::service::rates::Rate;
-use crate::service::watched_body::WatchedBody;
-use crate::service::{KinesisVideo, SdkBody, StreamId};
+use crate::service::{KinesisVideo, StreamId};
 
 const OPERATION: &str = "GetMediaForFragmentList";
 

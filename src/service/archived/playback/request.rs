@@ -13,11 +13,10 @@ use aws_sdk_kinesisvideoarchivedmedia::types::{
 
 use super::{Container, Discontinuities, ReplayRange};
 use crate::error::{Error, Result};
-use crate::service::archived::overrides;
-use crate::service::call::{Call, Reply};
-use crate::service::rates::Rate;
-use crate::service::span::{DAY, Span, date, first_millis, refused};
-use crate::service::{Clock, KinesisVideo, StreamId};
+use crate::service::archived::Clock;
+use crate::service::archived::millis_range::{DAY, Span, date, first_millis, refused};
+use crate::service::call::{Call, Rate, Reply, overrides};
+use crate::service::{KinesisVideo, StreamId};
 
 /// How long the service keeps a session for if it is not told.
 const EXPIRES: Duration = Duration::from_secs(300);

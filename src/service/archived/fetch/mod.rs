@@ -1,10 +1,8 @@
 //! Reading what is stored.
 
-mod fetch;
-mod info;
-mod list;
+mod driver;
 mod progress;
-mod work;
+mod scheduler;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -20,19 +18,18 @@ use futures::stream::{FusedStream, StreamExt};
 use tokio::sync::watch;
 use tracing::Span;
 
-use super::lazy::Lazy;
-use super::{Clock, KinesisVideo, StreamId};
+use super::lazy_stream::Lazy;
+use super::list::Listing;
+use super::{Clock, FragmentInfo, Order};
 use crate::error::{Error, Result};
 use crate::fragment::{Discontinuity, Fragment, FragmentNumber, Position, Timestamp};
 use crate::limits::Limits;
+use crate::service::{KinesisVideo, StreamId};
 
-pub use info::FragmentInfo;
-pub use list::{FragmentList, Order};
 pub use progress::ArchiveProgress;
 
-use fetch::Fetch;
-use list::Listing;
-use work::{Budget, Work};
+use driver::Fetch;
+use scheduler::{Budget, Work};
 
 /// What to do about a fragment that cannot be had, however often it is asked for: it is no longer kept, or
 /// not there yet after all, or stored damaged.
@@ -143,7 +140,7 @@ struct Fetching {
 }
 
 impl Archive {
-    pub(super) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
+    pub(in crate::service) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
         let how = Fetching {
             budget: Budget { batch: 500, calls: 5, bytes: 64 << 20, attempts: 8 },
             points_per_second: 500,

@@ -10,10 +10,10 @@ use aws_sdk_kinesisvideo::types::ApiName;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
-use super::failure::{from_sdk, is_about_time, too_late};
-use super::rates::Rate;
-use super::{KinesisVideo, StreamId};
+use super::rate_limit::Rate;
+use super::sdk_error::{from_sdk, is_about_time, too_late};
 use crate::error::{Error, ErrorKind, Result};
+use crate::service::{KinesisVideo, StreamId};
 
 /// An endpoint is asked for again when it is so old. The service advises 45 minutes.
 const MOST_AGE: Duration = Duration::from_secs(40 * 60);
@@ -23,7 +23,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 /// Data endpoints by stream and API. Each is asked for once, however many ask at the same time.
 #[derive(Debug, Default)]
-pub(super) struct EndpointCache {
+pub(crate) struct EndpointCache {
     known: Mutex<Known>,
     /// The one for everything, about which nobody is asked.
     fixed: Option<Arc<str>>,
@@ -46,12 +46,12 @@ struct Endpoint {
 
 impl EndpointCache {
     /// One that says the same for everything.
-    pub(super) fn fixed(url: &str) -> Self {
+    pub(crate) fn fixed(url: &str) -> Self {
         Self { fixed: Some(url.into()), ..Self::default() }
     }
 
     /// The endpoint, which is asked for if it is not known. An answer may take as long as `limit`.
-    pub(super) async fn get(
+    pub(crate) async fn get(
         &self,
         kvs: &KinesisVideo,
         stream: &StreamId,
@@ -102,7 +102,7 @@ impl EndpointCache {
     }
 
     /// Forgets an endpoint, so that the next call asks again.
-    pub(super) fn forget(&self, stream: &StreamId, api: &ApiName) {
+    pub(crate) fn forget(&self, stream: &StreamId, api: &ApiName) {
         self.lock().endpoints.remove(&(stream.clone(), api.clone()));
     }
 

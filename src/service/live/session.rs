@@ -5,13 +5,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::body::ReadBody;
-use super::line::{Event, Line, Outage};
+use super::connection::{Event, Line, Outage};
 use super::resume::{Refused, Resume};
+use super::start::Start;
 use super::{AgedOut, Damaged};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::{<<<<<<< HEAD     Bound, Discontinuity, End, EndReason, Fault, FragmentHeader, FragmentNumber, Position, SkipReason, Skipped, =======     Bound, Discontinuity, Fault, FragmentEnd, FragmentHeader, FragmentNumber, Position, SkipReason, Skipped, StreamEnd, >>>>>>> main};
-use crate::service::continuity::Continuity;
-use crate::service::Start;
+use crate::fragment::{
+    Bound, Discontinuity, Fault, FragmentEnd, FragmentHeader, FragmentNumber, Position, SkipReason, Skipped, StreamEnd,
+};
 use crate::service::continuity::Continuity;
 
 /// How long after the end of what was asked for a fragment that belongs to it may still come: the

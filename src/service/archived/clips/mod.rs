@@ -16,14 +16,13 @@ use aws_sdk_kinesisvideoarchivedmedia::types::{ClipFragmentSelector, ClipFragmen
 use futures::Stream;
 use futures::stream::{FusedStream, StreamExt, TryStreamExt};
 
-use super::archived::overrides;
-use super::call::{Call, Origin, Reply};
-use super::lazy::Lazy;
-use super::rates::Rate;
-use super::span::{Span, date, refused};
-use super::{Clock, FragmentInfo, KinesisVideo, Order, StreamId};
+use super::lazy_stream::Lazy;
+use super::millis_range::{Span, date, refused};
+use super::{Clock, FragmentInfo, Order};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
+use crate::service::call::{Call, Origin, Rate, Reply, overrides};
+use crate::service::{KinesisVideo, StreamId};
 
 pub use clip::Clip;
 
@@ -118,7 +117,7 @@ struct Request {
 }
 
 impl Clips {
-    pub(super) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
+    pub(in crate::service) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
         let request = Request {
             kvs,
             stream,

@@ -15,15 +15,13 @@ use futures::Stream;
 use futures::future::BoxFuture;
 use futures::stream::{FusedStream, StreamExt, TryStreamExt};
 
-use super::info::FragmentInfo;
+use super::lazy_stream::Lazy;
+use super::millis_range::{Span, date};
+use super::{Clock, FragmentInfo};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{FragmentNumber, Position, Timestamp};
-use crate::service::archived::overrides;
-use crate::service::call::{Call, on_its_own};
-use crate::service::lazy::Lazy;
-use crate::service::rates::Rate;
-use crate::service::span::{Span, date};
-use crate::service::{Clock, KinesisVideo, StreamId};
+use crate::service::call::{Call, Rate, on_its_own, overrides};
+use crate::service::{KinesisVideo, StreamId};
 
 /// So many pages one behind the other that bring nothing new are not going to bring anything.
 const BARREN: u32 = 1000;
