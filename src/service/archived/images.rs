@@ -23,7 +23,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
 use crate::image_format::ImageFormat;
 use crate::service::call::{Call, Rate, overrides};
-use crate::service::{KinesisVideo, StreamId};
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
 
 const OPERATION: &str = "GetImages";
 
@@ -173,7 +174,7 @@ pub struct Images {
 
 #[derive(Clone)]
 struct Request {
-    kvs: KinesisVideo,
+    client: Client,
     stream: StreamId,
     range: Option<RangeInclusive<Timestamp>>,
     clock: Clock,
@@ -187,9 +188,9 @@ struct Request {
 }
 
 impl Images {
-    pub(in crate::service) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
+    pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
         let request = Request {
-            kvs,
+            client,
             stream,
             range: None,
             clock: Clock::default(),
@@ -339,9 +340,9 @@ impl Request {
 
     /// A page of a piece, and what leads to the next.
     async fn page(&self, span: Span, every: i64, token: Option<&str>) -> Result<(VecDeque<Image>, Option<String>)> {
-        let Self { kvs, stream, page_size, attempts, timeout, .. } = self;
+        let Self { client, stream, page_size, attempts, timeout, .. } = self;
         let cost = [Rate::metadata(400 + page_size), Rate::media(*page_size, 500)];
-        let call = Call { kvs, stream, api: ApiName::GetImages, operation: OPERATION, cost: &cost, limit: *timeout };
+        let call = Call { client, stream, api: ApiName::GetImages, operation: OPERATION, cost: &cost, limit: *timeout };
         let (name, arn) = stream.name_and_arn();
         let selector = match self.clock {
             Clock::Producer => ImageSelectorType::ProducerTimestamp,
@@ -352,7 +353,7 @@ impl Request {
             ImageFormat::Png => Format::Png,
         };
         let pixels = |pixels: u32| i32::try_from(pixels).unwrap_or(i32::MAX);
-        let mut request = kvs
+        let mut request = client
             .archived
             .get_images()
             .set_stream_name(name)

@@ -21,7 +21,8 @@ use super::{Clock, FragmentInfo};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{FragmentNumber, Position, Timestamp};
 use crate::service::call::{Call, Rate, on_its_own, overrides};
-use crate::service::{KinesisVideo, StreamId};
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
 
 /// So many pages one behind the other that bring nothing new are not going to bring anything.
 const BARREN: u32 = 1000;
@@ -120,7 +121,7 @@ pub struct FragmentList {
 /// What is to be listed, and how.
 #[derive(Clone, Debug)]
 pub(super) struct Listing {
-    pub(super) kvs: KinesisVideo,
+    pub(super) client: Client,
     pub(super) stream: StreamId,
     pub(super) range: Option<RangeInclusive<Timestamp>>,
     pub(super) clock: Clock,
@@ -132,8 +133,8 @@ pub(super) struct Listing {
 }
 
 impl FragmentList {
-    pub(in crate::service) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
-        Self { listing: Listing::new(kvs, stream), order: None, infos: Lazy::Before }
+    pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
+        Self { listing: Listing::new(client, stream), order: None, infos: Lazy::Before }
     }
 
     /// The fragments that begin within this range, both ends included. Without a range, whatever the service
@@ -192,9 +193,9 @@ impl FragmentList {
 }
 
 impl Listing {
-    pub(super) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
+    pub(super) fn new(client: Client, stream: StreamId) -> Self {
         Self {
-            kvs,
+            client,
             stream,
             range: None,
             clock: Clock::default(),
@@ -276,7 +277,7 @@ impl Listing {
     /// Waits until what there is of the range can be listed.
     async fn settle(&self) {
         let Some(range) = &self.range else { return };
-        let clock = self.kvs.archived.config().time_source().unwrap_or_default();
+        let clock = self.client.archived.config().time_source().unwrap_or_default();
         let since_end = Timestamp::from(clock.now()).as_millis().saturating_sub(range.end().as_millis());
         // Whatever lies in the future is not waited for any longer.
         let elapsed = Duration::from_millis(u64::try_from(since_end).unwrap_or(0));
@@ -288,11 +289,11 @@ impl Listing {
 
     /// Nothing is listed. That may be because the stream keeps nothing.
     async fn check_retention(&self) -> Result<()> {
-        let Self { kvs, stream, timeout, .. } = self;
+        let Self { client, stream, timeout, .. } = self;
         let (name, arn) = stream.name_and_arn();
-        kvs.rates.admit(stream, Rate::call("DescribeStream")).await;
+        client.rates.admit(stream, Rate::call("DescribeStream")).await;
         let timeout = (*timeout).min(DESCRIBED);
-        let call = kvs.control.describe_stream().set_stream_name(name).set_stream_arn(arn).send();
+        let call = client.control.describe_stream().set_stream_name(name).set_stream_arn(arn).send();
         // Whoever may not know is none the wiser.
         let Ok(Ok(output)) = tokio::time::timeout(timeout, call).await else { return Ok(()) };
         match output.stream_info.and_then(|info| info.data_retention_in_hours) {
@@ -308,18 +309,18 @@ impl Listing {
     fn page(&self, token: Option<String>) -> BoxFuture<'static, Result<Page>> {
         let listing = self.clone();
         let page = async move {
-            let Self { kvs, stream, page_size, attempts, timeout, .. } = &listing;
+            let Self { client, stream, page_size, attempts, timeout, .. } = &listing;
             let selector = listing.range.as_ref().filter(|_| token.is_none()).map(|range| listing.selector(range));
             let selector = selector.transpose()?;
             let cost = [Rate::metadata(*page_size)];
             let api = ApiName::ListFragments;
-            let call = Call { kvs, stream, api, operation: "ListFragments", cost: &cost, limit: *timeout };
+            let call = Call { client, stream, api, operation: "ListFragments", cost: &cost, limit: *timeout };
             let reply = call.patiently(
                 *attempts,
                 |_| true,
                 |endpoint, probe| {
                     let (name, arn) = stream.name_and_arn();
-                    let call = kvs.archived.list_fragments().set_stream_name(name).set_stream_arn(arn);
+                    let call = client.archived.list_fragments().set_stream_name(name).set_stream_arn(arn);
                     let call = call.max_results(i64::from(*page_size)).set_next_token(token.clone());
                     let call = call.set_fragment_selector(selector.clone()).customize();
                     call.config_override(overrides(endpoint)).interceptor(probe).send()

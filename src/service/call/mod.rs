@@ -21,9 +21,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
-use super::{KinesisVideo, StreamId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
 
 pub use sdk_body::SdkBody;
 
@@ -71,7 +72,7 @@ pub(crate) struct Reply<T> {
 /// What is to be called.
 #[derive(Clone, Debug)]
 pub(crate) struct Call<'a> {
-    pub(crate) kvs: &'a KinesisVideo,
+    pub(crate) client: &'a Client,
     pub(crate) stream: &'a StreamId,
     pub(crate) api: ApiName,
     /// As IAM and the documentation name it.
@@ -92,16 +93,16 @@ impl Call<'_> {
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
-        let Call { kvs, stream, operation, limit, .. } = *self;
-        let endpoint = kvs.endpoints.get(kvs, stream, self.api.clone(), limit).await?;
+        let Call { client, stream, operation, limit, .. } = *self;
+        let endpoint = client.endpoints.get(client, stream, self.api.clone(), limit).await?;
         let mut was_late = false;
         loop {
             for rate in self.cost {
-                kvs.rates.admit(stream, *rate).await;
+                client.rates.admit(stream, *rate).await;
             }
             let probe = ReplyProbe::default();
             let Ok(sent) = timeout(limit, send(&endpoint, probe.clone())).await else {
-                kvs.endpoints.forget(stream, &self.api);
+                client.endpoints.forget(stream, &self.api);
                 return Err(too_late(operation, limit).of_stream(stream.as_str()).at_endpoint(&endpoint));
             };
             match sent {
@@ -121,7 +122,7 @@ impl Call<'_> {
                     }
                     // One that says it is the wrong host is judged by whoever called.
                     if error.kind() == ErrorKind::Io {
-                        kvs.endpoints.forget(stream, &self.api);
+                        client.endpoints.forget(stream, &self.api);
                     }
                     return Err(error);
                 }
@@ -150,7 +151,7 @@ impl Call<'_> {
                 Err(error) => error,
             };
             if error.kind() == ErrorKind::WrongEndpoint {
-                self.kvs.endpoints.forget(self.stream, &self.api);
+                self.client.endpoints.forget(self.stream, &self.api);
             }
             if attempt >= attempts || !error.is_retryable() {
                 return Err(error);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::service::StreamId;
+use crate::service::stream_id::StreamId;
 
 /// What the service allows in a second is spread over a little longer, since calls do not all take the
 /// same time to get there.

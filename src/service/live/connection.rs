@@ -17,8 +17,8 @@ use super::status::Observer;
 use super::{Live, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Bound, StreamEnd, Timestamp};
-use crate::service::KinesisVideo;
 use crate::service::call::{Backoff, Origin, Reply, SdkBody, WatchedBody, at, is_about_credentials};
+use crate::service::client::Client;
 
 /// How long a fragment that is coming in may still take when the stream is to stop.
 const STOPPING: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ pub(super) enum Event<T> {
 /// The line to a live stream.
 #[derive(Debug)]
 pub(super) struct Line<B> {
-    kvs: KinesisVideo,
+    client: Client,
     options: Options,
     body: Option<Open<B>>,
     ends: Ends,
@@ -111,7 +111,7 @@ impl Ends {
 
 impl<B: ReadBody> Line<B> {
     pub(super) fn new(live: Live, observer: Observer, stop: CancellationToken) -> Self {
-        let Live { kvs, options } = live;
+        let Live { client, options } = live;
         let deadline = match options.until {
             Some(Bound::Deadline(deadline)) => Some(Instant::from_std(deadline)),
             _ => None,
@@ -119,7 +119,7 @@ impl<B: ReadBody> Line<B> {
         let ends =
             Ends { stop, stopping: None, deadline, idle_timeout: options.idle_timeout, idle_at: None, idle_bytes: 0 };
         Self {
-            kvs,
+            client,
             options,
             body: None,
             ends,
@@ -180,7 +180,7 @@ impl<B: ReadBody> Line<B> {
         }
         loop {
             let start = resume.start();
-            let call = Box::pin(call(&self.kvs, &self.options, self.pause, &start));
+            let call = Box::pin(call(&self.client, &self.options, self.pause, &start));
             let reply = tokio::select! {
                 biased;
                 reason = self.ends.reached() => return self.unreached(reason),
@@ -249,7 +249,7 @@ impl<B: ReadBody> Line<B> {
     pub(super) fn judge(&mut self, error: &Error) -> Result<()> {
         let is_first = self.strikes == 0;
         if error.kind() == ErrorKind::WrongEndpoint {
-            self.kvs.endpoints.forget(&self.options.stream, &ApiName::GetMedia);
+            self.client.endpoints.forget(&self.options.stream, &ApiName::GetMedia);
         }
         let may_be_tried = match error.kind() {
             ErrorKind::WrongEndpoint if !error.is_retryable() => false,
@@ -331,11 +331,11 @@ impl Outage {
     }
 }
 
-async fn call(kvs: &KinesisVideo, options: &Options, pause: Duration, start: &Start) -> Result<Reply<ByteStream>> {
+async fn call(client: &Client, options: &Options, pause: Duration, start: &Start) -> Result<Reply<ByteStream>> {
     if !pause.is_zero() {
         tracing::debug!(?pause, "before the next call");
         sleep(pause).await;
     }
     tracing::debug!(?start, "calling GetMedia");
-    get_media(kvs, &options.stream, start, options.connect_timeout).await
+    get_media(client, &options.stream, start, options.connect_timeout).await
 }

@@ -18,11 +18,12 @@ use futures::stream::{FusedStream, StreamExt, TryStreamExt};
 
 use super::lazy_stream::Lazy;
 use super::millis_range::{Span, date, refused};
-use super::{Clock, FragmentInfo, Order};
+use super::{Clock, FragmentInfo, FragmentList, Order};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
 use crate::service::call::{Call, Origin, Rate, Reply, overrides};
-use crate::service::{KinesisVideo, StreamId};
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
 
 pub use clip::Clip;
 
@@ -107,7 +108,7 @@ pub struct Clips {
 
 #[derive(Clone)]
 struct Request {
-    kvs: KinesisVideo,
+    client: Client,
     stream: StreamId,
     range: Option<RangeInclusive<Timestamp>>,
     clock: Clock,
@@ -117,9 +118,9 @@ struct Request {
 }
 
 impl Clips {
-    pub(in crate::service) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
+    pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
         let request = Request {
-            kvs,
+            client,
             stream,
             range: None,
             clock: Clock::default(),
@@ -201,7 +202,10 @@ impl Request {
     }
 
     async fn list(&self, span: Span) -> Result<Vec<FragmentInfo>> {
-        let list = self.kvs.list_fragments(&self.stream).range(span.to_range()).by(self.clock).settle(SETTLE);
+        let list = FragmentList::new(self.client.clone(), self.stream.clone())
+            .range(span.to_range())
+            .by(self.clock)
+            .settle(SETTLE);
         list.attempts(self.attempts).call_timeout(self.timeout).sorted(Order::Time).try_collect().await
     }
 
@@ -240,12 +244,12 @@ impl Request {
     }
 
     async fn clip(&self, part: &Part) -> Result<(GetClipOutput, Origin)> {
-        let Self { kvs, stream, attempts, timeout, .. } = self;
+        let Self { client, stream, attempts, timeout, .. } = self;
         let fragments = u32::try_from(part.fragments.len()).unwrap_or(u32::MAX);
         let cost = [Rate::metadata(fragments), Rate::media(fragments, 500)];
-        let call = Call { kvs, stream, api: ApiName::GetClip, operation: OPERATION, cost: &cost, limit: *timeout };
+        let call = Call { client, stream, api: ApiName::GetClip, operation: OPERATION, cost: &cost, limit: *timeout };
         let (name, arn) = stream.name_and_arn();
-        let request = kvs.archived.get_clip().set_stream_name(name).set_stream_arn(arn);
+        let request = client.archived.get_clip().set_stream_name(name).set_stream_arn(arn);
         let request = request.clip_fragment_selector(selector(self.clock, part.span)?);
         let is_media = |output: &GetClipOutput| !output.content_type().is_some_and(|kind| kind.contains("json"));
         let reply = call.patiently(*attempts, is_media, |endpoint, probe| {

@@ -19,14 +19,15 @@ use crate::demux::{BodyItem, BodyStream};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Discontinuity, Fragment, FragmentEnd, FragmentNumber};
 use crate::service::call::{Backoff, Call, Origin, Rate, Reply, SdkBody, WatchedBody, at, on_its_own, overrides};
+use crate::service::client::Client;
 use crate::service::continuity::Continuity;
-use crate::service::{KinesisVideo, StreamId};
+use crate::service::stream_id::StreamId;
 
 const OPERATION: &str = "GetMediaForFragmentList";
 
 /// Carries out the work: makes calls, reads what they bring, gives it out in order.
 pub(super) struct Fetch {
-    kvs: KinesisVideo,
+    client: Client,
     stream: StreamId,
     how: Fetching,
     work: Work,
@@ -66,7 +67,7 @@ enum Event {
 
 impl Fetch {
     pub(super) fn new(
-        kvs: KinesisVideo,
+        client: Client,
         stream: StreamId,
         how: Fetching,
         work: Work,
@@ -74,7 +75,7 @@ impl Fetch {
     ) -> Self {
         let continuity = Continuity::new(how.gap_tolerance);
         Self {
-            kvs,
+            client,
             stream,
             how,
             work,
@@ -148,9 +149,10 @@ impl Fetch {
     }
 
     fn call(&self, numbers: Vec<FragmentNumber>) -> BoxStream<'static, Event> {
-        let (kvs, stream, how, bytes) = (self.kvs.clone(), self.stream.clone(), self.how, Arc::clone(&self.bytes));
+        let (client, stream, how, bytes) =
+            (self.client.clone(), self.stream.clone(), self.how, Arc::clone(&self.bytes));
         // Not to be kept waiting by whoever reads: the answer has its time.
-        let reply = on_its_own(async move { call(&kvs, &stream, &how, &numbers).await });
+        let reply = on_its_own(async move { call(&client, &stream, &how, &numbers).await });
         stream! {
             let Reply { output, origin, .. } = match reply.await {
                 Ok(reply) => reply,
@@ -246,7 +248,7 @@ impl Fetch {
     /// often. From the first that it has not answered on nothing else will do better, if it is not tried again.
     fn trouble(&mut self, error: Error, failures: u32, first: Option<usize>, now: Instant) {
         if error.kind() == ErrorKind::WrongEndpoint {
-            self.kvs.endpoints.forget(&self.stream, &ApiName::GetMediaForFragmentList);
+            self.client.endpoints.forget(&self.stream, &ApiName::GetMediaForFragmentList);
         }
         // Others that were made at the same time failed before: it is one failure.
         let is_counted = failures >= self.failures;
@@ -360,7 +362,7 @@ fn poll_bodies(bodies: &mut [Body], work: &Work, cx: &mut Context<'_>) -> Poll<(
 
 /// Calls GetMediaForFragmentList once, when that is allowed.
 async fn call(
-    kvs: &KinesisVideo,
+    client: &Client,
     stream: &StreamId,
     how: &Fetching,
     numbers: &[FragmentNumber],
@@ -369,10 +371,10 @@ async fn call(
     let points = u32::try_from(fragments.len()).unwrap_or(u32::MAX);
     let cost = [Rate::media(points, how.points_per_second)];
     let api = ApiName::GetMediaForFragmentList;
-    let call = Call { kvs, stream, api, operation: OPERATION, cost: &cost, limit: how.call_timeout };
+    let call = Call { client, stream, api, operation: OPERATION, cost: &cost, limit: how.call_timeout };
     let reply = call.once(|endpoint, probe| {
         let (name, arn) = stream.name_and_arn();
-        let call = kvs.archived.get_media_for_fragment_list().set_stream_name(name).set_stream_arn(arn);
+        let call = client.archived.get_media_for_fragment_list().set_stream_name(name).set_stream_arn(arn);
         let call = call.set_fragments(Some(fragments.clone())).customize();
         call.config_override(overrides(endpoint)).interceptor(probe).send()
     });

@@ -24,7 +24,8 @@ use super::{Clock, FragmentInfo, Order};
 use crate::error::{Error, Result};
 use crate::fragment::{Discontinuity, Fragment, FragmentNumber, Position, Timestamp};
 use crate::limits::Limits;
-use crate::service::{KinesisVideo, StreamId};
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
 
 pub use progress::ArchiveProgress;
 
@@ -140,7 +141,7 @@ struct Fetching {
 }
 
 impl Archive {
-    pub(in crate::service) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
+    pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
         let how = Fetching {
             budget: Budget { batch: 500, calls: 5, bytes: 64 << 20, attempts: 8 },
             points_per_second: 500,
@@ -152,7 +153,7 @@ impl Archive {
         };
         let span = tracing::info_span!("archive", %stream);
         let reading = Reading {
-            kvs,
+            client,
             stream,
             wanted: Wanted::Nothing,
             clock: Clock::default(),
@@ -306,7 +307,7 @@ impl Archive {
 /// What is asked for.
 #[derive(Clone, Debug)]
 struct Reading {
-    kvs: KinesisVideo,
+    client: Client,
     stream: StreamId,
     wanted: Wanted,
     clock: Clock,
@@ -348,7 +349,7 @@ impl Reading {
                 behind(these, resume).map_err(named)?
             }
             Wanted::Range(ref range) => {
-                let mut listing = Listing::new(self.kvs.clone(), self.stream.clone());
+                let mut listing = Listing::new(self.client.clone(), self.stream.clone());
                 listing.range = Some(range.clone());
                 listing.clock = self.clock;
                 listing.settle = self.settle;
@@ -370,7 +371,7 @@ impl Reading {
         let points = usize::try_from(self.how.points_per_second).unwrap_or(usize::MAX);
         let budget = Budget { batch: self.how.budget.batch.min(points), ..self.how.budget };
         let work = Work::new(budget, wanted);
-        Ok(Fetch::new(self.kvs, self.stream, self.how, work, progress))
+        Ok(Fetch::new(self.client, self.stream, self.how, work, progress))
     }
 
     /// What can be known to be wrong before anything is sent; the range itself is the listing's business.

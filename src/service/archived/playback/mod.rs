@@ -95,7 +95,8 @@ use std::time::Duration;
 use super::Clock;
 use crate::error::Result;
 use crate::fragment::Timestamp;
-use crate::service::{KinesisVideo, StreamId};
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
 
 pub use url::PlaybackUrl;
 
@@ -193,14 +194,14 @@ pub type HlsSession<M = LiveMode> = Session<Hls, M>;
 pub type DashSession<M = LiveMode> = Session<Dash, M>;
 
 impl HlsSession {
-    pub(in crate::service) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
-        Request::new(kvs, stream, Protocol::Hls).into()
+    pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
+        Request::new(client, stream, Protocol::Hls).into()
     }
 }
 
 impl DashSession {
-    pub(in crate::service) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
-        Request::new(kvs, stream, Protocol::Dash).into()
+    pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
+        Request::new(client, stream, Protocol::Dash).into()
     }
 }
 

@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 use crate::service::archived::Clock;
 use crate::service::archived::millis_range::{DAY, Span, date, first_millis, refused};
 use crate::service::call::{Call, Rate, Reply, overrides};
-use crate::service::{KinesisVideo, StreamId};
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
 
 /// How long the service keeps a session for if it is not told.
 const EXPIRES: Duration = Duration::from_secs(300);
@@ -38,7 +39,7 @@ pub(super) enum Mode {
 /// goes together.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
-    pub(super) kvs: KinesisVideo,
+    pub(super) client: Client,
     pub(super) stream: StreamId,
     pub(super) protocol: Protocol,
     pub(super) mode: Mode,
@@ -54,9 +55,9 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn new(kvs: KinesisVideo, stream: StreamId, protocol: Protocol) -> Self {
+    pub(super) fn new(client: Client, stream: StreamId, protocol: Protocol) -> Self {
         Self {
-            kvs,
+            client,
             stream,
             protocol,
             mode: Mode::Live,
@@ -93,16 +94,16 @@ impl Request {
 
     /// Begins a session. The answer is its URL.
     pub(super) async fn send(&self) -> Result<Reply<String>> {
-        let Self { kvs, stream, attempts, timeout, .. } = self;
+        let Self { client, stream, attempts, timeout, .. } = self;
         let wrong = |error: Error| error.of_stream(stream.as_str());
         let (seconds, most) = (self.seconds().map_err(wrong)?, self.most().map_err(wrong)?);
         let range = self.range().map_err(wrong)?;
         let cost = [Rate::session()];
-        let call = Call { kvs, stream, api: self.api(), operation: self.operation(), cost: &cost, limit: *timeout };
+        let call = Call { client, stream, api: self.api(), operation: self.operation(), cost: &cost, limit: *timeout };
         let (name, arn) = stream.name_and_arn();
         match self.protocol {
             Protocol::Hls => {
-                let request = kvs.archived.get_hls_streaming_session_url().set_stream_name(name).set_stream_arn(arn);
+                let request = client.archived.get_hls_streaming_session_url().set_stream_name(name).set_stream_arn(arn);
                 let request = request
                     .playback_mode(match self.mode {
                         Mode::Live => HlsPlaybackMode::Live,
@@ -143,7 +144,8 @@ impl Request {
                 Ok(Reply { output: output.hls_streaming_session_url.unwrap_or_default(), origin, date })
             }
             Protocol::Dash => {
-                let request = kvs.archived.get_dash_streaming_session_url().set_stream_name(name).set_stream_arn(arn);
+                let request =
+                    client.archived.get_dash_streaming_session_url().set_stream_name(name).set_stream_arn(arn);
                 let request = request
                     .playback_mode(match self.mode {
                         Mode::Live => DashPlaybackMode::Live,
