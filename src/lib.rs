@@ -168,3 +168,8 @@ pub use summary::Summary;
 #[cfg(all(doctest, feature = "aws", feature = "local"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the guides are compiled and run with the tests.
+#[cfg(all(doctest, feature = "aws", feature = "local"))]
+#[doc = include_str!("../docs/calls.md")]
+struct CallsGuide;

@@ -412,7 +412,7 @@ async fn archive_window_shows_what_is_stored() {
 
     let (is_well, _, told) = window(&["--start", "5m ago", "--mkv", "files"]).await;
     assert!(is_well && files("files") == 3, "{told}");
-    assert!(told.contains("3 of 3 fragments") && told.contains("1 gaps and other oddities"), "{told}");
+    assert!(told.contains("3 of 3 fragments") && told.contains("1 gaps and other discontinuities"), "{told}");
     assert!(told.contains(": gap of 2"), "{told}");
     let (is_well, _, told) = window(&["--start", "5m ago", "--jpeg", "pictures", "--ratio", "10"]).await;
     assert!(is_well && files("pictures") >= 6, "{told}");

@@ -107,7 +107,7 @@ impl<B: ReadBody> Source<B> {
 
     /// Why a fragment that begins so does not belong to what was asked for, if it does not.
     pub(super) fn leaves_out(&self, header: &FragmentHeader) -> Option<StreamEnd> {
-        self.line.options().until.as_ref()?.leaves_out(header)
+        self.line.options().until.as_ref()?.ends_before(header)
     }
 
     /// A fragment has come, for the first time or again: what happened up to now.
