@@ -157,7 +157,7 @@ pub use packet::Packet;
 pub use service::{
     AgedOut, Archive, ArchiveProgress, ArchivedImage, Clip, Clips, Clock, Damaged, DashSession, FragmentInfo,
     FragmentList, HlsSession, Images, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, NoImage,
-    Order, PlaybackUrl, Start, StopHandle, StreamId, Unavailable,
+    Order, PlaybackUrl, RetryConfig, Start, StopHandle, StreamId, Unavailable,
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use sink::ImageSink;
