@@ -48,7 +48,9 @@ impl<'a> Block<'a> {
         self.entry.flags & DISCARDABLE != 0
     }
 
-    /// Returns the bytes after the block header: one frame, or the lacing header and several frames.
+    /// Returns the bytes after the block header.
+    ///
+    /// They are one frame, or the lacing header and several frames.
     pub fn payload(&self) -> &'a [u8] {
         let (start, length) = (self.entry.start as usize, self.entry.length as usize);
         self.fragment.raw().get(start..start + length).unwrap_or_default()
@@ -180,7 +182,9 @@ fn xiph_sizes(data: &[u8], count: usize) -> Option<(Vec<usize>, usize)> {
     Some((sizes, used))
 }
 
-/// Reads EBML lacing (RFC 9559 section 10.3.3): the first size, then differences to the previous size.
+/// Reads EBML lacing (RFC 9559 section 10.3.3): the sizes of all frames except the last.
+///
+/// The first size is absolute. The others are differences to the previous size.
 fn ebml_sizes(data: &[u8], count: usize) -> Option<(Vec<usize>, usize)> {
     let (mut sizes, mut used) = (Vec::with_capacity(count - 1), 0);
     let mut size = 0i64;

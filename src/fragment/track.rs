@@ -70,7 +70,9 @@ struct Display {
     roll: Option<f64>,
 }
 
-/// The content encoding of a track, which is undone when packets are read (RFC 9559 section 5.1.4.1.31).
+/// The content encoding of a track (RFC 9559 section 5.1.4.1.31).
+///
+/// It is undone when packets are read.
 #[derive(Clone, Debug, PartialEq)]
 enum Encoding {
     /// These bytes were removed from the start of every frame.
