@@ -93,11 +93,11 @@ impl BlockEntry {
     #[inline]
     pub(crate) fn read(payload: &[u8], start: u32, cluster_timecode: i64) -> Result<Self> {
         let Vint::Read(track, width) = vint::read_number(payload) else {
-            return Err(Error::malformed("a block without a track number"));
+            return Err(Error::malformed("the block has no valid track number"));
         };
         let width = usize::from(width);
         let Some(&[high, low, flags]) = payload.get(width..width + 3) else {
-            return Err(Error::malformed("a block that ends inside its header"));
+            return Err(Error::malformed("the block ends inside its header"));
         };
         let relative = i64::from(i16::from_be_bytes([high, low]));
         let header = width as u32 + 3;
