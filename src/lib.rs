@@ -117,6 +117,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod accessors;
 pub mod audio;
 pub mod checkpoint;
 pub mod ebml;
@@ -125,6 +126,7 @@ mod ext;
 pub mod fragment;
 #[cfg(feature = "ffmpeg")]
 pub mod frame;
+mod image_format;
 mod limits;
 #[cfg(feature = "local")]
 pub mod local;
@@ -147,16 +149,17 @@ pub use fragment::{
 };
 #[cfg(feature = "ffmpeg")]
 pub use frame::{EncodedFrame, Frame, RgbFrame};
+pub use image_format::ImageFormat;
 pub use limits::Limits;
 pub use packet::Packet;
 #[cfg(feature = "aws")]
 pub use service::{
     AgedOut, Archive, ArchiveProgress, ArchivedImage, Clip, Clips, Clock, Damaged, DashSession, FragmentInfo,
-    FragmentList, HlsSession, ImageEncoding, Images, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus,
-    LiveStream, NoImage, Order, PlaybackUrl, Start, StopHandle, StreamId, Unavailable,
+    FragmentList, HlsSession, Images, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, NoImage,
+    Order, PlaybackUrl, Start, StopHandle, StreamId, Unavailable,
 };
-#[cfg(feature = "ffmpeg")]
-pub use sink::{ImageSink, JpegSink};
+#[cfg(any(feature = "aws", feature = "ffmpeg"))]
+pub use sink::ImageSink;
 pub use sink::{MediaSink, MkvSink, WavSink};
 pub use summary::Summary;
 
