@@ -14,7 +14,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use futures::{SinkExt, TryStreamExt};
 use kinesis_video::{
-    Acks, Bound, End, FileCheckpoint, Fragment, KinesisVideo, LiveFragments, MediaSink, MkvSink, Result, Start,
+    Acks, Bound, FileCheckpoint, Fragment, FragmentEnd, KinesisVideo, LiveFragments, MediaSink, MkvSink, Result, Start,
     StopHandle,
 };
 
@@ -99,7 +99,7 @@ async fn follow(mut fragments: LiveFragments, acks: Option<&Acks>, options: &Opt
         eprintln!("{}, in {}", files.summary(), options.out.clone().unwrap_or_default().display());
     }
     let status = fragments.status().borrow().clone();
-    let why = fragments.reason().map_or_else(String::new, |reason| reason.to_string());
+    let why = fragments.end_reason().map_or_else(String::new, |reason| reason.to_string());
     eprintln!("{why}: {} fragments, {} bytes, {} reconnects", status.fragments, status.bytes, status.reconnects);
     result
 }
@@ -111,8 +111,8 @@ fn print_line(fragment: &Fragment) {
     }
     let number = fragment.number().map_or_else(|| "-".into(), ToString::to_string);
     let time = fragment.producer_time().map_or_else(|| "-".into(), |time| time.to_string());
-    let behind = fragment.behind().map_or_else(|| "-".into(), |behind| format!("{:.1} s", behind.as_secs_f64()));
-    let cut = if fragment.end() == End::Cut { ", cut" } else { "" };
+    let behind = fragment.behind_now().map_or_else(|| "-".into(), |behind| format!("{:.1} s", behind.as_secs_f64()));
+    let cut = if fragment.end_reason() == FragmentEnd::Cut { ", cut" } else { "" };
     let (packets, bytes) = (fragment.packets().count(), fragment.raw().len());
     println!("{number} {time} {:.3} s, {behind} behind, {packets} packets, {bytes} bytes{cut}", seconds(fragment));
 }

@@ -129,11 +129,11 @@ fn json_fragment(index: u64, fragment: &Fragment) -> Value {
         "index": index,
         "offset": fragment.offset(),
         "length": fragment.raw().len(),
-        "end": fragment.end().as_str(),
+        "end": fragment.end_reason().as_str(),
         "fragment_number": fragment.number().map(ToString::to_string),
         "server_timestamp_ms": fragment.server_time().map(kinesis_video::Timestamp::as_millis),
         "producer_timestamp_ms": fragment.producer_time().map(kinesis_video::Timestamp::as_millis),
-        "millis_behind_now": fragment.behind().map(|behind| behind.as_millis() as u64),
+        "millis_behind_now": fragment.behind_now().map(|behind| behind.as_millis() as u64),
         "continuation_token": fragment.continuation_token(),
         "tags": tags,
         "tracks": fragment.tracks().iter().map(json_track).collect::<Vec<_>>(),
@@ -221,14 +221,14 @@ fn text_item(out: &mut impl Write, options: &Options, item: &BodyItem, index: &m
 
 fn text_fragment(out: &mut impl Write, index: u64, fragment: &Fragment) -> io::Result<()> {
     let count = Count::of(fragment);
-    write!(out, "{index}: {} bytes at {}, end {}", fragment.raw().len(), fragment.offset(), fragment.end())?;
+    write!(out, "{index}: {} bytes at {}, end {}", fragment.raw().len(), fragment.offset(), fragment.end_reason())?;
     if let Some(number) = fragment.number() {
         write!(out, ", fragment {number}")?;
     }
     if let Some(time) = fragment.producer_time() {
         write!(out, ", produced {time}")?;
     }
-    if let Some(behind) = fragment.behind() {
+    if let Some(behind) = fragment.behind_now() {
         write!(out, ", {behind:?} behind")?;
     }
     writeln!(out, ", {} packets, {} key frames", count.packets, count.keyframes)?;

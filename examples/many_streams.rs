@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use futures::TryStreamExt;
-use kinesis_video::{EndReason, Fragment, KinesisVideo, LiveFragments, LiveStatus, Result, Start, StopHandle};
+use kinesis_video::{Fragment, KinesisVideo, LiveFragments, LiveStatus, Result, Start, StopHandle, StreamEnd};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{self, JoinError, JoinSet};
@@ -49,7 +49,7 @@ struct Set {
     kvs: KinesisVideo,
     start: Start,
     work: Arc<Semaphore>,
-    tasks: JoinSet<Result<Option<EndReason>>>,
+    tasks: JoinSet<Result<Option<StreamEnd>>>,
     names: HashMap<task::Id, String>,
     running: BTreeMap<String, (StopHandle, watch::Receiver<LiveStatus>)>,
 }
@@ -74,7 +74,7 @@ impl Set {
         }
     }
 
-    fn ended(&mut self, ended: std::result::Result<(task::Id, Result<Option<EndReason>>), JoinError>) {
+    fn ended(&mut self, ended: std::result::Result<(task::Id, Result<Option<StreamEnd>>), JoinError>) {
         let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
         let name = self.names.remove(&id).unwrap_or_default();
         self.running.remove(&name);
@@ -100,13 +100,13 @@ impl Set {
     }
 }
 
-async fn read(name: &str, mut fragments: LiveFragments, work: &Semaphore) -> Result<Option<EndReason>> {
+async fn read(name: &str, mut fragments: LiveFragments, work: &Semaphore) -> Result<Option<StreamEnd>> {
     while let Some(fragment) = fragments.try_next().await? {
         // Not acquired only if it is closed, which it never is.
         let _permit = work.acquire().await;
         work_on(name, &fragment).await;
     }
-    Ok(fragments.reason())
+    Ok(fragments.end_reason())
 }
 
 /// One's own work, such as decoding a picture and looking at it.

@@ -83,7 +83,7 @@ fragment                                         producer time              behi
 fn print_row(fragment: &Fragment) {
     let number = fragment.number().map_or_else(|| "-".into(), ToString::to_string);
     let time = fragment.producer_time().map_or_else(|| "-".into(), |time| time.to_string());
-    let behind = fragment.behind().map_or_else(|| "-".into(), |behind| format!("{:.1} s", behind.as_secs_f64()));
+    let behind = fragment.behind_now().map_or_else(|| "-".into(), |behind| format!("{:.1} s", behind.as_secs_f64()));
     let tracks: Vec<_> =
         fragment.tracks().iter().map(|track| track.codec_id().rsplit('/').next().unwrap_or("")).collect();
     let packets = fragment.packets().count();

@@ -55,7 +55,7 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
     ///
     /// ```
     /// use futures::TryStreamExt;
-    /// use kinesis_video::{Bound, EndReason, FragmentStream, FragmentStreamExt};
+    /// use kinesis_video::{Bound, StreamEnd, FragmentStream, FragmentStreamExt};
     ///
     /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
     /// let body: &[u8] = &[];
@@ -63,7 +63,7 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
     /// while let Some(fragment) = fragments.try_next().await? {
     ///     println!("{fragment:?}");
     /// }
-    /// assert_eq!(fragments.reason(), Some(EndReason::EndOfMedia));
+    /// assert_eq!(fragments.end_reason(), Some(StreamEnd::EndOfMedia));
     /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
     /// ```
     fn until(self, bound: impl Into<Bound>) -> Until<Self>

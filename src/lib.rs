@@ -32,7 +32,7 @@
 //! let kvs = KinesisVideo::new(&endpoint.sdk_config());
 //! let mut fragments = kvs.live("front-door").start(Start::Earliest).fragments();
 //! let fragment = fragments.try_next().await?.expect("one was pushed");
-//! println!("{:?} is {:?} behind", fragment.number(), fragment.behind());
+//! println!("{:?} is {:?} behind", fragment.number(), fragment.behind_now());
 //! assert_eq!(fragment.packets().count(), 1);
 //! # Ok::<(), kinesis_video::Error>(()) }).unwrap();
 //! ```
@@ -143,9 +143,9 @@ pub use error::{Error, ErrorContext, ErrorKind, ErrorPosition, Result};
 pub use ext::FrameStreamExt;
 pub use ext::{AudioStreamExt, FragmentStreamExt, PacketStreamExt, RecordExt};
 pub use fragment::{
-    Arrival, Block, BodyDecoder, BodyItem, BodyStream, Bound, Discontinuity, End, EndReason, Fault, Fragment,
-    FragmentDecoder, FragmentEnd, FragmentHeader, FragmentNumber, FragmentStream, Position, Share, SkipReason, Skipped,
-    Subscriber, Tag, TagValue, Tags, Timestamp, Track, TrackKind,
+    Arrival, Block, BodyDecoder, BodyItem, BodyStream, Bound, Discontinuity, Fault, Fragment, FragmentDecoder,
+    FragmentEnd, FragmentFooter, FragmentHeader, FragmentNumber, FragmentStream, Position, Share, SkipReason, Skipped,
+    StreamEnd, Subscriber, Tag, TagValue, Tags, Timestamp, Track, TrackKind,
 };
 #[cfg(feature = "ffmpeg")]
 pub use frame::{EncodedFrame, Frame, RgbFrame};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{AudioChunk, AudioDiscontinuity, NANOS_PER_SAMPLE, Party, Samples, nanos};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::{End, Fragment, FragmentNumber, Timestamp};
+use crate::fragment::{Fragment, FragmentEnd, FragmentNumber, Timestamp};
 use crate::packet::Packet;
 
 /// A block that begins so near to where the last one ended continues it: 8 ms.
@@ -119,7 +119,7 @@ impl Placement {
             let of = if self.continues(&cut)? { None } else { id.clone() };
             self.place(&cut, of)?;
         }
-        if id.is_none() && fragment.end() == End::Cut {
+        if id.is_none() && fragment.end_reason() == FragmentEnd::Cut {
             self.cut = Some(fragment);
             return Ok(());
         }

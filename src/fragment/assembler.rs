@@ -20,7 +20,7 @@ use super::document::{Declared, Document, is_matroska};
 use super::fault::{Fault, SkipReason, Skipped};
 use super::service_tags::ServiceTags;
 use super::tags::TagCollector;
-use super::{End, Fragment, FragmentEnd, FragmentHeader, FragmentNumber, Inner, Tags, Track};
+use super::{Fragment, FragmentEnd, FragmentFooter, FragmentHeader, FragmentNumber, Inner, Tags, Track};
 use crate::ebml::{Cursor, Ending, Event, Header, Reader, id, uint, without_padding};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
@@ -44,7 +44,7 @@ pub(crate) struct Assembler {
     /// An event that ended a piece but belongs to the next.
     replay: Option<Event>,
     /// How the body ended, once it has.
-    ending: Option<End>,
+    ending: Option<FragmentEnd>,
     /// How many blocks the last fragment had: a good guess for the next.
     block_count: usize,
 }
@@ -65,7 +65,7 @@ pub(crate) struct Boundary {
 
 #[derive(Clone, Copy, Debug)]
 enum Outcome {
-    Fragment(End),
+    Fragment(FragmentEnd),
     Fault,
     Skipped,
     /// The header of a fragment is known.
@@ -82,7 +82,7 @@ pub(crate) enum Piece {
     Skipped(Skipped),
     Opened(Arc<FragmentHeader>),
     Block(BlockPiece),
-    Closed(FragmentEnd),
+    Closed(FragmentFooter),
 }
 
 /// A block that came by itself.
@@ -200,8 +200,8 @@ impl Assembler {
         let end = match self.ending {
             Some(end) => end,
             None => match self.reader.finish(input, self.base) {
-                Ending::Clean => End::EndOfBody,
-                Ending::Cut => End::Cut,
+                Ending::Clean => FragmentEnd::EndOfBody,
+                Ending::Cut => FragmentEnd::Cut,
             },
         };
         self.ending = Some(end);
@@ -210,7 +210,7 @@ impl Assembler {
 
     /// The end of the current item when the transport failed.
     pub(crate) fn abort(&mut self, input: &[u8]) -> Option<Boundary> {
-        self.last(input, input.len(), End::Cut)
+        self.last(input, input.len(), FragmentEnd::Cut)
     }
 
     /// The end of the current item when it cannot be read on. What comes behind the place where
@@ -219,7 +219,7 @@ impl Assembler {
         let here = usize::try_from(self.stopped_at().saturating_sub(self.base)).unwrap_or(usize::MAX);
         // A Segment that has ended is owed nothing.
         let is_whole = self.reader.parent().is_none() && self.document.has_segment();
-        let end = if is_whole { End::EndOfBody } else { End::Cut };
+        let end = if is_whole { FragmentEnd::EndOfBody } else { FragmentEnd::Cut };
         self.last(input, here.min(input.len()), end)
     }
 
@@ -299,7 +299,7 @@ impl Assembler {
         item
     }
 
-    fn close(&mut self, end: End, offset: u64) -> FragmentEnd {
+    fn close(&mut self, end: FragmentEnd, offset: u64) -> FragmentFooter {
         let mut item = self.next_item();
         let (leading, tags) = item.tags.finish();
         let header = match item.header.take() {
@@ -307,7 +307,7 @@ impl Assembler {
             None => Arc::new(item.to_header(&self.document, leading)),
         };
         let ServiceTags { behind_millis, continuation_token, .. } = item.service;
-        FragmentEnd { header, tags, end, offset, behind_millis, continuation_token }
+        FragmentFooter { header, tags, end, offset, behind_millis, continuation_token }
     }
 
     fn open(&mut self, leading: Tags) -> Arc<FragmentHeader> {
@@ -316,7 +316,7 @@ impl Assembler {
         header
     }
 
-    fn fragment(&self, mut item: Item, raw: Bytes, offset: u64, end: End) -> Fragment {
+    fn fragment(&self, mut item: Item, raw: Bytes, offset: u64, end: FragmentEnd) -> Fragment {
         let (leading_tags, tags) = item.tags.finish();
         let header = item.to_header(&self.document, leading_tags);
         Fragment {
@@ -369,7 +369,7 @@ impl Assembler {
     fn start(&mut self, header: Header, event: Event, input: &[u8]) -> Result<Option<Boundary>> {
         if header.id == id::EBML && header.offset > self.start {
             // Not judged as part of what it ends.
-            return Ok(self.ends_before(input, &header, event, End::NextDocument));
+            return Ok(self.ends_before(input, &header, event, FragmentEnd::NextDocument));
         }
         self.judge(&header)?;
         let outer = self.reader.open().nth_back(1).map(|outer| outer.id);
@@ -487,7 +487,7 @@ impl Assembler {
             // These are not the tags of the fragment before them: the service went on to another one
             // without closing tags, or could not go on.
             self.item.tags.forget_last();
-            let end = if found.is_fault() { End::Cut } else { End::NextDocument };
+            let end = if found.is_fault() { FragmentEnd::Cut } else { FragmentEnd::NextDocument };
             return Ok(self.ends_before(input, header, event, end));
         }
         if let Err(error) = self.judge_end(header, header.reach()) {
@@ -503,7 +503,7 @@ impl Assembler {
         }
         // Closing tags alone close nothing.
         if item.service.is_closed() && (item.is_fragment || item.is_document) {
-            return Ok(Some(self.ends_behind(header, Outcome::Fragment(End::Trailer))));
+            return Ok(Some(self.ends_behind(header, Outcome::Fragment(FragmentEnd::Trailer))));
         }
         Ok(None)
     }
@@ -670,12 +670,12 @@ impl Assembler {
     }
 
     /// The item ends before this element, whose event is kept for the next.
-    fn ends_before(&mut self, input: &[u8], header: &Header, event: Event, end: End) -> Option<Boundary> {
+    fn ends_before(&mut self, input: &[u8], header: &Header, event: Event, end: FragmentEnd) -> Option<Boundary> {
         self.replay = Some(event);
         self.last(input, (header.offset - self.base) as usize, end)
     }
 
-    fn last(&mut self, input: &[u8], length: usize, end: End) -> Option<Boundary> {
+    fn last(&mut self, input: &[u8], length: usize, end: FragmentEnd) -> Option<Boundary> {
         if self.base + length as u64 == self.start {
             return None;
         }
@@ -691,8 +691,11 @@ impl Assembler {
         let is_fragment = self.item.is_document || self.item.is_fragment;
         // The first bytes of a document are one, even if its header is not all there.
         let begins = || self.base == 0 || input.iter().zip(id::EBML.0.to_be_bytes()).all(|(a, b)| *a == b);
-        let outcome =
-            if is_fragment || (end == End::Cut && begins()) { Outcome::Fragment(end) } else { Outcome::Skipped };
+        let outcome = if is_fragment || (end == FragmentEnd::Cut && begins()) {
+            Outcome::Fragment(end)
+        } else {
+            Outcome::Skipped
+        };
         Some(Boundary { length, outcome })
     }
 

@@ -18,7 +18,7 @@ use crate::limits::Limits;
 /// Elements are walked, never searched for.
 ///
 /// When the body turns out to be malformed, or beyond [`Limits`], the whole blocks so far come as a
-/// fragment that is [`Cut`](super::End::Cut), then the error, then nothing more, whatever else is
+/// fragment that is [`Cut`](super::FragmentEnd::Cut), then the error, then nothing more, whatever else is
 /// fed in. With [`resync`](BodyDecoder::resync) reading goes on instead.
 ///
 /// Use it with [`FramedRead`](tokio_util::codec::FramedRead), or better with

@@ -9,42 +9,48 @@ use crate::error::Error;
 
 /// What happened before a fragment, that its consumer can survive.
 ///
-/// A body by itself has [`Skipped`](Discontinuity::Skipped) bytes; the others come from sources that
+/// A body by itself has [`Skipped`](Discontinuity::SkippedBytes) bytes; the others come from sources that
 /// know more than one body: a live stream over its connections, a [`share`](crate::FragmentStreamExt::share).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Discontinuity {
     /// Where reading was to go on is no longer kept, and it went on elsewhere, as was asked for.
     /// What was behind this position, or before the first fragment, may be missing.
+    #[non_exhaustive]
     AgedOut {
         /// Of the last fragment that was given out.
         last: Option<Position>,
     },
     /// So many fragments were dropped, because a subscriber that does not want to hold up others
     /// was not quick enough.
+    #[non_exhaustive]
     Dropped {
         /// How many.
         fragments: u64,
     },
     /// On the producer's clock, so much media is missing.
+    #[non_exhaustive]
     Gap {
         /// From the end of the fragment before to the beginning of this one.
         duration: Duration,
     },
     /// A packet that was given out before its fragment was cut is not the same in what was sent again.
+    #[non_exhaustive]
     PacketDiffers {
         /// Its place among the packets of its fragment.
         ordinal: u32,
     },
     /// A fragment that could not be read, twice at the same place, was passed over. What was whole of
-    /// it was given out before, as a fragment that ended [`Cut`](super::End::Cut).
-    PassedOver {
+    /// it was given out before, as a fragment that ended [`Cut`](super::FragmentEnd::Cut).
+    #[non_exhaustive]
+    SkippedFragment {
         /// Its number.
         number: FragmentNumber,
         /// What was wrong.
         cause: Error,
     },
     /// The connection is another one.
+    #[non_exhaustive]
     Reconnected {
         /// What ended the one before; `None` if the service did, in good order.
         cause: Option<Error>,
@@ -54,19 +60,22 @@ pub enum Discontinuity {
         after: Duration,
     },
     /// So many fragments that had been given out came again, and were dropped.
+    #[non_exhaustive]
     Repeated {
         /// How many.
         fragments: u64,
     },
     /// Bytes that belong to no fragment.
-    Skipped(Skipped),
+    SkippedBytes(Skipped),
     /// The time of the media went back: on the producer's clock, or, where that goes on, on the
     /// timeline of its session, as when a producer starts anew.
+    #[non_exhaustive]
     TimelineReset {
         /// How far.
         by: Duration,
     },
     /// The tracks are not those of the fragment before.
+    #[non_exhaustive]
     TracksChanged {
         /// What they were.
         before: Arc<[Track]>,
@@ -77,8 +86,8 @@ impl Discontinuity {
     /// Whether media may be missing here, which a whole recording would have.
     pub fn is_loss(&self) -> bool {
         match self {
-            Self::AgedOut { .. } | Self::Dropped { .. } | Self::Gap { .. } | Self::PassedOver { .. } => true,
-            Self::Skipped(skipped) => skipped.reason() == super::SkipReason::Damaged,
+            Self::AgedOut { .. } | Self::Dropped { .. } | Self::Gap { .. } | Self::SkippedFragment { .. } => true,
+            Self::SkippedBytes(skipped) => skipped.reason() == super::SkipReason::Damaged,
             Self::PacketDiffers { .. }
             | Self::Reconnected { .. }
             | Self::Repeated { .. }
@@ -97,7 +106,7 @@ impl fmt::Display for Discontinuity {
             Self::Dropped { fragments } => write!(f, "{fragments} fragments dropped"),
             Self::Gap { duration } => write!(f, "gap of {duration:?}"),
             Self::PacketDiffers { ordinal } => write!(f, "packet {ordinal} differs from what was given out"),
-            Self::PassedOver { number, cause } => write!(f, "fragment {number} passed over: {cause}"),
+            Self::SkippedFragment { number, cause } => write!(f, "fragment {number} passed over: {cause}"),
             Self::Reconnected { cause: Some(cause), calls, after } => {
                 write!(f, "reconnected after {after:?} and {calls} calls: {cause}")
             }
@@ -105,7 +114,7 @@ impl fmt::Display for Discontinuity {
                 write!(f, "reconnected after {after:?} and {calls} calls: the body had ended")
             }
             Self::Repeated { fragments } => write!(f, "{fragments} fragments came again"),
-            Self::Skipped(skipped) => write!(f, "{} bytes skipped: {skipped}", skipped.length()),
+            Self::SkippedBytes(skipped) => write!(f, "{} bytes skipped: {skipped}", skipped.length()),
             Self::TimelineReset { by } => write!(f, "the timeline went back by {by:?}"),
             Self::TracksChanged { before } => write!(f, "the tracks changed; there were {}", before.len()),
         }

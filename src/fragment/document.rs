@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::service_tags::ServiceTags;
-use super::{End, FragmentHeader, Mkv, Tags, Track};
+use super::{FragmentEnd, FragmentHeader, Mkv, Tags, Track};
 use crate::ebml::{Header, id};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -173,13 +173,13 @@ impl Document {
     }
 
     /// How the bytes of an item from `start` to `stop` become a file of their own.
-    pub(super) fn mkv(&self, prefix: Option<Bytes>, is_document: bool, start: u64, stop: u64, end: End) -> Mkv {
+    pub(super) fn mkv(&self, prefix: Option<Bytes>, is_document: bool, start: u64, stop: u64, end: FragmentEnd) -> Mkv {
         if !is_document {
             return prefix.map_or(Mkv::Whole, Mkv::After);
         }
         match self.segment {
             // A cut fragment ends inside its Segment anyway.
-            Some(segment) if end != End::Cut && segment.end().is_some_and(|end| end != stop) => {
+            Some(segment) if end != FragmentEnd::Cut && segment.end().is_some_and(|end| end != stop) => {
                 let id_width = segment.id.width();
                 let at = (segment.offset.saturating_sub(start)) as u32 + u32::from(id_width);
                 Mkv::Resized { at, width: segment.length - id_width }

@@ -164,12 +164,12 @@ impl Skipped {
     /// stretch until a fragment comes.
     pub(crate) fn note_in(mut self, noted: &mut Vec<Discontinuity>) {
         let goes_on = |last: &mut Discontinuity| match last {
-            Discontinuity::Skipped(last) => last.extend(&self),
+            Discontinuity::SkippedBytes(last) => last.extend(&self),
             _ => false,
         };
         if !noted.last_mut().is_some_and(goes_on) {
             self.raw = Bytes::new();
-            noted.push(Discontinuity::Skipped(self));
+            noted.push(Discontinuity::SkippedBytes(self));
         }
     }
 

@@ -48,7 +48,7 @@ pub use stream::{BodyStream, FragmentStream};
 pub use tags::{Tag, TagValue, Tags, TagsIter};
 pub use timestamp::Timestamp;
 pub use track::{Track, TrackKind};
-pub use until::{Bound, EndReason, Until};
+pub use until::{Bound, StreamEnd, Until};
 
 pub(crate) use assembler::{BlockPiece, Grain, Piece};
 pub(crate) use block::BlockEntry;
@@ -62,7 +62,7 @@ pub(crate) use framed::{BodyDecode, Framed};
 /// How a fragment ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum End {
+pub enum FragmentEnd {
     /// Inside an element: the body ended, failed or became unreadable, or the service reported an
     /// error, before all that was announced had come. The fragment has the blocks that are whole.
     Cut,
@@ -75,7 +75,7 @@ pub enum End {
     Trailer,
 }
 
-impl End {
+impl FragmentEnd {
     /// `trailer`, `next`, `eof` or `cut`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -87,7 +87,7 @@ impl End {
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for FragmentEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
@@ -172,21 +172,21 @@ impl FragmentHeader {
 
 /// What a fragment says of itself behind its media, for those who take its packets one by one.
 #[derive(Clone, Debug)]
-pub struct FragmentEnd {
+pub struct FragmentFooter {
     header: Arc<FragmentHeader>,
     tags: Tags,
-    end: End,
+    end: FragmentEnd,
     offset: u64,
     behind_millis: Option<u64>,
     continuation_token: Option<Arc<str>>,
 }
 
-impl FragmentEnd {
+impl FragmentFooter {
     /// Of a fragment of which nothing more comes.
     #[cfg(feature = "aws")]
     pub(crate) fn cut(header: Arc<FragmentHeader>) -> Self {
         let tags = Tags::default();
-        Self { header, tags, end: End::Cut, offset: 0, behind_millis: None, continuation_token: None }
+        Self { header, tags, end: FragmentEnd::Cut, offset: 0, behind_millis: None, continuation_token: None }
     }
 
     /// What it said of itself before its media.
@@ -195,7 +195,7 @@ impl FragmentEnd {
     }
 
     /// How it ended.
-    pub fn end(&self) -> End {
+    pub fn end_reason(&self) -> FragmentEnd {
         self.end
     }
 
@@ -210,7 +210,7 @@ impl FragmentEnd {
     }
 
     /// How far the fragment was behind the newest of the stream when it was sent; GetMedia only.
-    pub fn behind(&self) -> Option<Duration> {
+    pub fn behind_now(&self) -> Option<Duration> {
         self.behind_millis.map(Duration::from_millis)
     }
 
@@ -262,7 +262,7 @@ struct Inner {
     raw: Bytes,
     blocks: Vec<BlockEntry>,
     tags: Tags,
-    end: End,
+    end: FragmentEnd,
     behind_millis: Option<u64>,
     continuation_token: Option<Arc<str>>,
     offset: u64,
@@ -287,7 +287,7 @@ impl Fragment {
     /// The same, known not to be whole.
     #[cfg(feature = "aws")]
     pub(crate) fn into_cut(mut self) -> Self {
-        Arc::make_mut(&mut self.inner).end = End::Cut;
+        Arc::make_mut(&mut self.inner).end = FragmentEnd::Cut;
         self
     }
 
@@ -313,7 +313,7 @@ impl Fragment {
     }
 
     /// How far it was behind the newest of the stream when it was sent; GetMedia only.
-    pub fn behind(&self) -> Option<Duration> {
+    pub fn behind_now(&self) -> Option<Duration> {
         self.inner.behind_millis.map(Duration::from_millis)
     }
 
@@ -396,7 +396,7 @@ impl Fragment {
     }
 
     /// How it ended.
-    pub fn end(&self) -> End {
+    pub fn end_reason(&self) -> FragmentEnd {
         self.inner.end
     }
 
@@ -449,7 +449,7 @@ impl fmt::Debug for Fragment {
             .field("offset", &self.offset())
             .field("bytes", &self.raw().len())
             .field("blocks", &self.inner.blocks.len())
-            .field("end", &self.end())
+            .field("end", &self.end_reason())
             .finish_non_exhaustive()
     }
 }

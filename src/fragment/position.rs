@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Fragment, FragmentEnd, FragmentHeader, FragmentNumber, Timestamp};
+use super::{Fragment, FragmentFooter, FragmentHeader, FragmentNumber, Timestamp};
 use crate::error::{Error, Result};
 
 /// A place in a stream, right behind a fragment: what to save so that another process can go on
@@ -70,7 +70,7 @@ impl Position {
     }
 
     #[cfg(feature = "aws")]
-    pub(crate) fn behind(number: FragmentNumber) -> Self {
+    pub(crate) fn after(number: FragmentNumber) -> Self {
         Self { number: Some(number), ..Self::default() }
     }
 
@@ -103,7 +103,7 @@ impl Fragment {
     }
 }
 
-impl FragmentEnd {
+impl FragmentFooter {
     /// The place right behind the fragment.
     pub fn position(&self) -> Position {
         Position::of(&self.header, self.continuation_token.as_ref())

@@ -107,8 +107,8 @@ pin_project! {
     ///
     /// # Errors
     /// When the transport fails, or the bytes are malformed or beyond [`Limits`], what is whole of
-    /// the current fragment comes first, as a fragment that [ends](Fragment::end)
-    /// [`Cut`](super::End::Cut); then the error; then `None` for ever. An error that the service
+    /// the current fragment comes first, as a fragment that [ends](Fragment::end_reason)
+    /// [`Cut`](super::FragmentEnd::Cut); then the error; then `None` for ever. An error that the service
     /// reports inside the media ([`Fault`](super::Fault)) is an error here; use [`BodyStream`] to
     /// read on.
     ///
@@ -175,7 +175,7 @@ where
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// let chunks = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"\x1A\x45\xDF\xA3"))]);
     /// let fragments: Vec<_> = FragmentStream::from_stream(chunks).try_collect().await?;
-    /// assert!(fragments[0].end() == kinesis_video::End::Cut);
+    /// assert!(fragments[0].end_reason() == kinesis_video::FragmentEnd::Cut);
     /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
     /// ```
     pub fn from_stream(chunks: S) -> Self {

@@ -33,33 +33,33 @@ pub enum Bound {
 
 impl Bound {
     /// Why a fragment that begins so is left out, if it is.
-    pub(crate) fn leaves_out(&self, header: &FragmentHeader) -> Option<EndReason> {
+    pub(crate) fn leaves_out(&self, header: &FragmentHeader) -> Option<StreamEnd> {
         match self {
-            Self::Fragment(last) => header.number().is_some_and(|number| number > last).then_some(EndReason::Fragment),
+            Self::Fragment(last) => header.number().is_some_and(|number| number > last).then_some(StreamEnd::Fragment),
             Self::ProducerTime(stop) => {
-                header.producer_time().is_some_and(|start| start >= *stop).then_some(EndReason::Time)
+                header.producer_time().is_some_and(|start| start >= *stop).then_some(StreamEnd::Time)
             }
             Self::ServerTime(stop) => {
-                header.server_time().is_some_and(|start| start >= *stop).then_some(EndReason::Time)
+                header.server_time().is_some_and(|start| start >= *stop).then_some(StreamEnd::Time)
             }
             Self::Count(_) | Self::Deadline(_) => None,
         }
     }
 
     /// Why nothing belongs to it behind this fragment, the `count`th, if nothing does.
-    pub(crate) fn ends_behind(
+    pub(crate) fn ends_after(
         &self,
         header: &FragmentHeader,
         count: u64,
         duration: impl FnOnce() -> Duration,
-    ) -> Option<EndReason> {
+    ) -> Option<StreamEnd> {
         match self {
-            Self::Count(most) => (count >= *most).then_some(EndReason::Count),
-            Self::Fragment(last) => header.number().is_some_and(|number| number == last).then_some(EndReason::Fragment),
+            Self::Count(most) => (count >= *most).then_some(StreamEnd::Count),
+            Self::Fragment(last) => header.number().is_some_and(|number| number == last).then_some(StreamEnd::Fragment),
             Self::ProducerTime(stop) => {
                 let start = header.producer_time()?;
                 let end = start.plus_nanos(i64::try_from(duration().as_nanos()).unwrap_or(i64::MAX));
-                (end >= *stop).then_some(EndReason::Time)
+                (end >= *stop).then_some(StreamEnd::Time)
             }
             Self::Deadline(_) | Self::ServerTime(_) => None,
         }
@@ -81,7 +81,7 @@ impl From<std::time::Instant> for Bound {
 /// Why a stream has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum EndReason {
+pub enum StreamEnd {
     /// As many fragments as were asked for have come.
     Count,
     /// The deadline has passed.
@@ -100,7 +100,7 @@ pub enum EndReason {
     Time,
 }
 
-impl fmt::Display for EndReason {
+impl fmt::Display for StreamEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Count => "count reached",
@@ -126,18 +126,18 @@ pin_project! {
         count: u64,
         // Made when first polled: making it needs a runtime.
         deadline: Option<Pin<Box<Sleep>>>,
-        reason: Option<EndReason>,
+        reason: Option<StreamEnd>,
     }
 }
 
 impl<S> Until<S> {
     pub(crate) fn new(fragments: S, bound: Bound) -> Self {
-        let reason = (bound == Bound::Count(0)).then_some(EndReason::Count);
+        let reason = (bound == Bound::Count(0)).then_some(StreamEnd::Count);
         Self { fragments, bound, count: 0, deadline: None, reason }
     }
 
     /// Why the stream has ended; `None` while it goes on.
-    pub fn reason(&self) -> Option<EndReason> {
+    pub fn end_reason(&self) -> Option<StreamEnd> {
         self.reason
     }
 
@@ -155,7 +155,7 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for Until<S> {
         if let Bound::Deadline(deadline) = this.bound {
             let sleep = this.deadline.get_or_insert_with(|| Box::pin(sleep_until(Instant::from_std(*deadline))));
             if sleep.as_mut().poll(cx).is_ready() {
-                *this.reason = Some(EndReason::Deadline);
+                *this.reason = Some(StreamEnd::Deadline);
                 return Poll::Ready(None);
             }
         }
@@ -163,16 +163,16 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for Until<S> {
             Some(Ok(fragment)) => {
                 *this.count += 1;
                 let left_out = this.bound.leaves_out(fragment.header());
-                let ends = || this.bound.ends_behind(fragment.header(), *this.count, || fragment.duration());
+                let ends = || this.bound.ends_after(fragment.header(), *this.count, || fragment.duration());
                 *this.reason = left_out.or_else(ends);
                 Poll::Ready(left_out.is_none().then_some(Ok(fragment)))
             }
             Some(Err(error)) => {
-                *this.reason = Some(EndReason::Failed);
+                *this.reason = Some(StreamEnd::Failed);
                 Poll::Ready(Some(Err(error)))
             }
             None => {
-                *this.reason = Some(EndReason::EndOfMedia);
+                *this.reason = Some(StreamEnd::EndOfMedia);
                 Poll::Ready(None)
             }
         }

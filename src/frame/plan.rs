@@ -6,7 +6,7 @@ use super::codec::Codec;
 use super::options::{FrameOptions, Sampling};
 use super::report::NoPicture;
 use crate::error::{Error, Result};
-use crate::fragment::{End, Fragment, FragmentHeader, Tags, Timestamp, Track, TrackKind};
+use crate::fragment::{Fragment, FragmentEnd, FragmentHeader, Tags, Timestamp, Track, TrackKind};
 use crate::packet::{NalCodec, Packet, PictureUnits};
 
 /// As many as there are blocks in a fragment by default: more come of lacing alone.
@@ -102,7 +102,7 @@ impl Last {
         let longest =
             times.windows(2).filter_map(|pair| Some(pair.last()? - pair.first()?)).max().unwrap_or(LONGEST_NS);
         let (start, end) = (fragment.header().timecode_ns(), *times.last()?);
-        (fragment.end() != End::Cut).then(|| Self { track: track.clone(), start, end, longest })
+        (fragment.end_reason() != FragmentEnd::Cut).then(|| Self { track: track.clone(), start, end, longest })
     }
 
     /// Whether a fragment goes on where it ends: if one is missing, there is a hole.

@@ -7,7 +7,9 @@ use tokio_util::codec::Decoder;
 
 use super::{BlockPackets, Packet};
 use crate::error::{Error, Result};
-use crate::fragment::{BodyDecode, Cutter, Discontinuity, Fault, FragmentEnd, FragmentHeader, Grain, Piece, Skipped};
+use crate::fragment::{
+    BodyDecode, Cutter, Discontinuity, Fault, FragmentFooter, FragmentHeader, Grain, Piece, Skipped,
+};
 use crate::limits::Limits;
 
 /// What a body consists of, packet by packet.
@@ -21,7 +23,7 @@ pub enum PacketItem {
     /// A coded frame of it.
     Packet(Packet),
     /// It has ended: its trailing tags and how it ended are known.
-    End(FragmentEnd),
+    End(FragmentFooter),
     /// What happened before the fragment that begins next, or in the one that goes on; only of
     /// sources that know more than one body.
     Discontinuity(Discontinuity),
@@ -55,7 +57,7 @@ pub struct PacketDecoder {
     /// The block whose packets are being given out.
     block: Option<BlockPackets>,
     /// An end that comes next.
-    end: Option<FragmentEnd>,
+    end: Option<FragmentFooter>,
     /// The fragment that is open, if one is, and how many packets it has had.
     open: bool,
     ordinal: u32,

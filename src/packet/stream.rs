@@ -24,7 +24,7 @@ pin_project! {
     ///
     /// # Errors
     /// As [`FragmentStream`](crate::FragmentStream): when reading fails, the open fragment ends
-    /// [`Cut`](crate::End::Cut), then comes the error, then `None` for ever. Faults are items.
+    /// [`Cut`](crate::FragmentEnd::Cut), then comes the error, then `None` for ever. Faults are items.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing. Dropping the stream drops the reader at once.
@@ -42,7 +42,7 @@ pin_project! {
     ///     match item {
     ///         PacketItem::Start(fragment) => println!("{:?}", fragment.number()),
     ///         PacketItem::Packet(packet) => println!("  {} bytes", packet.payload().len()),
-    ///         PacketItem::End(end) => println!("  {}", end.end()),
+    ///         PacketItem::End(end) => println!("  {}", end.end_reason()),
     ///         other => println!("{other:?}"),
     ///     }
     /// }

@@ -57,7 +57,7 @@ const ENDPOINT_LIMIT: Duration = Duration::from_secs(10);
 /// let kvs = KinesisVideo::from_env().await;
 /// let mut fragments = kvs.live("front-door").start(Start::Now).fragments();
 /// while let Some(fragment) = fragments.try_next().await? {
-///     println!("{:?} is {:?} behind", fragment.number(), fragment.behind());
+///     println!("{:?} is {:?} behind", fragment.number(), fragment.behind_now());
 /// }
 /// # Ok(())
 /// # }
@@ -107,7 +107,7 @@ impl KinesisVideo {
     /// let endpoint = LocalEndpoint::start().await?;
     /// endpoint.create_stream("door").finish();
     /// let kvs = KinesisVideo::new(&endpoint.sdk_config()).with_data_endpoint(endpoint.url());
-    /// assert!(kvs.live("door").resume(false).fragments().reason().is_none());
+    /// assert!(kvs.live("door").resume(false).fragments().end_reason().is_none());
     /// assert!(endpoint.calls(Operation::GetDataEndpoint, "door").is_empty());
     /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
     /// ```

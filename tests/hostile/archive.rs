@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use futures::TryStreamExt;
 use kinesis_video::local::{Document, LocalEndpoint, Mishap, Operation, Quotas, Shape, Stamp};
-use kinesis_video::{Archive, End, KinesisVideo};
+use kinesis_video::{Archive, FragmentEnd, KinesisVideo};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
 
@@ -68,7 +68,7 @@ async fn read(mut archive: Archive, stamps: &[Stamp]) {
     for (n, stamp) in stamps.iter().enumerate() {
         let fragment = archive.try_next().await.unwrap().unwrap_or_else(|| panic!("only {n}"));
         assert_eq!(fragment.number(), Some(&stamp.number));
-        assert_ne!(fragment.end(), End::Cut);
+        assert_ne!(fragment.end_reason(), FragmentEnd::Cut);
         expected.fill(n as u8);
         assert_eq!(fragment.packets().count(), BLOCKS as usize);
         assert!(fragment.packets().all(|packet| packet.payload()[..] == expected[..]), "fragment {n}");

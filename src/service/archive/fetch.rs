@@ -16,7 +16,7 @@ use super::progress::ArchiveProgress;
 use super::work::{Arrival, BodyOutcome, CallId, FetchScheduler, Output};
 use super::{FetchOptions, OnUnavailable};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::{BodyItem, BodyStream, Continuity, Discontinuity, End, Fragment, FragmentNumber};
+use crate::fragment::{BodyItem, BodyStream, Continuity, Discontinuity, Fragment, FragmentEnd, FragmentNumber};
 use crate::service::archived::overrides;
 use crate::service::backoff::{Backoff, at};
 use crate::service::call::{Call, Origin, Reply, on_its_own};
@@ -334,7 +334,7 @@ impl Driver {
     fn finish(&mut self, mut fragment: Fragment) -> Fragment {
         let mut discontinuities = std::mem::take(&mut self.discontinuities);
         self.continuity.begins(fragment.header(), &mut discontinuities);
-        self.continuity.lasted(fragment.duration(), fragment.end() != End::Cut);
+        self.continuity.lasted(fragment.duration(), fragment.end_reason() != FragmentEnd::Cut);
         fragment.add_discontinuities(&mut discontinuities);
         fragment
     }

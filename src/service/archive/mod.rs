@@ -41,10 +41,10 @@ use work::{Budget, FetchScheduler};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnUnavailable {
-    /// Yield the readable part, flagged as [`Cut`](crate::End::Cut), then end with the error.
+    /// Yield the readable part, flagged as [`Cut`](crate::FragmentEnd::Cut), then end with the error.
     #[default]
     Fail,
-    /// Yield the readable part, flagged as [`Cut`](crate::End::Cut), then continue with the next fragment.
+    /// Yield the readable part, flagged as [`Cut`](crate::FragmentEnd::Cut), then continue with the next fragment.
     ///
     /// The next fragment carries a [discontinuity](crate::Discontinuity::PassedOver). After the last fragment,
     /// [`ArchiveFragments::trailing`] has it.
@@ -117,7 +117,7 @@ pub enum OnUnavailable {
 ///   kept, or the stream keeps nothing.
 ///
 /// All fragments before the failed one are yielded before the error. The readable part of the failed one follows
-/// them, flagged as [`Cut`](crate::End::Cut). [`progress`](ArchiveFragments::progress) has the [`Position`] after
+/// them, flagged as [`Cut`](crate::FragmentEnd::Cut). [`progress`](ArchiveFragments::progress) has the [`Position`] after
 /// the last whole fragment, to continue with [`start_after`](Archive::start_after).
 ///
 /// # Cancel safety

@@ -9,7 +9,7 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind};
-use crate::fragment::{End, Fault, Fragment, FragmentNumber, Skipped};
+use crate::fragment::{Fault, Fragment, FragmentEnd, FragmentNumber, Skipped};
 
 /// The number of damaged arrivals after which a fragment counts as stored damaged.
 const MAX_DAMAGED: u32 = 2;
@@ -317,14 +317,14 @@ impl FetchScheduler {
         };
         let listed = self.entry(index).map_or(0, |entry| entry.listed_bytes);
         let has_listed_size = listed > 0 && fragment.raw().len() as u64 >= listed;
-        match fragment.end() {
-            End::Cut => {
+        match fragment.end_reason() {
+            FragmentEnd::Cut => {
                 self.keep_part(index, fragment);
                 if let Some(call) = self.calls.get_mut(&id) {
                     call.cut = Some(index);
                 }
             }
-            End::Trailer => self.resolve(id, index, State::Arrived(fragment)),
+            FragmentEnd::Trailer => self.resolve(id, index, State::Arrived(fragment)),
             _ if has_listed_size => self.resolve(id, index, State::Arrived(fragment)),
             // The next item may be a fault that explains why the rest is missing.
             _ => {
@@ -383,7 +383,7 @@ impl FetchScheduler {
         if let Some((index, fragment)) = call.last.take() {
             let is_only = call.open.len() == 1;
             let is_proven =
-                fragment.end() != End::EndOfBody || (is_orderly && is_only && self.has_listed_size(index, &fragment));
+                fragment.end_reason() != FragmentEnd::EndOfBody || (is_orderly && is_only && self.has_listed_size(index, &fragment));
             if is_proven || self.is_same_as_part(index, &fragment) {
                 self.resolve(id, index, State::Arrived(fragment));
             } else {
@@ -430,7 +430,7 @@ impl FetchScheduler {
     pub(super) fn abandon(&mut self, id: CallId, max_batch: impl FnOnce(usize) -> usize) -> Option<usize> {
         let call = self.calls.get_mut(&id)?;
         // A fragment that another document follows is whole.
-        if let Some((index, fragment)) = call.last.take_if(|(_, fragment)| fragment.end() == End::NextDocument) {
+        if let Some((index, fragment)) = call.last.take_if(|(_, fragment)| fragment.end_reason() == FragmentEnd::NextDocument) {
             self.resolve(id, index, State::Arrived(fragment));
         }
         let call = self.calls.remove(&id)?;
@@ -519,7 +519,7 @@ impl FetchScheduler {
     /// Returns whether the fragment arrived before with the same bytes, so that more will not arrive.
     fn is_same_as_part(&self, index: usize, fragment: &Fragment) -> bool {
         let part = self.entry(index).and_then(|entry| entry.part.as_ref());
-        part.is_some_and(|part| part.end() == End::EndOfBody && part.raw() == fragment.raw())
+        part.is_some_and(|part| part.end_reason() == FragmentEnd::EndOfBody && part.raw() == fragment.raw())
     }
 
     fn keep_part(&mut self, index: usize, fragment: Fragment) {
@@ -717,11 +717,11 @@ mod tests {
                     match ready {
                         Output::Fragment { fragment, .. } => {
                             assert_eq!(fragment.number(), Some(&number(popped)), "run {seed}");
-                            assert!(fragment.end() != End::Cut);
+                            assert!(fragment.end_reason() != FragmentEnd::Cut);
                         }
                         Output::Unavailable { number: gone, part, .. } => {
                             assert_eq!(gone, number(popped), "run {seed}");
-                            assert!(part.is_none_or(|part| part.end() == End::Cut));
+                            assert!(part.is_none_or(|part| part.end_reason() == FragmentEnd::Cut));
                         }
                         Output::End { .. } => unreachable!("nothing ends it"),
                     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::line::{Event, Line};
 use super::source::{Next, Source};
 use crate::error::Result;
-use crate::fragment::{BodyItem, BodyStream, Discontinuity, End, EndReason, Fragment};
+use crate::fragment::{BodyItem, BodyStream, Discontinuity, Fragment, FragmentEnd, StreamEnd};
 use crate::service::watched_body::WatchedBody;
 
 /// Puts the bodies of a live stream together to one row of fragments, each once.
@@ -18,7 +18,7 @@ pub(super) struct FragmentSource {
     open: Option<Unfinished>,
     /// Was cut in an earlier body: to be given out as it is, unless it comes again.
     cut: Option<Unfinished>,
-    end: Option<Result<EndReason>>,
+    end: Option<Result<StreamEnd>>,
 }
 
 /// A fragment that may not be whole.
@@ -37,7 +37,7 @@ impl FragmentSource {
     }
 
     /// The next fragment and whether it counts as given out, or why there is none.
-    pub(super) async fn next(&mut self) -> Result<std::result::Result<(Fragment, bool), EndReason>> {
+    pub(super) async fn next(&mut self) -> Result<std::result::Result<(Fragment, bool), StreamEnd>> {
         self.source.line.wait();
         loop {
             if let Some(fragment) = self.ready.pop_front() {
@@ -88,7 +88,7 @@ impl FragmentSource {
     fn fragment(&mut self, fragment: Fragment) {
         self.close();
         if self.source.is_repeat(fragment.header()) {
-            if fragment.end() == End::Trailer {
+            if fragment.end_reason() == FragmentEnd::Trailer {
                 self.source.repeated(fragment.header());
             }
             return;
@@ -102,8 +102,8 @@ impl FragmentSource {
         }
         let before = self.source.arrives();
         let unfinished = Unfinished { fragment, before };
-        match unfinished.fragment.end() {
-            End::Trailer => self.give_out_whole(unfinished),
+        match unfinished.fragment.end_reason() {
+            FragmentEnd::Trailer => self.give_out_whole(unfinished),
             _ => self.open = Some(unfinished),
         }
     }
@@ -138,8 +138,8 @@ impl FragmentSource {
         }
         self.source.begins(fragment.header(), &mut before);
         fragment.add_discontinuities(&mut before);
-        let (header, behind, duration) = (fragment.header(), fragment.behind(), fragment.duration());
-        let reason = self.source.gave_out(header, fragment.position(), fragment.end(), behind, duration);
+        let (header, behind, duration) = (fragment.header(), fragment.behind_now(), fragment.duration());
+        let reason = self.source.gave_out(header, fragment.position(), fragment.end_reason(), behind, duration);
         self.ready.push_back((fragment, true));
         self.end = reason.map(Ok);
     }
@@ -180,12 +180,12 @@ impl FragmentSource {
 
     /// Nothing more comes. What is there and was cut is given out first, unless it was not to be waited
     /// for.
-    fn ended(&mut self, end: Result<EndReason>) {
+    fn ended(&mut self, end: Result<StreamEnd>) {
         self.keep();
         match (self.cut.take(), &end) {
-            (None, _) | (_, Ok(EndReason::Stopped | EndReason::Deadline)) => {}
+            (None, _) | (_, Ok(StreamEnd::Stopped | StreamEnd::Deadline)) => {}
             // Another time it may come in whole: it is not counted.
-            (Some(Unfinished { mut fragment, mut before }), Ok(EndReason::IdleTimeout)) => {
+            (Some(Unfinished { mut fragment, mut before }), Ok(StreamEnd::IdleTimeout)) => {
                 fragment.add_discontinuities(&mut before);
                 self.ready.push_back((fragment, false));
             }
@@ -197,7 +197,7 @@ impl FragmentSource {
 
 /// Cut before it had anything, even a name.
 fn is_nothing(fragment: &Fragment) -> bool {
-    fragment.number().is_none() && fragment.end() == End::Cut && fragment.blocks().len() == 0
+    fragment.number().is_none() && fragment.end_reason() == FragmentEnd::Cut && fragment.blocks().len() == 0
 }
 
 /// Whether a fragment comes behind another one that was cut, so that that does not come again. One with

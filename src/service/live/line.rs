@@ -15,7 +15,7 @@ use super::resume::{Refused, Resume};
 use super::status::Observer;
 use super::{Live, Options};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::{Bound, EndReason, Timestamp};
+use crate::fragment::{Bound, StreamEnd, Timestamp};
 use crate::service::backoff::{Backoff, at};
 use crate::service::call::{Origin, Reply};
 use crate::service::failure::is_about_credentials;
@@ -44,7 +44,7 @@ pub(super) enum Event<T> {
     /// The place to go on is no longer there, as this error says.
     Gone(Error),
     /// This was the last body.
-    Ended(EndReason),
+    Ended(StreamEnd),
 }
 
 /// The line to a live stream.
@@ -95,12 +95,12 @@ struct Ends {
 }
 
 impl Ends {
-    async fn reached(&self) -> EndReason {
+    async fn reached(&self) -> StreamEnd {
         tokio::select! {
             biased;
-            () = self.stop.cancelled(), if self.stopping.is_none() => EndReason::Stopped,
-            () = at(self.stopping) => EndReason::Stopped,
-            () = at(self.deadline) => EndReason::Deadline,
+            () = self.stop.cancelled(), if self.stopping.is_none() => StreamEnd::Stopped,
+            () = at(self.stopping) => StreamEnd::Stopped,
+            () = at(self.deadline) => StreamEnd::Deadline,
         }
     }
 
@@ -148,12 +148,12 @@ impl<B: ReadBody> Line<B> {
         loop {
             let Some(open) = &mut self.body else { return self.open(resume).await };
             if self.ends.stopping.is_some() && open.body.is_between_fragments() {
-                return Ok(Event::Ended(EndReason::Stopped));
+                return Ok(Event::Ended(StreamEnd::Stopped));
             }
             tokio::select! {
                 biased;
                 reason = self.ends.reached() => {
-                    if reason != EndReason::Stopped || self.ends.stopping.is_some() || open.body.is_between_fragments() {
+                    if reason != StreamEnd::Stopped || self.ends.stopping.is_some() || open.body.is_between_fragments() {
                         return Ok(Event::Ended(reason));
                     }
                     tracing::debug!("stopping behind the fragment that is coming in");
@@ -168,7 +168,7 @@ impl<B: ReadBody> Line<B> {
                 () = at(self.ends.idle_at) => {
                     let bytes = self.observer.bytes().load(Ordering::Relaxed);
                     if bytes == self.ends.idle_bytes {
-                        return Ok(Event::Ended(EndReason::IdleTimeout));
+                        return Ok(Event::Ended(StreamEnd::IdleTimeout));
                     }
                     self.ends.wait(bytes);
                 }
@@ -178,7 +178,7 @@ impl<B: ReadBody> Line<B> {
 
     async fn open(&mut self, resume: &mut Resume) -> Result<Event<B::Piece>> {
         if self.ends.stop.is_cancelled() {
-            return Ok(Event::Ended(EndReason::Stopped));
+            return Ok(Event::Ended(StreamEnd::Stopped));
         }
         loop {
             let start = resume.start();
@@ -187,7 +187,7 @@ impl<B: ReadBody> Line<B> {
                 biased;
                 reason = self.ends.reached() => return self.unreached(reason),
                 reply = call => reply,
-                () = at(self.ends.idle_at) => return self.unreached(EndReason::IdleTimeout),
+                () = at(self.ends.idle_at) => return self.unreached(StreamEnd::IdleTimeout),
             };
             if let Some(outage) = &mut self.outage {
                 outage.calls += 1;
@@ -222,11 +222,11 @@ impl<B: ReadBody> Line<B> {
     }
 
     /// It ends while there is no connection.
-    fn unreached(&mut self, reason: EndReason) -> Result<Event<B::Piece>> {
+    fn unreached(&mut self, reason: StreamEnd) -> Result<Event<B::Piece>> {
         let outage = self.outage.take().filter(|outage| outage.opened.is_none() && !self.was_read);
         match outage.and_then(|outage| outage.cause) {
             // Nothing came because the service was never reached.
-            Some(error) if reason == EndReason::IdleTimeout => Err(error),
+            Some(error) if reason == StreamEnd::IdleTimeout => Err(error),
             _ => Ok(Event::Ended(reason)),
         }
     }

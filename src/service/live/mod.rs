@@ -42,9 +42,9 @@ pub enum AgedOut {
 pub enum Damaged {
     /// End with the error.
     Fail,
-    /// Give out what is whole of it, flagged as [`Cut`](crate::End::Cut), and go on behind it. What
-    /// cannot be read is reported: [`PassedOver`](crate::Discontinuity::PassedOver), or
-    /// [`Skipped`](crate::Discontinuity::Skipped) if it has no number.
+    /// Give out what is whole of it, flagged as [`Cut`](crate::FragmentEnd::Cut), and go on behind it. What
+    /// cannot be read is reported: [`SkippedFragment`](crate::Discontinuity::SkippedFragment), or
+    /// [`Skipped`](crate::Discontinuity::SkippedBytes) if it has no number.
     #[default]
     PassOver,
 }
@@ -67,7 +67,7 @@ pub enum Damaged {
 /// while let Some(fragment) = fragments.try_next().await? {
 ///     println!("{:?}, {:?}", fragment.number(), fragment.discontinuities());
 /// }
-/// println!("{:?}", fragments.reason());
+/// println!("{:?}", fragments.end_reason());
 /// # Ok(())
 /// # }
 /// ```
@@ -86,7 +86,7 @@ pub enum Damaged {
 /// [stop handle](LiveStream::stop_handle); and an error that will not go away by itself: no such
 /// stream, no permission, a request that makes no sense, tracks that are stored in a way that this
 /// crate cannot undo. Five times more is tried what nobody has heard of, and, on a stream that has been
-/// read, what has to do with credentials. Why it ended says [`LiveStream::reason`].
+/// read, what has to do with credentials. Why it ended says [`LiveStream::end_reason`].
 ///
 /// # Calls
 ///
@@ -165,7 +165,7 @@ impl Live {
     }
 
     /// Whether to go on behind the end of a body: true unless set. If not, one body is read, and its
-    /// end is [`EndReason::EndOfMedia`](crate::EndReason::EndOfMedia) and its error the stream's.
+    /// end is [`StreamEnd::EndOfMedia`](crate::StreamEnd::EndOfMedia) and its error the stream's.
     pub fn resume(mut self, resume: bool) -> Self {
         self.options.resume = resume;
         self
@@ -185,7 +185,7 @@ impl Live {
 
     /// Ends the stream when whoever reads it has waited so long for a fragment, whatever the reason:
     /// never unless set. A fragment that was cut comes before the end, as far as it came; it is not counted
-    /// as given out, since another time it may come in whole. The reason is [`EndReason::IdleTimeout`](crate::EndReason::IdleTimeout); if
+    /// as given out, since another time it may come in whole. The reason is [`StreamEnd::IdleTimeout`](crate::StreamEnd::IdleTimeout); if
     /// the service was never reached, the stream ends with what was wrong.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.options.idle_timeout = Some(timeout);

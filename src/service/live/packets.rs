@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::line::{Event, Line};
 use super::source::{Next, Source};
 use crate::error::Result;
-use crate::fragment::{Discontinuity, End, EndReason, Extent, FragmentEnd, FragmentHeader};
+use crate::fragment::{Discontinuity, Extent, FragmentEnd, FragmentFooter, FragmentHeader, StreamEnd};
 use crate::packet::{Packet, PacketItem, PacketStream};
 use crate::service::watched_body::WatchedBody;
 
@@ -22,7 +22,7 @@ pub(super) struct PacketSource {
     reading: Reading,
     /// Where the fragment begins that comes now, in its body.
     begins_at: u64,
-    end: Option<Result<EndReason>>,
+    end: Option<Result<StreamEnd>>,
 }
 
 /// What was given out of a fragment.
@@ -33,7 +33,7 @@ struct Given {
     packets: Vec<u64>,
     extent: Extent,
     /// How it ended, if that is not known to be its real end.
-    end: Option<FragmentEnd>,
+    end: Option<FragmentFooter>,
     /// How many packets have come of it in this body.
     length: u64,
     /// How many bytes there were of it.
@@ -77,7 +77,7 @@ impl PacketSource {
     }
 
     /// The next item, or why there is none.
-    pub(super) async fn next(&mut self) -> Result<std::result::Result<PacketItem, EndReason>> {
+    pub(super) async fn next(&mut self) -> Result<std::result::Result<PacketItem, StreamEnd>> {
         self.source.line.wait();
         loop {
             if let Some(item) = self.ready.pop_front() {
@@ -197,22 +197,22 @@ impl PacketSource {
         }
     }
 
-    fn ends(&mut self, end: FragmentEnd) {
+    fn ends(&mut self, end: FragmentFooter) {
         let bytes = end.offset().saturating_sub(std::mem::replace(&mut self.begins_at, end.offset()));
         match self.reading {
             Reading::Repeat => {
                 self.reading = Reading::Nothing;
-                if end.end() == End::Trailer {
+                if end.end_reason() == FragmentEnd::Trailer {
                     self.source.repeated(end.fragment());
                 }
             }
-            Reading::Unnamed if end.end() == End::Cut => self.reading = Reading::Nothing,
+            Reading::Unnamed if end.end_reason() == FragmentEnd::Cut => self.reading = Reading::Nothing,
             Reading::Unnamed => self.begins(end.fragment()),
             Reading::Given | Reading::Nothing => {}
         }
         let Some(given) = self.given.as_mut().filter(|_| self.reading == Reading::Given) else { return };
         given.bytes = bytes;
-        let is_whole = end.end() == End::Trailer;
+        let is_whole = end.end_reason() == FragmentEnd::Trailer;
         // Of two parts of one fragment the longer one tells more.
         if is_whole || given.length >= given.packets.len() as u64 || given.end.is_none() {
             given.end = Some(end);
@@ -239,9 +239,9 @@ impl PacketSource {
     fn give_out_end(&mut self) {
         self.reading = Reading::Nothing;
         let Some(Given { header, extent, end, .. }) = self.given.take() else { return };
-        let end = end.unwrap_or_else(|| FragmentEnd::cut(header));
+        let end = end.unwrap_or_else(|| FragmentFooter::cut(header));
         let duration = extent.duration(end.fragment(), end.fragment().timecode_ns());
-        let reason = self.source.gave_out(end.fragment(), end.position(), end.end(), end.behind(), duration);
+        let reason = self.source.gave_out(end.fragment(), end.position(), end.end_reason(), end.behind_now(), duration);
         self.ready.push_back(PacketItem::End(end));
         if let Some(reason) = reason {
             self.end.get_or_insert(Ok(reason));
@@ -268,11 +268,11 @@ impl PacketSource {
 
     /// Nothing more comes: what was begun ends where it is. What may come again another time is not
     /// counted as given out.
-    fn ended(&mut self, end: Result<EndReason>) {
-        let may_come_again = matches!(end, Ok(EndReason::Stopped | EndReason::Deadline | EndReason::IdleTimeout));
+    fn ended(&mut self, end: Result<StreamEnd>) {
+        let may_come_again = matches!(end, Ok(StreamEnd::Stopped | StreamEnd::Deadline | StreamEnd::IdleTimeout));
         match self.given.take() {
             Some(Given { header, end, .. }) if may_come_again => {
-                self.ready.push_back(PacketItem::End(end.unwrap_or_else(|| FragmentEnd::cut(header))));
+                self.ready.push_back(PacketItem::End(end.unwrap_or_else(|| FragmentFooter::cut(header))));
             }
             given => {
                 self.given = given;

@@ -90,7 +90,7 @@ impl Resume {
     pub(super) fn new(begin: Start) -> Self {
         let last = match &begin {
             Start::Position(position) => Some(position.clone()),
-            Start::AfterFragment(number) => Some(Position::behind(number.clone())),
+            Start::AfterFragment(number) => Some(Position::after(number.clone())),
             _ => None,
         };
         let newest = last.as_ref().and_then(Position::server_time);

@@ -10,8 +10,8 @@ use super::resume::{Refused, Resume};
 use super::{AgedOut, Damaged};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{
-    Bound, Continuity, Discontinuity, End, EndReason, Fault, FragmentHeader, FragmentNumber, Position, SkipReason,
-    Skipped,
+    Bound, Continuity, Discontinuity, Fault, FragmentEnd, FragmentHeader, FragmentNumber, Position, SkipReason,
+    Skipped, StreamEnd,
 };
 use crate::service::Start;
 
@@ -27,7 +27,7 @@ pub(super) enum Next {
     /// [Elsewhere](Source::go_elsewhere): the place to go on is no longer kept.
     Gone(Error),
     /// Not at all.
-    Ended(Result<EndReason>),
+    Ended(Result<StreamEnd>),
 }
 
 /// A live stream, whatever it is read in.
@@ -64,8 +64,8 @@ impl<B: ReadBody> Source<B> {
     }
 
     /// Why nothing comes, before anything was asked for.
-    pub(super) fn ends_at_once(&self) -> Option<EndReason> {
-        matches!(self.line.options().until, Some(Bound::Count(0))).then_some(EndReason::Count)
+    pub(super) fn ends_at_once(&self) -> Option<StreamEnd> {
+        matches!(self.line.options().until, Some(Bound::Count(0))).then_some(StreamEnd::Count)
     }
 
     pub(super) async fn next(&mut self) -> Result<Event<B::Piece>> {
@@ -106,7 +106,7 @@ impl<B: ReadBody> Source<B> {
     }
 
     /// Why a fragment that begins so does not belong to what was asked for, if it does not.
-    pub(super) fn leaves_out(&self, header: &FragmentHeader) -> Option<EndReason> {
+    pub(super) fn leaves_out(&self, header: &FragmentHeader) -> Option<StreamEnd> {
         self.line.options().until.as_ref()?.leaves_out(header)
     }
 
@@ -149,16 +149,16 @@ impl<B: ReadBody> Source<B> {
         &mut self,
         header: &FragmentHeader,
         position: Position,
-        end: End,
+        end: FragmentEnd,
         behind: Option<Duration>,
         duration: Duration,
-    ) -> Option<EndReason> {
-        let is_whole = end != End::Cut;
+    ) -> Option<StreamEnd> {
+        let is_whole = end != FragmentEnd::Cut;
         if let Some((number, cause)) = self.resume.passed_over().filter(|(number, _)| header.number() == Some(number))
             && !is_whole
         {
             // What there is of it; the one behind it says so.
-            self.before.push(Discontinuity::PassedOver { number, cause });
+            self.before.push(Discontinuity::SkippedFragment { number, cause });
         }
         self.body.fruitful |= is_whole;
         if is_whole {
@@ -169,8 +169,8 @@ impl<B: ReadBody> Source<B> {
         self.line.observer.gave_out(&position, behind);
         self.resume.gave_out(position);
         let bound = self.line.options().until.as_ref();
-        let reason = bound.and_then(|bound| bound.ends_behind(header, self.count, || duration));
-        reason.or_else(|| self.line.is_stopping().then_some(EndReason::Stopped))
+        let reason = bound.and_then(|bound| bound.ends_after(header, self.count, || duration));
+        reason.or_else(|| self.line.is_stopping().then_some(StreamEnd::Stopped))
     }
 
     /// The service reported an error inside the media, and will say no more in this body.
@@ -240,8 +240,8 @@ impl<B: ReadBody> Source<B> {
     /// The body is over, and nothing in it was left unfinished.
     pub(super) fn over(&mut self, cause: Option<Error>) -> Next {
         match cause {
-            None if !self.line.options().resume => Next::Ended(Ok(EndReason::EndOfMedia)),
-            None if self.is_past_bound() => Next::Ended(Ok(EndReason::Time)),
+            None if !self.line.options().resume => Next::Ended(Ok(StreamEnd::EndOfMedia)),
+            None if self.is_past_bound() => Next::Ended(Ok(StreamEnd::Time)),
             None => {
                 self.resume.was_there();
                 self.hang_up(None)
@@ -265,7 +265,7 @@ impl<B: ReadBody> Source<B> {
     /// The body is over, and the fragment with this position was cut so many bytes into it.
     pub(super) fn broke(&mut self, cut: &Position, length: u64, cause: Option<Error>) -> Next {
         if !self.line.options().resume {
-            return Next::Ended(cause.map_or(Ok(EndReason::EndOfMedia), Err));
+            return Next::Ended(cause.map_or(Ok(StreamEnd::EndOfMedia), Err));
         }
         if let Some(cause) = cause.as_ref().filter(|cause| !is_damage(cause))
             && let Err(error) = self.line.judge(cause)

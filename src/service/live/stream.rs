@@ -19,7 +19,7 @@ use super::status::Observer;
 use super::{Live, LiveStatus};
 use crate::checkpoint::{Acks, CheckpointStore, Ledger, pair};
 use crate::error::Result;
-use crate::fragment::{EndReason, Fragment};
+use crate::fragment::{Fragment, StreamEnd};
 use crate::packet::PacketItem;
 
 /// Ends a live stream from elsewhere. Cheap to clone.
@@ -28,7 +28,7 @@ pub struct StopHandle(CancellationToken);
 
 impl StopHandle {
     /// Ends the stream: at once, or behind the fragment that is coming in, for which it waits ten
-    /// seconds at most. The reason is [`EndReason::Stopped`].
+    /// seconds at most. The reason is [`StreamEnd::Stopped`].
     pub fn stop(&self) {
         self.0.cancel();
     }
@@ -40,7 +40,7 @@ pub struct LiveStream<T> {
     items: BoxStream<'static, Result<T>>,
     stop: CancellationToken,
     status: watch::Receiver<LiveStatus>,
-    reason: Arc<OnceLock<EndReason>>,
+    reason: Arc<OnceLock<StreamEnd>>,
     span: Span,
     ended: bool,
 }
@@ -66,7 +66,7 @@ pub type LiveFragments = LiveStream<Fragment>;
 /// the packets that were given out are compared and dropped, and the others follow; to whoever reads
 /// nothing happened. If one is not the same,
 /// [`PacketDiffers`](crate::Discontinuity::PacketDiffers) says so. If the fragment does not come again,
-/// it ends [`Cut`](crate::End::Cut).
+/// it ends [`Cut`](crate::FragmentEnd::Cut).
 ///
 /// # Errors
 /// Those of [`LiveFragments`]. The open fragment ends before.
@@ -103,7 +103,7 @@ impl<T: Send + 'static> LiveStream<T> {
     }
 
     /// Why the stream has ended; `None` while it goes on.
-    pub fn reason(&self) -> Option<EndReason> {
+    pub fn end_reason(&self) -> Option<StreamEnd> {
         self.reason.get().copied()
     }
 
@@ -133,7 +133,7 @@ impl<T: Send + 'static> LiveStream<T> {
 /// How the inside of a stream is told to end, and tells that it has.
 struct Stopping {
     stop: CancellationToken,
-    reason: Arc<OnceLock<EndReason>>,
+    reason: Arc<OnceLock<StreamEnd>>,
 }
 
 impl LiveFragments {
@@ -214,7 +214,7 @@ impl<T: Send + 'static> Stream for LiveStream<T> {
             *ended = true;
             // Drops the connection.
             *items = futures::stream::iter(std::iter::empty()).boxed();
-            let _ = reason.set(EndReason::Failed);
+            let _ = reason.set(StreamEnd::Failed);
         }
         item
     }

@@ -94,8 +94,8 @@ fn same(fragments: &[Fragment], all: &[Put], context: &str) {
     let expected: Vec<_> = all.iter().map(|(number, _)| number).collect();
     assert!(numbers == expected, "{context}: not the same fragments in the same order\n{numbers:?}\n{expected:?}");
     for (fragment, (number, bytes)) in fragments.iter().zip(all) {
-        assert!(fragment.raw() == bytes, "{context}: fragment {number} {:?}", fragment.end());
-        let lost = fragment.discontinuities().iter().find(|d| matches!(d, Discontinuity::PassedOver { .. }));
+        assert!(fragment.raw() == bytes, "{context}: fragment {number} {:?}", fragment.end_reason());
+        let lost = fragment.discontinuities().iter().find(|d| matches!(d, Discontinuity::SkippedFragment { .. }));
         assert!(lost.is_none(), "{context}: {lost:?}");
     }
 }

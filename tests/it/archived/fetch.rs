@@ -8,8 +8,8 @@ use kinesis_video::local::{
     Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Spelling, Stamp, fragment_number,
 };
 use kinesis_video::{
-    Archive, Clock, Discontinuity, End, Error, ErrorKind, Fragment, FragmentNumber, KinesisVideo, Limits, Order,
-    Timestamp, Unavailable,
+    Archive, Clock, Discontinuity, Error, ErrorKind, Fragment, FragmentEnd, FragmentNumber, KinesisVideo, Limits,
+    Order, Timestamp, Unavailable,
 };
 use tokio::time::Instant;
 
@@ -99,7 +99,7 @@ async fn a_fragment_that_cannot_be_had_ends_it_where_it_stands() {
     assert_eq!(numbers(&fragments), stamped(0..6));
     for (n, fragment) in fragments.iter().enumerate() {
         let passed = fragment.discontinuities().iter().find_map(|what| match what {
-            Discontinuity::PassedOver { number, cause } => Some((number.clone(), cause.kind())),
+            Discontinuity::SkippedFragment { number, cause, .. } => Some((number.clone(), cause.kind())),
             _ => None,
         });
         assert_eq!(passed, (n == 3).then(|| (unknown.clone(), ErrorKind::NotFound)));
@@ -136,7 +136,7 @@ async fn what_is_stored_damaged_comes_as_far_as_it_goes() {
 
     let (fragments, error) = until_error(kvs.archive("door").range(ever())).await;
     assert_eq!(numbers(&fragments), stamped(0..4));
-    assert_eq!(fragments[3].end(), End::Cut);
+    assert_eq!(fragments[3].end_reason(), FragmentEnd::Cut);
     assert_eq!(fragments[3].packets().count(), 1, "what is whole of it");
     let error = error.unwrap();
     assert_eq!(error.kind(), ErrorKind::Malformed);
@@ -146,7 +146,7 @@ async fn what_is_stored_damaged_comes_as_far_as_it_goes() {
     let fragments: Vec<_> = archive.try_collect().await.unwrap();
     assert_eq!(numbers(&fragments), stamped(0..6));
     let passed = |fragment: &Fragment| {
-        fragment.discontinuities().iter().any(|what| matches!(what, Discontinuity::PassedOver { .. }))
+        fragment.discontinuities().iter().any(|what| matches!(what, Discontinuity::SkippedFragment { .. }))
     };
     assert_eq!(fragments.iter().map(passed).collect::<Vec<_>>(), [false, false, false, false, true, false]);
 }
@@ -160,7 +160,7 @@ async fn one_beyond_the_limits_counts_as_damaged() {
     assert!(fragments.len() <= 3 && numbers(&fragments)[..2] == stamped(0..2), "{fragments:?}");
     assert_eq!(error.unwrap().kind(), ErrorKind::Limit);
     let fragments: Vec<_> = archive().when_unavailable(Unavailable::Skip).try_collect().await.unwrap();
-    let whole: Vec<_> = fragments.into_iter().filter(|fragment| fragment.end() != End::Cut).collect();
+    let whole: Vec<_> = fragments.into_iter().filter(|fragment| fragment.end_reason() != FragmentEnd::Cut).collect();
     assert_eq!(numbers(&whole), stamped([0, 1, 3, 4]));
 }
 
@@ -491,7 +491,7 @@ async fn a_part_is_not_gone_on_behind() {
     let progress = archive.progress();
     let (fragments, error) = until_error(archive).await;
     assert_eq!(numbers(&fragments), stamped(0..3));
-    assert_eq!(fragments.iter().map(Fragment::end).collect::<Vec<_>>()[2], End::Cut);
+    assert_eq!(fragments.iter().map(Fragment::end_reason).collect::<Vec<_>>()[2], FragmentEnd::Cut);
     assert!(error.is_some());
     let saved = progress.borrow().position.clone().unwrap();
     assert_eq!(saved.number(), Some(&nth(1).number));

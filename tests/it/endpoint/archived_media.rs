@@ -17,7 +17,7 @@ use kinesis_video::ebml::Elements;
 use kinesis_video::local::{
     Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Spelling, Stamp, fragment_number,
 };
-use kinesis_video::{BodyItem, BodyStream, End, FragmentNumber, Timestamp};
+use kinesis_video::{BodyItem, BodyStream, FragmentEnd, FragmentNumber, Timestamp};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -537,8 +537,8 @@ async fn chunks_are_those_of_get_media_without_their_closing_tags() {
     assert_eq!(body, [chunk(3), chunk(1), chunk(4), chunk(1)].concat());
     for item in items(body.into()).await {
         let BodyItem::Fragment(fragment) = item else { panic!("{item:?}") };
-        assert_ne!(fragment.end(), End::Trailer);
-        assert_eq!((fragment.behind(), fragment.continuation_token()), (None, None));
+        assert_ne!(fragment.end_reason(), FragmentEnd::Trailer);
+        assert_eq!((fragment.behind_now(), fragment.continuation_token()), (None, None));
     }
 }
 
@@ -549,8 +549,11 @@ async fn captured_chunks_lose_their_closing_tags_and_nothing_else() {
     payloads.extend(CAPTURES.into_iter().filter_map(capture));
     for payload in payloads {
         endpoint.serve_payload("door", payload.clone());
-        let whole: Vec<_> =
-            fragments(&payload).await.into_iter().filter(|fragment| fragment.end() == End::Trailer).collect();
+        let whole: Vec<_> = fragments(&payload)
+            .await
+            .into_iter()
+            .filter(|fragment| fragment.end_reason() == FragmentEnd::Trailer)
+            .collect();
         assert!(whole.len() >= 3);
         let trailer_of = |raw: &Bytes| {
             // The last element: 161 to 165 bytes in all captures, and as much here.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
-use kinesis_video::{End, Error, ErrorKind, Fragment, KinesisVideo, Start, Timestamp};
+use kinesis_video::{Error, ErrorKind, Fragment, FragmentEnd, KinesisVideo, Start, Timestamp};
 
 use crate::support::bodies::{CAPTURES, capture, fragments, stamp};
 
@@ -256,8 +256,12 @@ async fn bodies_that_break() {
         let error = error.unwrap();
         assert_eq!(error.kind(), ErrorKind::Io, "{mishap:?}: {error}");
         assert!(error.is_retryable());
-        let ends: Vec<_> = fragments.iter().map(Fragment::end).collect();
-        assert_eq!(ends, [End::Trailer, End::Trailer, End::Trailer, End::Trailer, End::Cut], "{mishap:?}");
+        let ends: Vec<_> = fragments.iter().map(Fragment::end_reason).collect();
+        assert_eq!(
+            ends,
+            [FragmentEnd::Trailer, FragmentEnd::Trailer, FragmentEnd::Trailer, FragmentEnd::Trailer, FragmentEnd::Cut],
+            "{mishap:?}"
+        );
         assert!(fragments[4].raw().len() <= 701);
     }
 }
@@ -271,7 +275,7 @@ async fn bodies_that_are_slow() {
         let (fragments, error) = with(mishap).await;
         assert!(error.is_none());
         assert_eq!(fragments.len(), 10);
-        assert!(fragments.iter().all(|fragment| fragment.end() == End::Trailer));
+        assert!(fragments.iter().all(|fragment| fragment.end_reason() == FragmentEnd::Trailer));
     }
 }
 
@@ -329,7 +333,7 @@ async fn a_cut_between_fragments_is_a_cut() {
         kvs.live("ten").start(Start::Earliest).resume(false).fragments().try_next().await.unwrap().unwrap().raw().len();
     endpoint.script(Operation::GetMedia, None, Mishap::CutAfter(length as u64));
     let mut fragments = kvs.live("ten").start(Start::Earliest).resume(false).fragments();
-    assert_eq!(fragments.try_next().await.unwrap().unwrap().end(), End::Trailer);
+    assert_eq!(fragments.try_next().await.unwrap().unwrap().end_reason(), FragmentEnd::Trailer);
     assert_eq!(fragments.try_next().await.unwrap_err().kind(), ErrorKind::Io);
 }
 

@@ -11,7 +11,7 @@ use kinesis_video::local::{
 };
 use kinesis_video::packet::PacketItem;
 use kinesis_video::{
-    AgedOut, Discontinuity, End, Fragment, FragmentHeader, FragmentNumber, KinesisVideo, Live, Start, Timestamp,
+    AgedOut, Discontinuity, Fragment, FragmentEnd, FragmentHeader, FragmentNumber, KinesisVideo, Live, Start, Timestamp,
 };
 use tokio::time::{Instant, sleep};
 
@@ -137,7 +137,7 @@ fn same(fragments: &[Fragment], all: &[Put], seed: u64) {
     assert!(numbers(fragments) == expected, "run {seed}: not the same fragments in the same order");
     for (fragment, (number, bytes)) in fragments.iter().zip(all) {
         said_no_loss(fragment.discontinuities(), seed);
-        assert_eq!(fragment.end(), End::Trailer, "run {seed}, fragment {number}");
+        assert_eq!(fragment.end_reason(), FragmentEnd::Trailer, "run {seed}, fragment {number}");
         assert!(fragment.raw().starts_with(bytes), "run {seed}, fragment {number}: not the same bytes");
         let trailer = fragment.raw().len() - bytes.len();
         assert!((100..300).contains(&trailer), "run {seed}, fragment {number}: {trailer} bytes behind it");
@@ -195,7 +195,7 @@ async fn packets(world: World, live: Live, seed: u64) -> LocalEndpoint {
                 }
                 PacketItem::End(end) => {
                     let (header, packets) = open.take().expect("the end of an open fragment");
-                    assert_eq!(end.end(), End::Trailer, "run {seed}, {:?}", header.number());
+                    assert_eq!(end.end_reason(), FragmentEnd::Trailer, "run {seed}, {:?}", header.number());
                     received.push((header.number().cloned().unwrap(), packets));
                 }
                 PacketItem::Discontinuity(what) => {
@@ -349,7 +349,7 @@ async fn lossy_fragments(live: Live, last: u32) -> Vec<Got> {
         let Some(fragment) = fragments.try_next().await.unwrap() else { break };
         received.push(Got {
             ordinal: ordinal(fragment.header()),
-            is_cut: fragment.end() != End::Trailer,
+            is_cut: fragment.end_reason() != FragmentEnd::Trailer,
             duration: fragment.duration(),
             before: fragment.discontinuities().to_vec(),
         });
@@ -372,7 +372,7 @@ async fn lossy_packets(live: Live, last: u32) -> Vec<Got> {
             PacketItem::Packet(packet) => open.as_mut().expect("an open fragment").1.push(packet.timecode_ns()),
             PacketItem::End(end) => {
                 let (mut got, times) = open.take().expect("an open fragment");
-                got.is_cut = end.end() != End::Trailer;
+                got.is_cut = end.end_reason() != FragmentEnd::Trailer;
                 let millis = if times.len() > 1 { times.len() as u64 * 200 } else { 0 };
                 got.duration = Duration::from_millis(millis);
                 received.push(got);
@@ -458,7 +458,7 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
         let lasted = if second_or_less.is_zero() { Duration::from_secs(1) } else { second_or_less };
         let missing = Duration::from_secs(u64::from(second - first)) - lasted;
         let gaps = next.before.iter().filter_map(|what| match what {
-            Discontinuity::Gap { duration } => Some(*duration),
+            Discontinuity::Gap { duration, .. } => Some(*duration),
             _ => None,
         });
         let tolerated = if missing > Duration::from_millis(500) { missing } else { Duration::ZERO };
@@ -491,7 +491,7 @@ fn lossy_faults() {
         paused().block_on(lossy(seed, &mut happened, &mut said));
     }
     eprintln!("lossy: {happened:?}; {said:?}");
-    for what in ["AgedOut", "Gap", "PassedOver", "Reconnected", "Skipped"] {
+    for what in ["AgedOut", "Gap", "SkippedFragment", "Reconnected", "SkippedBytes"] {
         assert!(only.is_some() || said.get(what).is_some_and(|&times| times > 0), "{what} was never said");
     }
     assert!(only.is_some() || happened["aged out"] > 0);

@@ -8,8 +8,8 @@ use futures::{StreamExt, TryStreamExt};
 use kinesis_video::local::{self, Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Stamp};
 use kinesis_video::packet::PacketItem;
 use kinesis_video::{
-    AgedOut, Bound, Damaged, Discontinuity, End, EndReason, ErrorKind, Fragment, FragmentNumber, KinesisVideo, Limits,
-    LiveFragments, Position, Start, Timestamp,
+    AgedOut, Bound, Damaged, Discontinuity, ErrorKind, Fragment, FragmentEnd, FragmentNumber, KinesisVideo, Limits,
+    LiveFragments, Position, Start, StreamEnd, Timestamp,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -50,7 +50,7 @@ async fn a_quiet_stream_is_waited_for() {
         door.push(&producer_document(1));
     };
     let (_, fragment) = tokio::join!(producer, fragments.try_next());
-    assert_eq!(fragment.unwrap().unwrap().end(), End::Trailer);
+    assert_eq!(fragment.unwrap().unwrap().end_reason(), FragmentEnd::Trailer);
     // A call every three seconds, as the service ends each body.
     let calls = endpoint.calls(Operation::GetMedia, "door").len();
     assert!((1190..=1202).contains(&calls), "{calls}");
@@ -135,42 +135,42 @@ async fn ends_have_a_reason() {
     let mut fragments = live().idle_timeout(Duration::from_secs(60)).fragments();
     let before = Instant::now();
     assert_eq!((&mut fragments).count().await, 10);
-    assert_eq!(fragments.reason(), Some(EndReason::IdleTimeout));
+    assert_eq!(fragments.end_reason(), Some(StreamEnd::IdleTimeout));
     assert_eq!(before.elapsed().as_secs(), 60);
 
     for (bound, reason, expected) in [
-        (Bound::Count(0), EndReason::Count, 0),
-        (Bound::Count(3), EndReason::Count, 3),
-        (Bound::Fragment(stamp(4).number), EndReason::Fragment, 4),
-        (Bound::ServerTime(stamp(6).server_time), EndReason::Time, 5),
-        (Bound::ProducerTime(stamp(6).producer_time), EndReason::Time, 5),
+        (Bound::Count(0), StreamEnd::Count, 0),
+        (Bound::Count(3), StreamEnd::Count, 3),
+        (Bound::Fragment(stamp(4).number), StreamEnd::Fragment, 4),
+        (Bound::ServerTime(stamp(6).server_time), StreamEnd::Time, 5),
+        (Bound::ProducerTime(stamp(6).producer_time), StreamEnd::Time, 5),
         // Nothing comes any more that could be before it.
-        (Bound::ServerTime(Timestamp::from_millis(stamp(10).server_time.as_millis() + 5000)), EndReason::Time, 10),
+        (Bound::ServerTime(Timestamp::from_millis(stamp(10).server_time.as_millis() + 5000)), StreamEnd::Time, 10),
     ] {
         let mut fragments = live().until(bound.clone()).fragments();
         let before = Instant::now();
         assert_eq!((&mut fragments).count().await, expected, "{bound:?}");
-        assert_eq!(fragments.reason(), Some(reason), "{bound:?}");
+        assert_eq!(fragments.end_reason(), Some(reason), "{bound:?}");
         assert!(before.elapsed() <= Duration::from_secs(20), "{bound:?}");
         // The same in packets.
         let mut items = live().until(bound.clone()).packets();
         let ends = (&mut items).filter(|item| std::future::ready(matches!(item, Ok(PacketItem::End(_))))).count().await;
-        assert_eq!((ends, items.reason()), (expected, Some(reason)), "{bound:?}");
+        assert_eq!((ends, items.end_reason()), (expected, Some(reason)), "{bound:?}");
     }
 
     let before = Instant::now();
     let mut fragments = live().until((before + Duration::from_secs(20)).into_std()).fragments();
     assert_eq!((&mut fragments).count().await, 10);
-    assert_eq!((before.elapsed().as_secs(), fragments.reason()), (20, Some(EndReason::Deadline)));
+    assert_eq!((before.elapsed().as_secs(), fragments.end_reason()), (20, Some(StreamEnd::Deadline)));
 
     let mut fragments = live().resume(false).fragments();
     assert_eq!((&mut fragments).count().await, 10);
-    assert_eq!(fragments.reason(), Some(EndReason::EndOfMedia));
+    assert_eq!(fragments.end_reason(), Some(StreamEnd::EndOfMedia));
     assert!(fragments.next().await.is_none());
 
     let mut fragments = kvs.live("nobody").fragments();
     assert!(fragments.next().await.unwrap().is_err());
-    assert_eq!(fragments.reason(), Some(EndReason::Failed));
+    assert_eq!(fragments.end_reason(), Some(StreamEnd::Failed));
     assert!(fragments.next().await.is_none());
 }
 
@@ -190,7 +190,7 @@ async fn the_stop_handle_lets_the_fragment_come_in_that_is_on_its_way() {
     };
     let (rest, ()) = tokio::join!(async { (&mut fragments).try_collect::<Vec<_>>().await.unwrap() }, later);
     assert_eq!(rest.iter().map(ordinal).collect::<Vec<_>>(), [2]);
-    assert_eq!(fragments.reason(), Some(EndReason::Stopped));
+    assert_eq!(fragments.end_reason(), Some(StreamEnd::Stopped));
     assert_eq!(door.open_bodies(), 0);
 
     // Packet by packet it ends behind the fragment, too.
@@ -202,13 +202,13 @@ async fn the_stop_handle_lets_the_fragment_come_in_that_is_on_its_way() {
         match item {
             PacketItem::Packet(_) => stop.stop(),
             PacketItem::End(end) => {
-                assert_eq!(end.end(), End::Trailer);
+                assert_eq!(end.end_reason(), FragmentEnd::Trailer);
                 ends += 1;
             }
             _ => {}
         }
     }
-    assert_eq!((ends, items.reason()), (1, Some(EndReason::Stopped)));
+    assert_eq!((ends, items.end_reason()), (1, Some(StreamEnd::Stopped)));
 
     // Where nothing is on its way, at once; also where it waits before a call.
     for mishaps in [0, 5] {
@@ -225,7 +225,7 @@ async fn the_stop_handle_lets_the_fragment_come_in_that_is_on_its_way() {
         let (end, ()) = tokio::join!(fragments.next(), later);
         assert!(end.is_none());
         assert_eq!(before.elapsed().as_millis(), 1500);
-        assert_eq!(fragments.reason(), Some(EndReason::Stopped));
+        assert_eq!(fragments.end_reason(), Some(StreamEnd::Stopped));
     }
 }
 
@@ -292,7 +292,7 @@ async fn a_place_that_has_aged_out() {
     for (what, expected) in [(AgedOut::Earliest, vec![6, 7, 8, 9]), (AgedOut::Now, vec![9])] {
         let fragments: Vec<_> = live(what).fragments().try_collect().await.unwrap();
         assert_eq!(fragments.iter().map(ordinal).collect::<Vec<_>>(), expected);
-        let [Discontinuity::AgedOut { last: Some(last) }] = fragments[0].discontinuities() else {
+        let [Discontinuity::AgedOut { last: Some(last), .. }] = fragments[0].discontinuities() else {
             panic!("{:?}", fragments[0].discontinuities())
         };
         assert_eq!(last.number(), Some(&stamp(2).number));
@@ -307,7 +307,7 @@ async fn a_place_that_has_aged_out() {
     let at = rest.iter().position(|fragment| ordinal(fragment) > 100).expect("it has jumped");
     let before = at.checked_sub(1).map_or(6, |before| ordinal(&rest[before]));
     let distance = ordinal(&rest[at]) - before;
-    let gap = |what: &Discontinuity| matches!(what, Discontinuity::Gap { duration } if duration.as_secs() == u64::from(distance - 1));
+    let gap = |what: &Discontinuity| matches!(what, Discontinuity::Gap { duration, .. } if duration.as_secs() == u64::from(distance - 1));
     assert!(rest[at].discontinuities().iter().any(gap), "{distance}: {:?}", rest[at].discontinuities());
     assert!(rest[at].discontinuities().iter().any(Discontinuity::is_loss));
 }
@@ -389,7 +389,7 @@ async fn the_tail_of_a_call_is_not_thrown_away() {
     let (fragments, acks) = live.checkpointed(store.clone());
     let all: Vec<_> = fragments.inspect_ok(|fragment| acks.done(&fragment.position())).try_collect().await.unwrap();
     assert_eq!(all.iter().map(ordinal).collect::<Vec<_>>(), [1, 2, 3]);
-    assert_eq!((all[2].end(), all[2].blocks().len()), (End::EndOfBody, 5));
+    assert_eq!((all[2].end_reason(), all[2].blocks().len()), (FragmentEnd::EndOfBody, 5));
     assert_eq!(acks.close().await.unwrap().unwrap().number(), Some(&stamp(2).number));
 }
 
@@ -408,17 +408,16 @@ async fn damage_is_passed_over_or_an_error() {
     let mut fragments = live(Damaged::Fail).fragments();
     assert_eq!([next(&mut fragments).await, next(&mut fragments).await], [1, 2]);
     let cut = fragments.try_next().await.unwrap().unwrap();
-    assert_eq!((ordinal(&cut), cut.end(), cut.blocks().len()), (3, End::Cut, 4));
+    assert_eq!((ordinal(&cut), cut.end_reason(), cut.blocks().len()), (3, FragmentEnd::Cut, 4));
     let error = fragments.try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Malformed);
     assert_eq!((error.context().stream(), error.position().fragment()), (Some("door"), Some(stamp(3).number.as_str())));
 
     let fragments: Vec<_> = live(Damaged::PassOver).fragments().try_collect().await.unwrap();
     assert_eq!(fragments.iter().map(ordinal).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-    assert_eq!(fragments[2].end(), End::Cut);
+    assert_eq!(fragments[2].end_reason(), FragmentEnd::Cut);
     let before = fragments[3].discontinuities();
-    let is_it =
-        |what: &Discontinuity| matches!(what, Discontinuity::PassedOver { number, .. } if *number == stamp(3).number);
+    let is_it = |what: &Discontinuity| matches!(what, Discontinuity::SkippedFragment { number, .. } if *number == stamp(3).number);
     assert!(before.iter().any(is_it), "{before:?}");
     assert!(before.iter().any(|what| matches!(what, Discontinuity::Reconnected { .. })), "{before:?}");
     assert_eq!(before.iter().filter(|what| what.is_loss()).count(), 1, "{before:?}");
@@ -489,7 +488,7 @@ async fn packets_of_a_fragment_that_comes_again() {
         seen.push(match item {
             PacketItem::Start(_) => "start".into(),
             PacketItem::Packet(packet) => packet.ordinal().to_string(),
-            PacketItem::End(end) => end.end().to_string(),
+            PacketItem::End(end) => end.end_reason().to_string(),
             PacketItem::Discontinuity(what) => format!("{what:?}").chars().take_while(|c| *c != ' ').collect(),
             other => format!("{other:?}"),
         });
@@ -513,7 +512,7 @@ async fn packets_of_a_fragment_that_comes_again() {
     let rest: Vec<_> = items.try_collect().await.unwrap();
     let differs = |item: &&PacketItem| matches!(item, PacketItem::Discontinuity(Discontinuity::PacketDiffers { .. }));
     assert_eq!(rest.iter().filter(differs).count(), 1, "{rest:?}");
-    assert!(matches!(rest.last(), Some(PacketItem::End(end)) if end.end() == End::Trailer));
+    assert!(matches!(rest.last(), Some(PacketItem::End(end)) if end.end_reason() == FragmentEnd::Trailer));
 }
 
 /// However badly things go, and however many read, the service gets no more calls than it allows.
@@ -774,7 +773,7 @@ async fn a_service_that_cannot_be_reached() {
     let mut fragments = kvs.live("door").idle_timeout(Duration::from_millis(500)).fragments();
     let error = fragments.try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Io, true), "{error}");
-    assert_eq!(fragments.reason(), Some(EndReason::Failed));
+    assert_eq!(fragments.end_reason(), Some(StreamEnd::Failed));
 }
 
 #[tokio::test(start_paused = true)]
@@ -809,7 +808,7 @@ async fn a_slow_consumer_is_no_silence() {
     }
     assert_eq!(fragments.status().borrow().reconnects, 0);
     assert!(fragments.next().await.is_none());
-    assert_eq!(fragments.reason(), Some(EndReason::IdleTimeout));
+    assert_eq!(fragments.end_reason(), Some(StreamEnd::IdleTimeout));
 }
 
 #[cfg(feature = "metrics")]

@@ -35,7 +35,7 @@ fn ordinal(fragment: &Fragment) -> u32 {
 fn dropped(fragment: &Fragment) -> u64 {
     match fragment.discontinuities() {
         [] => 0,
-        [Discontinuity::Dropped { fragments }] => *fragments,
+        [Discontinuity::Dropped { fragments, .. }] => *fragments,
         other => panic!("{other:?}"),
     }
 }

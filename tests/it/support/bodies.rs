@@ -323,7 +323,7 @@ pub fn describe(item: &BodyItem) -> String {
             format!(
                 "{fragment:?} {:?} {:?} {:?} {:?} {:?} {:?} {} {packets:?}",
                 fragment.server_time(),
-                fragment.behind(),
+                fragment.behind_now(),
                 fragment.continuation_token(),
                 fragment.tags(),
                 fragment.header().tags(),
