@@ -154,9 +154,10 @@ pub use limits::Limits;
 pub use packet::Packet;
 #[cfg(feature = "aws")]
 pub use service::{
-    AgedOut, Archive, ArchiveProgress, ArchivedImage, Clip, Clips, Clock, Damaged, DashSession, FragmentInfo,
-    FragmentList, HlsSession, Images, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, NoImage,
-    Order, PlaybackUrl, Start, StopHandle, StreamId, Unavailable,
+    AgedOut, Archive, ArchiveFragments, ArchiveProgress, ArchivedImage, Clip, ClipStream, Clips, Clock, Damaged,
+    DashSession, FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, KinesisVideo, Live,
+    LiveFragments, LivePackets, LiveStatus, LiveStream, NoImage, OnUnavailable, Order, PlaybackUrl, Start, StopHandle,
+    StreamId,
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use sink::ImageSink;

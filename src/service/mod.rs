@@ -27,11 +27,13 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_kinesisvideo::types::ApiName;
 
-pub use archive::{Archive, ArchiveProgress, FragmentInfo, FragmentList, Order, Unavailable};
+pub use archive::{
+    Archive, ArchiveFragments, ArchiveProgress, FragmentEntries, FragmentInfo, FragmentList, OnUnavailable, Order,
+};
 pub use body::SdkBody;
-pub use clips::{Clip, Clips};
+pub use clips::{Clip, ClipStream, Clips};
 pub use clock::Clock;
-pub use images::{ArchivedImage, Images, NoImage};
+pub use images::{ArchivedImage, ImageStream, Images, NoImage};
 pub use live::{AgedOut, Damaged, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, StopHandle};
 pub use playback::{DashSession, HlsSession, PlaybackUrl};
 pub use start::Start;

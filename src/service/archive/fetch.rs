@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::progress::ArchiveProgress;
-use super::work::{Arrival, BodyOutcome, CallId, FetchScheduler, Output};
+use super::work::{BodyOutcome, CallId, FetchScheduler, Output, Placement};
 use super::{FetchOptions, OnUnavailable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{BodyItem, BodyStream, Continuity, Discontinuity, Fragment, FragmentEnd, FragmentNumber};
@@ -198,14 +198,14 @@ impl Driver {
             BodyItem::Fragment(fragment) => {
                 let number = fragment.number().cloned();
                 match self.scheduler.on_fragment(id, fragment) {
-                    Arrival::Unwanted => tracing::debug!(?number, "not requested, or a repeat"),
+                    Placement::Unwanted => tracing::debug!(?number, "not requested, or a repeat"),
                     // Smaller calls leave less that can arrive out of order.
-                    Arrival::OutOfOrder if self.scheduler.overflows() => {
+                    Placement::OutOfOrder if self.scheduler.overflows() => {
                         tracing::debug!(call = id, "too much arrived out of order");
                         self.drop_body(id);
                         self.scheduler.abandon(id, |requested| requested / 2);
                     }
-                    Arrival::OutOfOrder | Arrival::InOrder => {}
+                    Placement::OutOfOrder | Placement::InOrder => {}
                 }
             }
             BodyItem::Skipped(skipped) => {
@@ -308,7 +308,7 @@ impl Driver {
                 tracing::warn!(%error, fragment = %number, "skipped an unavailable fragment");
                 let part = part.map(|part| self.finish(part));
                 self.count(listed_bytes, |progress| progress.unavailable += 1);
-                self.discontinuities.push(Discontinuity::PassedOver { number, cause: error });
+                self.discontinuities.push(Discontinuity::SkippedFragment { number, cause: error });
                 part
             }
             Output::Unavailable { error, part, .. } | Output::End { error, part } => {

@@ -203,7 +203,9 @@ impl FragmentList {
     /// Returns the stream of entries. Nothing is sent before it is polled.
     pub fn entries(self) -> FragmentEntries {
         let stream = self.listing.stream.clone();
-        let Some(order) = self.order else { return FragmentEntries { stream, entries: LazyStream::new(self.listing.list()) } };
+        let Some(order) = self.order else {
+            return FragmentEntries { stream, entries: LazyStream::new(self.listing.list()) };
+        };
         let sorted = async move {
             let infos = self.listing.sorted(order).await?;
             Ok::<_, Error>(futures::stream::iter(infos.into_iter().map(Ok)))
@@ -394,7 +396,8 @@ impl Listing {
     }
 
     fn selector(&self, range: &RangeInclusive<Timestamp>) -> Result<FragmentSelector> {
-        let incomplete = |error| Error::invalid_argument("ListFragments: the fragment selector is incomplete").caused_by(error);
+        let incomplete =
+            |error| Error::invalid_argument("ListFragments: the fragment selector is incomplete").caused_by(error);
         let range = MillisRange::of(range);
         let range = TimestampRange::builder().start_timestamp(date(range.start)).end_timestamp(date(range.end));
         let range = range.build().map_err(incomplete)?;

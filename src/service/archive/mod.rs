@@ -46,7 +46,7 @@ pub enum OnUnavailable {
     Fail,
     /// Yield the readable part, flagged as [`Cut`](crate::FragmentEnd::Cut), then continue with the next fragment.
     ///
-    /// The next fragment carries a [discontinuity](crate::Discontinuity::PassedOver). After the last fragment,
+    /// The next fragment carries a [discontinuity](crate::Discontinuity::SkippedFragment). After the last fragment,
     /// [`ArchiveFragments::trailing`] has it.
     Skip,
 }
@@ -381,7 +381,8 @@ impl Archive {
                 listing.timeout = self.options.call_timeout;
                 let infos = listing.sorted(self.order).await?;
                 let (order, clock) = (self.order, self.clock);
-                let is_wanted = |info: &FragmentInfo| start_after.is_none_or(|start| order.is_after(clock, info, start));
+                let is_wanted =
+                    |info: &FragmentInfo| start_after.is_none_or(|start| order.is_after(clock, info, start));
                 infos.into_iter().filter(is_wanted).map(number_and_size).collect()
             }
         };

@@ -92,8 +92,13 @@ struct Entry {
 
 #[derive(Debug)]
 enum State {
-    Waiting { not_before: Option<Instant> },
-    Requested { call: CallId, expected: u64 },
+    Waiting {
+        not_before: Option<Instant>,
+    },
+    Requested {
+        call: CallId,
+        expected: u64,
+    },
     Arrived(Fragment),
     Unavailable(Error),
     /// The stream ends here with this error.
@@ -137,7 +142,7 @@ pub(super) enum Output {
 
 /// How an arrived fragment was used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub(super) enum Placement {
     /// It is the next to yield, or was read ahead.
     InOrder,
     /// It arrived before the next fragment to yield, which is in the same response.
@@ -310,10 +315,10 @@ impl FetchScheduler {
     }
 
     /// Accepts a fragment of a call.
-    pub(super) fn on_fragment(&mut self, id: CallId, fragment: Fragment) -> Arrival {
+    pub(super) fn on_fragment(&mut self, id: CallId, fragment: Fragment) -> Placement {
         self.resolve_last(id);
         let Some(index) = fragment.number().and_then(|number| self.open_index(id, number)) else {
-            return Arrival::Unwanted;
+            return Placement::Unwanted;
         };
         let listed = self.entry(index).map_or(0, |entry| entry.listed_bytes);
         let has_listed_size = listed > 0 && fragment.raw().len() as u64 >= listed;
@@ -333,7 +338,7 @@ impl FetchScheduler {
                 }
             }
         }
-        if self.needed_call() == Some(id) && index != self.base { Arrival::OutOfOrder } else { Arrival::InOrder }
+        if self.needed_call() == Some(id) && index != self.base { Placement::OutOfOrder } else { Placement::InOrder }
     }
 
     /// Accepts a report of skipped bytes in a call.
@@ -367,7 +372,9 @@ impl FetchScheduler {
         }
         match (subject, named, self.calls.get_mut(&id)) {
             (Some(index), ..) => self.count_miss(id, index, error, now),
-            (None, Some(number), _) => tracing::debug!(%error, %number, "ignored a fault of a fragment that is not open"),
+            (None, Some(number), _) => {
+                tracing::debug!(%error, %number, "ignored a fault of a fragment that is not open")
+            }
             (None, None, Some(call)) => call.fault = Some(error),
             (None, None, None) => {}
         }
@@ -382,8 +389,8 @@ impl FetchScheduler {
         let is_orderly = cause.is_none() && fault.is_none();
         if let Some((index, fragment)) = call.last.take() {
             let is_only = call.open.len() == 1;
-            let is_proven =
-                fragment.end_reason() != FragmentEnd::EndOfBody || (is_orderly && is_only && self.has_listed_size(index, &fragment));
+            let is_proven = fragment.end_reason() != FragmentEnd::EndOfBody
+                || (is_orderly && is_only && self.has_listed_size(index, &fragment));
             if is_proven || self.is_same_as_part(index, &fragment) {
                 self.resolve(id, index, State::Arrived(fragment));
             } else {
@@ -430,7 +437,9 @@ impl FetchScheduler {
     pub(super) fn abandon(&mut self, id: CallId, max_batch: impl FnOnce(usize) -> usize) -> Option<usize> {
         let call = self.calls.get_mut(&id)?;
         // A fragment that another document follows is whole.
-        if let Some((index, fragment)) = call.last.take_if(|(_, fragment)| fragment.end_reason() == FragmentEnd::NextDocument) {
+        if let Some((index, fragment)) =
+            call.last.take_if(|(_, fragment)| fragment.end_reason() == FragmentEnd::NextDocument)
+        {
             self.resolve(id, index, State::Arrived(fragment));
         }
         let call = self.calls.remove(&id)?;
@@ -537,8 +546,7 @@ impl FetchScheduler {
         let Some(entry) = self.entry_mut(index) else { return };
         entry.damaged += 1;
         let cause = cause.in_fragment(Some(entry.number.as_str()));
-        let state =
-            if entry.damaged >= max { State::Unavailable(cause) } else { State::Waiting { not_before: None } };
+        let state = if entry.damaged >= max { State::Unavailable(cause) } else { State::Waiting { not_before: None } };
         self.resolve(id, index, state);
     }
 
@@ -679,7 +687,10 @@ mod tests {
             assert_eq!(self.requested.len(), requested.len());
             assert_eq!(count(|state| matches!(state, State::Waiting { not_before: Some(_) })), self.paused);
             let mut waiting = entries().filter(|(_, entry)| matches!(entry.state, State::Waiting { .. }));
-            assert!(waiting.next().is_none_or(|(index, _)| index >= self.first_waiting), "a waiting entry is forgotten");
+            assert!(
+                waiting.next().is_none_or(|(index, _)| index >= self.first_waiting),
+                "a waiting entry is forgotten"
+            );
             let (mut expected, mut held) = (0, 0);
             for (_, entry) in entries() {
                 held += size(entry.part.as_ref());
