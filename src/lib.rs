@@ -3,7 +3,7 @@
 //! or a [`Sink`](futures::Sink), with backpressure instead of callbacks.
 //!
 //! ```text
-//!  bytes ──▶ ebml ──▶ fragment ──┬─▶ packets   coded frames
+//!  bytes ──▶ ebml ──▶ demux ─────┬─▶ packets   coded frames
 //!  file, socket,                 ├─▶ frames    decoded pictures ──▶ RGB, JPEG, PNG
 //!  SDK body                      ├─▶ audio     calls of Amazon Connect ──▶ stereo, WAV
 //!                                ├─▶ elements  the searchable tree
@@ -55,7 +55,7 @@
 //! | a file, a socket, any `AsyncRead` | [`FragmentStream::new`] |
 //! | any stream of byte chunks | [`FragmentStream::from_stream`] |
 //! | any of these, faults and skipped bytes included | [`BodyStream`] |
-//! | any of these, packet by packet as they arrive | [`PacketStream`](packet::PacketStream) |
+//! | any of these, packet by packet as they arrive | [`PacketStream`](demux::PacketStream) |
 //! | a tokio-util codec | [`FragmentDecoder`], [`BodyDecoder`] |
 //!
 //! # Adapters and sinks
@@ -120,6 +120,7 @@
 mod accessors;
 pub mod audio;
 pub mod checkpoint;
+pub mod demux;
 pub mod ebml;
 mod error;
 mod ext;
@@ -138,14 +139,14 @@ mod summary;
 
 pub use audio::{AudioChunk, Party, StereoChunk};
 pub use checkpoint::{Acks, CheckpointStore, FileCheckpoint, MemoryCheckpoint};
+pub use demux::{BodyDecoder, BodyItem, BodyStream, FragmentDecoder, FragmentStream, PacketStream};
 pub use error::{Error, ErrorContext, ErrorKind, ErrorPosition, Result};
 #[cfg(feature = "ffmpeg")]
 pub use ext::FrameStreamExt;
 pub use ext::{AudioStreamExt, FragmentStreamExt, PacketStreamExt, RecordExt};
 pub use fragment::{
-    Arrival, Block, BodyDecoder, BodyItem, BodyStream, Bound, Discontinuity, Fault, Fragment, FragmentDecoder,
-    FragmentEnd, FragmentFooter, FragmentHeader, FragmentNumber, FragmentStream, Position, Share, SkipReason, Skipped,
-    StreamEnd, Subscriber, Tag, TagValue, Tags, Timestamp, Track, TrackKind,
+    Arrival, Block, Bound, Discontinuity, Fault, Fragment, FragmentEnd, FragmentFooter, FragmentHeader, FragmentNumber,
+    Position, Share, SkipReason, Skipped, StreamEnd, Subscriber, Tag, TagValue, Tags, Timestamp, Track, TrackKind,
 };
 #[cfg(feature = "ffmpeg")]
 pub use frame::{EncodedFrame, Frame, RgbFrame};

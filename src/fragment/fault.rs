@@ -1,32 +1,10 @@
-//! What a body can hold besides fragments.
+//! The parts of a body that are not fragments: faults and skipped bytes.
 
 use bytes::Bytes;
 
-use super::{Discontinuity, Fragment, FragmentNumber};
+use super::service_tags::ServiceTags;
+use super::{Discontinuity, FragmentNumber};
 use crate::error::{Error, ErrorKind};
-
-/// One item of a body: every byte of it is in exactly one.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum BodyItem {
-    /// A fragment.
-    Fragment(Fragment),
-    /// The service reported an error inside the media.
-    Fault(Fault),
-    /// Bytes that belong to no fragment.
-    Skipped(Skipped),
-}
-
-impl BodyItem {
-    /// The bytes of the item, as they were received.
-    pub fn raw(&self) -> &Bytes {
-        match self {
-            Self::Fragment(fragment) => fragment.raw(),
-            Self::Fault(fault) => fault.raw(),
-            Self::Skipped(skipped) => skipped.raw(),
-        }
-    }
-}
 
 /// An error that the service put into a body which had begun as a success: a document of tags
 /// without media. GetMedia stops behind it; GetMediaForFragmentList may go on with other fragments.
@@ -35,14 +13,19 @@ impl BodyItem {
 /// 4500 to 4506 trouble with the stream's KMS key, 5000 internal error.
 #[derive(Clone, Debug)]
 pub struct Fault {
-    pub(super) offset: u64,
-    pub(super) raw: Bytes,
-    pub(super) id: Option<u32>,
-    pub(super) message: Option<Box<str>>,
-    pub(super) fragment_number: Option<FragmentNumber>,
+    offset: u64,
+    raw: Bytes,
+    id: Option<u32>,
+    message: Option<Box<str>>,
+    fragment_number: Option<FragmentNumber>,
 }
 
 impl Fault {
+    pub(crate) fn new(offset: u64, raw: Bytes, mut service: ServiceTags) -> Self {
+        let (id, message) = service.fault();
+        Self { offset, raw, id, message, fragment_number: service.number }
+    }
+
     /// The number of the error.
     pub fn id(&self) -> Option<u32> {
         self.id
@@ -99,11 +82,11 @@ impl Fault {
 /// Bytes of a body that are in no fragment.
 #[derive(Clone, Debug)]
 pub struct Skipped {
-    pub(super) offset: u64,
-    pub(super) length: u64,
-    pub(super) raw: Bytes,
-    pub(super) reason: SkipReason,
-    pub(super) cause: Option<Error>,
+    offset: u64,
+    length: u64,
+    raw: Bytes,
+    reason: SkipReason,
+    cause: Option<Error>,
 }
 
 /// Why bytes are in no fragment.
@@ -135,6 +118,10 @@ impl std::fmt::Display for SkipReason {
 }
 
 impl Skipped {
+    pub(crate) fn new(offset: u64, raw: Bytes, reason: SkipReason, cause: Option<Error>) -> Self {
+        Self { offset, length: raw.len() as u64, raw, reason, cause }
+    }
+
     /// Where they begin in the body.
     pub fn offset(&self) -> u64 {
         self.offset
@@ -174,7 +161,7 @@ impl Skipped {
     }
 
     /// Takes the next stretch in, if it goes on where this one ends, for the same reason.
-    pub(super) fn extend(&mut self, next: &Self) -> bool {
+    fn extend(&mut self, next: &Self) -> bool {
         let goes_on = next.reason == self.reason && next.offset == self.offset + self.length;
         if goes_on {
             self.length += next.length;

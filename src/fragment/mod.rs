@@ -1,27 +1,15 @@
-//! Elements to fragments.
+//! Fragments and what they consist of.
 //!
-//! A body of GetMedia or GetMediaForFragmentList is a run of small MKV documents, one a fragment.
-//! [`FragmentStream`] reads one from anything asynchronous; [`FragmentDecoder`] and [`BodyDecoder`]
-//! are the tokio-util codecs below it.
+//! [`demux`](crate::demux) reads them from bytes.
 
-mod assembler;
 mod block;
-mod chunk_reader;
-#[cfg(feature = "aws")]
-mod continuity;
-mod cutter;
-mod decoder;
 mod discontinuity;
-mod document;
 mod duration;
 mod fault;
-mod framed;
 mod number;
 mod position;
-mod resync;
 mod service_tags;
 mod share;
-mod stream;
 mod tags;
 mod timestamp;
 mod track;
@@ -34,30 +22,23 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use crate::ebml::Elements;
-use crate::packet::Packet;
 
 pub use block::Block;
-pub use chunk_reader::ChunkReader;
-pub use decoder::{BodyDecoder, FragmentDecoder};
 pub use discontinuity::Discontinuity;
-pub use fault::{BodyItem, Fault, SkipReason, Skipped};
+pub use fault::{Fault, SkipReason, Skipped};
 pub use number::FragmentNumber;
 pub use position::Position;
 pub use share::{Share, Subscriber};
-pub use stream::{BodyStream, FragmentStream};
 pub use tags::{Tag, TagValue, Tags, TagsIter};
 pub use timestamp::Timestamp;
 pub use track::{Track, TrackKind};
 pub use until::{Bound, StreamEnd, Until};
 
-pub(crate) use assembler::{BlockPiece, Grain, Piece};
 pub(crate) use block::BlockEntry;
-#[cfg(feature = "aws")]
-pub(crate) use continuity::Continuity;
-pub(crate) use cutter::Cutter;
 #[cfg(any(feature = "aws", feature = "local"))]
 pub(crate) use duration::Extent;
-pub(crate) use framed::{BodyDecode, Framed};
+pub(crate) use service_tags::ServiceTags;
+pub(crate) use tags::TagCollector;
 
 /// How a fragment ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,6 +89,19 @@ pub struct FragmentHeader {
 }
 
 impl FragmentHeader {
+    /// Makes a header of what the service and the document say before the media.
+    pub(crate) fn new(
+        service: &ServiceTags,
+        tracks: Arc<[Track]>,
+        tags: Tags,
+        timecode: i64,
+        timestamp_scale: u64,
+    ) -> Self {
+        let ServiceTags { number, server_time, producer_time, .. } = service;
+        let (number, server_time, producer_time) = (number.clone(), *server_time, *producer_time);
+        Self { number, server_time, producer_time, tracks, tags, timecode, timestamp_scale }
+    }
+
     /// The number that the service gave the fragment.
     pub fn number(&self) -> Option<&FragmentNumber> {
         self.number.as_ref()
@@ -182,6 +176,17 @@ pub struct FragmentFooter {
 }
 
 impl FragmentFooter {
+    pub(crate) fn new(
+        header: Arc<FragmentHeader>,
+        tags: Tags,
+        end: FragmentEnd,
+        offset: u64,
+        service: ServiceTags,
+    ) -> Self {
+        let ServiceTags { behind_millis, continuation_token, .. } = service;
+        Self { header, tags, end, offset, behind_millis, continuation_token }
+    }
+
     /// Of a fragment of which nothing more comes.
     #[cfg(feature = "aws")]
     pub(crate) fn cut(header: Arc<FragmentHeader>) -> Self {
@@ -271,9 +276,21 @@ struct Inner {
     discontinuities: Vec<Discontinuity>,
 }
 
+/// The parts of a [`Fragment`].
+pub(crate) struct FragmentParts {
+    pub(crate) header: FragmentHeader,
+    pub(crate) raw: Bytes,
+    pub(crate) blocks: Vec<BlockEntry>,
+    pub(crate) tags: Tags,
+    pub(crate) end: FragmentEnd,
+    pub(crate) service: ServiceTags,
+    pub(crate) offset: u64,
+    pub(crate) mkv: Mkv,
+}
+
 /// What makes the bytes of a fragment a file of its own.
 #[derive(Clone, Debug)]
-enum Mkv {
+pub(crate) enum Mkv {
     /// Nothing: they are one.
     Whole,
     /// The header of its document, which went with an earlier fragment.
@@ -284,6 +301,26 @@ enum Mkv {
 }
 
 impl Fragment {
+    pub(crate) fn from_parts(parts: FragmentParts) -> Self {
+        let FragmentParts { header, raw, blocks, tags, end, service, offset, mkv } = parts;
+        let ServiceTags { behind_millis, continuation_token, .. } = service;
+        Self {
+            inner: Arc::new(Inner {
+                header: Arc::new(header),
+                raw,
+                blocks,
+                tags,
+                end,
+                behind_millis,
+                continuation_token,
+                offset,
+                mkv,
+                arrival: None,
+                discontinuities: Vec::new(),
+            }),
+        }
+    }
+
     /// The same, known not to be whole.
     #[cfg(feature = "aws")]
     pub(crate) fn into_cut(mut self) -> Self {
@@ -340,12 +377,6 @@ impl Fragment {
     /// Its blocks, in the order they stand.
     pub fn blocks(&self) -> impl ExactSizeIterator<Item = Block<'_>> {
         self.inner.blocks.iter().map(|entry| Block { fragment: self, entry })
-    }
-
-    /// Its packets: the coded frames of its blocks, in the order they stand. Each is a slice of the
-    /// fragment's buffer and keeps it alive.
-    pub fn packets(&self) -> impl Iterator<Item = Packet> + use<> {
-        Packet::all_of(self.clone())
     }
 
     /// The tree of its elements, read as far as it is asked for. Offsets count from the start of
@@ -405,7 +436,7 @@ impl Fragment {
         self.inner.offset
     }
 
-    /// When its bytes arrived. `None` if no [`FragmentStream`] read it.
+    /// When its bytes arrived. `None` if no [`FragmentStream`](crate::FragmentStream) read it.
     pub fn arrival(&self) -> Option<Arrival> {
         self.inner.arrival
     }
@@ -423,7 +454,7 @@ impl Fragment {
         Self { inner: Arc::new(Inner { raw, ..(*self.inner).clone() }) }
     }
 
-    fn set_arrival(&mut self, arrival: Arrival) {
+    pub(crate) fn set_arrival(&mut self, arrival: Arrival) {
         Arc::make_mut(&mut self.inner).arrival = Some(arrival);
     }
 

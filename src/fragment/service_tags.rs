@@ -9,7 +9,7 @@ pub(super) const SERVICE_PREFIX: &str = "AWS_KINESISVIDEO";
 
 /// What a tag of the service says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ServiceTag {
+pub(crate) enum ServiceTag {
     ContinuationToken,
     ErrorId,
     /// GetMedia's `ERROR_CODE` is words, the archive's documented `EXCEPTION_ERROR_CODE` a number.
@@ -38,12 +38,12 @@ impl ServiceTag {
 
 /// What the service says of one fragment.
 #[derive(Debug, Default)]
-pub(super) struct ServiceTags {
-    pub(super) number: Option<FragmentNumber>,
-    pub(super) server_time: Option<Timestamp>,
-    pub(super) producer_time: Option<Timestamp>,
-    pub(super) behind_millis: Option<u64>,
-    pub(super) continuation_token: Option<Arc<str>>,
+pub(crate) struct ServiceTags {
+    pub(crate) number: Option<FragmentNumber>,
+    pub(crate) server_time: Option<Timestamp>,
+    pub(crate) producer_time: Option<Timestamp>,
+    pub(crate) behind_millis: Option<u64>,
+    pub(crate) continuation_token: Option<Arc<str>>,
     /// That it said how far behind it is, readable or not: half of what closes a fragment.
     says_behind: bool,
     error_id: Option<Box<str>>,
@@ -52,7 +52,7 @@ pub(super) struct ServiceTags {
 
 impl ServiceTags {
     /// Takes a tag in; false if its value cannot be read.
-    pub(super) fn set(&mut self, tag: ServiceTag, value: &str) -> bool {
+    pub(crate) fn set(&mut self, tag: ServiceTag, value: &str) -> bool {
         match tag {
             ServiceTag::ContinuationToken => self.continuation_token = Some(value.into()),
             ServiceTag::ErrorId => self.error_id = Some(value.into()),
@@ -79,7 +79,7 @@ impl ServiceTags {
     }
 
     /// Adds what a later Tags element says; what was said first stands.
-    pub(super) fn merge(&mut self, later: Self) {
+    pub(crate) fn merge(&mut self, later: Self) {
         self.number = self.number.take().or(later.number);
         self.server_time = self.server_time.or(later.server_time);
         self.producer_time = self.producer_time.or(later.producer_time);
@@ -97,17 +97,17 @@ impl ServiceTags {
     }
 
     /// Whether all that stands in the closing tags was there.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.says_behind && self.continuation_token.is_some()
     }
 
-    pub(super) fn is_fault(&self) -> bool {
+    pub(crate) fn is_fault(&self) -> bool {
         self.error_id.is_some() || self.error_text.is_some()
     }
 
     /// The number and the words of a fault, whichever of the two spellings was used, and in
     /// whichever place the number stands.
-    pub(super) fn fault(&mut self) -> (Option<u32>, Option<Box<str>>) {
+    pub(crate) fn fault(&mut self) -> (Option<u32>, Option<Box<str>>) {
         let (id, text) = (self.error_id.take(), self.error_text.take());
         let number = |value: &Option<Box<str>>| value.as_deref().and_then(|value| value.trim().parse().ok());
         match (number(&id), number(&text)) {

@@ -170,8 +170,9 @@ mod tests {
     use super::super::probe::Probe;
     use super::super::stream::Frames;
     use super::*;
+    use crate::demux::FragmentStream;
     use crate::error::ErrorKind;
-    use crate::fragment::{Fragment, FragmentStream};
+    use crate::fragment::Fragment;
 
     type Source = futures::stream::Iter<std::vec::IntoIter<Result<Fragment>>>;
 

@@ -1,25 +1,21 @@
 //! Packets: coded frames.
 
 mod annex_b;
-mod decoder;
 mod keyframes;
 #[cfg(feature = "ffmpeg")]
 mod nal;
 mod packets;
-mod stream;
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::fragment::{BlockEntry, BlockPiece, Fragment, FragmentHeader, Timestamp, Track, TrackKind};
+use crate::fragment::{BlockEntry, Fragment, FragmentHeader, Timestamp, Track, TrackKind};
 
 pub use annex_b::ParameterSets;
-pub use decoder::{PacketDecoder, PacketItem};
 pub use keyframes::Keyframes;
 pub use packets::Packets;
-pub use stream::PacketStream;
 
 #[cfg(feature = "ffmpeg")]
 pub(crate) use annex_b::is_byte_stream;
@@ -105,10 +101,6 @@ impl Packet {
         self.key && self.track().is_some_and(|track| track.kind() == TrackKind::Video)
     }
 
-    pub(crate) fn all_of(fragment: Fragment) -> PacketIter {
-        PacketIter { fragment, block: 0, laces: Laces::default(), ordinal: 0 }
-    }
-
     /// The next packet of a block, and whether it is the last.
     fn next_of(
         header: &Arc<FragmentHeader>,
@@ -187,20 +179,22 @@ impl Laces {
 
 /// The packets of a block that came by itself.
 #[derive(Debug)]
-struct BlockPackets {
-    piece: BlockPiece,
+pub(crate) struct BlockPackets {
+    header: Arc<FragmentHeader>,
+    entry: BlockEntry,
+    raw: Bytes,
     laces: Laces,
 }
 
 impl BlockPackets {
-    fn new(piece: BlockPiece) -> Self {
-        Self { piece, laces: Laces::default() }
+    /// Takes a block of the fragment with this header; `entry` points into `raw`.
+    pub(crate) fn new(header: Arc<FragmentHeader>, entry: BlockEntry, raw: Bytes) -> Self {
+        Self { header, entry, raw, laces: Laces::default() }
     }
 
     /// The next packet, the `ordinal`th of its fragment, and whether it is the last of the block.
-    fn next(&mut self, ordinal: u32) -> (Packet, bool) {
-        let BlockPiece { header, entry, raw } = &self.piece;
-        Packet::next_of(header, raw, entry, &mut self.laces, ordinal)
+    pub(crate) fn next(&mut self, ordinal: u32) -> (Packet, bool) {
+        Packet::next_of(&self.header, &self.raw, &self.entry, &mut self.laces, ordinal)
     }
 }
 
@@ -211,6 +205,21 @@ pub(crate) struct PacketIter {
     block: usize,
     laces: Laces,
     ordinal: u32,
+}
+
+impl PacketIter {
+    pub(crate) fn new(fragment: Fragment) -> Self {
+        Self { fragment, block: 0, laces: Laces::default(), ordinal: 0 }
+    }
+}
+
+impl Fragment {
+    /// Returns the packets of the fragment in the order of its blocks.
+    ///
+    /// Each packet is one coded frame. Its payload is a slice of the fragment's buffer and keeps the buffer alive.
+    pub fn packets(&self) -> impl Iterator<Item = Packet> + use<> {
+        PacketIter::new(self.clone())
+    }
 }
 
 impl Iterator for PacketIter {

@@ -51,7 +51,7 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for Packets<S> {
                 return Poll::Ready(None);
             }
             match ready!(this.fragments.as_mut().poll_next(cx)) {
-                Some(Ok(fragment)) => *this.current = Some(Packet::all_of(fragment)),
+                Some(Ok(fragment)) => *this.current = Some(PacketIter::new(fragment)),
                 Some(Err(error)) => {
                     *this.ended = true;
                     return Poll::Ready(Some(Err(error)));

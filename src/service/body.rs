@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures::Stream;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::fragment::{BodyStream, ChunkReader, FragmentStream};
-use crate::packet::PacketStream;
+use crate::demux::PacketStream;
+use crate::demux::{BodyStream, ChunkReader, FragmentStream};
 
 /// The body of a response of the AWS SDK as an `AsyncRead`.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ mod body;
 mod call;
 mod clips;
 mod clock;
+mod continuity;
 mod endpoint;
 mod failure;
 mod images;

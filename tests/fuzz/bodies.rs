@@ -1,8 +1,8 @@
 //! What the fuzz targets do with their input, as functions, so that tests can run them too.
 
 use bytes::BytesMut;
+use kinesis_video::demux::{PacketDecoder, PacketItem};
 use kinesis_video::ebml::{Element, Elements, Event, Reader, Value, Width, Writer};
-use kinesis_video::packet::{PacketDecoder, PacketItem};
 use kinesis_video::{BodyDecoder, BodyItem, FragmentEnd, Limits};
 use tokio_util::codec::Decoder;
 

@@ -6,10 +6,11 @@ use std::mem::size_of;
 use futures::stream::FusedStream;
 use kinesis_video::audio::{ConnectAudio, Rechunk, Stereo};
 use kinesis_video::checkpoint::Acknowledged;
+use kinesis_video::demux::{PacketDecoder, PacketItem, PacketStream};
 use kinesis_video::frame::{
     Convert, FragmentFrames, FragmentReport, FrameInfo, FrameItem, FrameItems, FrameOptions, Frames,
 };
-use kinesis_video::packet::{Keyframes, PacketDecoder, PacketItem, PacketStream, Packets};
+use kinesis_video::packet::{Keyframes, Packets};
 use kinesis_video::{
     Acks, AudioChunk, BodyDecoder, BodyItem, BodyStream, EncodedFrame, Error, FileCheckpoint, Fragment,
     FragmentDecoder, FragmentNumber, FragmentStream, Frame, ImageSink, KinesisVideo, Limits, Live, LiveFragments,

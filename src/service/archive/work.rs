@@ -648,8 +648,8 @@ mod tests {
     use futures::{FutureExt, StreamExt};
 
     use super::*;
+    use crate::demux::{BodyItem, BodyStream};
     use crate::fragment::Timestamp;
-    use crate::fragment::{BodyItem, BodyStream};
     use crate::local::{Document, Shape, Stamp};
 
     fn number(n: usize) -> FragmentNumber {

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use super::line::{Event, Line};
 use super::source::{Next, Source};
+use crate::demux::{BodyItem, BodyStream};
 use crate::error::Result;
-use crate::fragment::{BodyItem, BodyStream, Discontinuity, Fragment, FragmentEnd, StreamEnd};
+use crate::fragment::{Discontinuity, Fragment, FragmentEnd, StreamEnd};
 use crate::service::watched_body::WatchedBody;
 
 /// Puts the bodies of a live stream together to one row of fragments, each once.

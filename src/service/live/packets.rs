@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::line::{Event, Line};
 use super::source::{Next, Source};
+use crate::demux::{PacketItem, PacketStream};
 use crate::error::Result;
 use crate::fragment::{Discontinuity, Extent, FragmentEnd, FragmentFooter, FragmentHeader, StreamEnd};
-use crate::packet::{Packet, PacketItem, PacketStream};
+use crate::packet::Packet;
 use crate::service::watched_body::WatchedBody;
 
 /// Puts the bodies of a live stream together to one row of packets, each once.

@@ -10,10 +10,10 @@ use super::resume::{Refused, Resume};
 use super::{AgedOut, Damaged};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{
-    Bound, Continuity, Discontinuity, Fault, FragmentEnd, FragmentHeader, FragmentNumber, Position, SkipReason,
-    Skipped, StreamEnd,
+    Bound, Discontinuity, Fault, FragmentEnd, FragmentHeader, FragmentNumber, Position, SkipReason, Skipped, StreamEnd,
 };
 use crate::service::Start;
+use crate::service::continuity::Continuity;
 
 /// How long after the end of what was asked for a fragment that belongs to it may still come: the
 /// longest that the service takes is 20 seconds.

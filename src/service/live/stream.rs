@@ -18,9 +18,9 @@ use super::packets::PacketSource;
 use super::status::Observer;
 use super::{Live, LiveStatus};
 use crate::checkpoint::{Acks, CheckpointStore, Ledger, pair};
+use crate::demux::PacketItem;
 use crate::error::Result;
 use crate::fragment::{Fragment, StreamEnd};
-use crate::packet::PacketItem;
 
 /// Ends a live stream from elsewhere. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -80,7 +80,7 @@ pub type LiveFragments = LiveStream<Fragment>;
 /// ```no_run
 /// # async fn f(kvs: kinesis_video::KinesisVideo) -> kinesis_video::Result<()> {
 /// use futures::TryStreamExt;
-/// use kinesis_video::packet::PacketItem;
+/// use kinesis_video::demux::PacketItem;
 ///
 /// let mut items = kvs.live("front-door").packets();
 /// while let Some(item) = items.try_next().await? {
@@ -165,7 +165,7 @@ impl LiveFragments {
                     match source.next().await? {
                         Ok((fragment, counts)) => {
                             if let Some(ledger) = ledger.as_ref().filter(|_| counts) {
-                                ledger.gave_out(fragment.position())?;
+                                ledger.record(fragment.position())?;
                             }
                             yield fragment;
                         }

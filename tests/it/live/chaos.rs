@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use fastrand::Rng;
 use futures::TryStreamExt;
+use kinesis_video::demux::PacketItem;
 use kinesis_video::local::{
     self, Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Stamp, fragment_number,
 };
-use kinesis_video::packet::PacketItem;
 use kinesis_video::{
     AgedOut, Discontinuity, Fragment, FragmentEnd, FragmentHeader, FragmentNumber, KinesisVideo, Live, Start, Timestamp,
 };

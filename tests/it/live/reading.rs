@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use aws_smithy_async::time::{SharedTimeSource, StaticTimeSource};
 use aws_smithy_types::retry::RetryConfig;
 use futures::{StreamExt, TryStreamExt};
+use kinesis_video::demux::PacketItem;
 use kinesis_video::local::{self, Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Stamp};
-use kinesis_video::packet::PacketItem;
 use kinesis_video::{
     AgedOut, Bound, Damaged, Discontinuity, ErrorKind, Fragment, FragmentEnd, FragmentNumber, KinesisVideo, Limits,
     LiveFragments, Position, Start, StreamEnd, Timestamp,

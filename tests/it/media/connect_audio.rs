@@ -443,7 +443,7 @@ async fn one_contact_of_several() {
     while let Some(chunk) = audio.try_next().await.unwrap() {
         of_b.push(chunk);
     }
-    assert_eq!(audio.end(), Some(&ContactEnd::NextContact("a".into())));
+    assert_eq!(audio.end_reason(), Some(&ContactEnd::NextContact("a".into())));
     assert!(audio.try_next().await.unwrap().is_none());
     let expected: Vec<_> = all.iter().filter(|chunk| chunk.contact_id() == Some("b")).cloned().collect();
     assert_eq!(told(&of_b), told(&expected));
@@ -452,16 +452,16 @@ async fn one_contact_of_several() {
     while let Some(chunk) = audio.try_next().await.unwrap() {
         assert_eq!((chunk.party(), chunk.contact_id()), (Party::ToCustomer, Some("a")));
     }
-    assert_eq!(audio.end(), Some(&ContactEnd::NextContact("b".into())));
+    assert_eq!(audio.end_reason(), Some(&ContactEnd::NextContact("b".into())));
 
     let mut audio = FragmentStream::new(&body[..]).connect_audio().contact("c");
     let error = audio.try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert!(error.to_string().contains(r#"the contact "c" never appeared; "a", "b" did"#), "{error}");
-    assert_eq!(audio.end(), Some(&ContactEnd::Failed));
+    assert!(error.to_string().contains(r#"the contact "c" never appeared; the stream names "a", "b""#), "{error}");
+    assert_eq!(audio.end_reason(), Some(&ContactEnd::Failed));
     let mut audio = FragmentStream::new(&body[..]).connect_audio();
     while audio.try_next().await.unwrap().is_some() {}
-    assert_eq!(audio.end(), Some(&ContactEnd::EndOfMedia));
+    assert_eq!(audio.end_reason(), Some(&ContactEnd::EndOfMedia));
 }
 
 #[tokio::test]

@@ -3,9 +3,9 @@
 use bytes::{Bytes, BytesMut};
 
 use super::assembler::{Assembler, Boundary, Grain, Piece};
-use super::fault::{SkipReason, Skipped};
 use super::resync::{self, Search};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fragment::{SkipReason, Skipped};
 use crate::limits::Limits;
 
 /// The most that is reserved ahead on the word of a declared size.
@@ -20,7 +20,7 @@ const SEARCHED: usize = 1 << 20;
 
 /// Runs an [`Assembler`] over a buffer.
 #[derive(Debug)]
-pub(crate) struct Cutter {
+pub(crate) struct Deframer {
     assembler: Assembler,
     resync: bool,
     /// Where reading last went on behind damage. Not twice at the same place.
@@ -58,7 +58,7 @@ enum Sought {
     Nothing,
 }
 
-impl Cutter {
+impl Deframer {
     pub(crate) fn new(grain: Grain) -> Self {
         let assembler = Assembler::new(Limits::default(), grain);
         Self { assembler, resync: false, resumed_at: None, state: State::Reading }
@@ -91,7 +91,7 @@ impl Cutter {
         self.read_otherwise(received, at_end)
     }
 
-    /// How many bytes there must be before [`read`](Cutter::read) can come to anything.
+    /// How many bytes there must be before [`read`](Deframer::read) can come to anything.
     pub(crate) fn wanted(&self) -> usize {
         match self.state {
             State::Reading => self.assembler.wanted(),
@@ -199,7 +199,7 @@ impl Cutter {
         let offset = self.assembler.pass_over(length);
         if length > 0 {
             let raw = received.split_to(length).freeze();
-            Sought::Skipped(Skipped { offset, length: length as u64, raw, reason: SkipReason::Damaged, cause })
+            Sought::Skipped(Skipped::new(offset, raw, SkipReason::Damaged, cause))
         } else if matches!(self.state, State::Reading) {
             Sought::Document
         } else {
@@ -222,14 +222,14 @@ mod tests {
     /// Reads a body byte by byte, to its end or its error, and returns the headers that were tried.
     fn headers_tried(body: &[u8], grain: Grain, resync: bool) -> u64 {
         let limits = Limits::default().fragment_bytes(4 << 20);
-        let mut cutter = Cutter::new(grain).limits(limits).resync(resync);
+        let mut deframer = Deframer::new(grain).limits(limits).resync(resync);
         let mut received = BytesMut::new();
         work::taken();
         for &byte in body {
             received.extend_from_slice(&[byte]);
-            while let Ok(Some(_)) = cutter.read(&mut received, false) {}
+            while let Ok(Some(_)) = deframer.read(&mut received, false) {}
         }
-        while let Ok(Some(_)) = cutter.read(&mut received, true) {}
+        while let Ok(Some(_)) = deframer.read(&mut received, true) {}
         work::taken()
     }
 

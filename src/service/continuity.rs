@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Discontinuity, FragmentHeader, Timestamp, Track};
+use crate::fragment::{Discontinuity, FragmentHeader, Timestamp, Track};
 
 /// Compares each fragment with the one before it.
 #[derive(Debug)]
@@ -39,11 +39,11 @@ impl Continuity {
     pub(crate) fn begins(&mut self, header: &FragmentHeader, noted: &mut Vec<Discontinuity>) {
         let mut step = Duration::ZERO;
         if let Some(before) = self.before.take() {
-            if !Arc::ptr_eq(&before.tracks, &header.tracks) && before.tracks != header.tracks {
+            if !Arc::ptr_eq(&before.tracks, header.tracks()) && before.tracks != *header.tracks() {
                 noted.push(Discontinuity::TracksChanged { before: Arc::clone(&before.tracks) });
             }
             let timeline = forward(before.timecode_ns, header.timecode_ns());
-            let clock = before.producer_time.zip(header.producer_time);
+            let clock = before.producer_time.zip(header.producer_time());
             match clock.map(|(from, to)| forward(from.as_nanos(), to.as_nanos())) {
                 Some(Err(by)) => noted.push(Discontinuity::TimelineReset { by }),
                 Some(Ok(distance)) => {
@@ -67,9 +67,9 @@ impl Continuity {
             }
         }
         self.before = Some(Before {
-            tracks: Arc::clone(&header.tracks),
+            tracks: Arc::clone(header.tracks()),
             timecode_ns: header.timecode_ns(),
-            producer_time: header.producer_time,
+            producer_time: header.producer_time(),
             duration: Duration::ZERO,
             step,
         });

@@ -4,10 +4,11 @@ use bytes::BytesMut;
 use tokio_util::codec::Decoder;
 
 use super::assembler::{Grain, Piece};
-use super::cutter::Cutter;
+use super::deframer::Deframer;
 use super::framed::BodyDecode;
-use super::{BodyItem, Discontinuity, Fragment};
+use super::item::BodyItem;
 use crate::error::{Error, Result};
+use crate::fragment::{Discontinuity, Fragment};
 use crate::limits::Limits;
 
 /// Decodes a body into [`BodyItem`]s: fragments, faults, and what is neither. Every byte of the
@@ -18,11 +19,11 @@ use crate::limits::Limits;
 /// Elements are walked, never searched for.
 ///
 /// When the body turns out to be malformed, or beyond [`Limits`], the whole blocks so far come as a
-/// fragment that is [`Cut`](super::FragmentEnd::Cut), then the error, then nothing more, whatever else is
+/// fragment that is [`Cut`](crate::FragmentEnd::Cut), then the error, then nothing more, whatever else is
 /// fed in. With [`resync`](BodyDecoder::resync) reading goes on instead.
 ///
 /// Use it with [`FramedRead`](tokio_util::codec::FramedRead), or better with
-/// [`BodyStream`](super::BodyStream), which also yields what there was when the transport fails.
+/// [`BodyStream`](crate::BodyStream), which also yields what there was when the transport fails.
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -37,19 +38,19 @@ use crate::limits::Limits;
 /// ```
 #[derive(Debug)]
 pub struct BodyDecoder {
-    cutter: Cutter,
+    deframer: Deframer,
 }
 
 impl BodyDecoder {
     /// A decoder with the default limits.
     pub fn new() -> Self {
-        Self { cutter: Cutter::new(Grain::Fragment) }
+        Self { deframer: Deframer::new(Grain::Fragment) }
     }
 
     /// Sets the limits. To be called before anything is decoded.
     #[must_use]
     pub fn limits(self, limits: Limits) -> Self {
-        Self { cutter: self.cutter.limits(limits) }
+        Self { deframer: self.deframer.limits(limits) }
     }
 
     /// Whether to go on behind damage instead of failing: off unless set.
@@ -61,11 +62,11 @@ impl BodyDecoder {
     /// stands inside of a damaged block would be.
     #[must_use]
     pub fn resync(self, resync: bool) -> Self {
-        Self { cutter: self.cutter.resync(resync) }
+        Self { deframer: self.deframer.resync(resync) }
     }
 
     fn read(&mut self, received: &mut BytesMut, at_end: bool) -> Result<Option<BodyItem>> {
-        Ok(self.cutter.read(received, at_end)?.and_then(|piece| match piece {
+        Ok(self.deframer.read(received, at_end)?.and_then(|piece| match piece {
             Piece::Fragment(fragment) => Some(BodyItem::Fragment(fragment)),
             Piece::Fault(fault) => Some(BodyItem::Fault(fault)),
             Piece::Skipped(skipped) => Some(BodyItem::Skipped(skipped)),
@@ -96,11 +97,11 @@ impl Decoder for BodyDecoder {
 
 impl BodyDecode for BodyDecoder {
     fn abort(&mut self) {
-        self.cutter.abort();
+        self.deframer.abort();
     }
 
     fn wanted(&self) -> usize {
-        self.cutter.wanted()
+        self.deframer.wanted()
     }
 }
 
@@ -174,7 +175,7 @@ impl FragmentDecoder {
             match self.pending.admit(item) {
                 Ok(None) => {}
                 Ok(fragment) => return Ok(fragment),
-                Err(error) => return self.body.cutter.fail(error, received),
+                Err(error) => return self.body.deframer.fail(error, received),
             }
         }
         Ok(None)

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::service_tags::ServiceTags;
-use super::{FragmentEnd, FragmentHeader, Mkv, Tags, Track};
 use crate::ebml::{Header, id};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fragment::{FragmentEnd, FragmentHeader, Mkv, ServiceTags, Tags, Track};
 
 /// The default TimestampScale (RFC 9559 section 5.1.2.9): a tick is a millisecond.
 const MILLISECOND: u64 = 1_000_000;
@@ -202,15 +201,7 @@ pub(super) struct Declared {
 
 impl Declared {
     pub(super) fn header(self, service: &ServiceTags, tags: Tags, timecode: Option<i64>) -> FragmentHeader {
-        FragmentHeader {
-            number: service.number.clone(),
-            server_time: service.server_time,
-            producer_time: service.producer_time,
-            tracks: self.tracks,
-            tags,
-            timecode: timecode.unwrap_or(0),
-            timestamp_scale: self.timestamp_scale,
-        }
+        FragmentHeader::new(service, self.tracks, tags, timecode.unwrap_or(0), self.timestamp_scale)
     }
 }
 

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use tokio_util::codec::Decoder;
 use tokio_util::io::poll_read_buf;
 
-use super::Arrival;
 use crate::error::{Error, Result};
+use crate::fragment::Arrival;
 
 /// How much is read at once, at least.
 const READ: usize = 16 << 10;

@@ -15,14 +15,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::block::BlockEntry;
 use super::document::{Declared, Document, is_matroska};
-use super::fault::{Fault, SkipReason, Skipped};
-use super::service_tags::ServiceTags;
-use super::tags::TagCollector;
-use super::{Fragment, FragmentEnd, FragmentFooter, FragmentHeader, FragmentNumber, Inner, Tags, Track};
 use crate::ebml::{Cursor, Ending, Event, Header, Reader, id, uint, without_padding};
 use crate::error::{Error, Result};
+use crate::fragment::{
+    BlockEntry, Fault, Fragment, FragmentEnd, FragmentFooter, FragmentHeader, FragmentNumber, FragmentParts,
+    ServiceTags, SkipReason, Skipped, TagCollector, Tags, Track,
+};
 use crate::limits::Limits;
 
 /// Cuts a body into pieces: whole items, or what fragments consist of.
@@ -279,14 +278,12 @@ impl Assembler {
                 Piece::Fragment(self.fragment(item, raw, offset, end))
             }
             Outcome::Fault => {
-                let mut service = self.next_item().service;
-                let (id, message) = service.fault();
-                Piece::Fault(Fault { offset, raw, id, message, fragment_number: service.number })
+                let service = self.next_item().service;
+                Piece::Fault(Fault::new(offset, raw, service))
             }
             Outcome::Skipped => {
                 self.next_item();
-                let (length, reason) = (raw.len() as u64, SkipReason::AfterEnd);
-                Piece::Skipped(Skipped { offset, length, raw, reason, cause: None })
+                Piece::Skipped(Skipped::new(offset, raw, SkipReason::AfterEnd, None))
             }
         }
     }
@@ -306,8 +303,7 @@ impl Assembler {
             Some(header) => header,
             None => Arc::new(item.to_header(&self.document, leading)),
         };
-        let ServiceTags { behind_millis, continuation_token, .. } = item.service;
-        FragmentFooter { header, tags, end, offset, behind_millis, continuation_token }
+        FragmentFooter::new(header, tags, end, offset, item.service)
     }
 
     fn open(&mut self, leading: Tags) -> Arc<FragmentHeader> {
@@ -319,21 +315,9 @@ impl Assembler {
     fn fragment(&self, mut item: Item, raw: Bytes, offset: u64, end: FragmentEnd) -> Fragment {
         let (leading_tags, tags) = item.tags.finish();
         let header = item.to_header(&self.document, leading_tags);
-        Fragment {
-            inner: Arc::new(Inner {
-                header: Arc::new(header),
-                mkv: self.document.mkv(item.prefix, item.is_document, offset, self.base, end),
-                raw,
-                blocks: item.blocks,
-                tags,
-                end,
-                behind_millis: item.service.behind_millis,
-                continuation_token: item.service.continuation_token,
-                offset,
-                arrival: None,
-                discontinuities: Vec::new(),
-            }),
-        }
+        let mkv = self.document.mkv(item.prefix, item.is_document, offset, self.base, end);
+        let (blocks, service) = (item.blocks, item.service);
+        Fragment::from_parts(FragmentParts { header, raw, blocks, tags, end, service, offset, mkv })
     }
 
     #[inline]

@@ -10,11 +10,13 @@ use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 use tokio::io::AsyncRead;
 
+use super::chunk_reader::ChunkReader;
 use super::decoder::{BodyDecoder, Pending};
 use super::framed::Framed;
-use super::{BodyItem, ChunkReader, Discontinuity, Fragment};
+use super::item::BodyItem;
 use crate::accessors::inner_accessors;
 use crate::error::Result;
+use crate::fragment::{Discontinuity, Fragment};
 use crate::limits::Limits;
 
 pin_project! {
@@ -108,8 +110,8 @@ pin_project! {
     /// # Errors
     /// When the transport fails, or the bytes are malformed or beyond [`Limits`], what is whole of
     /// the current fragment comes first, as a fragment that [ends](Fragment::end_reason)
-    /// [`Cut`](super::FragmentEnd::Cut); then the error; then `None` for ever. An error that the service
-    /// reports inside the media ([`Fault`](super::Fault)) is an error here; use [`BodyStream`] to
+    /// [`Cut`](crate::FragmentEnd::Cut); then the error; then `None` for ever. An error that the service
+    /// reports inside the media ([`Fault`](crate::Fault)) is an error here; use [`BodyStream`] to
     /// read on.
     ///
     /// # Cancel safety

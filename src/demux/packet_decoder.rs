@@ -5,12 +5,13 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use tokio_util::codec::Decoder;
 
-use super::{BlockPackets, Packet};
+use super::assembler::{BlockPiece, Grain, Piece};
+use super::deframer::Deframer;
+use super::framed::BodyDecode;
 use crate::error::{Error, Result};
-use crate::fragment::{
-    BodyDecode, Cutter, Discontinuity, Fault, FragmentFooter, FragmentHeader, Grain, Piece, Skipped,
-};
+use crate::fragment::{Discontinuity, Fault, FragmentFooter, FragmentHeader, Skipped};
 use crate::limits::Limits;
+use crate::packet::{BlockPackets, Packet};
 
 /// What a body consists of, packet by packet.
 ///
@@ -44,7 +45,7 @@ pub enum PacketItem {
 ///
 /// ```
 /// use bytes::BytesMut;
-/// use kinesis_video::packet::PacketDecoder;
+/// use kinesis_video::demux::PacketDecoder;
 /// use tokio_util::codec::Decoder;
 ///
 /// let mut received = BytesMut::new();
@@ -53,7 +54,7 @@ pub enum PacketItem {
 /// ```
 #[derive(Debug)]
 pub struct PacketDecoder {
-    cutter: Cutter,
+    deframer: Deframer,
     /// The block whose packets are being given out.
     block: Option<BlockPackets>,
     /// An end that comes next.
@@ -66,19 +67,19 @@ pub struct PacketDecoder {
 impl PacketDecoder {
     /// A decoder with the default limits.
     pub fn new() -> Self {
-        Self { cutter: Cutter::new(Grain::Packet), block: None, end: None, open: false, ordinal: 0 }
+        Self { deframer: Deframer::new(Grain::Packet), block: None, end: None, open: false, ordinal: 0 }
     }
 
     /// Sets the limits. To be called before anything is decoded.
     #[must_use]
     pub fn limits(self, limits: Limits) -> Self {
-        Self { cutter: self.cutter.limits(limits), ..self }
+        Self { deframer: self.deframer.limits(limits), ..self }
     }
 
     /// Whether to go on behind damage, as [`BodyDecoder::resync`](crate::BodyDecoder::resync) says.
     #[must_use]
     pub fn resync(self, resync: bool) -> Self {
-        Self { cutter: self.cutter.resync(resync), ..self }
+        Self { deframer: self.deframer.resync(resync), ..self }
     }
 
     fn read(&mut self, received: &mut BytesMut, at_end: bool) -> Result<Option<PacketItem>> {
@@ -86,10 +87,12 @@ impl PacketDecoder {
             if let Some(item) = self.pending() {
                 return Ok(Some(item));
             }
-            match self.cutter.read(received, at_end)? {
+            match self.deframer.read(received, at_end)? {
                 None => return Ok(None),
                 Some(Piece::Opened(header)) => return Ok(Some(self.start(header))),
-                Some(Piece::Block(piece)) => self.block = Some(BlockPackets::new(piece)),
+                Some(Piece::Block(BlockPiece { header, entry, raw })) => {
+                    self.block = Some(BlockPackets::new(header, entry, raw));
+                }
                 Some(Piece::Closed(end)) => {
                     let start = (!self.open).then(|| self.start(Arc::clone(end.fragment())));
                     self.open = false;
@@ -153,10 +156,10 @@ impl Decoder for PacketDecoder {
 
 impl BodyDecode for PacketDecoder {
     fn abort(&mut self) {
-        self.cutter.abort();
+        self.deframer.abort();
     }
 
     fn wanted(&self) -> usize {
-        self.cutter.wanted()
+        self.deframer.wanted()
     }
 }

@@ -10,10 +10,11 @@ use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 use tokio::io::AsyncRead;
 
-use super::{PacketDecoder, PacketItem};
+use super::chunk_reader::ChunkReader;
+use super::framed::Framed;
+use super::packet_decoder::{PacketDecoder, PacketItem};
 use crate::accessors::inner_accessors;
 use crate::error::Result;
-use crate::fragment::{ChunkReader, Framed};
 use crate::limits::Limits;
 
 pin_project! {
@@ -34,7 +35,7 @@ pin_project! {
     ///
     /// ```
     /// use futures::TryStreamExt;
-    /// use kinesis_video::packet::{PacketItem, PacketStream};
+    /// use kinesis_video::demux::{PacketItem, PacketStream};
     ///
     /// # async fn f(body: &[u8]) -> kinesis_video::Result<()> {
     /// let mut items = PacketStream::new(body);
