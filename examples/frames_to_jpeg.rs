@@ -1,5 +1,6 @@
-//! Saves pictures of a stream or a file as JPEG, and prints a line each: path, fragment index, picture
-//! index, producer time, width x height.
+//! Saves pictures of a stream or a file as JPEG.
+//!
+//! Prints a line per picture: path, fragment index, picture index, producer time, width x height.
 //!
 //! ```text
 //! frames_to_jpeg FILE|--stream NAME|ARN [--ratio N | --every MS | --keyframes] [--concurrency N]
@@ -26,38 +27,37 @@ struct Options {
     /// A payload or any MKV file.
     #[arg(required_unless_present = "stream", conflicts_with = "stream")]
     file: Option<PathBuf>,
-    /// A stream, by name or ARN. Where it is comes from the environment: AWS_REGION, AWS_PROFILE,
-    /// AWS_ENDPOINT_URL.
+    /// A stream, by name or ARN. AWS_REGION, AWS_PROFILE and AWS_ENDPOINT_URL select the account and endpoint.
     #[arg(long)]
     stream: Option<String>,
     /// Pictures 0, N, 2N, … of each fragment.
     #[arg(long, group = "sampling")]
     ratio: Option<usize>,
-    /// The first picture in every so many milliseconds.
+    /// The first picture of each interval of MS milliseconds.
     #[arg(long, value_name = "MS", group = "sampling")]
     every: Option<u64>,
-    /// Only pictures that can be decoded without others.
+    /// Key frames only.
     #[arg(long, group = "sampling")]
     keyframes: bool,
-    /// How many fragments are decoded at once.
+    /// Number of fragments decoded at once.
     #[arg(long, default_value_t = 1)]
     concurrency: usize,
-    /// From 1 to 100.
+    /// JPEG quality, 1 to 100.
     #[arg(long, default_value_t = 80)]
     quality: u8,
-    /// Wider pictures are made smaller.
+    /// Maximum width. Wider pictures are scaled down.
     #[arg(long, default_value_t = u32::MAX)]
     max_width: u32,
-    /// Where in a stream to begin.
+    /// Position in the stream to start at.
     #[arg(long, value_enum, default_value_t = From::Now)]
     start: From,
-    /// When to end; otherwise with the file, or when interrupted.
+    /// Stop after this many seconds. Default: at the end of the file, or when interrupted.
     #[arg(long, default_value_t = f64::INFINITY)]
     seconds: f64,
-    /// Also when so many seconds nothing has come of a stream.
+    /// Stop after a stream has been idle for this many seconds.
     #[arg(long)]
     idle: Option<f64>,
-    /// The folder for the pictures.
+    /// Folder for the pictures.
     #[arg(long)]
     out: PathBuf,
 }
@@ -138,7 +138,7 @@ async fn source(options: &Options, progress: &ProgressBar) -> Result<BoxStream<'
     })
 }
 
-/// What has begun is still finished then.
+/// Waits for the time limit or an interrupt. Fragments that have started are still finished.
 async fn end(seconds: f64) {
     let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
     let _ = tokio::time::timeout(limit, tokio::signal::ctrl_c()).await;

@@ -6,7 +6,7 @@ use crate::demux::BodyStream;
 use crate::demux::PacketStream;
 use crate::error::Result;
 use crate::limits::Limits;
-use crate::service::watched_body::WatchedBody;
+use crate::service::call::WatchedBody;
 
 /// What reads a body, in fragments or in packets.
 pub(super) trait ReadBody: Stream<Item = Result<Self::Piece>> + Send + Unpin {

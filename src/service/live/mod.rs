@@ -2,23 +2,26 @@
 
 mod body;
 mod call;
-mod fragments;
-mod line;
-mod meter;
-mod packets;
+mod connection;
+mod fragment_source;
+mod metrics;
+mod packet_source;
 mod resume;
-mod source;
+mod session;
+mod start;
 mod status;
 mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{KinesisVideo, Start, StreamId};
 use crate::checkpoint::{Acks, CheckpointStore};
 use crate::fragment::Bound;
 use crate::limits::Limits;
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
 
+pub use start::Start;
 pub use status::LiveStatus;
 pub use stream::{LiveFragments, LivePackets, LiveStream, StopHandle};
 
@@ -112,7 +115,7 @@ pub enum Damaged {
 #[derive(Clone, Debug)]
 #[must_use = "nothing is read before fragments() or packets() is called and polled"]
 pub struct Live {
-    kvs: KinesisVideo,
+    client: Client,
     options: Options,
 }
 
@@ -133,7 +136,7 @@ struct Options {
 }
 
 impl Live {
-    pub(super) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
+    pub(super) fn new(client: Client, stream: StreamId) -> Self {
         let options = Options {
             stream,
             start: Start::default(),
@@ -148,7 +151,7 @@ impl Live {
             gap_tolerance: Duration::from_millis(500),
             limits: Limits::default(),
         };
-        Self { kvs, options }
+        Self { client, options }
     }
 
     /// Where to begin: [`Start::Now`] unless set. Takes a saved [`Position`](crate::Position), too.

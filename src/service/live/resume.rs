@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::start::Start;
 use crate::error::{Error, ErrorKind};
 use crate::fragment::{FragmentHeader, FragmentNumber, Position, Timestamp};
-use crate::service::Start;
 
 /// How often a fragment may fail at the same place before it is passed over...
 const FAILURES: u32 = 2;

@@ -12,9 +12,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-use super::fragments::FragmentSource;
-use super::line::Line;
-use super::packets::PacketSource;
+use super::connection::Line;
+use super::fragment_source::FragmentSource;
+use super::packet_source::PacketSource;
 use super::status::Observer;
 use super::{Live, LiveStatus};
 use crate::checkpoint::{Acks, CheckpointStore, Ledger, pair};

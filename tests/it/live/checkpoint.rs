@@ -327,10 +327,13 @@ async fn errors_name_the_path() {
     let at = dir.path().display().to_string();
     let path = dir.path().join("door");
     for (content, cause) in [
-        (&b""[..], "invalid argument: \"\" is not a position: it does not begin with kvs1:"),
+        (&b""[..], "invalid argument: \"\" is not a position: it does not start with kvs1:"),
         (b"kvs1:123:45", "invalid argument: \"kvs1:123:45\" is not a position: a part is missing"),
-        (b"kvs1:1:2:3:=\n\n", "invalid argument: \"kvs1:1:2:3:=\\n\" is not a position: the token is odd"),
-        (b"\xFF\xFE", "invalid argument: \"\u{FFFD}\u{FFFD}\" is not a position: it does not begin with kvs1:"),
+        (
+            b"kvs1:1:2:3:=\n\n",
+            "invalid argument: \"kvs1:1:2:3:=\\n\" is not a position: the token has a line break or more than 1024 bytes",
+        ),
+        (b"\xFF\xFE", "invalid argument: \"\u{FFFD}\u{FFFD}\" is not a position: it does not start with kvs1:"),
     ] {
         fs::write(&path, content).unwrap();
         let error = FileCheckpoint::new(&path).load().await.unwrap_err();

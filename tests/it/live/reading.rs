@@ -463,7 +463,7 @@ async fn discontinuities() {
         [
             "",
             "",
-            "reconnected after 0s and 1 calls: the body had ended; 2 fragments came again",
+            "reconnected after 0s and 1 calls: the body had ended; 2 repeated fragments dropped",
             "gap of 6s",
             "",
             "the timeline went back by 6s",
@@ -707,19 +707,19 @@ async fn faults_a_person_can_act_on() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=3);
     let cases = [
-        (3002, ErrorKind::Service, true, "the service could not go on writing"),
-        (4000, ErrorKind::NotFound, false, "the fragment is not there any more"),
+        (3002, ErrorKind::Service, true, "the service could not write the rest of the response"),
+        (4000, ErrorKind::NotFound, false, "the fragment no longer exists"),
         (4500, ErrorKind::AccessDenied, false, "the caller needs kms:Decrypt on the KMS key of the stream"),
         (4501, ErrorKind::AccessDenied, false, "the KMS key of the stream is disabled"),
         (4502, ErrorKind::AccessDenied, false, "the KMS key of the stream is not valid"),
         (4503, ErrorKind::AccessDenied, true, "the KMS key of the stream is not available now"),
-        (4504, ErrorKind::AccessDenied, false, "the KMS key of the stream is not for this use"),
-        (4505, ErrorKind::AccessDenied, false, "the KMS key of the stream is in a state without use"),
-        (4506, ErrorKind::AccessDenied, false, "the KMS key of the stream is not found"),
+        (4504, ErrorKind::AccessDenied, false, "the KMS key of the stream does not allow this use"),
+        (4505, ErrorKind::AccessDenied, false, "the KMS key of the stream is in a state that allows no use"),
+        (4506, ErrorKind::AccessDenied, false, "the KMS key of the stream was not found"),
         (4507, ErrorKind::NotFound, false, "the stream has been deleted"),
-        (5000, ErrorKind::Service, true, "the service failed inside"),
-        (3000, ErrorKind::NotFound, true, "the fragment is not there, or not yet"),
-        (9999, ErrorKind::Service, false, "its meaning is not known"),
+        (5000, ErrorKind::Service, true, "the service had an internal error"),
+        (3000, ErrorKind::NotFound, true, "the fragment does not exist, or is not available yet"),
+        (9999, ErrorKind::Service, false, "this error is unknown"),
     ];
     for (id, kind, retryable, meaning) in cases {
         let fault = || Mishap::FaultAfter { fragments: 2, id, message: "SAID".into() };

@@ -43,7 +43,7 @@ impl PlaybackUrl {
         let sent = Instant::now();
         let Reply { output: url, date, .. } = request.send().await?;
         let date = date.unwrap_or_else(|| {
-            let clock = request.kvs.archived.config().time_source().unwrap_or_default();
+            let clock = request.client.archived.config().time_source().unwrap_or_default();
             clock.now().into()
         });
         let lasts = request.lifetime();

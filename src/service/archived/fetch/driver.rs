@@ -13,24 +13,21 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::progress::ArchiveProgress;
-use super::work::{BodyOutcome, CallId, FetchScheduler, Output, Placement};
+use super::scheduler::{BodyOutcome, CallId, FetchScheduler, Output, Placement};
 use super::{FetchOptions, OnUnavailable};
 use crate::demux::{BodyItem, BodyStream};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Discontinuity, Fragment, FragmentEnd, FragmentNumber};
-use crate::service::archived::overrides;
-use crate::service::backoff::{Backoff, at};
-use crate::service::call::{Call, Origin, Reply, on_its_own};
+use crate::service::call::{Backoff, Call, Origin, Rate, Reply, SdkBody, WatchedBody, at, on_its_own, overrides};
+use crate::service::client::Client;
 use crate::service::continuity::Continuity;
-use crate::service::rates::Rate;
-use crate::service::watched_body::WatchedBody;
-use crate::service::{KinesisVideo, SdkBody, StreamId};
+use crate::service::stream_id::StreamId;
 
 const OPERATION: &str = "GetMediaForFragmentList";
 
 /// Makes the calls that the [`FetchScheduler`] plans, reads their bodies and yields fragments in order.
 pub(super) struct Driver {
-    kvs: KinesisVideo,
+    client: Client,
     stream: StreamId,
     options: FetchOptions,
     scheduler: FetchScheduler,
@@ -69,7 +66,7 @@ enum Event {
 
 impl Driver {
     pub(super) fn new(
-        kvs: KinesisVideo,
+        client: Client,
         stream: StreamId,
         options: FetchOptions,
         scheduler: FetchScheduler,
@@ -77,7 +74,7 @@ impl Driver {
     ) -> Self {
         let continuity = Continuity::new(options.gap_tolerance);
         Self {
-            kvs,
+            client,
             stream,
             options,
             scheduler,
@@ -151,10 +148,10 @@ impl Driver {
     }
 
     fn call(&self, numbers: Vec<FragmentNumber>) -> BoxStream<'static, Event> {
-        let (kvs, stream, options) = (self.kvs.clone(), self.stream.clone(), self.options);
+        let (client, stream, options) = (self.client.clone(), self.stream.clone(), self.options);
         let bytes = Arc::clone(&self.received_bytes);
         // A task of its own keeps the time limit exact when the reader polls rarely.
-        let reply = on_its_own(async move { call(&kvs, &stream, &options, &numbers).await });
+        let reply = on_its_own(async move { call(&client, &stream, &options, &numbers).await });
         stream! {
             let Reply { output, origin, .. } = match reply.await {
                 Ok(reply) => reply,
@@ -260,7 +257,7 @@ impl Driver {
     /// Retries after a failure that concerns no single fragment, or ends the stream at `first_missing`.
     fn handle_failure(&mut self, error: Error, failures_before: u32, first_missing: Option<usize>, now: Instant) {
         if error.kind() == ErrorKind::WrongEndpoint {
-            self.kvs.endpoints.forget(&self.stream, &ApiName::GetMediaForFragmentList);
+            self.client.endpoints.forget(&self.stream, &ApiName::GetMediaForFragmentList);
         }
         // Several calls that were made at the same time count as one failure.
         let is_counted = failures_before >= self.failures;
@@ -372,7 +369,7 @@ fn poll_bodies(bodies: &mut [Body], scheduler: &FetchScheduler, cx: &mut Context
 
 /// Calls GetMediaForFragmentList once, as soon as the rate limits allow it.
 async fn call(
-    kvs: &KinesisVideo,
+    client: &Client,
     stream: &StreamId,
     options: &FetchOptions,
     numbers: &[FragmentNumber],
@@ -381,10 +378,10 @@ async fn call(
     let points = u32::try_from(fragments.len()).unwrap_or(u32::MAX);
     let cost = [Rate::media(points, options.points_per_second)];
     let api = ApiName::GetMediaForFragmentList;
-    let call = Call { kvs, stream, api, operation: OPERATION, cost: &cost, limit: options.call_timeout };
+    let call = Call { client, stream, api, operation: OPERATION, cost: &cost, limit: options.call_timeout };
     let reply = call.once(|endpoint, probe| {
         let (name, arn) = stream.name_and_arn();
-        let call = kvs.archived.get_media_for_fragment_list().set_stream_name(name).set_stream_arn(arn);
+        let call = client.archived.get_media_for_fragment_list().set_stream_name(name).set_stream_arn(arn);
         let call = call.set_fragments(Some(fragments.clone())).customize();
         call.config_override(overrides(endpoint)).interceptor(probe).send()
     });

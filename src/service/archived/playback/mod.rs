@@ -101,9 +101,11 @@ use std::marker::PhantomData;
 use std::ops::{RangeFrom, RangeInclusive};
 use std::time::Duration;
 
-use super::{Clock, KinesisVideo, StreamId};
+use super::Clock;
 use crate::error::Result;
 use crate::fragment::Timestamp;
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
 
 pub use url::PlaybackUrl;
 
@@ -201,14 +203,14 @@ pub type HlsSession<M = LiveMode> = Session<Hls, M>;
 pub type DashSession<M = LiveMode> = Session<Dash, M>;
 
 impl HlsSession {
-    pub(super) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
-        Request::new(kvs, stream, Protocol::Hls).into()
+    pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
+        Request::new(client, stream, Protocol::Hls).into()
     }
 }
 
 impl DashSession {
-    pub(super) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
-        Request::new(kvs, stream, Protocol::Dash).into()
+    pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
+        Request::new(client, stream, Protocol::Dash).into()
     }
 }
 

@@ -5,14 +5,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::body::ReadBody;
-use super::line::{Event, Line, Outage};
+use super::connection::{Event, Line, Outage};
 use super::resume::{Refused, Resume};
+use super::start::Start;
 use super::{AgedOut, Damaged};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{
     Bound, Discontinuity, Fault, FragmentEnd, FragmentHeader, FragmentNumber, Position, SkipReason, Skipped, StreamEnd,
 };
-use crate::service::Start;
 use crate::service::continuity::Continuity;
 
 /// How long after the end of what was asked for a fragment that belongs to it may still come: the
@@ -107,7 +107,7 @@ impl<B: ReadBody> Source<B> {
 
     /// Why a fragment that begins so does not belong to what was asked for, if it does not.
     pub(super) fn leaves_out(&self, header: &FragmentHeader) -> Option<StreamEnd> {
-        self.line.options().until.as_ref()?.leaves_out(header)
+        self.line.options().until.as_ref()?.ends_before(header)
     }
 
     /// A fragment has come, for the first time or again: what happened up to now.

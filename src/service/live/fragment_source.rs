@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use super::line::{Event, Line};
-use super::source::{Next, Source};
+use super::connection::{Event, Line};
+use super::session::{Next, Source};
 use crate::demux::{BodyItem, BodyStream};
 use crate::error::Result;
 use crate::fragment::{Discontinuity, Fragment, FragmentEnd, StreamEnd};
-use crate::service::watched_body::WatchedBody;
+use crate::service::call::WatchedBody;
 
 /// Puts the bodies of a live stream together to one row of fragments, each once.
 #[derive(Debug)]

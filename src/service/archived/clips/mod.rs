@@ -16,14 +16,14 @@ use aws_sdk_kinesisvideoarchivedmedia::types::{ClipFragmentSelector, ClipFragmen
 use futures::Stream;
 use futures::stream::{FusedStream, StreamExt, TryStreamExt};
 
-use super::archived::overrides;
-use super::call::{Call, Origin, Reply};
-use super::lazy::LazyStream;
-use super::rates::Rate;
-use super::span::{MillisRange, date, invalid};
-use super::{Clock, FragmentInfo, KinesisVideo, Order, StreamId};
+use super::lazy_stream::LazyStream;
+use super::millis_range::{MillisRange, date, invalid};
+use super::{Clock, FragmentInfo, FragmentList, Order};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
+use crate::service::call::{Call, Origin, Rate, Reply, overrides};
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
 
 pub use clip::Clip;
 
@@ -115,7 +115,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 #[must_use = "nothing is requested before clips() is called and polled"]
 pub struct Clips {
-    kvs: KinesisVideo,
+    client: Client,
     stream: StreamId,
     range: Option<RangeInclusive<Timestamp>>,
     clock: Clock,
@@ -125,9 +125,9 @@ pub struct Clips {
 }
 
 impl Clips {
-    pub(super) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
+    pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
         Self {
-            kvs,
+            client,
             stream,
             range: None,
             clock: Clock::default(),
@@ -212,7 +212,10 @@ impl Clips {
     }
 
     async fn list(&self, range: MillisRange) -> Result<Vec<FragmentInfo>> {
-        let list = self.kvs.list_fragments(&self.stream).range(range.to_range()).clock(self.clock).settle(SETTLE);
+        let list = FragmentList::new(self.client.clone(), self.stream.clone())
+            .range(range.to_range())
+            .clock(self.clock)
+            .settle(SETTLE);
         let list = list.attempts(self.attempts).call_timeout(self.timeout).order(Order::Time);
         list.entries().try_collect().await
     }
@@ -252,12 +255,12 @@ impl Clips {
     }
 
     async fn request_clip(&self, part: &Part) -> Result<(GetClipOutput, Origin)> {
-        let Self { kvs, stream, attempts, timeout, .. } = self;
+        let Self { client, stream, attempts, timeout, .. } = self;
         let fragments = u32::try_from(part.fragments.len()).unwrap_or(u32::MAX);
         let cost = [Rate::metadata(fragments), Rate::media(fragments, 500)];
-        let call = Call { kvs, stream, api: ApiName::GetClip, operation: OPERATION, cost: &cost, limit: *timeout };
+        let call = Call { client, stream, api: ApiName::GetClip, operation: OPERATION, cost: &cost, limit: *timeout };
         let (name, arn) = stream.name_and_arn();
-        let request = kvs.archived.get_clip().set_stream_name(name).set_stream_arn(arn);
+        let request = client.archived.get_clip().set_stream_name(name).set_stream_arn(arn);
         let request = request.clip_fragment_selector(selector(self.clock, part.range)?);
         let is_media = |output: &GetClipOutput| !output.content_type().is_some_and(|kind| kind.contains("json"));
         let reply = call.patiently(*attempts, is_media, |endpoint, probe| {

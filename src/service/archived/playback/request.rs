@@ -13,11 +13,11 @@ use aws_sdk_kinesisvideoarchivedmedia::types::{
 
 use super::{Container, Discontinuities, ReplayRange};
 use crate::error::{Error, Result};
-use crate::service::archived::overrides;
-use crate::service::call::{Call, Reply};
-use crate::service::rates::Rate;
-use crate::service::span::{DAY, MillisRange, ceil_millis, date, invalid};
-use crate::service::{Clock, KinesisVideo, StreamId};
+use crate::service::archived::Clock;
+use crate::service::archived::millis_range::{DAY, MillisRange, ceil_millis, date, invalid};
+use crate::service::call::{Call, Rate, Reply, overrides};
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
 
 /// The service's default lifetime of a session.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
@@ -38,7 +38,7 @@ pub(super) enum Mode {
 /// The options of a session. The types of [`Session`](super::Session) exclude invalid combinations.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
-    pub(super) kvs: KinesisVideo,
+    pub(super) client: Client,
     pub(super) stream: StreamId,
     pub(super) protocol: Protocol,
     pub(super) mode: Mode,
@@ -54,9 +54,9 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn new(kvs: KinesisVideo, stream: StreamId, protocol: Protocol) -> Self {
+    pub(super) fn new(client: Client, stream: StreamId, protocol: Protocol) -> Self {
         Self {
-            kvs,
+            client,
             stream,
             protocol,
             mode: Mode::Live,
@@ -93,13 +93,13 @@ impl Request {
 
     /// Begins a session. The output is its URL.
     pub(super) async fn send(&self) -> Result<Reply<String>> {
-        let Self { kvs, stream, attempts, timeout, .. } = self;
+        let Self { client, stream, attempts, timeout, .. } = self;
         let of_stream = |error: Error| error.of_stream(stream.as_str());
         let expires = self.expires_seconds().map_err(of_stream)?;
         let max_fragments = self.max_results().map_err(of_stream)?;
         let range = self.range().map_err(of_stream)?;
         let cost = [Rate::session()];
-        let call = Call { kvs, stream, api: self.api(), operation: self.operation(), cost: &cost, limit: *timeout };
+        let call = Call { client, stream, api: self.api(), operation: self.operation(), cost: &cost, limit: *timeout };
         // The SDK has two sets of types with the same members. So both protocols share the code, not the types.
         macro_rules! send {
             (
@@ -121,7 +121,7 @@ impl Request {
                     });
                     $Selector::builder().fragment_selector_type(kind).set_timestamp_range(range).build()
                 });
-                let request = kvs
+                let request = client
                     .archived
                     .$request()
                     .set_stream_name(name)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::ErrorKind;
-use crate::service::StreamId;
+use crate::service::stream_id::StreamId;
 
 /// Counts for one stream, whose name is the label `stream` of each.
 #[derive(Debug)]

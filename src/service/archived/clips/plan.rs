@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
-use crate::service::span::{DAY, MillisRange};
-use crate::service::{Clock, FragmentInfo};
+use crate::service::archived::millis_range::{DAY, MillisRange};
+use crate::service::archived::{Clock, FragmentInfo, Order};
 
 /// The maximum number of fragments per clip.
 const MAX_FRAGMENTS: usize = 200;
@@ -29,7 +29,7 @@ impl Part {
     pub(super) fn halves(&self, clock: Clock) -> Option<[(Vec<FragmentInfo>, MillisRange); 2]> {
         let time = |info: &FragmentInfo| info.time(clock).map(Timestamp::as_millis);
         let mut infos: Vec<FragmentInfo> = self.fragments.iter().chain(&self.left_out).cloned().collect();
-        crate::service::Order::Time.sort(clock, &mut infos);
+        Order::Time.sort(clock, &mut infos);
         let first = infos.first().and_then(time);
         let middle = infos.get(infos.len() / 2).and_then(time);
         // The first start from the middle on that is after the first fragment's start.

@@ -1,5 +1,14 @@
 //! One call of an operation on a data endpoint.
 
+mod endpoint;
+mod interceptor;
+mod overrides;
+mod rate_limit;
+mod retry;
+mod sdk_body;
+mod sdk_error;
+mod timeout_body;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,79 +21,88 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
-use super::backoff::Backoff;
-use super::failure::{from_sdk, is_about_time, too_late};
-use super::rates::Rate;
-use super::reply_probe::ReplyProbe;
-use super::{KinesisVideo, StreamId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
+
+pub use sdk_body::SdkBody;
+
+pub(crate) use endpoint::EndpointCache;
+pub(crate) use interceptor::ReplyProbe;
+pub(crate) use overrides::overrides;
+pub(crate) use rate_limit::{Rate, Rates};
+pub(crate) use retry::{Backoff, at};
+pub(crate) use sdk_error::is_about_credentials;
+pub(crate) use timeout_body::WatchedBody;
+
+use sdk_error::{from_sdk, is_about_time, too_late};
 
 /// Where an answer comes from, to name it in errors.
 #[derive(Clone, Debug)]
-pub(super) struct Origin {
+pub(crate) struct Origin {
     stream: StreamId,
     endpoint: Arc<str>,
     request_id: Option<Arc<str>>,
 }
 
 impl Origin {
-    pub(super) fn endpoint(&self) -> &str {
+    pub(crate) fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    pub(super) fn request_id(&self) -> Option<&str> {
+    pub(crate) fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
     }
 
-    pub(super) fn name_in(&self, error: Error) -> Error {
+    pub(crate) fn name_in(&self, error: Error) -> Error {
         error.of_stream(self.stream.as_str()).at_endpoint(&self.endpoint).with_request_id(self.request_id.as_deref())
     }
 }
 
 /// An answer, or its beginning.
 #[derive(Debug)]
-pub(super) struct Reply<T> {
-    pub(super) output: T,
-    pub(super) origin: Origin,
+pub(crate) struct Reply<T> {
+    pub(crate) output: T,
+    pub(crate) origin: Origin,
     /// What time it was for the service, to the second.
-    pub(super) date: Option<Timestamp>,
+    pub(crate) date: Option<Timestamp>,
 }
 
 /// What is to be called.
 #[derive(Clone, Debug)]
-pub(super) struct Call<'a> {
-    pub(super) kvs: &'a KinesisVideo,
-    pub(super) stream: &'a StreamId,
-    pub(super) api: ApiName,
+pub(crate) struct Call<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) stream: &'a StreamId,
+    pub(crate) api: ApiName,
     /// As IAM and the documentation name it.
-    pub(super) operation: &'static str,
+    pub(crate) operation: &'static str,
     /// What the call costs of what the service allows the stream.
-    pub(super) cost: &'a [Rate],
+    pub(crate) cost: &'a [Rate],
     /// How long an answer may take.
-    pub(super) limit: Duration,
+    pub(crate) limit: Duration,
 }
 
 impl Call<'_> {
     /// Calls once (twice, if only the clock was wrong), when that is allowed. `send` gets the data endpoint
     /// and what is to look at the reply. It has to switch off the SDK's own retries, which would be
     /// calls that nobody counts.
-    pub(super) async fn once<T, E, F>(&self, send: impl Fn(&str, ReplyProbe) -> F) -> Result<Reply<T>>
+    pub(crate) async fn once<T, E, F>(&self, send: impl Fn(&str, ReplyProbe) -> F) -> Result<Reply<T>>
     where
         T: RequestId,
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
-        let Call { kvs, stream, operation, limit, .. } = *self;
-        let endpoint = kvs.endpoints.get(kvs, stream, self.api.clone(), limit).await?;
+        let Call { client, stream, operation, limit, .. } = *self;
+        let endpoint = client.endpoints.get(client, stream, self.api.clone(), limit).await?;
         let mut was_late = false;
         loop {
             for rate in self.cost {
-                kvs.rates.admit(stream, *rate).await;
+                client.rates.admit(stream, *rate).await;
             }
             let probe = ReplyProbe::default();
             let Ok(sent) = timeout(limit, send(&endpoint, probe.clone())).await else {
-                kvs.endpoints.forget(stream, &self.api);
+                client.endpoints.forget(stream, &self.api);
                 return Err(too_late(operation, limit).of_stream(stream.as_str()).at_endpoint(&endpoint));
             };
             match sent {
@@ -104,7 +122,7 @@ impl Call<'_> {
                     }
                     // One that says it is the wrong host is judged by whoever called.
                     if error.kind() == ErrorKind::Io {
-                        kvs.endpoints.forget(stream, &self.api);
+                        client.endpoints.forget(stream, &self.api);
                     }
                     return Err(error);
                 }
@@ -114,7 +132,7 @@ impl Call<'_> {
 
     /// Calls until it is answered, `attempts` times at most, with pauses that grow: throttled calls, broken
     /// connections, hosts that have moved. What is no answer is that of a host that does not know the operation.
-    pub(super) async fn patiently<T, E, F>(
+    pub(crate) async fn patiently<T, E, F>(
         &self,
         attempts: u32,
         is_answer: impl Fn(&T) -> bool,
@@ -133,7 +151,7 @@ impl Call<'_> {
                 Err(error) => error,
             };
             if error.kind() == ErrorKind::WrongEndpoint {
-                self.kvs.endpoints.forget(self.stream, &self.api);
+                self.client.endpoints.forget(self.stream, &self.api);
             }
             if attempt >= attempts || !error.is_retryable() {
                 return Err(error);
@@ -152,14 +170,14 @@ fn unknown_operation(operation: &str) -> Error {
 }
 
 /// The same, where a body is expected.
-pub(super) fn not_media(operation: &str) -> Error {
+pub(crate) fn not_media(operation: &str) -> Error {
     let message = format!("{operation}: the answer is not media; its host does not know the operation");
     Error::new(ErrorKind::WrongEndpoint, message)
 }
 
 /// Carries a call out in a task of its own, so that its time limits are its own, however rarely somebody looks
 /// whether it is done. Dropped, it is given up.
-pub(super) fn on_its_own<T: Send + 'static>(
+pub(crate) fn on_its_own<T: Send + 'static>(
     call: impl Future<Output = Result<T>> + Send + 'static,
 ) -> impl Future<Output = Result<T>> + Send + 'static {
     let task = AbortOnDropHandle::new(tokio::spawn(call.in_current_span()));

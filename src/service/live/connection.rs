@@ -12,15 +12,13 @@ use tokio_util::sync::CancellationToken;
 use super::body::ReadBody;
 use super::call::get_media;
 use super::resume::{Refused, Resume};
+use super::start::Start;
 use super::status::Observer;
 use super::{Live, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Bound, StreamEnd, Timestamp};
-use crate::service::backoff::{Backoff, at};
-use crate::service::call::{Origin, Reply};
-use crate::service::failure::is_about_credentials;
-use crate::service::watched_body::WatchedBody;
-use crate::service::{KinesisVideo, SdkBody, Start};
+use crate::service::call::{Backoff, Origin, Reply, SdkBody, WatchedBody, at, is_about_credentials};
+use crate::service::client::Client;
 
 /// How long a fragment that is coming in may still take when the stream is to stop.
 const STOPPING: Duration = Duration::from_secs(10);
@@ -50,7 +48,7 @@ pub(super) enum Event<T> {
 /// The line to a live stream.
 #[derive(Debug)]
 pub(super) struct Line<B> {
-    kvs: KinesisVideo,
+    client: Client,
     options: Options,
     body: Option<Open<B>>,
     ends: Ends,
@@ -113,7 +111,7 @@ impl Ends {
 
 impl<B: ReadBody> Line<B> {
     pub(super) fn new(live: Live, observer: Observer, stop: CancellationToken) -> Self {
-        let Live { kvs, options } = live;
+        let Live { client, options } = live;
         let deadline = match options.until {
             Some(Bound::Deadline(deadline)) => Some(Instant::from_std(deadline)),
             _ => None,
@@ -121,7 +119,7 @@ impl<B: ReadBody> Line<B> {
         let ends =
             Ends { stop, stopping: None, deadline, idle_timeout: options.idle_timeout, idle_at: None, idle_bytes: 0 };
         Self {
-            kvs,
+            client,
             options,
             body: None,
             ends,
@@ -182,7 +180,7 @@ impl<B: ReadBody> Line<B> {
         }
         loop {
             let start = resume.start();
-            let call = Box::pin(call(&self.kvs, &self.options, self.pause, &start));
+            let call = Box::pin(call(&self.client, &self.options, self.pause, &start));
             let reply = tokio::select! {
                 biased;
                 reason = self.ends.reached() => return self.unreached(reason),
@@ -251,7 +249,7 @@ impl<B: ReadBody> Line<B> {
     pub(super) fn judge(&mut self, error: &Error) -> Result<()> {
         let is_first = self.strikes == 0;
         if error.kind() == ErrorKind::WrongEndpoint {
-            self.kvs.endpoints.forget(&self.options.stream, &ApiName::GetMedia);
+            self.client.endpoints.forget(&self.options.stream, &ApiName::GetMedia);
         }
         let may_be_tried = match error.kind() {
             ErrorKind::WrongEndpoint if !error.is_retryable() => false,
@@ -333,11 +331,11 @@ impl Outage {
     }
 }
 
-async fn call(kvs: &KinesisVideo, options: &Options, pause: Duration, start: &Start) -> Result<Reply<ByteStream>> {
+async fn call(client: &Client, options: &Options, pause: Duration, start: &Start) -> Result<Reply<ByteStream>> {
     if !pause.is_zero() {
         tracing::debug!(?pause, "before the next call");
         sleep(pause).await;
     }
     tracing::debug!(?start, "calling GetMedia");
-    get_media(kvs, &options.stream, start, options.connect_timeout).await
+    get_media(client, &options.stream, start, options.connect_timeout).await
 }

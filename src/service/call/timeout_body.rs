@@ -10,13 +10,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::SdkBody;
-use super::call::not_media;
+use super::{SdkBody, not_media};
 
 /// A body of media whose bytes are counted, and which fails if none come for too long. The service
 /// ends a silent body of GetMedia after 3 seconds; one that stays silent for longer has lost its connection.
 #[derive(Debug)]
-pub(super) struct WatchedBody {
+pub(crate) struct WatchedBody {
     operation: &'static str,
     body: SdkBody,
     first_byte: Duration,
@@ -28,7 +27,7 @@ pub(super) struct WatchedBody {
 }
 
 impl WatchedBody {
-    pub(super) fn new(
+    pub(crate) fn new(
         operation: &'static str,
         body: SdkBody,
         first_byte: Duration,

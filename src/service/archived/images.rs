@@ -16,15 +16,15 @@ use bytes::Bytes;
 use futures::Stream;
 use futures::stream::{FusedStream, StreamExt};
 
-use super::archived::overrides;
-use super::call::Call;
-use super::lazy::LazyStream;
-use super::rates::Rate;
-use super::span::{MillisRange, date, invalid, timestamp, whole_millis};
-use super::{Clock, KinesisVideo, StreamId};
+use super::Clock;
+use super::lazy_stream::LazyStream;
+use super::millis_range::{MillisRange, date, invalid, timestamp, whole_millis};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
 use crate::image_format::ImageFormat;
+use crate::service::call::{Call, Rate, overrides};
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
 
 const OPERATION: &str = "GetImages";
 
@@ -178,7 +178,7 @@ impl fmt::Debug for ArchivedImage {
 #[derive(Clone)]
 #[must_use = "nothing is requested before images() is called and polled"]
 pub struct Images {
-    kvs: KinesisVideo,
+    client: Client,
     stream: StreamId,
     range: Option<RangeInclusive<Timestamp>>,
     clock: Clock,
@@ -192,9 +192,9 @@ pub struct Images {
 }
 
 impl Images {
-    pub(super) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
+    pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
         Self {
-            kvs,
+            client,
             stream,
             range: None,
             clock: Clock::default(),
@@ -352,9 +352,9 @@ impl Images {
         interval: i64,
         token: Option<&str>,
     ) -> Result<(VecDeque<Image>, Option<String>)> {
-        let Self { kvs, stream, page_size, attempts, timeout, .. } = self;
+        let Self { client, stream, page_size, attempts, timeout, .. } = self;
         let cost = [Rate::metadata(400 + page_size), Rate::media(*page_size, 500)];
-        let call = Call { kvs, stream, api: ApiName::GetImages, operation: OPERATION, cost: &cost, limit: *timeout };
+        let call = Call { client, stream, api: ApiName::GetImages, operation: OPERATION, cost: &cost, limit: *timeout };
         let (name, arn) = stream.name_and_arn();
         let selector = match self.clock {
             Clock::Producer => ImageSelectorType::ProducerTimestamp,
@@ -365,7 +365,7 @@ impl Images {
             ImageFormat::Png => Format::Png,
         };
         let pixels = |pixels: u32| i32::try_from(pixels).unwrap_or(i32::MAX);
-        let mut request = kvs
+        let mut request = client
             .archived
             .get_images()
             .set_stream_name(name)

@@ -9,18 +9,18 @@ use crate::error::{Error, ErrorKind};
 /// Pauses that grow with each failure, up to a limit, each drawn from all of its range, so that
 /// many who failed at the same time do not come back at the same time.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// Something came: the next failure is the first again.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 
     /// The pause behind a call that failed with this, or a body that brought nothing and ended at once.
-    pub(super) fn pause(&mut self, error: Option<&Error>) -> Duration {
+    pub(crate) fn pause(&mut self, error: Option<&Error>) -> Duration {
         let (base, most) = match error.map(Error::kind) {
             // How long the service counts a connection that is gone is not known.
             Some(ErrorKind::ConnectionLimit) => (Duration::from_secs(1), Duration::from_secs(15)),
@@ -38,7 +38,7 @@ impl Backoff {
 }
 
 /// Waits until then; for ever, if that is never.
-pub(super) async fn at(instant: Option<Instant>) {
+pub(crate) async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,
         None => std::future::pending().await,

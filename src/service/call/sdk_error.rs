@@ -13,7 +13,7 @@ const EXPIRED: &str = "; the credentials have expired";
 
 /// The SDK's error of calling `operation`. Judged by the name that the service gave it first: it
 /// throttles with 400, as it refuses arguments.
-pub(super) fn from_sdk<E>(error: SdkError<E, HttpResponse>, operation: &str) -> Error
+pub(crate) fn from_sdk<E>(error: SdkError<E, HttpResponse>, operation: &str) -> Error
 where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
 {
@@ -48,7 +48,7 @@ where
 }
 
 /// A call that was not answered in time.
-pub(super) fn too_late(operation: &str, limit: Duration) -> Error {
+pub(crate) fn too_late(operation: &str, limit: Duration) -> Error {
     Error::new(ErrorKind::Io, format!("{operation}: no answer within {limit:?}"))
 }
 
@@ -66,12 +66,12 @@ fn is_late(code: Option<&str>, said: &str) -> bool {
 }
 
 /// Whether a request was refused for the time at which it says it was made.
-pub(super) fn is_about_time(error: &Error) -> bool {
+pub(crate) fn is_about_time(error: &Error) -> bool {
     is_late(error.code(), &error.to_string())
 }
 
 /// Whether it is the caller's credentials that are wrong, which may be renewed while a program runs.
-pub(super) fn is_about_credentials(error: &Error) -> bool {
+pub(crate) fn is_about_credentials(error: &Error) -> bool {
     let is_named = |code: &str| {
         ["ExpiredToken", "InvalidClientTokenId", "UnrecognizedClient"].iter().any(|name| code.starts_with(name))
     };

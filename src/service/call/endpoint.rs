@@ -10,10 +10,11 @@ use aws_sdk_kinesisvideo::types::ApiName;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
-use super::failure::{from_sdk, is_about_time, too_late};
-use super::rates::Rate;
-use super::{KinesisVideo, StreamId};
+use super::rate_limit::Rate;
+use super::sdk_error::{from_sdk, is_about_time, too_late};
 use crate::error::{Error, ErrorKind, Result};
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
 
 /// An endpoint is asked for again when it is so old. The service advises 45 minutes.
 const MOST_AGE: Duration = Duration::from_secs(40 * 60);
@@ -23,7 +24,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 /// Data endpoints by stream and API. Each is asked for once, however many ask at the same time.
 #[derive(Debug, Default)]
-pub(super) struct EndpointCache {
+pub(crate) struct EndpointCache {
     known: Mutex<Known>,
     /// The one for everything, about which nobody is asked.
     fixed: Option<Arc<str>>,
@@ -46,14 +47,14 @@ struct Endpoint {
 
 impl EndpointCache {
     /// One that says the same for everything.
-    pub(super) fn fixed(url: &str) -> Self {
+    pub(crate) fn fixed(url: &str) -> Self {
         Self { fixed: Some(url.into()), ..Self::default() }
     }
 
     /// The endpoint, which is asked for if it is not known. An answer may take as long as `limit`.
-    pub(super) async fn get(
+    pub(crate) async fn get(
         &self,
-        kvs: &KinesisVideo,
+        client: &Client,
         stream: &StreamId,
         api: ApiName,
         limit: Duration,
@@ -62,7 +63,7 @@ impl EndpointCache {
             return Ok(Arc::clone(fixed));
         }
         let endpoint = self.entry(stream, &api);
-        match endpoint.url.get_or_try_init(|| ask(kvs, stream, api.clone(), limit)).await {
+        match endpoint.url.get_or_try_init(|| ask(client, stream, api.clone(), limit)).await {
             Ok(url) => Ok(Arc::clone(url)),
             Err(error) => {
                 let mut known = self.lock();
@@ -102,7 +103,7 @@ impl EndpointCache {
     }
 
     /// Forgets an endpoint, so that the next call asks again.
-    pub(super) fn forget(&self, stream: &StreamId, api: &ApiName) {
+    pub(crate) fn forget(&self, stream: &StreamId, api: &ApiName) {
         self.lock().endpoints.remove(&(stream.clone(), api.clone()));
     }
 
@@ -111,14 +112,14 @@ impl EndpointCache {
     }
 }
 
-async fn ask(kvs: &KinesisVideo, stream: &StreamId, api: ApiName, limit: Duration) -> Result<Arc<str>> {
+async fn ask(client: &Client, stream: &StreamId, api: ApiName, limit: Duration) -> Result<Arc<str>> {
     let mut was_late = false;
     let output = loop {
-        kvs.rates.admit(stream, Rate::call("GetDataEndpoint")).await;
+        client.rates.admit(stream, Rate::call("GetDataEndpoint")).await;
         // The SDK's own retries would be calls that nobody counts.
         let overrides = Config::builder().retry_config(RetryConfig::disabled());
         let (name, arn) = stream.name_and_arn();
-        let call = kvs.control.get_data_endpoint().set_stream_name(name).set_stream_arn(arn).api_name(api.clone());
+        let call = client.control.get_data_endpoint().set_stream_name(name).set_stream_arn(arn).api_name(api.clone());
         let sent = call.customize().config_override(overrides).send();
         let Ok(sent) = timeout(limit, sent).await else {
             return Err(too_late("GetDataEndpoint", limit).of_stream(stream.as_str()));

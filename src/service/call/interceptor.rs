@@ -16,7 +16,7 @@ use crate::fragment::Timestamp;
 
 /// Looks at the reply to one call: its `Date`, and whether its host knows the operation.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ReplyProbe {
+pub(crate) struct ReplyProbe {
     found: Arc<Found>,
 }
 
@@ -29,14 +29,14 @@ struct Found {
 
 impl ReplyProbe {
     /// When the service replied, on its own clock, to the second.
-    pub(super) fn date(&self) -> Option<Timestamp> {
+    pub(crate) fn date(&self) -> Option<Timestamp> {
         let date = self.found.date.load(Ordering::Relaxed);
         (date != 0).then(|| Timestamp::from_millis(date))
     }
 
     /// Whether the host answered, with success, that it does not know the operation. The SDK takes that
     /// for an answer with nothing in it.
-    pub(super) fn is_unknown_operation(&self) -> bool {
+    pub(crate) fn is_unknown_operation(&self) -> bool {
         self.found.is_unknown_operation.load(Ordering::Relaxed)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::StreamId;
+use crate::service::stream_id::StreamId;
 
 /// What the service allows in a second is spread over a little longer, since calls do not all take the
 /// same time to get there.
@@ -17,7 +17,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 
 /// How much of what the service allows a stream in a second is to be used.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rate {
+pub(crate) struct Rate {
     /// What is counted together.
     bucket: &'static str,
     weight: u32,
@@ -26,29 +26,29 @@ pub(super) struct Rate {
 
 impl Rate {
     /// A call of an operation of which the service allows 5 a second.
-    pub(super) const fn call(operation: &'static str) -> Self {
+    pub(crate) const fn call(operation: &'static str) -> Self {
         Self { bucket: operation, weight: 1, most: 5 }
     }
 
     /// The beginning of playback, of which the service allows 25 a second.
-    pub(super) const fn session() -> Self {
+    pub(crate) const fn session() -> Self {
         Self { bucket: "playback sessions", weight: 1, most: 25 }
     }
 
     /// So many points of which several operations together may use 10,000 a second.
-    pub(super) const fn metadata(points: u32) -> Self {
+    pub(crate) const fn metadata(points: u32) -> Self {
         Self { bucket: "metadata points", weight: points, most: 10_000 }
     }
 
     /// So many points of which several operations together may use `most` a second.
-    pub(super) const fn media(points: u32, most: u32) -> Self {
+    pub(crate) const fn media(points: u32, most: u32) -> Self {
         Self { bucket: "media points", weight: points, most }
     }
 }
 
 /// Keeps what a process asks for within what the service allows each stream, however many tasks ask.
 #[derive(Debug, Default)]
-pub(super) struct Rates {
+pub(crate) struct Rates {
     granted: Mutex<Granted>,
 }
 
@@ -64,7 +64,7 @@ struct Granted {
 
 impl Rates {
     /// Waits until so much may be used.
-    pub(super) async fn admit(&self, stream: &StreamId, rate: Rate) {
+    pub(crate) async fn admit(&self, stream: &StreamId, rate: Rate) {
         let at = self.grant(stream, rate, Instant::now());
         let mut slot = Slot { rates: self, stream, rate, at, is_taken: false };
         // The clock of tokio knows nothing shorter than a millisecond.

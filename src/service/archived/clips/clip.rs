@@ -20,9 +20,8 @@ use super::OPERATION;
 use super::plan::Part;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
-use crate::service::FragmentInfo;
-use crate::service::call::Origin;
-use crate::service::watched_body::WatchedBody;
+use crate::service::archived::FragmentInfo;
+use crate::service::call::{Origin, WatchedBody};
 
 /// The largest chunk of a clip.
 const CHUNK: usize = 64 * 1024;

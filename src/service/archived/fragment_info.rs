@@ -5,10 +5,10 @@ use std::time::Duration;
 use aws_sdk_kinesisvideoarchivedmedia::types::Fragment as ListedFragment;
 use aws_smithy_types::date_time::DateTime;
 
+use super::Clock;
+use super::millis_range::timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{FragmentNumber, Position, Timestamp};
-use crate::service::Clock;
-use crate::service::span::timestamp;
 
 /// A stored fragment as ListFragments describes it.
 ///
@@ -16,7 +16,7 @@ use crate::service::span::timestamp;
 /// use futures::TryStreamExt;
 /// use kinesis_video::{KinesisVideo, Timestamp};
 ///
-/// # async fn f(kvs: KinesisVideo, start: Timestamp, end: Timestamp) -> kinesis_video::Result<()> {
+/// # async fn f(client: Client, start: Timestamp, end: Timestamp) -> kinesis_video::Result<()> {
 /// let list: Vec<_> = kvs.list_fragments("front-door").range(start..=end).entries().try_collect().await?;
 /// let bytes: u64 = list.iter().map(|info| info.bytes()).sum();
 /// println!("{} fragments, {bytes} bytes", list.len());

@@ -1,10 +1,8 @@
 //! [`Archive`]: reading stored fragments.
 
-mod fetch;
-mod info;
-mod list;
+mod driver;
 mod progress;
-mod work;
+mod scheduler;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -20,19 +18,19 @@ use futures::stream::{FusedStream, StreamExt};
 use tokio::sync::watch;
 use tracing::Span;
 
-use super::lazy::LazyStream;
-use super::{Clock, KinesisVideo, StreamId};
+use super::lazy_stream::LazyStream;
+use super::list::Listing;
+use super::{Clock, FragmentInfo, Order};
 use crate::error::{Error, Result};
 use crate::fragment::{Discontinuity, Fragment, FragmentNumber, Position, Timestamp};
 use crate::limits::Limits;
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
 
-pub use info::FragmentInfo;
-pub use list::{FragmentEntries, FragmentList, Order};
 pub use progress::ArchiveProgress;
 
-use fetch::Driver;
-use list::Listing;
-use work::{Budget, FetchScheduler};
+use driver::Driver;
+use scheduler::{Budget, FetchScheduler};
 
 /// What to do about an unavailable fragment.
 ///
@@ -138,7 +136,7 @@ pub enum OnUnavailable {
 #[derive(Clone)]
 #[must_use = "nothing is read before fragments() is called and polled"]
 pub struct Archive {
-    kvs: KinesisVideo,
+    client: Client,
     stream: StreamId,
     selection: Selection,
     clock: Clock,
@@ -174,7 +172,7 @@ struct FetchOptions {
 }
 
 impl Archive {
-    pub(super) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
+    pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
         let options = FetchOptions {
             budget: Budget { batch: 500, calls: 5, bytes: 64 << 20, attempts: 8 },
             points_per_second: 500,
@@ -185,7 +183,7 @@ impl Archive {
             limits: Limits::default(),
         };
         Self {
-            kvs,
+            client,
             stream,
             selection: Selection::Unset,
             clock: Clock::default(),
@@ -373,7 +371,7 @@ impl Archive {
                 after(numbers, start_after).map_err(named)?
             }
             Selection::Range(range) => {
-                let mut listing = Listing::new(self.kvs.clone(), self.stream.clone());
+                let mut listing = Listing::new(self.client.clone(), self.stream.clone());
                 listing.range = Some(range);
                 listing.clock = self.clock;
                 listing.settle = self.settle;
@@ -396,7 +394,7 @@ impl Archive {
         let points = usize::try_from(self.options.points_per_second).unwrap_or(usize::MAX);
         let budget = Budget { batch: self.options.budget.batch.min(points), ..self.options.budget };
         let scheduler = FetchScheduler::new(budget, wanted, fastrand::Rng::new());
-        Ok(Driver::new(self.kvs, self.stream, self.options, scheduler, progress))
+        Ok(Driver::new(self.client, self.stream, self.options, scheduler, progress))
     }
 
     /// Refuses invalid options before anything is sent. The listing checks the range itself.

@@ -15,15 +15,14 @@ use futures::Stream;
 use futures::future::BoxFuture;
 use futures::stream::{FusedStream, StreamExt, TryStreamExt};
 
-use super::info::FragmentInfo;
+use super::lazy_stream::LazyStream;
+use super::millis_range::{MillisRange, date};
+use super::{Clock, FragmentInfo};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{FragmentNumber, Position, Timestamp};
-use crate::service::archived::overrides;
-use crate::service::call::{Call, on_its_own};
-use crate::service::lazy::LazyStream;
-use crate::service::rates::Rate;
-use crate::service::span::{MillisRange, date};
-use crate::service::{Clock, KinesisVideo, StreamId};
+use crate::service::call::{Call, Rate, on_its_own, overrides};
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
 
 /// The number of consecutive pages without a new entry after which a listing fails.
 const MAX_BARREN_PAGES: u32 = 1000;
@@ -125,7 +124,7 @@ pub struct FragmentList {
 /// The options of a listing.
 #[derive(Clone, Debug)]
 pub(super) struct Listing {
-    pub(super) kvs: KinesisVideo,
+    pub(super) client: Client,
     pub(super) stream: StreamId,
     pub(super) range: Option<RangeInclusive<Timestamp>>,
     pub(super) clock: Clock,
@@ -137,8 +136,8 @@ pub(super) struct Listing {
 }
 
 impl FragmentList {
-    pub(in crate::service) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
-        Self { listing: Listing::new(kvs, stream), order: None }
+    pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
+        Self { listing: Listing::new(client, stream), order: None }
     }
 
     /// Sets the range in which fragments start, both ends included. Default: the service's own default.
@@ -254,9 +253,9 @@ impl fmt::Debug for FragmentEntries {
 }
 
 impl Listing {
-    pub(super) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
+    pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
         Self {
-            kvs,
+            client,
             stream,
             range: None,
             clock: Clock::default(),
@@ -338,7 +337,7 @@ impl Listing {
     /// Waits until the end of the range can be listed.
     async fn settle(&self) {
         let Some(range) = &self.range else { return };
-        let clock = self.kvs.archived.config().time_source().unwrap_or_default();
+        let clock = self.client.archived.config().time_source().unwrap_or_default();
         let since_end = Timestamp::from(clock.now()).as_millis().saturating_sub(range.end().as_millis());
         // A range that ends in the future counts as one that ends now.
         let elapsed = Duration::from_millis(u64::try_from(since_end).unwrap_or(0));
@@ -350,11 +349,11 @@ impl Listing {
 
     /// Fails if the listing is empty because the stream keeps nothing.
     async fn check_retention(&self) -> Result<()> {
-        let Self { kvs, stream, timeout, .. } = self;
+        let Self { client, stream, timeout, .. } = self;
         let (name, arn) = stream.name_and_arn();
-        kvs.rates.admit(stream, Rate::call("DescribeStream")).await;
+        client.rates.admit(stream, Rate::call("DescribeStream")).await;
         let timeout = (*timeout).min(DESCRIBE_TIMEOUT);
-        let call = kvs.control.describe_stream().set_stream_name(name).set_stream_arn(arn).send();
+        let call = client.control.describe_stream().set_stream_name(name).set_stream_arn(arn).send();
         // Without the permission to describe the stream, an empty listing stays unexplained.
         let Ok(Ok(output)) = tokio::time::timeout(timeout, call).await else { return Ok(()) };
         match output.stream_info.and_then(|info| info.data_retention_in_hours) {
@@ -370,18 +369,18 @@ impl Listing {
     fn page(&self, token: Option<String>) -> BoxFuture<'static, Result<Page>> {
         let listing = self.clone();
         let page = async move {
-            let Self { kvs, stream, page_size, attempts, timeout, .. } = &listing;
+            let Self { client, stream, page_size, attempts, timeout, .. } = &listing;
             let selector = listing.range.as_ref().filter(|_| token.is_none()).map(|range| listing.selector(range));
             let selector = selector.transpose()?;
             let cost = [Rate::metadata(*page_size)];
             let api = ApiName::ListFragments;
-            let call = Call { kvs, stream, api, operation: "ListFragments", cost: &cost, limit: *timeout };
+            let call = Call { client, stream, api, operation: "ListFragments", cost: &cost, limit: *timeout };
             let reply = call.patiently(
                 *attempts,
                 |_| true,
                 |endpoint, probe| {
                     let (name, arn) = stream.name_and_arn();
-                    let call = kvs.archived.list_fragments().set_stream_name(name).set_stream_arn(arn);
+                    let call = client.archived.list_fragments().set_stream_name(name).set_stream_arn(arn);
                     let call = call.max_results(i64::from(*page_size)).set_next_token(token.clone());
                     let call = call.set_fragment_selector(selector.clone()).customize();
                     call.config_override(overrides(endpoint)).interceptor(probe).send()

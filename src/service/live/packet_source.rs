@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::line::{Event, Line};
-use super::source::{Next, Source};
+use super::connection::{Event, Line};
+use super::session::{Next, Source};
 use crate::demux::{PacketItem, PacketStream};
 use crate::error::Result;
 use crate::fragment::{Discontinuity, Extent, FragmentEnd, FragmentFooter, FragmentHeader, StreamEnd};
 use crate::packet::Packet;
-use crate::service::watched_body::WatchedBody;
+use crate::service::call::WatchedBody;
 
 /// Puts the bodies of a live stream together to one row of packets, each once.
 #[derive(Debug)]
