@@ -157,8 +157,8 @@ pub use packet::Packet;
 pub use service::{
     AgedOut, Archive, ArchiveFragments, ArchiveProgress, ArchivedImage, Clip, ClipStream, Clips, Clock, Damaged,
     DashSession, FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, KinesisVideo, Live,
-    LiveFragments, LivePackets, LiveStatus, LiveStream, NoImage, OnUnavailable, Order, PlaybackUrl, Start, StopHandle,
-    StreamId,
+    LiveFragments, LivePackets, LiveStatus, LiveStream, NoImage, OnUnavailable, Order, PlaybackUrl, RetryConfig, Start,
+    StopHandle, StreamId,
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use sink::ImageSink;
@@ -169,3 +169,8 @@ pub use summary::Summary;
 #[cfg(all(doctest, feature = "aws", feature = "local"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the guides are compiled and run with the tests.
+#[cfg(all(doctest, feature = "aws", feature = "local"))]
+#[doc = include_str!("../docs/calls.md")]
+struct CallsGuide;

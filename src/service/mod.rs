@@ -19,7 +19,7 @@ pub use archived::{
     FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, NoImage, OnUnavailable, Order,
     PlaybackUrl, playback,
 };
-pub use call::SdkBody;
+pub use call::{RetryConfig, SdkBody};
 pub use live::{AgedOut, Damaged, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, Start, StopHandle};
 pub use stream_id::StreamId;
 
