@@ -18,7 +18,7 @@ pub use archived::{
     Archive, ArchiveProgress, ArchivedImage, Clip, Clips, Clock, DashSession, FragmentInfo, FragmentList, HlsSession,
     Images, NoImage, Order, PlaybackUrl, Unavailable, playback,
 };
-pub use call::SdkBody;
+pub use call::{RetryConfig, SdkBody};
 pub use live::{AgedOut, Damaged, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, Start, StopHandle};
 pub use stream_id::StreamId;
 

@@ -22,9 +22,9 @@ use kinesis_video::{
 };
 use serde_json::{Value, json};
 
-use crate::endpoint::images::red_and_green;
-use crate::endpoint::playback::{AVCC, FRAME, now, stamp_at};
-use crate::support::bodies::{CAMERA, fragments, live_body, producer_document, stamp};
+use crate::support::bodies::{AVCC, CAMERA, FRAME, fragments, live_body, producer_document, stamp, stamp_at};
+use crate::support::endpoint::now_millis;
+use crate::support::footage::red_and_green;
 
 /// A judge to run, or `None`, saying so, where there are none.
 fn command(script: &str) -> Option<Command> {
@@ -100,7 +100,7 @@ async fn boto3_takes_the_archive_for_the_service() {
     let quotas = Quotas::default().calls_per_second(None).metadata_points(None).media_points(None);
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
     // Whole seconds, since that is all that some releases of boto3 send.
-    let start = now() / 1000 - 600;
+    let start = now_millis() / 1000 - 600;
     let stamp = |index: u32| {
         let millis = (start + i64::from(index) * 2) * 1000;
         stamp_at(index + 1, millis, millis)

@@ -13,6 +13,8 @@ use kinesis_video::{
 };
 use tokio::time::Instant;
 
+use crate::support::bodies::numbers_of;
+
 const START: i64 = 1_700_000_000_000;
 
 fn at(millis: i64) -> Timestamp {
@@ -23,7 +25,7 @@ fn ever() -> RangeInclusive<Timestamp> {
     Timestamp::from_millis(0)..=at(1_000_000_000)
 }
 
-fn document(payload: usize) -> Document {
+fn two_blocks(payload: usize) -> Document {
     Document::new(Shape::Producer).video_track(1).block(1, 0, true, &vec![7; payload]).block(1, 900, false, &[8; 30])
 }
 
@@ -35,7 +37,7 @@ fn nth(n: u32) -> Stamp {
 
 /// An endpoint with a stream of so many fragments, one a second.
 async fn world(fragments: u32) -> (LocalEndpoint, LocalStream, KinesisVideo) {
-    world_with(fragments, Quotas::default(), |_| document(1000)).await
+    world_with(fragments, Quotas::default(), |_| two_blocks(1000)).await
 }
 
 async fn world_with(
@@ -48,10 +50,6 @@ async fn world_with(
     (0..fragments).for_each(|n| stream.push_stamped(&document(n), nth(n)));
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     (endpoint, stream, kvs)
-}
-
-fn numbers(fragments: &[Fragment]) -> Vec<FragmentNumber> {
-    fragments.iter().map(|fragment| fragment.number().unwrap().clone()).collect()
 }
 
 fn stamped(range: impl IntoIterator<Item = u32>) -> Vec<FragmentNumber> {
@@ -81,7 +79,7 @@ async fn a_fragment_that_cannot_be_had_ends_it_where_it_stands() {
     wanted.insert(3, unknown.clone());
     let start = Instant::now();
     let (fragments, error) = until_error(kvs.archive("door").numbers(wanted.clone()).attempts(5)).await;
-    assert_eq!(numbers(&fragments), stamped(0..3));
+    assert_eq!(numbers_of(&fragments), stamped(0..3));
     let error = error.unwrap();
     assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, Some("3000")));
     assert_eq!(error.position().fragment(), Some("12345"));
@@ -96,7 +94,7 @@ async fn a_fragment_that_cannot_be_had_ends_it_where_it_stands() {
     while let Some(fragment) = archive.try_next().await.unwrap() {
         fragments.push(fragment);
     }
-    assert_eq!(numbers(&fragments), stamped(0..6));
+    assert_eq!(numbers_of(&fragments), stamped(0..6));
     for (n, fragment) in fragments.iter().enumerate() {
         let passed = fragment.discontinuities().iter().find_map(|what| match what {
             Discontinuity::SkippedFragment { number, cause, .. } => Some((number.clone(), cause.kind())),
@@ -114,7 +112,7 @@ async fn what_is_skipped_behind_the_last_is_said_too() {
     let (_endpoint, _door, kvs) = world(2).await;
     let wanted = stamped(0..2).into_iter().chain(["5".parse().unwrap(), "6".parse().unwrap()]);
     let mut archive = kvs.archive("door").numbers(wanted).attempts(1).when_unavailable(Unavailable::Skip);
-    assert_eq!(numbers(&archive.by_ref().try_collect::<Vec<_>>().await.unwrap()), stamped(0..2));
+    assert_eq!(numbers_of(&archive.by_ref().try_collect::<Vec<_>>().await.unwrap()), stamped(0..2));
     let trailing: Vec<_> = archive.trailing().iter().map(ToString::to_string).collect();
     assert!(trailing.len() == 2 && trailing[0].starts_with("fragment 5 skipped"), "{trailing:?}");
 }
@@ -132,10 +130,10 @@ async fn what_is_stored_damaged_comes_as_far_as_it_goes() {
     let second = bytes.windows(100).position(|window| window == [2; 100]).unwrap();
     bytes[second - 6..second].fill(0);
     door.push_bytes(bytes, nth(3));
-    (4..6).for_each(|n| door.push_stamped(&document(50), nth(n)));
+    (4..6).for_each(|n| door.push_stamped(&two_blocks(50), nth(n)));
 
     let (fragments, error) = until_error(kvs.archive("door").range(ever())).await;
-    assert_eq!(numbers(&fragments), stamped(0..4));
+    assert_eq!(numbers_of(&fragments), stamped(0..4));
     assert_eq!(fragments[3].end_reason(), FragmentEnd::Cut);
     assert_eq!(fragments[3].packets().count(), 1, "what is whole of it");
     let error = error.unwrap();
@@ -144,7 +142,7 @@ async fn what_is_stored_damaged_comes_as_far_as_it_goes() {
 
     let archive = kvs.archive("door").range(ever()).when_unavailable(Unavailable::Skip);
     let fragments: Vec<_> = archive.try_collect().await.unwrap();
-    assert_eq!(numbers(&fragments), stamped(0..6));
+    assert_eq!(numbers_of(&fragments), stamped(0..6));
     let passed = |fragment: &Fragment| {
         fragment.discontinuities().iter().any(|what| matches!(what, Discontinuity::SkippedFragment { .. }))
     };
@@ -154,14 +152,14 @@ async fn what_is_stored_damaged_comes_as_far_as_it_goes() {
 #[tokio::test(start_paused = true)]
 async fn one_beyond_the_limits_counts_as_damaged() {
     let (_endpoint, _door, kvs) =
-        world_with(5, Quotas::default(), |n| document(if n == 2 { 100_000 } else { 100 })).await;
+        world_with(5, Quotas::default(), |n| two_blocks(if n == 2 { 100_000 } else { 100 })).await;
     let archive = || kvs.archive("door").range(ever()).limits(Limits::default().fragment_bytes(50_000));
     let (fragments, error) = until_error(archive()).await;
-    assert!(fragments.len() <= 3 && numbers(&fragments)[..2] == stamped(0..2), "{fragments:?}");
+    assert!(fragments.len() <= 3 && numbers_of(&fragments)[..2] == stamped(0..2), "{fragments:?}");
     assert_eq!(error.unwrap().kind(), ErrorKind::Limit);
     let fragments: Vec<_> = archive().when_unavailable(Unavailable::Skip).try_collect().await.unwrap();
     let whole: Vec<_> = fragments.into_iter().filter(|fragment| fragment.end_reason() != FragmentEnd::Cut).collect();
-    assert_eq!(numbers(&whole), stamped([0, 1, 3, 4]));
+    assert_eq!(numbers_of(&whole), stamped([0, 1, 3, 4]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,7 +169,7 @@ async fn a_key_that_cannot_be_used_ends_it_at_once() {
     endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::FaultAt { fragment: 4, id: 4500, message });
     let archive = kvs.archive("door").range(ever()).when_unavailable(Unavailable::Skip);
     let (fragments, error) = until_error(archive).await;
-    assert_eq!(numbers(&fragments), stamped(0..4));
+    assert_eq!(numbers_of(&fragments), stamped(0..4));
     let error = error.unwrap();
     assert_eq!((error.kind(), error.code()), (ErrorKind::AccessDenied, Some("4500")));
     assert_eq!(endpoint.calls(Operation::GetMediaForFragmentList, "door").len(), 1);
@@ -191,7 +189,7 @@ async fn only_what_is_missing_is_asked_for_again() {
         let archive = kvs.archive("door").range(ever());
         let progress = archive.progress();
         let fragments: Vec<_> = archive.try_collect().await.unwrap();
-        assert_eq!(numbers(&fragments), stamped(0..40), "{mishap:?}");
+        assert_eq!(numbers_of(&fragments), stamped(0..40), "{mishap:?}");
         let bytes: u64 = fragments.iter().map(|fragment| fragment.raw().len() as u64).sum();
         let received = progress.borrow().received_bytes;
         // One fragment may have been in the middle.
@@ -203,13 +201,13 @@ async fn only_what_is_missing_is_asked_for_again() {
 async fn what_comes_out_of_order_does_not_pile_up() {
     let quotas = Quotas::default().list_connections(Some(5));
     // What came first makes the others look small.
-    let (endpoint, _door, kvs) = world_with(200, quotas, |n| document(if n < 20 { 100 } else { 10_000 })).await;
+    let (endpoint, _door, kvs) = world_with(200, quotas, |n| two_blocks(if n < 20 { 100 } else { 10_000 })).await;
     (0..1000).for_each(|n| endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::Shuffle(n)));
     let archive = kvs.archive("door").numbers(stamped(0..200)).buffer_bytes(60_000).connections(3);
     let progress = archive.progress();
     let mut most = 0;
     let read = archive.inspect_ok(|_| most = most.max(progress.borrow().held_bytes));
-    assert_eq!(numbers(&read.try_collect::<Vec<_>>().await.unwrap()), stamped(0..200));
+    assert_eq!(numbers_of(&read.try_collect::<Vec<_>>().await.unwrap()), stamped(0..200));
     assert!(most > 0 && most < 60_000 + 3 * 11_000, "{most} bytes waited for their turn");
     assert!(endpoint.happened()["shuffle"] > 0);
 }
@@ -217,7 +215,7 @@ async fn what_comes_out_of_order_does_not_pile_up() {
 #[tokio::test]
 async fn dropping_it_closes_its_connections() {
     let quotas = Quotas::default().media_points(None);
-    let (endpoint, door, _) = world_with(60, quotas, |_| document(1_000_000)).await;
+    let (endpoint, door, _) = world_with(60, quotas, |_| two_blocks(1_000_000)).await;
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
     // More in each answer than fits into the buffers of a connection.
     let mut archive = kvs.archive("door").range(ever()).connections(3);
@@ -334,7 +332,7 @@ async fn errors_of_both_calls_are_the_services() {
 #[tokio::test(start_paused = true)]
 async fn a_list_that_goes_round_in_circles_ends() {
     let quotas = Quotas::default().metadata_points(None);
-    let (endpoint, _door, kvs) = world_with(30, quotas, |_| document(10)).await;
+    let (endpoint, _door, kvs) = world_with(30, quotas, |_| two_blocks(10)).await;
     (0..5000).for_each(|_| endpoint.script(Operation::ListFragments, None, Mishap::RepeatPage));
     let mut list = kvs.list_fragments("door").range(ever()).page_size(10);
     let mut listed = 0;
@@ -370,7 +368,7 @@ async fn what_has_just_been_stored_is_waited_for() {
     let door = endpoint.create_stream("door");
     let mut pushed = Vec::new();
     for _ in 0..5 {
-        pushed.push(door.push(&document(10)).number);
+        pushed.push(door.push(&two_blocks(10)).number);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
@@ -378,7 +376,7 @@ async fn what_has_just_been_stored_is_waited_for() {
     assert!(listed.is_empty(), "the service does not list them yet");
     let fragments: Vec<_> =
         kvs.archive("door").range(at(0)..=Timestamp::from_millis(4_000_000_000_000)).try_collect().await.unwrap();
-    assert_eq!(numbers(&fragments), pushed);
+    assert_eq!(numbers_of(&fragments), pushed);
     assert!(endpoint.happened()["fault"] == 0, "no mishap was scripted");
 }
 
@@ -390,7 +388,7 @@ async fn either_spelling_of_the_tags() {
         let mut wanted = stamped(0..4);
         wanted.push("77".parse().unwrap());
         let (fragments, error) = until_error(kvs.archive("door").numbers(wanted).attempts(2)).await;
-        assert_eq!(numbers(&fragments), stamped(0..4));
+        assert_eq!(numbers_of(&fragments), stamped(0..4));
         for (n, fragment) in (0..).zip(&fragments) {
             assert_eq!((fragment.server_time(), fragment.producer_time()), (Some(at(n * 1000)), Some(at(n * 1000))));
         }
@@ -411,7 +409,7 @@ async fn gaps_and_sessions_are_on_the_fragments() {
     for (n, millis) in (0..).zip(times) {
         let stamp = Stamp { producer_time: at(millis), ..nth(n) };
         let document =
-            document(10).cluster_time(u64::try_from(at(millis).as_millis()).unwrap()).block(1, 950, false, &[1]);
+            two_blocks(10).cluster_time(u64::try_from(at(millis).as_millis()).unwrap()).block(1, 950, false, &[1]);
         door.push_stamped(&document, stamp);
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
@@ -457,7 +455,7 @@ async fn what_comes_before_an_error_comes_first() {
             let progress = archive.progress();
             let (fragments, error) = until_error(archive).await;
             let expected = if matches!(mishap, Mishap::Refuse(_)) { 10 } else { 14 };
-            assert_eq!(numbers(&fragments), stamped(0..expected), "{mishap:?}");
+            assert_eq!(numbers_of(&fragments), stamped(0..expected), "{mishap:?}");
             assert_eq!(error.as_ref().unwrap().kind(), ErrorKind::AccessDenied, "{error:?}");
             assert_eq!(error.unwrap().position().fragment(), Some(nth(expected).number.as_str()));
             let progress = progress.borrow();
@@ -474,7 +472,7 @@ async fn a_wave_of_failures_is_one() {
         let (endpoint, _door, kvs) = world(60).await;
         (0..5).for_each(|_| endpoint.script(Operation::GetMediaForFragmentList, None, mishap.clone()));
         let fragments: Vec<_> = kvs.archive("door").range(ever()).batch(10).attempts(2).try_collect().await.unwrap();
-        assert_eq!(numbers(&fragments), stamped(0..60), "{mishap:?}");
+        assert_eq!(numbers_of(&fragments), stamped(0..60), "{mishap:?}");
         assert_eq!(endpoint.scripted(), 0);
     }
 }
@@ -483,21 +481,21 @@ async fn a_wave_of_failures_is_one() {
 #[tokio::test(start_paused = true)]
 async fn a_part_is_not_gone_on_behind() {
     let (endpoint, _door, kvs) = world(5).await;
-    let size = document(1000).to_bytes_without_trailer(&nth(0)).len() as u64;
+    let size = two_blocks(1000).to_bytes_without_trailer(&nth(0)).len() as u64;
     // Broken in the middle of the third, time and again: between its blocks, where it looks whole.
     endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::BreakOff(size * 3 - 41));
     (0..20).for_each(|_| endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::BreakOff(size - 41)));
     let archive = kvs.archive("door").range(ever()).attempts(3);
     let progress = archive.progress();
     let (fragments, error) = until_error(archive).await;
-    assert_eq!(numbers(&fragments), stamped(0..3));
+    assert_eq!(numbers_of(&fragments), stamped(0..3));
     assert_eq!(fragments.iter().map(Fragment::end_reason).collect::<Vec<_>>()[2], FragmentEnd::Cut);
     assert!(error.is_some());
     let saved = progress.borrow().position.clone().unwrap();
     assert_eq!(saved.number(), Some(&nth(1).number));
     let (endpoint, _door, kvs) = world(5).await;
     let rest: Vec<_> = kvs.archive("door").range(ever()).resume(saved).try_collect().await.unwrap();
-    assert_eq!(numbers(&rest), stamped(2..5));
+    assert_eq!(numbers_of(&rest), stamped(2..5));
     drop(endpoint);
 }
 
@@ -505,7 +503,7 @@ async fn a_part_is_not_gone_on_behind() {
 #[tokio::test]
 async fn a_slow_reader_makes_no_call_fail() {
     let quotas = Quotas::default().media_points(None);
-    let (endpoint, _, _) = world_with(300, quotas, |_| document(1000)).await;
+    let (endpoint, _, _) = world_with(300, quotas, |_| two_blocks(1000)).await;
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
     let timeout = Duration::from_millis(300);
     let mut archive = kvs.archive("door").range(ever()).batch(20).attempts(1).call_timeout(timeout);
@@ -516,7 +514,7 @@ async fn a_slow_reader_makes_no_call_fail() {
         }
         read.push(fragment);
     }
-    assert_eq!(numbers(&read), stamped(0..300));
+    assert_eq!(numbers_of(&read), stamped(0..300));
     assert_eq!(endpoint.calls(Operation::GetMediaForFragmentList, "door").len(), 15);
 
     let mut list = kvs.list_fragments("door").range(ever()).page_size(50).attempts(1).call_timeout(timeout);
@@ -542,7 +540,7 @@ async fn odd_one(odd: &'static str, tail: fn() -> Vec<u8>) -> (KinesisVideo, cra
         }
         let documents = wanted.iter().map(|number| {
             let stamp = Stamp { number: number.parse().unwrap(), ..nth(0) };
-            document(10).to_bytes_without_trailer(&stamp).to_vec()
+            two_blocks(10).to_bytes_without_trailer(&stamp).to_vec()
         });
         let mut media = documents.collect::<Vec<_>>().concat();
         media.extend(tail());
@@ -560,9 +558,9 @@ async fn a_number_that_is_not_understood_spoils_no_others() {
     let archive = || kvs.archive("door").numbers(wanted.clone());
     let read: Vec<_> = archive().when_unavailable(Unavailable::Skip).try_collect().await.unwrap();
     let others: Vec<_> = wanted.iter().filter(|number| number.as_str() != "999").cloned().collect();
-    assert_eq!(numbers(&read), others);
+    assert_eq!(numbers_of(&read), others);
     let (read, error) = until_error(archive()).await;
-    assert_eq!(numbers(&read), wanted[..99]);
+    assert_eq!(numbers_of(&read), wanted[..99]);
     let error = error.unwrap();
     assert_eq!((error.kind(), error.position().fragment()), (ErrorKind::InvalidArgument, Some("999")));
 }
@@ -577,7 +575,7 @@ async fn faults_about_others_are_of_no_consequence() {
     let (kvs, asked) = odd_one("none", tail).await;
     let wanted: Vec<FragmentNumber> = (900..960).map(|number: u32| number.to_string().parse().unwrap()).collect();
     let read: Vec<_> = kvs.archive("door").numbers(wanted.clone()).batch(7).try_collect().await.unwrap();
-    assert_eq!(numbers(&read), wanted);
+    assert_eq!(numbers_of(&read), wanted);
     let asked: usize = asked.bodies().iter().map(|body| body["Fragments"].as_array().unwrap().len()).sum();
     assert_eq!(asked, 60, "nothing was asked for twice");
 }

@@ -21,6 +21,7 @@ use kinesis_video::{
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use crate::support::bodies::numbers_of;
 use crate::support::stand_in::{Answer, stand_in};
 
 const START: i64 = 1_700_000_000_000;
@@ -65,7 +66,7 @@ fn store(stream: &LocalStream, document: &Document, millis: u64, ordinal: u32, p
 }
 
 /// A fragment of two pictures, of which the second begins so many milliseconds behind the first.
-fn document(millis: i16, payload: &[u8]) -> Document {
+fn two_pictures(millis: i16, payload: &[u8]) -> Document {
     Document::new(Shape::Producer).video_track(1).block(1, 0, true, payload).block(1, millis, false, payload)
 }
 
@@ -78,7 +79,7 @@ async fn door_with(quotas: Quotas, stored: &[(i64, i64)]) -> (LocalEndpoint, Loc
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
     let stream = endpoint.create_stream("door");
     let store = |(ordinal, &(producer, server))| {
-        store(&stream, &document(1000, &[ordinal as u8; 50]), 2000, ordinal, producer, server)
+        store(&stream, &two_pictures(1000, &[ordinal as u8; 50]), 2000, ordinal, producer, server)
     };
     let kept = (1..).zip(stored).map(store).collect();
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
@@ -91,10 +92,6 @@ async fn listed(kvs: &KinesisVideo, range: &Range, clock: Clock, order: Order) -
 
 fn archived(kvs: &KinesisVideo, range: &Range, clock: Clock, order: Order) -> Archive {
     kvs.archive("door").range(times(range)).by(clock).order(order)
-}
-
-fn numbers_of(fragments: &[Fragment]) -> Vec<FragmentNumber> {
-    fragments.iter().map(|fragment| fragment.number().unwrap().clone()).collect()
 }
 
 /// Which of those that are stored have come, from 1.
@@ -208,7 +205,7 @@ async fn a_fragment_of_no_length_is_one() {
 #[tokio::test(start_paused = true)]
 async fn a_range_that_ends_before_what_is_kept() {
     let (_endpoint, door, kvs, _) = door(&[]).await;
-    let pushed = door.push(&document(1000, b"kept")).server_time.as_millis();
+    let pushed = door.push(&two_pictures(1000, b"kept")).server_time.as_millis();
     door.set_retention(Duration::from_secs(7200));
     let oldest = pushed - 7_200_000;
     for (end, is_kept) in [(oldest, true), (oldest - 1, false), (0, false), (pushed, true)] {
@@ -396,7 +393,7 @@ fn wanted(body: &Value) -> Vec<String> {
 }
 
 fn chunk(ordinal: u32) -> Bytes {
-    document(1000, &[ordinal as u8; 50]).to_bytes_without_trailer(&nth(ordinal))
+    two_pictures(1000, &[ordinal as u8; 50]).to_bytes_without_trailer(&nth(ordinal))
 }
 
 // C.2: "Body: `StreamName` xor `StreamARN`; `Fragments` required: 1..1000 fragment-number strings"; "Order of the returned
@@ -472,7 +469,7 @@ async fn times_in_either_spelling() {
         tags(side.0, side.1, 2),
         tags(plain.0, side.1, 3),
         tags(side.0, plain.1, 4),
-        document(1000, &[5; 50]).to_bytes(&nth(5), 12),
+        two_pictures(1000, &[5; 50]).to_bytes(&nth(5), 12),
     ];
     assert_eq!(parts[0], chunk(1));
     let (kvs, asked) = stand_in(move |_, _| media(&parts)).await;
@@ -491,7 +488,7 @@ async fn what_is_too_fresh_is_there_a_little_later() {
         let quotas = Quotas::default().archived_after(Duration::from_millis(2500));
         let (_endpoint, door, kvs, _) = door_with(quotas, &[]).await;
         door.set_archive_spelling(spelling);
-        let pushed: Vec<_> = (0..3).map(|_| door.push(&document(1000, b"fresh")).number).collect();
+        let pushed: Vec<_> = (0..3).map(|_| door.push(&two_pictures(1000, b"fresh")).number).collect();
         let start = Instant::now();
         let read: Vec<_> = kvs.archive("door").numbers(pushed.clone()).try_collect().await.unwrap();
         assert_eq!(numbers_of(&read), pushed, "{spelling:?}");

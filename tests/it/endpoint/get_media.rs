@@ -6,12 +6,8 @@ use futures::{StreamExt, TryStreamExt};
 use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
 use kinesis_video::{Error, ErrorKind, Fragment, FragmentEnd, KinesisVideo, Start, Timestamp};
 
-use crate::support::bodies::{CAPTURES, capture, fragments, stamp};
-
-/// Quotas for tests that neither want to wait nor to be throttled.
-fn quick() -> Quotas {
-    Quotas::default().idle(Duration::from_millis(100)).connections(None).calls_per_second(None)
-}
+use crate::support::bodies::{CAPTURES, capture, fragments, ordinal_of, stamp};
+use crate::support::endpoint::ends_soon;
 
 async fn start(quotas: Quotas) -> (LocalEndpoint, KinesisVideo) {
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
@@ -33,14 +29,13 @@ fn ten(endpoint: &LocalEndpoint) -> LocalStream {
 }
 
 async fn ordinals(kvs: &KinesisVideo, start: Start) -> Vec<u32> {
-    let fragments: Vec<Fragment> = kvs.live("ten").start(start).resume(false).fragments().try_collect().await.unwrap();
-    let ordinal = |fragment: &Fragment| (1..=20).find(|&n| fragment.number() == Some(&stamp(n).number)).unwrap();
-    fragments.iter().map(ordinal).collect()
+    let fragments = kvs.live("ten").start(start).resume(false).fragments();
+    fragments.map_ok(|fragment| ordinal_of(&fragment)).try_collect().await.unwrap()
 }
 
 #[tokio::test]
 async fn every_selector_gives_exactly_these_fragments() {
-    let (endpoint, kvs) = start(quick()).await;
+    let (endpoint, kvs) = start(ends_soon()).await;
     let _stream = ten(&endpoint);
     let from = |first: u32| (first..=10).collect::<Vec<_>>();
     let number = |ordinal: u32| stamp(ordinal).number;
@@ -89,7 +84,7 @@ async fn every_selector_gives_exactly_these_fragments() {
 
 #[tokio::test]
 async fn a_start_behind_the_newest_waits_for_it() {
-    let (endpoint, kvs) = start(quick().idle(Duration::from_secs(20))).await;
+    let (endpoint, kvs) = start(ends_soon().idle(Duration::from_secs(20))).await;
     let stream = ten(&endpoint);
     let mut fragments = kvs.live("ten").start(Start::AfterFragment(stamp(10).number)).resume(false).fragments();
     let next = tokio::spawn(async move { fragments.try_next().await });
@@ -100,7 +95,7 @@ async fn a_start_behind_the_newest_waits_for_it() {
 
 #[tokio::test]
 async fn now_on_a_silent_stream_ends_clean() {
-    let (endpoint, kvs) = start(quick()).await;
+    let (endpoint, kvs) = start(ends_soon()).await;
     endpoint.create_stream("ten");
     for start in [Start::Now, Start::Earliest] {
         assert!(kvs.live("ten").start(start).resume(false).fragments().try_next().await.unwrap().is_none());
@@ -109,7 +104,7 @@ async fn now_on_a_silent_stream_ends_clean() {
 
 #[tokio::test]
 async fn the_session_is_capped() {
-    let (endpoint, kvs) = start(quick().idle(Duration::from_secs(60)).session(Duration::from_millis(200))).await;
+    let (endpoint, kvs) = start(ends_soon().idle(Duration::from_secs(60)).session(Duration::from_millis(200))).await;
     let stream = ten(&endpoint);
     let fragments: Vec<_> =
         kvs.live("ten").start(Start::Earliest).resume(false).fragments().try_collect().await.unwrap();
@@ -171,7 +166,7 @@ async fn calls_are_counted_by_the_second_and_stream() {
 
 #[tokio::test]
 async fn refusals_by_name() {
-    let (endpoint, kvs) = start(quick()).await;
+    let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
     for (name, kind, retryable) in [
         ("AccessDeniedException", ErrorKind::AccessDenied, false),
@@ -198,7 +193,7 @@ async fn refusals_by_name() {
 
 #[tokio::test]
 async fn a_stale_endpoint_is_asked_for_again() {
-    let (endpoint, kvs) = start(quick()).await;
+    let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
     assert!(kvs.live("ten").resume(false).fragments().try_next().await.unwrap().is_some());
     let before = endpoint.requests();
@@ -210,7 +205,7 @@ async fn a_stale_endpoint_is_asked_for_again() {
 
 #[tokio::test]
 async fn success_that_is_none() {
-    let (endpoint, kvs) = start(quick()).await;
+    let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
     // Once may be for an endpoint that has moved.
     endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
@@ -228,7 +223,7 @@ async fn success_that_is_none() {
 
 /// What comes of a body of ten fragments with which this goes wrong.
 async fn with(mishap: Mishap) -> (Vec<Fragment>, Option<Error>) {
-    let (endpoint, kvs) = start(quick()).await;
+    let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
     endpoint.script(Operation::GetMedia, None, mishap);
     let mut stream = kvs.live("ten").start(Start::Earliest).resume(false).fragments();
@@ -292,7 +287,7 @@ async fn bodies_that_lie() {
 
 #[tokio::test]
 async fn captures_with_their_own_numbers_and_times() {
-    let (endpoint, kvs) = start(quick()).await;
+    let (endpoint, kvs) = start(ends_soon()).await;
     for name in CAPTURES {
         let Some(body) = capture(name) else { continue };
         endpoint.serve_payload(name, body.clone());
@@ -321,7 +316,7 @@ async fn captures_with_their_own_numbers_and_times() {
 #[tokio::test]
 async fn a_cut_between_fragments_is_a_cut() {
     // Nothing more comes, and yet the connection breaks instead of the body ending.
-    let (endpoint, kvs) = start(quick().idle(Duration::MAX).session(Duration::MAX)).await;
+    let (endpoint, kvs) = start(ends_soon().idle(Duration::MAX).session(Duration::MAX)).await;
     let stream = endpoint.create_stream("ten");
     stream.push_stamped(&short_document(), stamp(1));
     for mishap in [Mishap::CutAfter(0), Mishap::ResetAfter(0)] {
@@ -339,7 +334,7 @@ async fn a_cut_between_fragments_is_a_cut() {
 
 #[tokio::test]
 async fn a_mishap_waits_for_a_call_that_nothing_else_is_wrong_with() {
-    let (endpoint, kvs) = start(quick().connections(Some(0))).await;
+    let (endpoint, kvs) = start(ends_soon().connections(Some(0))).await;
     ten(&endpoint);
     endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(1));
     assert_eq!(
@@ -352,7 +347,7 @@ async fn a_mishap_waits_for_a_call_that_nothing_else_is_wrong_with() {
 
 #[tokio::test]
 async fn dropping_the_endpoint_breaks_a_body_that_nobody_reads() {
-    let (endpoint, kvs) = start(quick()).await;
+    let (endpoint, kvs) = start(ends_soon()).await;
     let stream = endpoint.create_stream("ten");
     stream.push_raw(vec![0x1A; 64 << 20]);
     let mut fragments = kvs.live("ten").start(Start::Earliest).resume(false).fragments();
@@ -378,7 +373,7 @@ async fn dropping_the_endpoint_breaks_a_body_that_nobody_reads() {
 
 #[tokio::test]
 async fn single_frames_can_be_looped() {
-    let (endpoint, kvs) = start(quick().idle(Duration::from_secs(10))).await;
+    let (endpoint, kvs) = start(ends_soon().idle(Duration::from_secs(10))).await;
     let media: Vec<u8> = (0..3)
         .flat_map(|n| {
             let document = Document::new(Shape::Ffmpeg).video_track(1).cluster_time(n * 40).block(1, 0, true, b"frame");

@@ -13,7 +13,7 @@ use kinesis_video::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::bodies::{connect_document, producer_document, stamp};
+use crate::support::bodies::{connect_document, ordinal_of, producer_document, stamp};
 
 /// An endpoint in process, for a paused clock.
 async fn start(quotas: Quotas) -> (LocalEndpoint, LocalStream, KinesisVideo) {
@@ -27,16 +27,12 @@ fn push(stream: &LocalStream, ordinals: impl IntoIterator<Item = u32>) {
     ordinals.into_iter().for_each(|ordinal| stream.push_stamped(&producer_document(ordinal), stamp(ordinal)));
 }
 
-fn ordinal(fragment: &Fragment) -> u32 {
-    (0..2000).find(|&n| fragment.number() == Some(&stamp(n).number)).unwrap()
-}
-
 async fn next(fragments: &mut LiveFragments) -> u32 {
-    ordinal(&fragments.try_next().await.unwrap().expect("another one"))
+    ordinal_of(&fragments.try_next().await.unwrap().expect("another one"))
 }
 
 async fn ordinals(fragments: LiveFragments) -> Vec<u32> {
-    fragments.map_ok(|fragment| ordinal(&fragment)).try_collect().await.unwrap()
+    fragments.map_ok(|fragment| ordinal_of(&fragment)).try_collect().await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,7 +185,7 @@ async fn the_stop_handle_lets_the_fragment_come_in_that_is_on_its_way() {
         stop.stop();
     };
     let (rest, ()) = tokio::join!(async { (&mut fragments).try_collect::<Vec<_>>().await.unwrap() }, later);
-    assert_eq!(rest.iter().map(ordinal).collect::<Vec<_>>(), [2]);
+    assert_eq!(rest.iter().map(ordinal_of).collect::<Vec<_>>(), [2]);
     assert_eq!(fragments.end_reason(), Some(StreamEnd::Stopped));
     assert_eq!(door.open_bodies(), 0);
 
@@ -291,7 +287,7 @@ async fn a_place_that_has_aged_out() {
     assert_eq!((error.kind(), error.code(), error.is_retryable()), (ErrorKind::NotFound, Some("4000"), false));
     for (what, expected) in [(AgedOut::Earliest, vec![6, 7, 8, 9]), (AgedOut::Now, vec![9])] {
         let fragments: Vec<_> = live(what).fragments().try_collect().await.unwrap();
-        assert_eq!(fragments.iter().map(ordinal).collect::<Vec<_>>(), expected);
+        assert_eq!(fragments.iter().map(ordinal_of).collect::<Vec<_>>(), expected);
         let [Discontinuity::AgedOut { last: Some(last), .. }] = fragments[0].discontinuities() else {
             panic!("{:?}", fragments[0].discontinuities())
         };
@@ -304,9 +300,9 @@ async fn a_place_that_has_aged_out() {
     push(&door, 10..=400);
     door.expire(390);
     let rest: Vec<_> = fragments.try_collect().await.unwrap();
-    let at = rest.iter().position(|fragment| ordinal(fragment) > 100).expect("it has jumped");
-    let before = at.checked_sub(1).map_or(6, |before| ordinal(&rest[before]));
-    let distance = ordinal(&rest[at]) - before;
+    let at = rest.iter().position(|fragment| ordinal_of(fragment) > 100).expect("it has jumped");
+    let before = at.checked_sub(1).map_or(6, |before| ordinal_of(&rest[before]));
+    let distance = ordinal_of(&rest[at]) - before;
     let gap = |what: &Discontinuity| matches!(what, Discontinuity::Gap { duration, .. } if duration.as_secs() == u64::from(distance - 1));
     assert!(rest[at].discontinuities().iter().any(gap), "{distance}: {:?}", rest[at].discontinuities());
     assert!(rest[at].discontinuities().iter().any(Discontinuity::is_loss));
@@ -328,7 +324,7 @@ async fn a_place_that_is_refused() {
             endpoint.script(Operation::GetMedia, None, Mishap::Refuse("InvalidArgumentException".into()));
         }
         let live = kvs.live("door").start(position.clone()).when_aged_out(what).idle_timeout(Duration::from_secs(60));
-        let result: Result<Vec<_>, _> = live.fragments().map_ok(|fragment| ordinal(&fragment)).try_collect().await;
+        let result: Result<Vec<_>, _> = live.fragments().map_ok(|fragment| ordinal_of(&fragment)).try_collect().await;
         match expected {
             Some(expected) => assert_eq!(result.unwrap(), expected),
             None => assert_eq!(result.unwrap_err().kind(), ErrorKind::InvalidArgument),
@@ -388,7 +384,7 @@ async fn the_tail_of_a_call_is_not_thrown_away() {
     let live = kvs.live("door").start(Start::Earliest).idle_timeout(Duration::from_secs(10));
     let (fragments, acks) = live.checkpointed(store.clone());
     let all: Vec<_> = fragments.inspect_ok(|fragment| acks.done(&fragment.position())).try_collect().await.unwrap();
-    assert_eq!(all.iter().map(ordinal).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(all.iter().map(ordinal_of).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!((all[2].end_reason(), all[2].blocks().len()), (FragmentEnd::EndOfBody, 5));
     assert_eq!(acks.close().await.unwrap().unwrap().number(), Some(&stamp(2).number));
 }
@@ -408,13 +404,13 @@ async fn damage_is_passed_over_or_an_error() {
     let mut fragments = live(Damaged::Fail).fragments();
     assert_eq!([next(&mut fragments).await, next(&mut fragments).await], [1, 2]);
     let cut = fragments.try_next().await.unwrap().unwrap();
-    assert_eq!((ordinal(&cut), cut.end_reason(), cut.blocks().len()), (3, FragmentEnd::Cut, 4));
+    assert_eq!((ordinal_of(&cut), cut.end_reason(), cut.blocks().len()), (3, FragmentEnd::Cut, 4));
     let error = fragments.try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Malformed);
     assert_eq!((error.context().stream(), error.position().fragment()), (Some("door"), Some(stamp(3).number.as_str())));
 
     let fragments: Vec<_> = live(Damaged::PassOver).fragments().try_collect().await.unwrap();
-    assert_eq!(fragments.iter().map(ordinal).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert_eq!(fragments.iter().map(ordinal_of).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     assert_eq!(fragments[2].end_reason(), FragmentEnd::Cut);
     let before = fragments[3].discontinuities();
     let is_it = |what: &Discontinuity| matches!(what, Discontinuity::SkippedFragment { number, .. } if *number == stamp(3).number);

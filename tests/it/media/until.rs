@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use kinesis_video::{Bound, Error, ErrorKind, Fragment, FragmentStream, FragmentStreamExt, StreamEnd, Timestamp};
 
-use crate::support::bodies::{live_body, producer_document, stamp};
+use crate::support::bodies::{live_body, ordinal_of, producer_document, stamp};
 
 async fn read(bound: impl Into<Bound>) -> (Vec<u32>, Option<StreamEnd>) {
     let body = live_body((1..=6).map(producer_document));
@@ -13,7 +13,7 @@ async fn read(bound: impl Into<Bound>) -> (Vec<u32>, Option<StreamEnd>) {
     let mut ordinals = Vec::new();
     while let Some(fragment) = until.try_next().await.unwrap() {
         assert_eq!(until.end_reason().is_some(), until.size_hint().1 == Some(0));
-        ordinals.push((1..=6).find(|&n| fragment.number() == Some(&stamp(n).number)).unwrap());
+        ordinals.push(ordinal_of(&fragment));
     }
     assert!(until.next().await.is_none());
     (ordinals, until.end_reason())
