@@ -317,7 +317,8 @@ async fn junk_behind_a_finished_file_does_not_make_it_cut() {
 
 #[tokio::test]
 async fn a_cut_block_group_is_no_key_frame() {
-    use kinesis_video::ebml::{Width, Writer, id};
+    use kinesis_video::ebml::id;
+    use kinesis_video::internals::{Width, Writer};
     let mut out = Writer::new();
     out.master(id::EBML, Width::Minimal, |_| {});
     out.unknown(id::SEGMENT, 8);
@@ -360,7 +361,8 @@ async fn segments_for_ever_are_not_kept_for_ever() {
 #[tokio::test]
 async fn what_is_declared_behind_the_media_is_not_theirs() {
     // An Info with another TimestampScale behind the Cluster, before the closing tags.
-    use kinesis_video::ebml::{Width, Writer, id};
+    use kinesis_video::ebml::id;
+    use kinesis_video::internals::{Width, Writer};
     let whole = producer_document(1).to_bytes(&stamp(1), 0);
     let trailer = whole.windows(4).rposition(|four| four == id::TAGS.0.to_be_bytes()).unwrap();
     let mut info = Writer::new();
