@@ -163,8 +163,8 @@ pub use limits::Limits;
 pub use packet::Packet;
 #[cfg(feature = "aws")]
 pub use service::{
-    AgedOut, Archive, ArchiveProgress, ArchivedImage, Clip, Clips, Clock, Damaged, DashSession, FragmentInfo,
-    FragmentList, HlsSession, Images, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, NoImage,
+    Archive, ArchiveProgress, ArchivedImage, Clip, Clips, Clock, DashSession, FragmentInfo, FragmentList, HlsSession,
+    Images, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, NoImage, OnAgedOut, OnDamage,
     Order, PlaybackUrl, RetryConfig, Start, StopHandle, StreamId, Unavailable,
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
