@@ -86,7 +86,7 @@ impl Deframer {
                 Err(error) => self.state = State::Failing(error),
             }
         }
-        self.read_at_end(received, at_end)
+        self.read_exceptional(received, at_end)
     }
 
     /// Returns how many bytes the buffer needs before [`read`](Deframer::read) can make progress.
@@ -111,7 +111,8 @@ impl Deframer {
         Err(error)
     }
 
-    fn read_at_end(&mut self, received: &mut BytesMut, at_end: bool) -> Result<Option<Piece>> {
+    /// Handles everything but plain reading: the end of the body, errors and resync.
+    fn read_exceptional(&mut self, received: &mut BytesMut, at_end: bool) -> Result<Option<Piece>> {
         loop {
             let boundary = match &mut self.state {
                 State::Reading => self.assembler.finish(received),
@@ -140,7 +141,7 @@ impl Deframer {
                     if let Some(end) = seek.cluster_end {
                         // If a document begins where reading stopped, the Cluster's size is wrong.
                         let rest = received.get(end..).unwrap_or_default();
-                        match (resync::begins_document(received), resync::is_beside_cluster(rest)) {
+                        match (resync::begins_document(received), resync::begins_cluster_sibling(rest)) {
                             (Some(true), _) | (_, Some(false)) => {}
                             (None, _) if !at_end => return Ok(None),
                             // The size is correct. Bytes inside the Cluster may look like a document, so the
@@ -196,7 +197,7 @@ impl Deframer {
                 }
             }
         };
-        let offset = self.assembler.pass_over(length);
+        let offset = self.assembler.skip(length);
         if length > 0 {
             let raw = received.split_to(length).freeze();
             SeekResult::Skipped(Skipped::new(offset, raw, SkipReason::Damaged, cause))
