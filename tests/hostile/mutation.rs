@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::fuzz;
 use crate::media::{self, CAPTURES, capture};
+use crate::rounds::rounds;
 
 /// A seeded sequence of numbers.
 pub struct Random(pub u64);
@@ -15,11 +16,6 @@ impl Random {
         self.0 ^= self.0 << 17;
         (self.0 >> 11) as usize % below.max(1)
     }
-}
-
-pub fn rounds(usual: u64) -> u64 {
-    let times: u64 = std::env::var("KVS_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1);
-    usual * times.div_ceil(20)
 }
 
 /// One to four changes: flipped bits, bytes that mean something to a parser, sizes that lie, pieces
@@ -62,7 +58,7 @@ fn small_bodies() -> Vec<Bytes> {
 }
 
 #[test]
-fn a_hundred_thousand_mutations() {
+fn mutated_bodies_never_panic() {
     let bodies = small_bodies();
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     for round in 0..rounds(100_000) {
@@ -75,7 +71,7 @@ fn a_hundred_thousand_mutations() {
 }
 
 #[test]
-fn mutations_of_captures() {
+fn mutated_captures_never_panic() {
     let captures: Vec<Bytes> = CAPTURES.into_iter().filter_map(capture).collect();
     let mut random = Random(7);
     for _ in 0..rounds(60) {
@@ -91,7 +87,7 @@ fn mutations_of_captures() {
 
 /// Also written to the folder `KVS_CORPUS`, for the fuzzers to start from.
 #[test]
-fn the_corpus() {
+fn the_fuzzing_corpus_never_panics() {
     if let Some(folder) = std::env::var_os("KVS_CORPUS") {
         std::fs::create_dir_all(&folder).unwrap();
         for (index, body) in small_bodies().iter().enumerate() {
