@@ -372,7 +372,7 @@ impl Assembler {
                 self.item.is_document = true;
                 self.document.begin();
                 if self.document.knows_ebml(self.whole(&header, input)) {
-                    self.reader.step_over();
+                    self.reader.skip_children();
                 }
             }
             id::SEGMENT => {
@@ -507,7 +507,7 @@ impl Assembler {
             && let Ok(entry) = BlockEntry::read(bytes, payload as u32, self.item.timecode)
             && !entry.is_laced()
         {
-            self.reader.pass_simple_block(self.base + end as u64);
+            self.reader.skip_simple_block(self.base + end as u64);
             self.item.blocks.push(entry);
             self.item.block_count += 1;
         }

@@ -217,7 +217,7 @@ impl Deframer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ebml::work;
+    use crate::ebml::header::work;
 
     /// Reads a body byte by byte, to its end or its error, and returns the headers that were tried.
     fn headers_tried(body: &[u8], grain: Grain, resync: bool) -> u64 {

@@ -38,7 +38,7 @@ pub(super) fn find_document(bytes: &[u8], from: usize, at_end: bool) -> Search {
 fn find(bytes: &[u8], marker: &[u8]) -> Option<usize> {
     let found = memmem::find(bytes, marker);
     #[cfg(test)]
-    crate::ebml::work::count(found.unwrap_or(bytes.len()) as u64 / 8);
+    crate::ebml::header::work::count(found.unwrap_or(bytes.len()) as u64 / 8);
     found
 }
 
@@ -138,7 +138,7 @@ fn is_child_of_segment(element: ElementId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ebml::{Width, Writer};
+    use crate::ebml::writer::{Width, Writer};
 
     fn document(doc_type: &str, child: ElementId) -> Vec<u8> {
         let mut out = Writer::new();

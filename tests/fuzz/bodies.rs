@@ -2,7 +2,8 @@
 
 use bytes::BytesMut;
 use kinesis_video::demux::{PacketDecoder, PacketItem};
-use kinesis_video::ebml::{Element, Elements, Event, Reader, Value, Width, Writer};
+use kinesis_video::ebml::{Element, Elements, Value};
+use kinesis_video::internals::{Event, Reader, Width, Writer};
 use kinesis_video::{BodyDecoder, BodyItem, FragmentEnd, Limits};
 use tokio_util::codec::Decoder;
 

@@ -192,7 +192,7 @@ async fn ebmlite_reads_what_we_write() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     endpoint.loop_media("camera", CAMERA).unwrap();
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
-    let looped = kvs.live("camera").start(Start::Earliest).resume(false).fragments();
+    let looped = kvs.live("camera").start(Start::Earliest).reconnect(false).fragments();
     let looped: Vec<Fragment> = futures::StreamExt::take(looped, 2).try_collect().await.unwrap();
     let looped: Vec<u8> = looped.iter().flat_map(|fragment| fragment.raw().to_vec()).collect();
     for payload in [generated, looped.into()] {

@@ -419,7 +419,7 @@ async fn archive_window_shows_stored_fragments() {
     assert!(told.contains("3 of 3 fragments"), "{told}");
 
     let (is_well, out, told) = window(&["--start", "5m ago", "--hls"]).await;
-    assert!(is_well && out.starts_with(endpoint.url()) && told.starts_with("good until 20"), "{out}{told}");
+    assert!(is_well && out.starts_with(endpoint.url()) && told.starts_with("valid until 20"), "{out}{told}");
     let (is_well, out, _) = window(&["--start", "5m ago", "--clip", "clip.mp4"]).await;
     assert!(is_well && out.starts_with("clip.mp4  ") && out.contains("  3 fragments  "), "{out}");
     assert!(std::fs::read(folder.path().join("clip.mp4")).unwrap()[4..].starts_with(b"ftyp"));

@@ -3,7 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use kinesis_video::demux::{PacketDecoder, PacketItem, PacketStream};
-use kinesis_video::ebml::{Width, Writer, id};
+use kinesis_video::ebml::id;
+use kinesis_video::internals::{Width, Writer};
 use kinesis_video::{BodyItem, ErrorKind, FragmentEnd, Limits, Packet};
 use tokio_util::codec::Decoder;
 

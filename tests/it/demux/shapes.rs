@@ -317,7 +317,8 @@ async fn garbage_after_a_finished_file_does_not_cut_it() {
 
 #[tokio::test]
 async fn a_cut_block_group_is_no_key_frame() {
-    use kinesis_video::ebml::{Width, Writer, id};
+    use kinesis_video::ebml::id;
+    use kinesis_video::internals::{Width, Writer};
     let mut out = Writer::new();
     out.master(id::EBML, Width::Minimal, |_| {});
     out.unknown(id::SEGMENT, 8);
@@ -360,7 +361,8 @@ async fn endless_segments_reach_the_limit() {
 #[tokio::test]
 async fn an_info_after_the_media_does_not_apply_to_them() {
     // An Info with another TimestampScale behind the Cluster, before the closing tags.
-    use kinesis_video::ebml::{Width, Writer, id};
+    use kinesis_video::ebml::id;
+    use kinesis_video::internals::{Width, Writer};
     let whole = producer_document(1).to_bytes(&stamp(1), 0);
     let trailer = whole.windows(4).rposition(|four| four == id::TAGS.0.to_be_bytes()).unwrap();
     let mut info = Writer::new();

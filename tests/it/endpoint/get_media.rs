@@ -29,7 +29,7 @@ fn ten(endpoint: &LocalEndpoint) -> LocalStream {
 }
 
 async fn ordinals(kvs: &KinesisVideo, start: Start) -> Vec<u32> {
-    let fragments = kvs.live("ten").start(start).resume(false).fragments();
+    let fragments = kvs.live("ten").start(start).reconnect(false).fragments();
     fragments.map_ok(|fragment| ordinal_of(&fragment)).try_collect().await.unwrap()
 }
 
@@ -86,7 +86,7 @@ async fn every_selector_yields_the_right_fragments() {
 async fn a_start_after_the_newest_fragment_waits() {
     let (endpoint, kvs) = start(ends_soon().idle(Duration::from_secs(20))).await;
     let stream = ten(&endpoint);
-    let mut fragments = kvs.live("ten").start(Start::AfterFragment(stamp(10).number)).resume(false).fragments();
+    let mut fragments = kvs.live("ten").start(Start::AfterFragment(stamp(10).number)).reconnect(false).fragments();
     let next = tokio::spawn(async move { fragments.try_next().await });
     tokio::time::sleep(Duration::from_millis(50)).await;
     stream.push_stamped(&short_document(), stamp(11));
@@ -98,7 +98,7 @@ async fn an_idle_stream_ends_the_body_cleanly() {
     let (endpoint, kvs) = start(ends_soon()).await;
     endpoint.create_stream("ten");
     for start in [Start::Now, Start::Earliest] {
-        assert!(kvs.live("ten").start(start).resume(false).fragments().try_next().await.unwrap().is_none());
+        assert!(kvs.live("ten").start(start).reconnect(false).fragments().try_next().await.unwrap().is_none());
     }
 }
 
@@ -107,7 +107,7 @@ async fn sessions_end_after_their_maximum_duration() {
     let (endpoint, kvs) = start(ends_soon().idle(Duration::from_secs(60)).session(Duration::from_millis(200))).await;
     let stream = ten(&endpoint);
     let fragments: Vec<_> =
-        kvs.live("ten").start(Start::Earliest).resume(false).fragments().try_collect().await.unwrap();
+        kvs.live("ten").start(Start::Earliest).reconnect(false).fragments().try_collect().await.unwrap();
     assert_eq!(fragments.len(), 10);
     assert_eq!(stream.open_bodies(), 0);
 }
@@ -116,7 +116,7 @@ async fn sessions_end_after_their_maximum_duration() {
 async fn a_fourth_connection_is_refused_and_the_others_continue() {
     let (endpoint, kvs) = start(Quotas::default().calls_per_second(None)).await;
     let stream = ten(&endpoint);
-    let open = || kvs.live("ten").start(Start::Now).resume(false).fragments();
+    let open = || kvs.live("ten").start(Start::Now).reconnect(false).fragments();
     let mut three = [open(), open(), open()];
     for fragments in &mut three {
         fragments.try_next().await.unwrap().unwrap();
@@ -150,7 +150,7 @@ async fn calls_are_limited_per_second_and_stream() {
     // Each one a process of its own: one that knows of the others would wait.
     let kind = async || {
         let kvs = KinesisVideo::new(&endpoint.sdk_config());
-        kvs.live("ten").resume(false).fragments().try_next().await.err().map(|error| error.kind())
+        kvs.live("ten").reconnect(false).fragments().try_next().await.err().map(|error| error.kind())
     };
     for _ in 0..5 {
         assert_eq!(kind().await, None);
@@ -161,7 +161,7 @@ async fn calls_are_limited_per_second_and_stream() {
         refused = refused.or(kind().await);
     }
     assert_eq!(refused, Some(ErrorKind::Throttled));
-    assert!(kvs.live("other").resume(false).fragments().try_next().await.is_ok());
+    assert!(kvs.live("other").reconnect(false).fragments().try_next().await.is_ok());
 }
 
 #[tokio::test]
@@ -183,23 +183,23 @@ async fn refusals_can_be_injected_by_name() {
         ("ThrottlingException", ErrorKind::Throttled, true),
     ] {
         endpoint.script(Operation::GetMedia, None, Mishap::Refuse(name.into()));
-        let error = kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err();
+        let error = kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.code(), error.is_retryable()), (kind, Some(name), retryable), "{error}");
         assert_eq!(error.context().stream(), Some("ten"));
     }
     assert_eq!(endpoint.scripted(), 0);
-    assert_eq!(kvs.live("ten").start(Start::Earliest).resume(false).fragments().count().await, 10);
+    assert_eq!(kvs.live("ten").start(Start::Earliest).reconnect(false).fragments().count().await, 10);
 }
 
 #[tokio::test]
 async fn a_stale_endpoint_is_looked_up_again() {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
-    assert!(kvs.live("ten").resume(false).fragments().try_next().await.unwrap().is_some());
+    assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
     let before = endpoint.requests();
     endpoint.script(Operation::GetMedia, Some("ten"), Mishap::StaleEndpoint);
     // Refused, GetDataEndpoint, and GetMedia again.
-    assert!(kvs.live("ten").resume(false).fragments().try_next().await.unwrap().is_some());
+    assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
     assert_eq!(endpoint.requests() - before, 3);
 }
 
@@ -209,16 +209,16 @@ async fn an_unknown_operation_answers_200_without_media() {
     ten(&endpoint).finish();
     // Once may be for an endpoint that has moved.
     endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
-    assert!(kvs.live("ten").resume(false).fragments().try_next().await.unwrap().is_some());
+    assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
     endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
     endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
-    let error = kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err();
+    let error = kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
     endpoint.script(Operation::GetDataEndpoint, None, Mishap::UnknownOperation);
-    let error = kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err();
+    let error = kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
     // It is not believed for ever.
-    assert!(kvs.live("ten").resume(false).fragments().try_next().await.is_ok());
+    assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.is_ok());
 }
 
 /// What comes of a body of ten fragments with which this goes wrong.
@@ -226,7 +226,7 @@ async fn with(mishap: Mishap) -> (Vec<Fragment>, Option<Error>) {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
     endpoint.script(Operation::GetMedia, None, mishap);
-    let mut stream = kvs.live("ten").start(Start::Earliest).resume(false).fragments();
+    let mut stream = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments();
     let mut fragments = Vec::new();
     while let Some(fragment) = stream.next().await {
         match fragment {
@@ -301,7 +301,7 @@ async fn captures_keep_their_own_numbers_and_times() {
             (Start::Now, all.len() - 1),
         ] {
             let received: Vec<_> =
-                kvs.live(name).start(start.clone()).resume(false).fragments().try_collect().await.unwrap();
+                kvs.live(name).start(start.clone()).reconnect(false).fragments().try_collect().await.unwrap();
             let numbers = |fragments: &[Fragment]| fragments.iter().map(|f| f.number().cloned()).collect::<Vec<_>>();
             // Server times of uploads overlap: what contains one may have begun earlier.
             if matches!(start, Start::ServerTime(_)) {
@@ -321,13 +321,22 @@ async fn a_break_between_fragments_is_an_error() {
     stream.push_stamped(&short_document(), stamp(1));
     for mishap in [Mishap::CutAfter(0), Mishap::ResetAfter(0)] {
         endpoint.script(Operation::GetMedia, None, mishap);
-        let error = kvs.live("ten").start(Start::Earliest).resume(false).fragments().try_next().await.unwrap_err();
+        let error = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
     }
-    let length =
-        kvs.live("ten").start(Start::Earliest).resume(false).fragments().try_next().await.unwrap().unwrap().raw().len();
+    let length = kvs
+        .live("ten")
+        .start(Start::Earliest)
+        .reconnect(false)
+        .fragments()
+        .try_next()
+        .await
+        .unwrap()
+        .unwrap()
+        .raw()
+        .len();
     endpoint.script(Operation::GetMedia, None, Mishap::CutAfter(length as u64));
-    let mut fragments = kvs.live("ten").start(Start::Earliest).resume(false).fragments();
+    let mut fragments = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments();
     assert_eq!(fragments.try_next().await.unwrap().unwrap().end_reason(), FragmentEnd::Trailer);
     assert_eq!(fragments.try_next().await.unwrap_err().kind(), ErrorKind::Io);
 }
@@ -338,10 +347,13 @@ async fn a_fault_waits_for_a_call_that_is_not_refused() {
     ten(&endpoint);
     endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(1));
     assert_eq!(
-        kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err().kind(),
+        kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err().kind(),
         ErrorKind::ConnectionLimit
     );
-    assert_eq!(kvs.live("nobody").resume(false).fragments().try_next().await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        kvs.live("nobody").reconnect(false).fragments().try_next().await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
     assert_eq!(endpoint.scripted(), 1);
 }
 
@@ -350,7 +362,7 @@ async fn dropping_the_endpoint_breaks_unread_bodies() {
     let (endpoint, kvs) = start(ends_soon()).await;
     let stream = endpoint.create_stream("ten");
     stream.push_raw(vec![0x1A; 64 << 20]);
-    let mut fragments = kvs.live("ten").start(Start::Earliest).resume(false).fragments();
+    let mut fragments = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments();
     // Opens the connection, and fails on what is no media.
     assert!(fragments.try_next().await.is_err());
     drop(fragments);
@@ -382,7 +394,7 @@ async fn single_frames_can_be_looped() {
         .collect();
     endpoint.loop_media("frames", media).unwrap();
     let fragments: Vec<_> =
-        kvs.live("frames").start(Start::Earliest).resume(false).fragments().take(4).try_collect().await.unwrap();
+        kvs.live("frames").start(Start::Earliest).reconnect(false).fragments().take(4).try_collect().await.unwrap();
     let times: Vec<_> = fragments.iter().map(|fragment| fragment.producer_time().unwrap().as_millis()).collect();
     assert_eq!(times.iter().map(|time| time - times[0]).collect::<Vec<_>>(), [0, 40, 80, 120]);
 }

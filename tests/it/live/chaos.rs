@@ -10,7 +10,7 @@ use kinesis_video::local::{
     self, Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Stamp, fragment_number,
 };
 use kinesis_video::{
-    AgedOut, Discontinuity, Fragment, FragmentEnd, FragmentHeader, KinesisVideo, Live, Start, Timestamp,
+    Discontinuity, Fragment, FragmentEnd, FragmentHeader, KinesisVideo, Live, OnAgedOut, Start, Timestamp,
 };
 use tokio::time::{Instant, sleep};
 
@@ -370,7 +370,7 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
     let endpoint = LocalEndpoint::start_with(0, Quotas::default().idle(idle).aged_out(aged_out)).await.unwrap();
     let stream = endpoint.create_stream("chaos");
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
-    let policy = *rng.choice(&[AgedOut::Earliest, AgedOut::Now]).unwrap();
+    let policy = *rng.choice(&[OnAgedOut::Earliest, OnAgedOut::Now]).unwrap();
     let last = FRAGMENTS as u32;
     let (started, began) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis());
     let produce = async {
@@ -409,7 +409,7 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
         }
         (damaged, gone)
     };
-    let live = kvs.live("chaos").start(Start::Earliest).when_aged_out(policy);
+    let live = kvs.live("chaos").start(Start::Earliest).on_aged_out(policy);
     // Where it goes on with the newest, that may be behind the last.
     let live = live.idle_timeout(Duration::from_secs(1000));
     let consume = async {
@@ -419,7 +419,7 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
     let order: Vec<_> = received.iter().map(|got| got.ordinal).collect();
     let goes_to_now =
         received.iter().flat_map(|got| &got.before).any(|what| matches!(what, Discontinuity::AgedOut { .. }))
-            && policy == AgedOut::Now;
+            && policy == OnAgedOut::Now;
     assert!(order.last() == Some(&last) || goes_to_now, "run {seed}: it ends at {:?}", order.last());
     assert!(order.len() > 10 || goes_to_now, "run {seed}: {order:?}");
     assert!(order.is_sorted_by(|a, b| a < b), "run {seed}: in order, and once: {order:?}");

@@ -8,8 +8,8 @@ use futures::{StreamExt, TryStreamExt};
 use kinesis_video::demux::PacketItem;
 use kinesis_video::local::{self, Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Stamp};
 use kinesis_video::{
-    AgedOut, Bound, Damaged, Discontinuity, ErrorKind, Fragment, FragmentEnd, FragmentNumber, KinesisVideo, Limits,
-    LiveFragments, Position, Start, StreamEnd, Timestamp,
+    Bound, Discontinuity, ErrorKind, Fragment, FragmentEnd, FragmentNumber, KinesisVideo, Limits, LiveFragments,
+    OnAgedOut, OnDamage, Position, Start, StreamEnd, Timestamp,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -79,7 +79,7 @@ async fn the_sdk_does_not_time_out_a_silent_body() {
         assert_eq!(second, 2);
         assert_eq!(endpoint.calls(Operation::GetMedia, "door").len() - before, 1, "it was one body");
         // With the limit that it has by itself it is another body, but no end.
-        let mut fragments = kvs.live("door").start(stamp(2).number).fragments();
+        let mut fragments = kvs.live("door").start(Start::AfterFragment(stamp(2).number)).fragments();
         let producer = async {
             sleep(Duration::from_secs(60)).await;
             push(&door, 3..=3);
@@ -159,7 +159,7 @@ async fn every_end_has_a_reason() {
     assert_eq!((&mut fragments).count().await, 10);
     assert_eq!((before.elapsed().as_secs(), fragments.end_reason()), (20, Some(StreamEnd::Deadline)));
 
-    let mut fragments = live().resume(false).fragments();
+    let mut fragments = live().reconnect(false).fragments();
     assert_eq!((&mut fragments).count().await, 10);
     assert_eq!(fragments.end_reason(), Some(StreamEnd::EndOfMedia));
     assert!(fragments.next().await.is_none());
@@ -208,7 +208,7 @@ async fn the_stop_handle_lets_the_open_fragment_finish() {
 
     // Where nothing is on its way, at once; also where it waits before a call.
     for mishaps in [0, 5] {
-        let mut fragments = kvs.live("door").start(stamp(5).number).fragments();
+        let mut fragments = kvs.live("door").start(Start::AfterFragment(stamp(5).number)).fragments();
         (0..mishaps).for_each(|_| {
             endpoint.script(Operation::GetMedia, None, Mishap::Refuse("ServiceUnavailable".into()));
         });
@@ -265,15 +265,15 @@ async fn reading_resumes_after_a_saved_position() {
     assert!(saved.len() < 120, "{saved}");
     let position: Position = serde_json::from_str(&saved).unwrap();
     let from = |start: Start| ordinals(kvs.live("door").start(start).idle_timeout(Duration::from_secs(9)).fragments());
-    assert_eq!(from(position.clone().into()).await, [4, 5, 6]);
+    assert_eq!(from(Start::AfterPosition(position.clone())).await, [4, 5, 6]);
     // Also without its token, and without its number: then by time, with the fragment itself.
     let text = position.to_string();
-    assert_eq!(from(Start::Position(text.trim_end_matches('=').parse().unwrap())).await, [4, 5, 6]);
+    assert_eq!(from(Start::AfterPosition(text.trim_end_matches('=').parse().unwrap())).await, [4, 5, 6]);
     let time = position.server_time().unwrap().as_millis();
-    assert_eq!(from(Start::Position(format!("kvs1::{time}::").parse().unwrap())).await, [3, 4, 5, 6]);
+    assert_eq!(from(Start::AfterPosition(format!("kvs1::{time}::").parse().unwrap())).await, [3, 4, 5, 6]);
     // A token that is not understood: by the number.
     let odd = format!("kvs1:{}:{time}::not-one-of-ours", position.number().unwrap());
-    assert_eq!(from(Start::Position(odd.parse().unwrap())).await, [4, 5, 6]);
+    assert_eq!(from(Start::AfterPosition(odd.parse().unwrap())).await, [4, 5, 6]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -281,11 +281,16 @@ async fn an_expired_position_is_handled_as_configured() {
     let (_endpoint, door, kvs) = start(Quotas::default().aged_out(local::Expired::Fault)).await;
     push(&door, 1..=9);
     door.expire(5);
-    let live = |what| kvs.live("door").start(stamp(2).number).when_aged_out(what).idle_timeout(Duration::from_secs(60));
+    let live = |what| {
+        kvs.live("door")
+            .start(Start::AfterFragment(stamp(2).number))
+            .on_aged_out(what)
+            .idle_timeout(Duration::from_secs(60))
+    };
 
-    let error = live(AgedOut::Fail).fragments().try_next().await.unwrap_err();
+    let error = live(OnAgedOut::Fail).fragments().try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.code(), error.is_retryable()), (ErrorKind::NotFound, Some("4000"), false));
-    for (what, expected) in [(AgedOut::Earliest, vec![6, 7, 8, 9]), (AgedOut::Now, vec![9])] {
+    for (what, expected) in [(OnAgedOut::Earliest, vec![6, 7, 8, 9]), (OnAgedOut::Now, vec![9])] {
         let fragments: Vec<_> = live(what).fragments().try_collect().await.unwrap();
         assert_eq!(fragments.iter().map(ordinal_of).collect::<Vec<_>>(), expected);
         let [Discontinuity::AgedOut { last: Some(last), .. }] = fragments[0].discontinuities() else {
@@ -319,11 +324,12 @@ async fn a_refused_position_is_retried_by_other_means() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=9);
     let position = position_behind(2);
-    for (what, expected) in [(AgedOut::Earliest, Some(vec![3, 4, 5, 6, 7, 8, 9])), (AgedOut::Fail, None)] {
+    for (what, expected) in [(OnAgedOut::Earliest, Some(vec![3, 4, 5, 6, 7, 8, 9])), (OnAgedOut::Fail, None)] {
         for _ in 0..3 {
             endpoint.script(Operation::GetMedia, None, Mishap::Refuse("InvalidArgumentException".into()));
         }
-        let live = kvs.live("door").start(position.clone()).when_aged_out(what).idle_timeout(Duration::from_secs(60));
+        let live =
+            kvs.live("door").start_after(position.clone()).on_aged_out(what).idle_timeout(Duration::from_secs(60));
         let result: Result<Vec<_>, _> = live.fragments().map_ok(|fragment| ordinal_of(&fragment)).try_collect().await;
         match expected {
             Some(expected) => assert_eq!(result.unwrap(), expected),
@@ -340,7 +346,7 @@ async fn reading_a_backlog_reaches_its_end() {
     for _ in 0..30 {
         endpoint.script(Operation::GetMedia, None, Mishap::FaultAfter { fragments: 0, id: 4000, message: "E".into() });
     }
-    let mut fragments = kvs.live("door").start(position_behind(50)).fragments();
+    let mut fragments = kvs.live("door").start_after(position_behind(50)).fragments();
     // Where that is tried, bodies are short.
     let shorter = async {
         while endpoint.scripted() > 0 {
@@ -399,9 +405,9 @@ async fn damage_is_skipped_or_an_error() {
     damaged[head..head + 4].fill(0);
     door.push_bytes(damaged, stamp(3));
     push(&door, 4..=5);
-    let live = |what| kvs.live("door").start(Start::Earliest).when_damaged(what).until(Bound::Count(5));
+    let live = |what| kvs.live("door").start(Start::Earliest).on_damage(what).until(Bound::Count(5));
 
-    let mut fragments = live(Damaged::Fail).fragments();
+    let mut fragments = live(OnDamage::Fail).fragments();
     assert_eq!([next(&mut fragments).await, next(&mut fragments).await], [1, 2]);
     let cut = fragments.try_next().await.unwrap().unwrap();
     assert_eq!((ordinal_of(&cut), cut.end_reason(), cut.blocks().len()), (3, FragmentEnd::Cut, 4));
@@ -409,7 +415,7 @@ async fn damage_is_skipped_or_an_error() {
     assert_eq!(error.kind(), ErrorKind::Malformed);
     assert_eq!((error.context().stream(), error.position().fragment()), (Some("door"), Some(stamp(3).number.as_str())));
 
-    let fragments: Vec<_> = live(Damaged::PassOver).fragments().try_collect().await.unwrap();
+    let fragments: Vec<_> = live(OnDamage::Skip).fragments().try_collect().await.unwrap();
     assert_eq!(fragments.iter().map(ordinal_of).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     assert_eq!(fragments[2].end_reason(), FragmentEnd::Cut);
     let before = fragments[3].discontinuities();
@@ -422,7 +428,8 @@ async fn damage_is_skipped_or_an_error() {
     let limits = Limits::default().fragment_bytes(1600);
     door.push_stamped(&connect_document(6), stamp(6));
     push(&door, 7..=7);
-    let small = kvs.live("door").start(stamp(4).number).limits(limits).until(Bound::Count(3)).fragments();
+    let small =
+        kvs.live("door").start(Start::AfterFragment(stamp(4).number)).limits(limits).until(Bound::Count(3)).fragments();
     assert_eq!(ordinals(small).await, [5, 6, 7]);
 }
 
@@ -675,7 +682,7 @@ async fn errors_have_a_kind_and_advice() {
     ];
     for (name, kind, retryable, text) in cases {
         endpoint.script(Operation::GetMedia, None, Mishap::Refuse(name.into()));
-        let error = kvs.live("door").resume(false).fragments().try_next().await.unwrap_err();
+        let error = kvs.live("door").reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.code(), error.is_retryable()), (kind, Some(name), retryable), "{error}");
         let text = text.replace("{said}", &format!("{name}, as the script says"));
         let id = error.context().request_id().expect("a request id").to_owned();
@@ -689,7 +696,7 @@ async fn errors_have_a_kind_and_advice() {
         // The same, asked for the endpoint.
         let fresh = KinesisVideo::new(&endpoint.in_process_config());
         endpoint.script(Operation::GetDataEndpoint, None, Mishap::Refuse(name.into()));
-        let error = fresh.live("door").resume(false).fragments().try_next().await.unwrap_err();
+        let error = fresh.live("door").reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (kind, retryable));
         assert!(error.to_string().contains("GetDataEndpoint"), "{error}");
         sleep(Duration::from_secs(2)).await;
@@ -720,7 +727,7 @@ async fn faults_have_a_kind_and_advice() {
     for (id, kind, retryable, meaning) in cases {
         let fault = || Mishap::FaultAfter { fragments: 2, id, message: "SAID".into() };
         endpoint.script(Operation::GetMedia, None, fault());
-        let mut fragments = kvs.live("door").start(Start::Earliest).resume(false).fragments();
+        let mut fragments = kvs.live("door").start(Start::Earliest).reconnect(false).fragments();
         assert_eq!([next(&mut fragments).await, next(&mut fragments).await], [1, 2]);
         let error = fragments.try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{error}");
@@ -855,7 +862,7 @@ async fn a_missing_answer_times_out() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let kvs = KinesisVideo::new(&endpoint.sdk_config().into_builder().endpoint_url(url).build());
-    let live = kvs.live("door").connect_timeout(Duration::from_millis(50)).idle_timeout(Duration::from_millis(500));
+    let live = kvs.live("door").call_timeout(Duration::from_millis(50)).idle_timeout(Duration::from_millis(500));
     let error = live.fragments().try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Io, true));
     assert_eq!(error.to_string(), "I/O failed: GetDataEndpoint: no answer within 50ms (stream door)");

@@ -314,9 +314,9 @@ async fn the_local_endpoint_produces_conversations() {
     endpoint.play_call("once", &call);
     endpoint.loop_call("ringing", &call);
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
-    let once = kvs.live("once").start(Start::Earliest).resume(false).fragments().connect_audio();
+    let once = kvs.live("once").start(Start::Earliest).reconnect(false).fragments().connect_audio();
     let ringing =
-        kvs.live("ringing").start(Start::Earliest).resume(false).fragments().connect_audio().contact("ring-2");
+        kvs.live("ringing").start(Start::Earliest).reconnect(false).fragments().connect_audio().contact("ring-2");
     let (once, ringing): (Vec<AudioChunk>, Vec<AudioChunk>) =
         futures::try_join!(once.try_collect(), ringing.try_collect()).unwrap();
     for (chunks, id) in [(once, "ring"), (ringing, "ring-2")] {

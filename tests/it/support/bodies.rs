@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use kinesis_video::ebml::{ElementId, Width, Writer, id};
+use kinesis_video::ebml::{ElementId, id};
+use kinesis_video::internals::{Width, Writer};
 use kinesis_video::local::{Document, Shape, Stamp, fragment_number};
 use kinesis_video::{BodyItem, BodyStream, Error, Fragment, FragmentNumber, FragmentStream, Limits, Timestamp};
 
