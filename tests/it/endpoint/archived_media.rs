@@ -384,7 +384,7 @@ async fn expired_fragments_are_gone_from_every_operation() {
 }
 
 #[tokio::test]
-async fn a_served_payload_has_no_retention_limit() {
+async fn all_fragments_of_a_served_payload_are_listed() {
     let (endpoint, archive) = start(unlimited()).await;
     let body = live_body([producer_document(1), ffmpeg_document(2)]);
     endpoint.serve_payload("door", body);

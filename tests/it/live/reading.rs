@@ -36,7 +36,7 @@ async fn ordinals(fragments: LiveFragments) -> Vec<u32> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quiet_stream_is_reconnected() {
+async fn a_quiet_stream_is_reconnected_until_media_arrive() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     let mut fragments = kvs.live("door").fragments();
     let mut status = fragments.status();

@@ -558,7 +558,7 @@ async fn blocks_without_a_picture_are_reported() {
 }
 
 #[tokio::test]
-async fn intra_refresh_recovers_before_pictures_are_yielded() {
+async fn intra_refresh_pictures_are_yielded_after_recovery() {
     let parameters = "keyint=30:min-keyint=30:scenecut=0:bframes=0:intra-refresh=1:ref=1";
     let file = footage("testsrc2=size=320x180:rate=10:duration=9", &["-c:v", "libx264", "-x264-params", parameters]);
     let mut recovered = 0;

@@ -86,7 +86,7 @@ async fn two_sinks_record_one_stream() {
 }
 
 #[tokio::test]
-async fn packets_and_key_frames_are_counted() {
+async fn keyframes_yields_key_frames_of_video_only() {
     let all: Vec<_> = FragmentStream::new(CAMERA).packets().map(|packet| packet.unwrap()).collect().await;
     assert_eq!(all.len(), 124);
     let keys: Vec<_> = FragmentStream::new(CAMERA).packets().keyframes().map(|packet| packet.unwrap()).collect().await;
