@@ -163,9 +163,10 @@ pub use limits::Limits;
 pub use packet::Packet;
 #[cfg(feature = "aws")]
 pub use service::{
-    Archive, ArchiveProgress, ArchivedImage, Clip, Clips, Clock, DashSession, FragmentInfo, FragmentList, HlsSession,
-    Images, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, NoImage, OnAgedOut, OnDamage,
-    Order, PlaybackUrl, RetryConfig, Start, StopHandle, StreamId, Unavailable,
+    Archive, ArchiveFragments, ArchiveProgress, ArchivedImage, Clip, ClipStream, Clips, Clock, DashSession,
+    FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, KinesisVideo, Live, LiveFragments,
+    LivePackets, LiveStatus, LiveStream, NoImage, OnAgedOut, OnDamage, OnUnavailable, Order, PlaybackUrl, RetryConfig,
+    Start, StopHandle, StreamId,
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use sink::ImageSink;

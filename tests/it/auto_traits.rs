@@ -86,10 +86,10 @@ fn streams_are_send_unpin_and_fused() {
     stream::<LiveFragments>();
     stream::<LivePackets>();
     stream::<kinesis_video::Clip>();
-    stream::<kinesis_video::Archive>();
-    stream::<kinesis_video::Clips>();
-    stream::<kinesis_video::FragmentList>();
-    stream::<kinesis_video::Images>();
+    stream::<kinesis_video::ArchiveFragments>();
+    stream::<kinesis_video::ClipStream>();
+    stream::<kinesis_video::FragmentEntries>();
+    stream::<kinesis_video::ImageStream>();
     stream::<kinesis_video::fragment::Until<LiveFragments>>();
     stream::<PacketStream<File>>();
     stream::<Subscriber>();

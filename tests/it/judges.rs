@@ -320,7 +320,7 @@ async fn moto_returns_data_endpoints() {
         assert!(kvs.dash(stream).attempts(1).url().await.is_err());
         hosts.push(asked("getDASHStreamingSessionURL"));
         let archive = kvs.archive(stream).numbers(["7".parse().unwrap()]).attempts(1);
-        assert!(archive.try_collect::<Vec<_>>().await.is_err());
+        assert!(archive.fragments().try_collect::<Vec<_>>().await.is_err());
         hosts.push(asked("getMediaForFragmentList"));
     }
     let is_archive = |host: &String| host.starts_with("b-") && host.ends_with(".kinesisvideo.us-west-2.amazonaws.com");
@@ -337,7 +337,7 @@ async fn moto_returns_data_endpoints() {
         assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, Some("ResourceNotFoundException")));
         assert_eq!(error.context().stream(), Some("nobody"));
     }
-    let error = kvs.list_fragments("nobody").attempts(1).try_next().await.unwrap_err();
+    let error = kvs.list_fragments("nobody").attempts(1).entries().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(nowhere.0.lock().unwrap().is_empty());
 }
@@ -362,14 +362,14 @@ async fn moto_accepts_playback_requests() {
         for url in [
             kvs.hls(stream).url().await,
             kvs.hls(stream).live_replay(start..).expires(minutes).display_timestamps(true).url().await,
-            kvs.hls(stream).on_demand(start..=end).by(Clock::Producer).max_fragments(5000).url().await,
+            kvs.hls(stream).on_demand(start..=end).clock(Clock::Producer).max_fragments(5000).url().await,
         ] {
             is_url(&url.unwrap(), HLS);
         }
         for url in [
             kvs.dash(stream).url().await,
             kvs.dash(stream).live_replay(start..=end).display_numbers(true).url().await,
-            kvs.dash(stream).on_demand(start..=end).by(Clock::Server).url().await,
+            kvs.dash(stream).on_demand(start..=end).clock(Clock::Server).url().await,
         ] {
             is_url(&url.unwrap(), DASH);
         }
@@ -409,7 +409,7 @@ async fn moto_accepts_clip_requests() {
     let range = Timestamp::from_millis(millis(0))..=Timestamp::from_millis(millis(249));
     for stream in ["door", &arn] {
         for clock in [Clock::Server, Clock::Producer] {
-            let mut clips = kvs.clips(stream).range(range.clone()).by(clock);
+            let mut clips = kvs.clips(stream).range(range.clone()).clock(clock).clips();
             let (mut fragments, mut files) = (Vec::new(), 0);
             while let Some(clip) = clips.try_next().await.unwrap() {
                 fragments.extend(clip.fragments().iter().map(|info| info.number().to_string()));
@@ -435,7 +435,7 @@ async fn moto_accepts_clip_requests() {
         );
     let clip = client.get_clip().stream_arn(&arn).clip_fragment_selector(selector.build().unwrap()).send().await;
     assert_eq!(clip.unwrap().payload.collect().await.unwrap().into_bytes(), &b"sample-mp4-video"[..]);
-    let error = kvs.clips("nobody").range(range).attempts(1).try_next().await.unwrap_err();
+    let error = kvs.clips("nobody").range(range).attempts(1).clips().try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, Some("ResourceNotFoundException")));
 }
 
@@ -446,14 +446,15 @@ async fn moto_reports_missing_retention() {
     let keeping = create(&kvs, "keeping", 2).await;
     let keeping_nothing = create(&kvs, "keeping-nothing", 0).await;
     for stream in ["keeping", &keeping] {
-        let list: Vec<_> = kvs.list_fragments(stream).sorted(Order::Number).try_collect().await.unwrap();
+        let list: Vec<_> = kvs.list_fragments(stream).order(Order::Number).entries().try_collect().await.unwrap();
         assert!(list.is_empty());
     }
     for stream in ["keeping-nothing", &keeping_nothing] {
-        let error = kvs.list_fragments(stream).try_next().await.unwrap_err();
+        let error = kvs.list_fragments(stream).entries().try_next().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Retention, "{error}");
     }
     // moto has neither, and says so in HTML.
-    let error = kvs.archive("keeping").numbers(["7".parse().unwrap()]).attempts(2).try_next().await.unwrap_err();
+    let error =
+        kvs.archive("keeping").numbers(["7".parse().unwrap()]).attempts(2).fragments().try_next().await.unwrap_err();
     assert!(!error.is_retryable() && error.to_string().contains("GetMediaForFragmentList"), "{error}");
 }

@@ -117,6 +117,7 @@ async fn run(seed: u64) -> BTreeMap<&'static str, u64> {
         true => archive.range(ever()),
         false => archive.numbers(all.iter().map(|(number, _)| number.clone())),
     };
+    let archive = archive.fragments();
     let progress = archive.progress();
     let start = Instant::now();
     let read = tokio::time::timeout(Duration::from_secs(3 * 3600), archive.try_collect::<Vec<_>>());

@@ -55,7 +55,7 @@ async fn each_fragment_of_a_long_range_is_in_one_clip() {
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     // The first begins before the range, the last with its end.
-    let mut clips = kvs.clips("door").range(time(base + 1)..=time(base + 449 * 2000));
+    let mut clips = kvs.clips("door").range(time(base + 1)..=time(base + 449 * 2000)).clips();
     let (mut all, mut counts, mut behind) = (Vec::new(), Vec::new(), base);
     for index in 1.. {
         let Some(clip) = clips.try_next().await.unwrap() else { break };
@@ -71,10 +71,11 @@ async fn each_fragment_of_a_long_range_is_in_one_clip() {
         all.extend(numbers);
     }
     assert_eq!(counts, [200, 200, 49]);
-    let list = kvs.list_fragments("door").range(time(base + 1)..=time(base + DAY)).sorted(kinesis_video::Order::Time);
+    let list =
+        kvs.list_fragments("door").range(time(base + 1)..=time(base + DAY)).order(kinesis_video::Order::Time).entries();
     let listed: Vec<String> = list.map_ok(|info| info.number().to_string()).try_collect().await.unwrap();
     assert_eq!(all, listed);
-    assert!(kvs.clips("door").range(time(1)..=time(2)).try_next().await.unwrap().is_none());
+    assert!(kvs.clips("door").range(time(1)..=time(2)).clips().try_next().await.unwrap().is_none());
 }
 
 /// By the producer's clock, with fragments that are sent again at once or much later: what a clip says
@@ -107,7 +108,7 @@ async fn clips_cover_exactly_the_fragments_they_list() {
             push(&door, ordinal, base + i64::from(ordinal), *start);
         }
         let range = time(base)..=time(*starts.iter().max().unwrap());
-        let clips = kvs.clips("door").range(range).by(Clock::Producer);
+        let clips = kvs.clips("door").range(range).clock(Clock::Producer).clips();
         let clips: Vec<Clip> = clips.try_collect().await.unwrap();
         let mut times: HashMap<i64, usize> = HashMap::new();
         let mut listed = 0;
@@ -164,7 +165,8 @@ type Cut = (i64, i64, Vec<u32>);
 
 async fn cuts(fragments: Vec<(u32, i64, u64)>, clock: Clock, start: i64, end: i64) -> Vec<Cut> {
     let (kvs, asked) = archive(fragments).await;
-    let clips: Vec<Clip> = kvs.clips("door").range(time(start)..=time(end)).by(clock).try_collect().await.unwrap();
+    let clips: Vec<Clip> =
+        kvs.clips("door").range(time(start)..=time(end)).clock(clock).clips().try_collect().await.unwrap();
     let sent = asked.take();
     let sent: Vec<Value> = sent.into_iter().filter(|(path, _)| path == "getClip").map(|(_, body)| body).collect();
     assert_eq!(sent.len(), clips.len());
@@ -235,7 +237,7 @@ async fn a_range_that_cannot_be_cut_is_an_error_after_earlier_clips() {
     let mut crowd: Vec<_> = (2..=202).map(|ordinal| (ordinal, T + 5, 1)).collect();
     crowd.push((1, T, 1));
     let (kvs, _) = archive(crowd.clone()).await;
-    let mut clips = kvs.clips("door").range(time(T)..=time(T + 9)).by(Clock::Server);
+    let mut clips = kvs.clips("door").range(time(T)..=time(T + 9)).clock(Clock::Server).clips();
     assert_eq!(clips.try_next().await.unwrap().unwrap().fragments().len(), 1);
     let error = clips.try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.context().stream()), (ErrorKind::Limit, Some("door")), "{error}");
@@ -244,7 +246,7 @@ async fn a_range_that_cannot_be_cut_is_an_error_after_earlier_clips() {
     assert_eq!(cuts(crowd, Clock::Producer, T, T + 9).await, [(0, 5, vec![1, 202])]);
     let tight: Vec<_> = (1..).zip([T, T + 1, T + 2]).map(|(ordinal, start)| (ordinal, start, 60_000_000)).collect();
     let (kvs, _) = archive(tight).await;
-    let mut clips = kvs.clips("door").range(time(T - 1)..=time(T + 9));
+    let mut clips = kvs.clips("door").range(time(T - 1)..=time(T + 9)).clips();
     assert!(clips.try_next().await.unwrap().is_some());
     assert_eq!(clips.try_next().await.unwrap_err().kind(), ErrorKind::Unsupported);
 }
@@ -254,7 +256,7 @@ async fn requests_carry_the_chosen_options() {
     let arn = "arn:aws:kinesisvideo:eu-west-1:1:stream/door/2";
     for (clock, name) in [(Clock::Producer, "PRODUCER_TIMESTAMP"), (Clock::Server, "SERVER_TIMESTAMP")] {
         let (kvs, asked) = archive(vec![(1, T, 10), (2, T + 1000, 20)]).await;
-        let clips = kvs.clips(arn).range(time(T - 5)..=time(T + 5000)).by(clock);
+        let clips = kvs.clips(arn).range(time(T - 5)..=time(T + 5000)).clock(clock).clips();
         let clips: Vec<Clip> = clips.try_collect().await.unwrap();
         assert_eq!(clips[0].listed_bytes(), 30);
         let (path, body) = asked.take().pop().unwrap();
@@ -272,11 +274,12 @@ async fn client_and_endpoint_refuse_the_same_arguments() {
     push(&endpoint.create_stream("door"), 1, base, base);
     let (kvs, raw) = (KinesisVideo::new(&endpoint.sdk_config()), Client::new(&endpoint.sdk_config()));
     let before = endpoint.requests();
-    for (mut clips, rule) in [
+    for (clips, rule) in [
         (kvs.clips("door"), "the range must be given"),
         (kvs.clips("door").range(time(base)..=time(base)), "EndTimestamp must be later than StartTimestamp"),
         (kvs.clips("door").range(time(base)..=time(base - 1)), "EndTimestamp must be later than StartTimestamp"),
     ] {
+        let mut clips = clips.clips();
         let error = clips.try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.context().stream()), (ErrorKind::InvalidArgument, Some("door")));
         assert!(error.to_string().contains(rule), "{error} does not say {rule}");
@@ -313,7 +316,7 @@ async fn exceptions_have_a_kind_and_advice() {
             _ => Answer::refusal(status, name, "as it said"),
         })
         .await;
-        let error = kvs.clips("door").range(time(T)..=time(T + 1)).try_next().await.unwrap_err();
+        let error = kvs.clips("door").range(time(T)..=time(T + 1)).clips().try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.code()), (kind, Some(name)));
         assert!(error.to_string().contains(advice), "{error}");
     }
@@ -329,13 +332,13 @@ async fn a_clip_can_be_read_saved_or_dropped() {
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     let clips = || kvs.clips("door").range(time(base)..=time(base + 3_500_000));
-    let mut whole = clips();
+    let mut whole = clips().clips();
     let expected = bytes(whole.try_next().await.unwrap().unwrap()).await.unwrap();
     // The second is asked for though the first of another reading was dropped unread.
-    let mut unread = clips();
+    let mut unread = clips().clips();
     drop(unread.try_next().await.unwrap().unwrap());
     assert_eq!(unread.try_next().await.unwrap().unwrap().fragments().len(), 100);
-    let first = async || clips().try_next().await.unwrap().unwrap();
+    let first = async || clips().clips().try_next().await.unwrap().unwrap();
 
     let mut read = Vec::new();
     first().await.into_async_read().read_to_end(&mut read).await.unwrap();
@@ -354,7 +357,7 @@ async fn a_clip_can_be_read_saved_or_dropped() {
     assert_eq!(std::fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
     // So does one that brings nothing.
     endpoint.script(Operation::GetClip, None, Mishap::Stall { after: 3000, pause: Duration::from_secs(20) });
-    let mut clip = clips().read_timeout(Duration::from_millis(200)).try_next().await.unwrap().unwrap();
+    let mut clip = clips().read_timeout(Duration::from_millis(200)).clips().try_next().await.unwrap().unwrap();
     let error = loop {
         if let Err(error) = clip.try_next().await {
             break error;
@@ -363,7 +366,7 @@ async fn a_clip_can_be_read_saved_or_dropped() {
     assert_eq!(error.kind(), ErrorKind::Io);
     assert!(clip.next().await.is_none());
     // The same once more, by its range.
-    let again = kvs.clips("door").range(clip.range()).try_next().await.unwrap().unwrap();
+    let again = kvs.clips("door").range(clip.range()).clips().try_next().await.unwrap().unwrap();
     assert!(bytes(again).await.unwrap() == expected);
 
     // As an `io::Error` it is the same error.
@@ -393,15 +396,15 @@ async fn transient_errors_are_retried() {
         endpoint.script(operation, None, mishap);
     }
     // Six clips of 200 are more points than there are in a second: which are waited for, not refused.
-    let clips = kvs.clips("door").range(time(base)..=time(base + 3_500_000));
+    let clips = kvs.clips("door").range(time(base)..=time(base + 3_500_000)).clips();
     let counts: Vec<usize> = clips.map_ok(|clip| clip.fragments().len()).try_collect().await.unwrap();
     assert_eq!(counts, [200; 5]);
     assert_eq!(endpoint.scripted(), 0);
     // A host that does not know the operation is not a clip; another one may be.
     endpoint.script(Operation::GetClip, None, Mishap::UnknownOperation);
-    assert!(kvs.clips("door").range(time(base)..=time(base + 1)).try_next().await.unwrap().is_some());
+    assert!(kvs.clips("door").range(time(base)..=time(base + 1)).clips().try_next().await.unwrap().is_some());
     (0..3).for_each(|_| endpoint.script(Operation::GetClip, None, Mishap::UnknownOperation));
-    let error = kvs.clips("door").range(time(base)..=time(base + 1)).attempts(3).try_next().await.unwrap_err();
+    let error = kvs.clips("door").range(time(base)..=time(base + 1)).attempts(3).clips().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
 }
 
@@ -422,7 +425,7 @@ async fn a_range_is_cut_where_the_media_change() {
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     for clock in [Clock::Server, Clock::Producer] {
-        let mut clips = kvs.clips("door").range(time(base)..=time(base + 600_000)).by(clock);
+        let mut clips = kvs.clips("door").range(time(base)..=time(base + 600_000)).clock(clock).clips();
         let (mut all, mut before) = (0, time(0));
         while let Some(clip) = clips.try_next().await.unwrap() {
             assert!(*clip.range().start() > before, "{clip:?}");
@@ -451,7 +454,7 @@ async fn errors_of_unplayable_media_name_their_range() {
         door.push_stamped(&document.block(1, 0, true, FRAME), stamp_at(ordinal + 1, time, time));
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
-    let mut clips = kvs.clips("door").range(time(base)..=time(base + 600_000));
+    let mut clips = kvs.clips("door").range(time(base)..=time(base + 600_000)).clips();
     let error = loop {
         match clips.try_next().await {
             Ok(clip) => drop(clip.unwrap()),
@@ -462,7 +465,7 @@ async fn errors_of_unplayable_media_name_their_range() {
     let place = error.position().path().unwrap();
     assert!(place.contains(&time(base + 12_000).to_string()), "{error}");
     // Behind it, it goes on.
-    let mut clips = kvs.clips("door").range(time(base + 12_001)..=time(base + 600_000));
+    let mut clips = kvs.clips("door").range(time(base + 12_001)..=time(base + 600_000)).clips();
     let mut all = 0;
     while let Some(clip) = clips.try_next().await.unwrap() {
         all += clip.fragments().len();
@@ -482,7 +485,7 @@ async fn expired_fragments_are_a_retention_error() {
         push(&door, ordinal + 1, time, time);
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
-    let mut clips = kvs.clips("door").range(time(base)..=time(base + 1_199_000));
+    let mut clips = kvs.clips("door").range(time(base)..=time(base + 1_199_000)).clips();
     assert_eq!(clips.try_next().await.unwrap().unwrap().fragments().len(), 200);
     // 250 of them are gone by then.
     tokio::time::sleep(Duration::from_secs(48 + 500)).await;
@@ -507,12 +510,12 @@ async fn an_empty_clip_is_an_error() {
     let path = dir.path().join("clip.mp4");
     std::fs::write(&path, b"what was there").unwrap();
     endpoint.script(Operation::GetClip, None, Mishap::BreakOff(0));
-    let clip = kvs.clips("door").range(time(base)..=time(base + 4000)).try_next().await.unwrap().unwrap();
+    let clip = kvs.clips("door").range(time(base)..=time(base + 4000)).clips().try_next().await.unwrap().unwrap();
     let error = clip.write_to(&path).await.unwrap_err();
     assert!(error.to_string().contains("the clip has no bytes"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), b"what was there");
     // A folder cannot be replaced: nothing is left of the attempt.
-    let clip = kvs.clips("door").range(time(base)..=time(base + 4000)).try_next().await.unwrap().unwrap();
+    let clip = kvs.clips("door").range(time(base)..=time(base + 4000)).clips().try_next().await.unwrap().unwrap();
     clip.write_to(dir.path()).await.unwrap_err();
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     let beside = dir.path().with_extension("part");

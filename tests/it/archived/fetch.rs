@@ -8,8 +8,8 @@ use kinesis_video::local::{
     Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Spelling, Stamp, fragment_number,
 };
 use kinesis_video::{
-    Archive, Clock, Discontinuity, Error, ErrorKind, Fragment, FragmentEnd, FragmentNumber, KinesisVideo, Limits,
-    Order, Timestamp, Unavailable,
+    ArchiveFragments, Clock, Discontinuity, Error, ErrorKind, Fragment, FragmentEnd, FragmentNumber, KinesisVideo,
+    Limits, OnUnavailable, Order, Timestamp,
 };
 use tokio::time::Instant;
 
@@ -57,7 +57,7 @@ fn stamped(range: impl IntoIterator<Item = u32>) -> Vec<FragmentNumber> {
 }
 
 /// What came, and the error that ended it.
-async fn until_error(mut archive: Archive) -> (Vec<Fragment>, Option<Error>) {
+async fn until_error(mut archive: ArchiveFragments) -> (Vec<Fragment>, Option<Error>) {
     let mut fragments = Vec::new();
     loop {
         match archive.next().await {
@@ -78,7 +78,7 @@ async fn an_unavailable_fragment_ends_the_stream_in_its_place() {
     let mut wanted = stamped(0..6);
     wanted.insert(3, unknown.clone());
     let start = Instant::now();
-    let (fragments, error) = until_error(kvs.archive("door").numbers(wanted.clone()).attempts(5)).await;
+    let (fragments, error) = until_error(kvs.archive("door").numbers(wanted.clone()).attempts(5).fragments()).await;
     assert_eq!(numbers_of(&fragments), stamped(0..3));
     let error = error.unwrap();
     assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, Some("3000")));
@@ -88,7 +88,7 @@ async fn an_unavailable_fragment_ends_the_stream_in_its_place() {
     assert!((Duration::from_millis(750)..Duration::from_secs(10)).contains(&start.elapsed()), "{:?}", start.elapsed());
     assert_eq!(endpoint.calls(Operation::GetMediaForFragmentList, "door").len(), 5);
 
-    let mut archive = kvs.archive("door").numbers(wanted).attempts(2).when_unavailable(Unavailable::Skip);
+    let mut archive = kvs.archive("door").numbers(wanted).attempts(2).on_unavailable(OnUnavailable::Skip).fragments();
     let progress = archive.progress();
     let mut fragments: Vec<Fragment> = Vec::new();
     while let Some(fragment) = archive.try_next().await.unwrap() {
@@ -111,7 +111,7 @@ async fn an_unavailable_fragment_ends_the_stream_in_its_place() {
 async fn fragments_skipped_after_the_last_are_reported() {
     let (_endpoint, _door, kvs) = world(2).await;
     let wanted = stamped(0..2).into_iter().chain(["5".parse().unwrap(), "6".parse().unwrap()]);
-    let mut archive = kvs.archive("door").numbers(wanted).attempts(1).when_unavailable(Unavailable::Skip);
+    let mut archive = kvs.archive("door").numbers(wanted).attempts(1).on_unavailable(OnUnavailable::Skip).fragments();
     assert_eq!(numbers_of(&archive.by_ref().try_collect::<Vec<_>>().await.unwrap()), stamped(0..2));
     let trailing: Vec<_> = archive.trailing().iter().map(ToString::to_string).collect();
     assert!(trailing.len() == 2 && trailing[0].starts_with("fragment 5 skipped"), "{trailing:?}");
@@ -132,7 +132,7 @@ async fn a_damaged_fragment_is_yielded_up_to_the_damage() {
     door.push_bytes(bytes, nth(3));
     (4..6).for_each(|n| door.push_stamped(&two_blocks(50), nth(n)));
 
-    let (fragments, error) = until_error(kvs.archive("door").range(ever())).await;
+    let (fragments, error) = until_error(kvs.archive("door").range(ever()).fragments()).await;
     assert_eq!(numbers_of(&fragments), stamped(0..4));
     assert_eq!(fragments[3].end_reason(), FragmentEnd::Cut);
     assert_eq!(fragments[3].packets().count(), 1, "what is whole of it");
@@ -140,7 +140,7 @@ async fn a_damaged_fragment_is_yielded_up_to_the_damage() {
     assert_eq!(error.kind(), ErrorKind::Malformed);
     assert_eq!(error.position().fragment(), Some(nth(3).number.as_str()));
 
-    let archive = kvs.archive("door").range(ever()).when_unavailable(Unavailable::Skip);
+    let archive = kvs.archive("door").range(ever()).on_unavailable(OnUnavailable::Skip).fragments();
     let fragments: Vec<_> = archive.try_collect().await.unwrap();
     assert_eq!(numbers_of(&fragments), stamped(0..6));
     let passed = |fragment: &Fragment| {
@@ -154,10 +154,10 @@ async fn a_fragment_beyond_the_limits_counts_as_damaged() {
     let (_endpoint, _door, kvs) =
         world_with(5, Quotas::default(), |n| two_blocks(if n == 2 { 100_000 } else { 100 })).await;
     let archive = || kvs.archive("door").range(ever()).limits(Limits::default().fragment_bytes(50_000));
-    let (fragments, error) = until_error(archive()).await;
+    let (fragments, error) = until_error(archive().fragments()).await;
     assert!(fragments.len() <= 3 && numbers_of(&fragments)[..2] == stamped(0..2), "{fragments:?}");
     assert_eq!(error.unwrap().kind(), ErrorKind::Limit);
-    let fragments: Vec<_> = archive().when_unavailable(Unavailable::Skip).try_collect().await.unwrap();
+    let fragments: Vec<_> = archive().on_unavailable(OnUnavailable::Skip).fragments().try_collect().await.unwrap();
     let whole: Vec<_> = fragments.into_iter().filter(|fragment| fragment.end_reason() != FragmentEnd::Cut).collect();
     assert_eq!(numbers_of(&whole), stamped([0, 1, 3, 4]));
 }
@@ -167,7 +167,7 @@ async fn an_unusable_kms_key_ends_the_stream_at_once() {
     let (endpoint, _door, kvs) = world(10).await;
     let message = "KMS_KEY_ACCESS_DENIED".to_owned();
     endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::FaultAt { fragment: 4, id: 4500, message });
-    let archive = kvs.archive("door").range(ever()).when_unavailable(Unavailable::Skip);
+    let archive = kvs.archive("door").range(ever()).on_unavailable(OnUnavailable::Skip).fragments();
     let (fragments, error) = until_error(archive).await;
     assert_eq!(numbers_of(&fragments), stamped(0..4));
     let error = error.unwrap();
@@ -186,7 +186,7 @@ async fn only_missing_fragments_are_requested_again() {
     ] {
         let (endpoint, _door, kvs) = world(40).await;
         endpoint.script(Operation::GetMediaForFragmentList, None, mishap.clone());
-        let archive = kvs.archive("door").range(ever());
+        let archive = kvs.archive("door").range(ever()).fragments();
         let progress = archive.progress();
         let fragments: Vec<_> = archive.try_collect().await.unwrap();
         assert_eq!(numbers_of(&fragments), stamped(0..40), "{mishap:?}");
@@ -203,7 +203,7 @@ async fn fragments_out_of_order_do_not_fill_the_buffer() {
     // What came first makes the others look small.
     let (endpoint, _door, kvs) = world_with(200, quotas, |n| two_blocks(if n < 20 { 100 } else { 10_000 })).await;
     (0..1000).for_each(|n| endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::Shuffle(n)));
-    let archive = kvs.archive("door").numbers(stamped(0..200)).buffer_bytes(60_000).connections(3);
+    let archive = kvs.archive("door").numbers(stamped(0..200)).buffer_bytes(60_000).connections(3).fragments();
     let progress = archive.progress();
     let mut most = 0;
     let read = archive.inspect_ok(|_| most = most.max(progress.borrow().held_bytes));
@@ -218,7 +218,7 @@ async fn dropping_the_stream_closes_its_connections() {
     let (endpoint, door, _) = world_with(60, quotas, |_| two_blocks(1_000_000)).await;
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
     // More in each answer than fits into the buffers of a connection.
-    let mut archive = kvs.archive("door").range(ever()).connections(3);
+    let mut archive = kvs.archive("door").range(ever()).connections(3).fragments();
     archive.try_next().await.unwrap().unwrap();
     assert!(door.open_list_bodies() > 0);
     drop(archive);
@@ -237,32 +237,32 @@ async fn invalid_arguments_are_refused_before_any_call() {
     let position = |text: &str| text.parse().unwrap();
     let archives = [
         (kvs.archive("door"), "neither a range nor fragment numbers"),
-        (kvs.archive("door").range(back.clone()), "behind its end"),
+        (kvs.archive("door").range(back.clone()), "after its end"),
         (kvs.archive("door").range(ever()).batch(0), "1 to 1000 fragments, not 0"),
         (kvs.archive("door").range(ever()).batch(1001), "1 to 1000 fragments, not 1001"),
         (kvs.archive("door").range(ever()).connections(0), "more than 0"),
         (kvs.archive("door").range(ever()).points_per_second(0), "more than 0"),
         (kvs.archive("door").range(ever()).attempts(0), "more than 0"),
-        (kvs.archive("door").range(ever()).resume(position("kvs1::5::")), "does not say where it is"),
+        (kvs.archive("door").range(ever()).start_after(position("kvs1::5::")), "lacks the number or time"),
         (
-            kvs.archive("door").range(ever()).order(Order::Time).resume(position("kvs1:5:::")),
-            "does not say where it is",
+            kvs.archive("door").range(ever()).order(Order::Time).start_after(position("kvs1:5:::")),
+            "lacks the number or time",
         ),
-        (kvs.archive("door").numbers(stamped(0..3)).resume(position("kvs1:5:::")), "is not in the list"),
+        (kvs.archive("door").numbers(stamped(0..3)).start_after(position("kvs1:5:::")), "is not in the list"),
     ];
     for (archive, expected) in archives {
-        let (fragments, error) = until_error(archive).await;
+        let (fragments, error) = until_error(archive.fragments()).await;
         let error = error.unwrap();
         assert!(fragments.is_empty());
         assert!(error.kind() == ErrorKind::InvalidArgument && error.to_string().contains(expected), "{error}");
         assert_eq!(error.context().stream(), Some("door"));
     }
     for (list, expected) in [
-        (kvs.list_fragments("door").range(back), "behind its end"),
+        (kvs.list_fragments("door").range(back), "after its end"),
         (kvs.list_fragments("door").page_size(0), "1 to 1000"),
         (kvs.list_fragments("door").page_size(1001), "1 to 1000"),
     ] {
-        let error = list.try_collect::<Vec<_>>().await.unwrap_err();
+        let error = list.entries().try_collect::<Vec<_>>().await.unwrap_err();
         assert!(error.kind() == ErrorKind::InvalidArgument && error.to_string().contains(expected), "{error}");
     }
     assert_eq!(endpoint.requests(), 0);
@@ -271,18 +271,18 @@ async fn invalid_arguments_are_refused_before_any_call() {
 #[tokio::test(start_paused = true)]
 async fn an_empty_request_makes_no_call() {
     let (endpoint, _door, kvs) = world(3).await;
-    assert!(kvs.archive("door").numbers([]).try_next().await.unwrap().is_none());
-    assert!(kvs.archive("door").listed([]).try_next().await.unwrap().is_none());
+    assert!(kvs.archive("door").numbers([]).fragments().try_next().await.unwrap().is_none());
+    assert!(kvs.archive("door").listed([]).fragments().try_next().await.unwrap().is_none());
     assert_eq!(endpoint.requests(), 0);
     // Nothing in the range, of a stream that keeps what it has.
-    assert!(kvs.archive("door").range(at(-2000)..=at(-1000)).try_next().await.unwrap().is_none());
+    assert!(kvs.archive("door").range(at(-2000)..=at(-1000)).fragments().try_next().await.unwrap().is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_without_retention_is_an_error() {
     let (_endpoint, door, kvs) = world(3).await;
     door.set_retention(Duration::ZERO);
-    let error = kvs.archive("door").range(ever()).try_next().await.unwrap_err();
+    let error = kvs.archive("door").range(ever()).fragments().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retention);
     assert_eq!(
         error.to_string(),
@@ -307,7 +307,7 @@ async fn errors_of_both_calls_keep_the_services_code() {
         for (name, kind, calls) in cases {
             let (endpoint, _door, kvs) = world(3).await;
             (0..5).for_each(|_| endpoint.script(operation, None, Mishap::Refuse(name.into())));
-            let error = kvs.archive("door").range(ever()).attempts(3).try_next().await.unwrap_err();
+            let error = kvs.archive("door").range(ever()).attempts(3).fragments().try_next().await.unwrap_err();
             assert_eq!((error.kind(), error.code()), (kind, Some(name)), "{operation:?}");
             // Which fragment it is that is not understood is found out by asking for fewer.
             let is_about_one = (operation, kind) == (Operation::GetMediaForFragmentList, ErrorKind::InvalidArgument);
@@ -321,10 +321,10 @@ async fn errors_of_both_calls_keep_the_services_code() {
         // A host that does not know the operation: the SDK takes its answer for an empty one.
         let (endpoint, _door, kvs) = world(3).await;
         (0..5).for_each(|_| endpoint.script(operation, None, Mishap::UnknownOperation));
-        let error = kvs.archive("door").range(ever()).attempts(3).try_next().await.unwrap_err();
+        let error = kvs.archive("door").range(ever()).attempts(3).fragments().try_next().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
         assert_eq!(endpoint.calls(operation, "door").len(), 3);
-        let fragments: Vec<_> = kvs.archive("door").range(ever()).try_collect().await.unwrap();
+        let fragments: Vec<_> = kvs.archive("door").range(ever()).fragments().try_collect().await.unwrap();
         assert_eq!(fragments.len(), 3, "once it does");
     }
 }
@@ -334,7 +334,7 @@ async fn a_list_that_repeats_its_pages_is_an_error() {
     let quotas = Quotas::default().metadata_points(None);
     let (endpoint, _door, kvs) = world_with(30, quotas, |_| two_blocks(10)).await;
     (0..5000).for_each(|_| endpoint.script(Operation::ListFragments, None, Mishap::RepeatPage));
-    let mut list = kvs.list_fragments("door").range(ever()).page_size(10);
+    let mut list = kvs.list_fragments("door").range(ever()).page_size(10).entries();
     let mut listed = 0;
     let error = loop {
         match list.try_next().await {
@@ -350,7 +350,7 @@ async fn a_list_that_repeats_its_pages_is_an_error() {
 async fn pages_are_prefetched_as_configured() {
     for (prefetch, expected) in [(0, 1), (1, 2), (3, 4)] {
         let (endpoint, _door, kvs) = world(100).await;
-        let mut list = kvs.list_fragments("door").range(ever()).page_size(10).prefetch(prefetch);
+        let mut list = kvs.list_fragments("door").range(ever()).page_size(10).prefetch(prefetch).entries();
         for _ in 0..8 {
             list.try_next().await.unwrap().unwrap();
             tokio::time::sleep(Duration::from_secs(5)).await;
@@ -372,10 +372,15 @@ async fn fragments_just_stored_are_waited_for() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
-    let listed: Vec<_> = kvs.list_fragments("door").range(ever()).try_collect().await.unwrap();
+    let listed: Vec<_> = kvs.list_fragments("door").range(ever()).entries().try_collect().await.unwrap();
     assert!(listed.is_empty(), "the service does not list them yet");
-    let fragments: Vec<_> =
-        kvs.archive("door").range(at(0)..=Timestamp::from_millis(4_000_000_000_000)).try_collect().await.unwrap();
+    let fragments: Vec<_> = kvs
+        .archive("door")
+        .range(at(0)..=Timestamp::from_millis(4_000_000_000_000))
+        .fragments()
+        .try_collect()
+        .await
+        .unwrap();
     assert_eq!(numbers_of(&fragments), pushed);
     assert!(endpoint.happened()["fault"] == 0, "no mishap was scripted");
 }
@@ -387,7 +392,7 @@ async fn both_tag_names_are_understood() {
         door.set_archive_spelling(spelling);
         let mut wanted = stamped(0..4);
         wanted.push("77".parse().unwrap());
-        let (fragments, error) = until_error(kvs.archive("door").numbers(wanted).attempts(2)).await;
+        let (fragments, error) = until_error(kvs.archive("door").numbers(wanted).attempts(2).fragments()).await;
         assert_eq!(numbers_of(&fragments), stamped(0..4));
         for (n, fragment) in (0..).zip(&fragments) {
             assert_eq!((fragment.server_time(), fragment.producer_time()), (Some(at(n * 1000)), Some(at(n * 1000))));
@@ -414,7 +419,7 @@ async fn gaps_and_new_sessions_are_reported_on_fragments() {
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     let said = async |order| {
-        let archive = kvs.archive("door").range(ever()).by(Clock::Producer).order(order);
+        let archive = kvs.archive("door").range(ever()).clock(Clock::Producer).order(order).fragments();
         let fragments: Vec<_> = archive.try_collect().await.unwrap();
         let said = |fragment: &Fragment| {
             fragment.discontinuities().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
@@ -451,7 +456,7 @@ async fn all_fragments_before_an_error_are_yielded_first() {
                 true => kvs.archive("door").range(ever()),
                 false => kvs.archive("door").numbers(stamped(0..60)),
             };
-            let archive = archive.batch(10).connections(3);
+            let archive = archive.batch(10).connections(3).fragments();
             let progress = archive.progress();
             let (fragments, error) = until_error(archive).await;
             let expected = if matches!(mishap, Mishap::Refuse(_)) { 10 } else { 14 };
@@ -471,7 +476,8 @@ async fn simultaneous_failures_count_as_one_attempt() {
     for mishap in [Mishap::Refuse("ThrottlingException".into()), Mishap::UnknownOperation, Mishap::CutAfter(0)] {
         let (endpoint, _door, kvs) = world(60).await;
         (0..5).for_each(|_| endpoint.script(Operation::GetMediaForFragmentList, None, mishap.clone()));
-        let fragments: Vec<_> = kvs.archive("door").range(ever()).batch(10).attempts(2).try_collect().await.unwrap();
+        let fragments: Vec<_> =
+            kvs.archive("door").range(ever()).batch(10).attempts(2).fragments().try_collect().await.unwrap();
         assert_eq!(numbers_of(&fragments), stamped(0..60), "{mishap:?}");
         assert_eq!(endpoint.scripted(), 0);
     }
@@ -485,7 +491,7 @@ async fn a_cut_fragment_does_not_advance_the_position() {
     // Broken in the middle of the third, time and again: between its blocks, where it looks whole.
     endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::BreakOff(size * 3 - 41));
     (0..20).for_each(|_| endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::BreakOff(size - 41)));
-    let archive = kvs.archive("door").range(ever()).attempts(3);
+    let archive = kvs.archive("door").range(ever()).attempts(3).fragments();
     let progress = archive.progress();
     let (fragments, error) = until_error(archive).await;
     assert_eq!(numbers_of(&fragments), stamped(0..3));
@@ -494,7 +500,7 @@ async fn a_cut_fragment_does_not_advance_the_position() {
     let saved = progress.borrow().position.clone().unwrap();
     assert_eq!(saved.number(), Some(&nth(1).number));
     let (endpoint, _door, kvs) = world(5).await;
-    let rest: Vec<_> = kvs.archive("door").range(ever()).resume(saved).try_collect().await.unwrap();
+    let rest: Vec<_> = kvs.archive("door").range(ever()).start_after(saved).fragments().try_collect().await.unwrap();
     assert_eq!(numbers_of(&rest), stamped(2..5));
     drop(endpoint);
 }
@@ -506,7 +512,7 @@ async fn a_slow_consumer_causes_no_timeout() {
     let (endpoint, _, _) = world_with(300, quotas, |_| two_blocks(1000)).await;
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
     let timeout = Duration::from_millis(300);
-    let mut archive = kvs.archive("door").range(ever()).batch(20).attempts(1).call_timeout(timeout);
+    let mut archive = kvs.archive("door").range(ever()).batch(20).attempts(1).call_timeout(timeout).fragments();
     let mut read = Vec::new();
     while let Some(fragment) = archive.try_next().await.unwrap() {
         if read.len() % 60 == 10 {
@@ -517,7 +523,7 @@ async fn a_slow_consumer_causes_no_timeout() {
     assert_eq!(numbers_of(&read), stamped(0..300));
     assert_eq!(endpoint.calls(Operation::GetMediaForFragmentList, "door").len(), 15);
 
-    let mut list = kvs.list_fragments("door").range(ever()).page_size(50).attempts(1).call_timeout(timeout);
+    let mut list = kvs.list_fragments("door").range(ever()).page_size(50).attempts(1).call_timeout(timeout).entries();
     let mut listed = 0;
     while list.try_next().await.unwrap().is_some() {
         if listed % 50 == 20 {
@@ -556,10 +562,10 @@ async fn a_rejected_number_does_not_affect_others() {
     let (kvs, _) = odd_one("999", Vec::new).await;
     let wanted: Vec<FragmentNumber> = (900..1020).map(|number: u32| number.to_string().parse().unwrap()).collect();
     let archive = || kvs.archive("door").numbers(wanted.clone());
-    let read: Vec<_> = archive().when_unavailable(Unavailable::Skip).try_collect().await.unwrap();
+    let read: Vec<_> = archive().on_unavailable(OnUnavailable::Skip).fragments().try_collect().await.unwrap();
     let others: Vec<_> = wanted.iter().filter(|number| number.as_str() != "999").cloned().collect();
     assert_eq!(numbers_of(&read), others);
-    let (read, error) = until_error(archive()).await;
+    let (read, error) = until_error(archive().fragments()).await;
     assert_eq!(numbers_of(&read), wanted[..99]);
     let error = error.unwrap();
     assert_eq!((error.kind(), error.position().fragment()), (ErrorKind::InvalidArgument, Some("999")));
@@ -574,7 +580,7 @@ async fn faults_about_other_fragments_are_ignored() {
     };
     let (kvs, asked) = odd_one("none", tail).await;
     let wanted: Vec<FragmentNumber> = (900..960).map(|number: u32| number.to_string().parse().unwrap()).collect();
-    let read: Vec<_> = kvs.archive("door").numbers(wanted.clone()).batch(7).try_collect().await.unwrap();
+    let read: Vec<_> = kvs.archive("door").numbers(wanted.clone()).batch(7).fragments().try_collect().await.unwrap();
     assert_eq!(numbers_of(&read), wanted);
     let asked: usize = asked.bodies().iter().map(|body| body["Fragments"].as_array().unwrap().len()).sum();
     assert_eq!(asked, 60, "nothing was asked for twice");

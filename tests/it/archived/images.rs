@@ -53,7 +53,7 @@ async fn times(images: Images) -> Vec<i64> {
         assert_eq!(image.content().unwrap(), time.to_string().as_bytes());
         time
     };
-    images.map_ok(time).try_collect().await.unwrap()
+    images.images().map_ok(time).try_collect().await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,7 +68,7 @@ async fn images_keep_their_interval_across_calls_and_pages() {
         (1_000_000, 400_000, 25, false),
     ] {
         let (kvs, asked) = stand_in(move |_, body| take(body, page, is_end_included)).await;
-        let images = kvs.images("door").range(time(T)..=time(T + length)).every(Duration::from_millis(every));
+        let images = kvs.images("door").range(time(T)..=time(T + length)).sample_every(Duration::from_millis(every));
         let expected: Vec<i64> = (T..=T + length).step_by(every as usize).collect();
         assert_eq!(times(images).await, expected, "{length} every {every}");
         // No call more than pages need.
@@ -90,7 +90,8 @@ async fn requests_carry_the_chosen_options() {
     assert_eq!(asked.bodies(), [expected.take(), next]);
 
     let arn = "arn:aws:kinesisvideo:eu-west-1:1:stream/door/2";
-    let images = kvs.images(arn).range(time(T)..=time(T)).by(Clock::Producer).every(Duration::from_millis(200));
+    let images =
+        kvs.images(arn).range(time(T)..=time(T)).clock(Clock::Producer).sample_every(Duration::from_millis(200));
     let images = images.quality(100).size(3840, 2160).page_size(100);
     assert_eq!(times(images).await, [T]);
     assert_eq!(
@@ -119,7 +120,7 @@ async fn missing_images_are_items_not_errors() {
         ] }))
     })
     .await;
-    let images = kvs.images("door").range(time(0)..=time(5000)).format(ImageFormat::Png);
+    let images = kvs.images("door").range(time(0)..=time(5000)).format(ImageFormat::Png).images();
     let images: Vec<ArchivedImage> = images.try_collect().await.unwrap();
     let contents: Vec<_> = images.iter().map(|image| image.clone().into_content()).collect();
     let (moon, nothing) = (NoImage::Other("MOON".into()), NoImage::Other(String::new()));
@@ -140,13 +141,13 @@ async fn malformed_answers_are_errors() {
         (json!({ "Images": [], "NextToken": "again" }), ErrorKind::Service),
     ] {
         let (kvs, _) = stand_in(move |_, _| Answer::json(answer.clone())).await;
-        let mut images = kvs.images("door").range(time(0)..=time(5000));
+        let mut images = kvs.images("door").range(time(0)..=time(5000)).images();
         let error = images.try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.context().stream()), (kind, Some("door")), "{error}");
         assert!(images.next().await.is_none());
     }
     let (kvs, asked) = stand_in(|_, _| Answer::unknown_operation()).await;
-    let error = kvs.images("door").attempts(3).range(time(0)..=time(5000)).try_next().await.unwrap_err();
+    let error = kvs.images("door").attempts(3).range(time(0)..=time(5000)).images().try_next().await.unwrap_err();
     assert_eq!((error.kind(), asked.take().len()), (ErrorKind::WrongEndpoint, 3));
 }
 
@@ -168,7 +169,7 @@ async fn throttled_pages_are_retried() {
     let range = time(T)..=time(T + 19_000);
     assert_eq!(times(kvs.images("door").range(range.clone())).await.len(), 20);
     assert_eq!(asked.take().len(), 12);
-    let mut images = kvs.images("door").range(range).attempts(1);
+    let mut images = kvs.images("door").range(range).attempts(1).images();
     let error = images.try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Throttled, true));
 }
@@ -184,12 +185,12 @@ async fn client_and_endpoint_refuse_the_same_arguments() {
     let (kvs, raw) = (KinesisVideo::new(&endpoint.sdk_config()), Client::new(&endpoint.sdk_config()));
     let ask = || kvs.images("door").range(time(base)..=time(base + 1000));
     let before = endpoint.requests();
-    for (mut images, rule) in [
+    for (images, rule) in [
         (kvs.images("door"), "the range must be given"),
         (ask().range(time(base)..=time(base - 1)), "EndTimestamp must be StartTimestamp or later"),
-        (ask().every(Duration::from_millis(199)), "SamplingInterval must be 200 whole milliseconds or more"),
-        (ask().every(Duration::from_micros(200_500)), "SamplingInterval must be"),
-        (ask().every(Duration::MAX), "SamplingInterval must be"),
+        (ask().sample_every(Duration::from_millis(199)), "SamplingInterval must be 200 whole milliseconds or more"),
+        (ask().sample_every(Duration::from_micros(200_500)), "SamplingInterval must be"),
+        (ask().sample_every(Duration::MAX), "SamplingInterval must be"),
         (ask().size(0, 1), "WidthPixels must be 1 to 3840, not 0"),
         (ask().size(3841, 1), "WidthPixels must be 1 to 3840, not 3841"),
         (ask().size(1, 0), "HeightPixels must be 1 to 2160, not 0"),
@@ -200,6 +201,7 @@ async fn client_and_endpoint_refuse_the_same_arguments() {
         (ask().page_size(0), "MaxResults must be 1 to 100, not 0"),
         (ask().page_size(101), "MaxResults must be 1 to 100, not 101"),
     ] {
+        let mut images = images.images();
         let error = images.try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.context().stream()), (ErrorKind::InvalidArgument, Some("door")));
         assert!(error.to_string().contains(rule), "{error} does not say {rule}");
@@ -244,8 +246,12 @@ async fn images_of_the_local_endpoint_show_the_right_picture() {
     }
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
     endpoint.script(Operation::GetImages, None, Mishap::UnknownOperation);
-    let images =
-        kvs.images("door").range(time(base)..=time(base + 620_000)).every(Duration::from_secs(10)).size(64, 48);
+    let images = kvs
+        .images("door")
+        .range(time(base)..=time(base + 620_000))
+        .sample_every(Duration::from_secs(10))
+        .size(64, 48)
+        .images();
     let images: Vec<ArchivedImage> = images.try_collect().await.unwrap();
     let times: Vec<i64> = images.iter().map(|image| image.time().as_millis() - base).collect();
     assert_eq!(times, (0..=620_000).step_by(10_000).collect::<Vec<i64>>());
@@ -255,9 +261,9 @@ async fn images_of_the_local_endpoint_show_the_right_picture() {
         .map(|image| image.time().as_millis() - base)
         .collect();
     assert_eq!(with_media, [0, 310_000]);
-    let error = kvs.images("window").range(time(0)..=time(1)).try_next().await.unwrap_err();
+    let error = kvs.images("window").range(time(0)..=time(1)).images().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     door.set_retention(Duration::ZERO);
-    let error = kvs.images("door").range(time(base)..=time(base)).try_next().await.unwrap_err();
+    let error = kvs.images("door").range(time(base)..=time(base)).images().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retention);
 }

@@ -49,7 +49,7 @@ async fn requests_carry_only_the_chosen_options() {
     let live = kvs.dash(ARN).url().await;
     assert_eq!(body(live).await, json!({ "StreamARN": ARN, "PlaybackMode": "LIVE" }));
     // Which clock, and nothing else, may be said of what is live.
-    let live = kvs.hls("door").by(Clock::Producer).url().await;
+    let live = kvs.hls("door").clock(Clock::Producer).url().await;
     assert_eq!(
         body(live).await,
         json!({
@@ -57,7 +57,7 @@ async fn requests_carry_only_the_chosen_options() {
             "HLSFragmentSelector": { "FragmentSelectorType": "PRODUCER_TIMESTAMP" },
         })
     );
-    let live = kvs.dash("door").by(Clock::Server).display_timestamps(false).display_numbers(false).url().await;
+    let live = kvs.dash("door").clock(Clock::Server).display_timestamps(false).display_numbers(false).url().await;
     assert_eq!(
         body(live).await,
         json!({
@@ -93,7 +93,7 @@ async fn requests_carry_only_the_chosen_options() {
     let full = kvs
         .hls("door")
         .live_replay(time(T)..=time(T + 1))
-        .by(Clock::Producer)
+        .clock(Clock::Producer)
         .expires(Duration::from_secs(43_200))
         .max_fragments(5000)
         .display_timestamps(true)
@@ -114,7 +114,7 @@ async fn requests_carry_only_the_chosen_options() {
     let full = kvs
         .dash("door")
         .on_demand(time(T)..=time(T + 1))
-        .by(Clock::Producer)
+        .clock(Clock::Producer)
         .expires(Duration::from_secs(300))
         .max_fragments(1)
         .display_timestamps(true)
@@ -285,10 +285,10 @@ async fn client_and_endpoint_refuse_the_same_arguments() {
         (i64::MAX / 1_000_000, "EndTimestamp must be within 24 hours of StartTimestamp"),
     ] {
         for clock in [Clock::Producer, Clock::Server] {
-            refused.push((kvs.hls("door").on_demand(time(last)..=time(end)).by(clock).url().await, rule));
-            refused.push((kvs.hls("door").live_replay(time(last)..=time(end)).by(clock).url().await, rule));
-            refused.push((kvs.dash("door").on_demand(time(last)..=time(end)).by(clock).url().await, rule));
-            refused.push((kvs.dash("door").live_replay(time(last)..=time(end)).by(clock).url().await, rule));
+            refused.push((kvs.hls("door").on_demand(time(last)..=time(end)).clock(clock).url().await, rule));
+            refused.push((kvs.hls("door").live_replay(time(last)..=time(end)).clock(clock).url().await, rule));
+            refused.push((kvs.dash("door").on_demand(time(last)..=time(end)).clock(clock).url().await, rule));
+            refused.push((kvs.dash("door").live_replay(time(last)..=time(end)).clock(clock).url().await, rule));
         }
     }
     for (url, rule) in refused {
@@ -353,11 +353,11 @@ async fn client_and_endpoint_refuse_the_same_arguments() {
 
     // At the bounds both sides agree, too.
     for (expires, most) in [(300, 1), (43_200, 5000)] {
-        let (hls, dash) = (kvs.hls("door").live_replay(range()), kvs.dash("door").by(Clock::Producer));
+        let (hls, dash) = (kvs.hls("door").live_replay(range()), kvs.dash("door").clock(Clock::Producer));
         hls.expires(seconds(expires)).max_fragments(most).url().await.unwrap();
         dash.expires(seconds(expires)).max_fragments(most).url().await.unwrap();
     }
-    let whole_day = kvs.hls("door").on_demand(time(last - 10)..=time(last - 10 + DAY)).by(Clock::Producer);
+    let whole_day = kvs.hls("door").on_demand(time(last - 10)..=time(last - 10 + DAY)).clock(Clock::Producer);
     whole_day.url().await.unwrap();
 }
 

@@ -176,7 +176,7 @@ async fn archived_images_become_files_and_missing_ones_gaps() {
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
     let images = |format: ImageFormat| {
         let (start, end) = (Timestamp::from_millis(base), Timestamp::from_millis(base + 20_000));
-        kvs.images("door").range(start..=end).every(Duration::from_secs(10)).size(64, 48).format(format)
+        kvs.images("door").range(start..=end).sample_every(Duration::from_secs(10)).size(64, 48).format(format).images()
     };
     let dir = tempfile::tempdir().unwrap();
 
