@@ -26,6 +26,8 @@ mod memory;
 mod mutation;
 #[cfg(feature = "ffmpeg")]
 mod pictures;
+#[path = "../it/support/rounds.rs"]
+mod rounds;
 
 #[global_allocator]
 static ALLOCATOR: counting::Counting = counting::Counting;

@@ -61,7 +61,7 @@ fn hostile_bodies_stay_within_limits() {
 }
 
 #[test]
-fn a_fragment_uses_little_more_memory_than_its_bytes() {
+fn a_fragment_takes_little_more_memory_than_its_bytes() {
     for (shape, blocks, length) in [(Shape::Ffmpeg, 60, 8000), (Shape::Producer, 60, 8000), (Shape::Producer, 34, 1024)]
     {
         let document = (0..blocks).fold(Document::new(shape).video_track(1).tag("a", "b"), |document, i| {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::fuzz;
 use crate::media::{self, CAPTURES, capture};
+use crate::rounds::rounds;
 
 /// A seeded generator of pseudo-random numbers (xorshift).
 pub struct Random(pub u64);
@@ -15,12 +16,6 @@ impl Random {
         self.0 ^= self.0 << 17;
         (self.0 >> 11) as usize % below.max(1)
     }
-}
-
-/// Returns the number of rounds: `usual`, multiplied by a twentieth of `KVS_ROUNDS`.
-pub fn rounds(usual: u64) -> u64 {
-    let times: u64 = std::env::var("KVS_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1);
-    usual * times.div_ceil(20)
 }
 
 /// Returns the body with one to four mutations.
@@ -65,7 +60,7 @@ fn small_bodies() -> Vec<Bytes> {
 }
 
 #[test]
-fn mutations_of_small_bodies() {
+fn mutated_bodies_never_panic() {
     let bodies = small_bodies();
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     for round in 0..rounds(100_000) {
@@ -78,7 +73,7 @@ fn mutations_of_small_bodies() {
 }
 
 #[test]
-fn mutations_of_captures() {
+fn mutated_captures_never_panic() {
     let captures: Vec<Bytes> = CAPTURES.into_iter().filter_map(capture).collect();
     let mut random = Random(7);
     for _ in 0..rounds(60) {
@@ -94,7 +89,7 @@ fn mutations_of_captures() {
 
 /// Also writes the bodies to the folder `KVS_CORPUS`, as a seed corpus for the fuzzers.
 #[test]
-fn the_seed_corpus() {
+fn the_fuzzing_corpus_never_panics() {
     if let Some(folder) = std::env::var_os("KVS_CORPUS") {
         std::fs::create_dir_all(&folder).unwrap();
         for (index, body) in small_bodies().iter().enumerate() {
