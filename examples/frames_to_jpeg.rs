@@ -1,4 +1,4 @@
-//! Saves pictures of a stream or a file as JPEG.
+//! Saves pictures of a stream or a file as JPEG files.
 //!
 //! Prints a line per picture: path, fragment index, picture index, producer time, width x height.
 //!
@@ -9,7 +9,10 @@
 //! ```
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
+mod shared;
+
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -21,40 +24,42 @@ use kinesis_video::{
     Result, Start,
 };
 
-/// Saves pictures of a stream or a file as JPEG.
+use shared::exit_code;
+
+/// Saves pictures of a stream or a file as JPEG files.
 #[derive(Parser)]
 struct Options {
-    /// A payload or any MKV file.
+    /// A payload of GetMedia, or any MKV file.
     #[arg(required_unless_present = "stream", conflicts_with = "stream")]
     file: Option<PathBuf>,
-    /// A stream, by name or ARN. AWS_REGION, AWS_PROFILE and AWS_ENDPOINT_URL select the account and endpoint.
+    /// The name or ARN of a stream. AWS_REGION, AWS_PROFILE and AWS_ENDPOINT_URL apply.
     #[arg(long)]
     stream: Option<String>,
-    /// Pictures 0, N, 2N, … of each fragment.
+    /// Save pictures 0, N, 2N, … of each fragment.
     #[arg(long, group = "sampling")]
     ratio: Option<usize>,
-    /// The first picture of each interval of MS milliseconds.
+    /// Save the first picture of every interval of this many milliseconds.
     #[arg(long, value_name = "MS", group = "sampling")]
     every: Option<u64>,
-    /// Key frames only.
+    /// Save only key frames.
     #[arg(long, group = "sampling")]
     keyframes: bool,
-    /// Number of fragments decoded at once.
+    /// The number of fragments to decode at once.
     #[arg(long, default_value_t = 1)]
     concurrency: usize,
-    /// JPEG quality, 1 to 100.
+    /// The JPEG quality, from 1 to 100.
     #[arg(long, default_value_t = 80)]
     quality: u8,
-    /// Maximum width. Wider pictures are scaled down.
+    /// The maximum width. Wider pictures are scaled down.
     #[arg(long, default_value_t = u32::MAX)]
     max_width: u32,
-    /// Position in the stream to start at.
+    /// The place in the stream to start at.
     #[arg(long, value_enum, default_value_t = From::Now)]
     start: From,
-    /// Stop after this many seconds. Default: at the end of the file, or when interrupted.
+    /// End after this many seconds. Default: at the end of the file, or at Ctrl-C.
     #[arg(long, default_value_t = f64::INFINITY)]
     seconds: f64,
-    /// Stop after a stream has been idle for this many seconds.
+    /// End when no fragment of the stream has arrived for this many seconds.
     #[arg(long)]
     idle: Option<f64>,
     /// Folder for the pictures.
@@ -69,14 +74,17 @@ enum From {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    let options = Options::parse();
-    // Drawn on a terminal only.
+async fn main() -> ExitCode {
+    exit_code(run(Options::parse()).await)
+}
+
+async fn run(options: Options) -> Result<()> {
+    // The progress bar is drawn on a terminal only.
     let progress = ProgressBar::no_length();
     let fragments = source(&options, &progress).await?;
-    let passed = progress.clone();
+    let bar = progress.clone();
     let fragments =
-        fragments.inspect_ok(move |fragment| passed.set_position(fragment.offset() + fragment.raw().len() as u64));
+        fragments.inspect_ok(move |fragment| bar.set_position(fragment.offset() + fragment.raw().len() as u64));
 
     let mut frames = fragments.take_until(Box::pin(end(options.seconds))).frames().concurrency(options.concurrency);
     if let Some(ratio) = options.ratio {
@@ -138,7 +146,7 @@ async fn source(options: &Options, progress: &ProgressBar) -> Result<BoxStream<'
     })
 }
 
-/// Waits for the time limit or an interrupt. Fragments that have started are still finished.
+/// Waits for the time limit or Ctrl-C. Fragments that have arrived by then are still processed.
 async fn end(seconds: f64) {
     let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
     let _ = tokio::time::timeout(limit, tokio::signal::ctrl_c()).await;

@@ -26,6 +26,7 @@ use crate::fragment::Timestamp;
 use crate::service::client::Client;
 use crate::service::stream_id::StreamId;
 
+pub use retry::RetryConfig;
 pub use sdk_body::SdkBody;
 
 pub(crate) use endpoint::EndpointCache;
@@ -130,8 +131,41 @@ impl Call<'_> {
         }
     }
 
-    /// Calls until it is answered, `attempts` times at most, with pauses that grow: throttled calls, broken
-    /// connections, hosts that have moved. What is no answer is that of a host that does not know the operation.
+    /// Calls until the service answers, and retries what is [retryable](Error::is_retryable).
+    ///
+    /// An output for which `is_answer` is false is what a host says that does not know the operation.
+    pub(crate) async fn with_retries<T, E, F>(
+        &self,
+        retry: RetryConfig,
+        is_answer: impl Fn(&T) -> bool,
+        send: impl Fn(&str, ReplyProbe) -> F,
+    ) -> Result<Reply<T>>
+    where
+        T: RequestId,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let (mut backoff, mut attempt) = (Backoff::new(retry), 1);
+        loop {
+            let error = match self.once(&send).await {
+                Ok(reply) if is_answer(&reply.output) => return Ok(reply),
+                Ok(reply) => reply.origin.name_in(unknown_operation(self.operation)),
+                Err(error) => error,
+            };
+            if error.kind() == ErrorKind::WrongEndpoint {
+                self.client.endpoints.forget(self.stream, &self.api);
+            }
+            if attempt >= retry.attempts() || !error.is_retryable() {
+                return Err(error);
+            }
+            let pause = backoff.pause(Some(&error));
+            tracing::debug!(%error, ?pause, attempt, "before the next call");
+            sleep(pause).await;
+            attempt += 1;
+        }
+    }
+
+    /// As [`with_retries`](Self::with_retries), with the default backoff.
     pub(crate) async fn patiently<T, E, F>(
         &self,
         attempts: u32,
@@ -143,24 +177,7 @@ impl Call<'_> {
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
-        let (mut backoff, mut attempt) = (Backoff::default(), 1);
-        loop {
-            let error = match self.once(&send).await {
-                Ok(reply) if is_answer(&reply.output) => return Ok(reply),
-                Ok(reply) => reply.origin.name_in(unknown_operation(self.operation)),
-                Err(error) => error,
-            };
-            if error.kind() == ErrorKind::WrongEndpoint {
-                self.client.endpoints.forget(self.stream, &self.api);
-            }
-            if attempt >= attempts || !error.is_retryable() {
-                return Err(error);
-            }
-            let pause = backoff.pause(Some(&error));
-            tracing::debug!(%error, ?pause, attempt, "before the next call");
-            sleep(pause).await;
-            attempt += 1;
-        }
+        self.with_retries(RetryConfig::default().max_attempts(attempts), is_answer, send).await
     }
 }
 

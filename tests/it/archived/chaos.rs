@@ -4,24 +4,20 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use bytes::Bytes;
 use fastrand::Rng;
 use futures::TryStreamExt;
 use kinesis_video::local::{LocalEndpoint, LocalStream, Mishap, Operation, Quotas};
-use kinesis_video::{Archive, Discontinuity, Fragment, FragmentNumber, KinesisVideo, Timestamp};
+use kinesis_video::{Archive, Discontinuity, Fragment, KinesisVideo, Timestamp};
 use tokio::time::{Instant, sleep};
 
-use crate::live::chaos::{document, put};
+use crate::support::random_media::{Pushed, push, random_document};
+use crate::support::rounds::rounds;
 
-/// How many runs, more in `make proof`, of which each reads so many fragments.
-fn how_many() -> u64 {
-    if std::env::var_os("KVS_ROUNDS").is_some() { 1000 } else { 120 }
-}
+/// The number of runs, each of one range.
+const RUNS: u64 = 120;
 
+/// The number of fragments of a run.
 const FRAGMENTS: usize = 150;
-
-/// A fragment that was put in.
-type Put = (FragmentNumber, Bytes);
 
 fn refuse(rng: &mut Rng) -> Mishap {
     let names = ["ClientLimitExceededException", "ThrottlingException", "InternalFailure", "ServiceUnavailable"];
@@ -66,10 +62,10 @@ fn mishap(rng: &mut Rng, sized: bool) -> (Operation, Mishap) {
     (Operation::GetMediaForFragmentList, mishap)
 }
 
-async fn fill(stream: &LocalStream, rng: &mut Rng, fragments: usize) -> Vec<Put> {
+async fn fill(stream: &LocalStream, rng: &mut Rng, fragments: usize) -> Vec<Pushed> {
     let mut all = Vec::new();
     for n in 0..fragments {
-        all.push(put(stream, &document(rng, n)));
+        all.push(push(stream, &random_document(rng, n)));
         sleep(Duration::from_millis(rng.u64(0..1500))).await;
     }
     all
@@ -89,7 +85,7 @@ fn options(archive: Archive, rng: &mut Rng) -> Archive {
         .attempts(60)
 }
 
-fn same(fragments: &[Fragment], all: &[Put], context: &str) {
+fn same(fragments: &[Fragment], all: &[Pushed], context: &str) {
     let numbers: Vec<_> = fragments.iter().map(|fragment| fragment.number().unwrap()).collect();
     let expected: Vec<_> = all.iter().map(|(number, _)| number).collect();
     assert!(numbers == expected, "{context}: not the same fragments in the same order\n{numbers:?}\n{expected:?}");
@@ -121,6 +117,7 @@ async fn run(seed: u64) -> BTreeMap<&'static str, u64> {
         true => archive.range(ever()),
         false => archive.numbers(all.iter().map(|(number, _)| number.clone())),
     };
+    let archive = archive.fragments();
     let progress = archive.progress();
     let start = Instant::now();
     let read = tokio::time::timeout(Duration::from_secs(3 * 3600), archive.try_collect::<Vec<_>>());
@@ -169,11 +166,11 @@ async fn runs(seeds: impl Iterator<Item = u64>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_lost_or_repeated() {
-    runs(0..how_many() / 2).await;
+async fn faults_lose_and_repeat_no_fragment_1() {
+    runs(0..rounds(RUNS) / 2).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_lost_or_repeated_again() {
-    runs(how_many() / 2..how_many()).await;
+async fn faults_lose_and_repeat_no_fragment_2() {
+    runs(rounds(RUNS) / 2..rounds(RUNS)).await;
 }

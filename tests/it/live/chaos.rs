@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use fastrand::Rng;
 use futures::TryStreamExt;
 use kinesis_video::demux::PacketItem;
@@ -11,37 +10,16 @@ use kinesis_video::local::{
     self, Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Stamp, fragment_number,
 };
 use kinesis_video::{
-    AgedOut, Discontinuity, Fragment, FragmentEnd, FragmentHeader, FragmentNumber, KinesisVideo, Live, Start, Timestamp,
+    Discontinuity, Fragment, FragmentEnd, FragmentHeader, KinesisVideo, Live, OnAgedOut, Start, Timestamp,
 };
 use tokio::time::{Instant, sleep};
 
 use crate::support::bodies::stamp;
+use crate::support::random_media::{Pushed, push, random_document};
 
 /// How many runs, of which each reads so many fragments.
 const RUNS: u64 = 500;
 const FRAGMENTS: usize = 200;
-
-/// A fragment that was put in: its number, and what its bytes begin with. The closing tags behind them
-/// differ with when it was sent.
-type Put = (FragmentNumber, Bytes);
-
-/// A fragment of random media.
-pub fn document(rng: &mut Rng, ordinal: usize) -> Document {
-    let shape = if rng.bool() { Shape::Producer } else { Shape::Ffmpeg };
-    let document =
-        Document::new(shape).video_track(1).cluster_time(ordinal as u64 * 1000).tag("n", &ordinal.to_string());
-    (0..rng.i16(1..6)).fold(document, |document, i| {
-        let mut payload = vec![0; rng.usize(1..1500)];
-        rng.fill(&mut payload);
-        document.block(1, i * 200, i == 0, &payload)
-    })
-}
-
-/// Puts a fragment in.
-pub fn put(stream: &LocalStream, document: &Document) -> Put {
-    let stamp: Stamp = stream.push(document);
-    (stamp.number.clone(), document.to_bytes_without_trailer(&stamp))
-}
 
 /// Something that the service or the network does, and from which nothing is lost.
 fn mishap(rng: &mut Rng, scale: u32) -> (Operation, Mishap) {
@@ -107,13 +85,13 @@ impl World {
     }
 
     /// Puts all fragments in, one after the other; from now on, or from when they would be noticed.
-    async fn produce(mut self, mut connected: impl AsyncFnMut(), pace: u64) -> (LocalEndpoint, Vec<Put>) {
+    async fn produce(mut self, mut connected: impl AsyncFnMut(), pace: u64) -> (LocalEndpoint, Vec<Pushed>) {
         if self.start == Start::Now {
             connected().await;
         }
         let mut all = Vec::new();
         for n in 0..FRAGMENTS {
-            all.push(put(&self.stream, &document(&mut self.rng, n)));
+            all.push(push(&self.stream, &random_document(&mut self.rng, n)));
             let pause = match self.rng.u32(0..40) {
                 0 => pace * self.rng.u64(10..60),
                 1..10 => 0,
@@ -131,7 +109,7 @@ fn said_no_loss(said: &[Discontinuity], seed: u64) {
     assert!(said.iter().find(is_loss).is_none(), "run {seed}: {said:?}");
 }
 
-fn same(fragments: &[Fragment], all: &[Put], seed: u64) {
+fn same(fragments: &[Fragment], all: &[Pushed], seed: u64) {
     let numbers = |fragments: &[Fragment]| fragments.iter().map(|f| f.number().cloned().unwrap()).collect::<Vec<_>>();
     let expected: Vec<_> = all.iter().map(|(number, _)| number.clone()).collect();
     assert!(numbers(fragments) == expected, "run {seed}: not the same fragments in the same order");
@@ -260,28 +238,28 @@ fn part(quarter: u64) {
 }
 
 #[test]
-fn recoverable_faults_1() {
+fn recoverable_faults_lose_nothing_1() {
     part(0);
 }
 
 #[test]
-fn recoverable_faults_2() {
+fn recoverable_faults_lose_nothing_2() {
     part(1);
 }
 
 #[test]
-fn recoverable_faults_3() {
+fn recoverable_faults_lose_nothing_3() {
     part(2);
 }
 
 #[test]
-fn recoverable_faults_4() {
+fn recoverable_faults_lose_nothing_4() {
     part(3);
 }
 
 /// The same over sockets, in real time, of which there is less.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn recoverable_faults_over_sockets() {
+async fn recoverable_faults_lose_nothing_over_sockets() {
     let runs = (1000..1020).map(|seed| {
         tokio::spawn(async move {
             let world = World::new(seed, 20).await;
@@ -392,7 +370,7 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
     let endpoint = LocalEndpoint::start_with(0, Quotas::default().idle(idle).aged_out(aged_out)).await.unwrap();
     let stream = endpoint.create_stream("chaos");
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
-    let policy = *rng.choice(&[AgedOut::Earliest, AgedOut::Now]).unwrap();
+    let policy = *rng.choice(&[OnAgedOut::Earliest, OnAgedOut::Now]).unwrap();
     let last = FRAGMENTS as u32;
     let (started, began) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis());
     let produce = async {
@@ -431,7 +409,7 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
         }
         (damaged, gone)
     };
-    let live = kvs.live("chaos").start(Start::Earliest).when_aged_out(policy);
+    let live = kvs.live("chaos").start(Start::Earliest).on_aged_out(policy);
     // Where it goes on with the newest, that may be behind the last.
     let live = live.idle_timeout(Duration::from_secs(1000));
     let consume = async {
@@ -441,7 +419,7 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
     let order: Vec<_> = received.iter().map(|got| got.ordinal).collect();
     let goes_to_now =
         received.iter().flat_map(|got| &got.before).any(|what| matches!(what, Discontinuity::AgedOut { .. }))
-            && policy == AgedOut::Now;
+            && policy == OnAgedOut::Now;
     assert!(order.last() == Some(&last) || goes_to_now, "run {seed}: it ends at {:?}", order.last());
     assert!(order.len() > 10 || goes_to_now, "run {seed}: {order:?}");
     assert!(order.is_sorted_by(|a, b| a < b), "run {seed}: in order, and once: {order:?}");
@@ -481,7 +459,7 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
 }
 
 #[test]
-fn lossy_faults() {
+fn lossy_faults_are_reported() {
     let only = std::env::var("KVS_CHAOS").ok().map(|seed| seed.parse::<u64>().unwrap());
     let (mut happened, mut said) = (BTreeMap::new(), BTreeMap::new());
     if only.is_some() {

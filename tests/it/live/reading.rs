@@ -8,12 +8,12 @@ use futures::{StreamExt, TryStreamExt};
 use kinesis_video::demux::PacketItem;
 use kinesis_video::local::{self, Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Stamp};
 use kinesis_video::{
-    AgedOut, Bound, Damaged, Discontinuity, ErrorKind, Fragment, FragmentEnd, FragmentNumber, KinesisVideo, Limits,
-    LiveFragments, Position, Start, StreamEnd, Timestamp,
+    Bound, Discontinuity, ErrorKind, Fragment, FragmentEnd, FragmentNumber, KinesisVideo, Limits, LiveFragments,
+    OnAgedOut, OnDamage, Position, Start, StreamEnd, Timestamp,
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::bodies::{connect_document, producer_document, stamp};
+use crate::support::bodies::{connect_document, ordinal_of, producer_document, stamp};
 
 /// An endpoint in process, for a paused clock.
 async fn start(quotas: Quotas) -> (LocalEndpoint, LocalStream, KinesisVideo) {
@@ -27,20 +27,16 @@ fn push(stream: &LocalStream, ordinals: impl IntoIterator<Item = u32>) {
     ordinals.into_iter().for_each(|ordinal| stream.push_stamped(&producer_document(ordinal), stamp(ordinal)));
 }
 
-fn ordinal(fragment: &Fragment) -> u32 {
-    (0..2000).find(|&n| fragment.number() == Some(&stamp(n).number)).unwrap()
-}
-
 async fn next(fragments: &mut LiveFragments) -> u32 {
-    ordinal(&fragments.try_next().await.unwrap().expect("another one"))
+    ordinal_of(&fragments.try_next().await.unwrap().expect("another one"))
 }
 
 async fn ordinals(fragments: LiveFragments) -> Vec<u32> {
-    fragments.map_ok(|fragment| ordinal(&fragment)).try_collect().await.unwrap()
+    fragments.map_ok(|fragment| ordinal_of(&fragment)).try_collect().await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quiet_stream_is_waited_for() {
+async fn a_quiet_stream_is_reconnected_until_media_arrive() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     let mut fragments = kvs.live("door").fragments();
     let mut status = fragments.status();
@@ -60,7 +56,7 @@ async fn a_quiet_stream_is_waited_for() {
 
 /// Whatever the configuration says that the user passed.
 #[tokio::test(start_paused = true)]
-async fn a_minute_of_silence_is_none_of_the_sdks_business() {
+async fn the_sdk_does_not_time_out_a_silent_body() {
     let quotas = Quotas::default().idle(Duration::from_secs(3600));
     let (endpoint, door, _) = start(quotas).await;
     for retries in [RetryConfig::disabled(), RetryConfig::standard(), RetryConfig::adaptive()] {
@@ -83,7 +79,7 @@ async fn a_minute_of_silence_is_none_of_the_sdks_business() {
         assert_eq!(second, 2);
         assert_eq!(endpoint.calls(Operation::GetMedia, "door").len() - before, 1, "it was one body");
         // With the limit that it has by itself it is another body, but no end.
-        let mut fragments = kvs.live("door").start(stamp(2).number).fragments();
+        let mut fragments = kvs.live("door").start(Start::AfterFragment(stamp(2).number)).fragments();
         let producer = async {
             sleep(Duration::from_secs(60)).await;
             push(&door, 3..=3);
@@ -97,7 +93,7 @@ async fn a_minute_of_silence_is_none_of_the_sdks_business() {
 
 /// The client's clock, and that of the service.
 #[tokio::test(start_paused = true)]
-async fn clocks_that_are_off_by_an_hour() {
+async fn a_clock_off_by_an_hour_is_corrected() {
     for (client, server) in [(0, 0), (3600, 0), (-3600, 0), (0, 3600), (0, -3600)] {
         let (endpoint, door, _) = start(Quotas::default()).await;
         endpoint.set_clock_offset(server * 1000);
@@ -127,7 +123,7 @@ async fn clocks_that_are_off_by_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ends_have_a_reason() {
+async fn every_end_has_a_reason() {
     let (_endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=10);
     let live = || kvs.live("door").start(Start::Earliest);
@@ -163,7 +159,7 @@ async fn ends_have_a_reason() {
     assert_eq!((&mut fragments).count().await, 10);
     assert_eq!((before.elapsed().as_secs(), fragments.end_reason()), (20, Some(StreamEnd::Deadline)));
 
-    let mut fragments = live().resume(false).fragments();
+    let mut fragments = live().reconnect(false).fragments();
     assert_eq!((&mut fragments).count().await, 10);
     assert_eq!(fragments.end_reason(), Some(StreamEnd::EndOfMedia));
     assert!(fragments.next().await.is_none());
@@ -175,7 +171,7 @@ async fn ends_have_a_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_stop_handle_lets_the_fragment_come_in_that_is_on_its_way() {
+async fn the_stop_handle_lets_the_open_fragment_finish() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=5);
     // Each fragment is on its way for some seconds.
@@ -189,7 +185,7 @@ async fn the_stop_handle_lets_the_fragment_come_in_that_is_on_its_way() {
         stop.stop();
     };
     let (rest, ()) = tokio::join!(async { (&mut fragments).try_collect::<Vec<_>>().await.unwrap() }, later);
-    assert_eq!(rest.iter().map(ordinal).collect::<Vec<_>>(), [2]);
+    assert_eq!(rest.iter().map(ordinal_of).collect::<Vec<_>>(), [2]);
     assert_eq!(fragments.end_reason(), Some(StreamEnd::Stopped));
     assert_eq!(door.open_bodies(), 0);
 
@@ -212,7 +208,7 @@ async fn the_stop_handle_lets_the_fragment_come_in_that_is_on_its_way() {
 
     // Where nothing is on its way, at once; also where it waits before a call.
     for mishaps in [0, 5] {
-        let mut fragments = kvs.live("door").start(stamp(5).number).fragments();
+        let mut fragments = kvs.live("door").start(Start::AfterFragment(stamp(5).number)).fragments();
         (0..mishaps).for_each(|_| {
             endpoint.script(Operation::GetMedia, None, Mishap::Refuse("ServiceUnavailable".into()));
         });
@@ -230,7 +226,7 @@ async fn the_stop_handle_lets_the_fragment_come_in_that_is_on_its_way() {
 }
 
 #[tokio::test]
-async fn dropping_it_closes_the_socket() {
+async fn dropping_the_stream_closes_the_socket() {
     let endpoint = LocalEndpoint::start_with(0, Quotas::default().idle(Duration::from_secs(60))).await.unwrap();
     let door = endpoint.create_stream("door");
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
@@ -260,7 +256,7 @@ async fn dropping_it_closes_the_socket() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_saved_position_is_where_it_goes_on() {
+async fn reading_resumes_after_a_saved_position() {
     let (_endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=6);
     let all: Vec<_> =
@@ -269,29 +265,34 @@ async fn a_saved_position_is_where_it_goes_on() {
     assert!(saved.len() < 120, "{saved}");
     let position: Position = serde_json::from_str(&saved).unwrap();
     let from = |start: Start| ordinals(kvs.live("door").start(start).idle_timeout(Duration::from_secs(9)).fragments());
-    assert_eq!(from(position.clone().into()).await, [4, 5, 6]);
+    assert_eq!(from(Start::AfterPosition(position.clone())).await, [4, 5, 6]);
     // Also without its token, and without its number: then by time, with the fragment itself.
     let text = position.to_string();
-    assert_eq!(from(Start::Position(text.trim_end_matches('=').parse().unwrap())).await, [4, 5, 6]);
+    assert_eq!(from(Start::AfterPosition(text.trim_end_matches('=').parse().unwrap())).await, [4, 5, 6]);
     let time = position.server_time().unwrap().as_millis();
-    assert_eq!(from(Start::Position(format!("kvs1::{time}::").parse().unwrap())).await, [3, 4, 5, 6]);
+    assert_eq!(from(Start::AfterPosition(format!("kvs1::{time}::").parse().unwrap())).await, [3, 4, 5, 6]);
     // A token that is not understood: by the number.
     let odd = format!("kvs1:{}:{time}::not-one-of-ours", position.number().unwrap());
-    assert_eq!(from(Start::Position(odd.parse().unwrap())).await, [4, 5, 6]);
+    assert_eq!(from(Start::AfterPosition(odd.parse().unwrap())).await, [4, 5, 6]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_that_has_aged_out() {
+async fn an_expired_position_is_handled_as_configured() {
     let (_endpoint, door, kvs) = start(Quotas::default().aged_out(local::Expired::Fault)).await;
     push(&door, 1..=9);
     door.expire(5);
-    let live = |what| kvs.live("door").start(stamp(2).number).when_aged_out(what).idle_timeout(Duration::from_secs(60));
+    let live = |what| {
+        kvs.live("door")
+            .start(Start::AfterFragment(stamp(2).number))
+            .on_aged_out(what)
+            .idle_timeout(Duration::from_secs(60))
+    };
 
-    let error = live(AgedOut::Fail).fragments().try_next().await.unwrap_err();
+    let error = live(OnAgedOut::Fail).fragments().try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.code(), error.is_retryable()), (ErrorKind::NotFound, Some("4000"), false));
-    for (what, expected) in [(AgedOut::Earliest, vec![6, 7, 8, 9]), (AgedOut::Now, vec![9])] {
+    for (what, expected) in [(OnAgedOut::Earliest, vec![6, 7, 8, 9]), (OnAgedOut::Now, vec![9])] {
         let fragments: Vec<_> = live(what).fragments().try_collect().await.unwrap();
-        assert_eq!(fragments.iter().map(ordinal).collect::<Vec<_>>(), expected);
+        assert_eq!(fragments.iter().map(ordinal_of).collect::<Vec<_>>(), expected);
         let [Discontinuity::AgedOut { last: Some(last), .. }] = fragments[0].discontinuities() else {
             panic!("{:?}", fragments[0].discontinuities())
         };
@@ -304,9 +305,9 @@ async fn a_place_that_has_aged_out() {
     push(&door, 10..=400);
     door.expire(390);
     let rest: Vec<_> = fragments.try_collect().await.unwrap();
-    let at = rest.iter().position(|fragment| ordinal(fragment) > 100).expect("it has jumped");
-    let before = at.checked_sub(1).map_or(6, |before| ordinal(&rest[before]));
-    let distance = ordinal(&rest[at]) - before;
+    let at = rest.iter().position(|fragment| ordinal_of(fragment) > 100).expect("it has jumped");
+    let before = at.checked_sub(1).map_or(6, |before| ordinal_of(&rest[before]));
+    let distance = ordinal_of(&rest[at]) - before;
     let gap = |what: &Discontinuity| matches!(what, Discontinuity::Gap { duration, .. } if duration.as_secs() == u64::from(distance - 1));
     assert!(rest[at].discontinuities().iter().any(gap), "{distance}: {:?}", rest[at].discontinuities());
     assert!(rest[at].discontinuities().iter().any(Discontinuity::is_loss));
@@ -319,16 +320,17 @@ fn position_behind(ordinal: u32) -> Position {
 
 /// A position that the service understands in none of its ways, as it may say of one that is too old.
 #[tokio::test(start_paused = true)]
-async fn a_place_that_is_refused() {
+async fn a_refused_position_is_retried_by_other_means() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=9);
     let position = position_behind(2);
-    for (what, expected) in [(AgedOut::Earliest, Some(vec![3, 4, 5, 6, 7, 8, 9])), (AgedOut::Fail, None)] {
+    for (what, expected) in [(OnAgedOut::Earliest, Some(vec![3, 4, 5, 6, 7, 8, 9])), (OnAgedOut::Fail, None)] {
         for _ in 0..3 {
             endpoint.script(Operation::GetMedia, None, Mishap::Refuse("InvalidArgumentException".into()));
         }
-        let live = kvs.live("door").start(position.clone()).when_aged_out(what).idle_timeout(Duration::from_secs(60));
-        let result: Result<Vec<_>, _> = live.fragments().map_ok(|fragment| ordinal(&fragment)).try_collect().await;
+        let live =
+            kvs.live("door").start_after(position.clone()).on_aged_out(what).idle_timeout(Duration::from_secs(60));
+        let result: Result<Vec<_>, _> = live.fragments().map_ok(|fragment| ordinal_of(&fragment)).try_collect().await;
         match expected {
             Some(expected) => assert_eq!(result.unwrap(), expected),
             None => assert_eq!(result.unwrap_err().kind(), ErrorKind::InvalidArgument),
@@ -338,13 +340,13 @@ async fn a_place_that_is_refused() {
 
 /// All that is retained comes again, more than one body brings: it is gone through once.
 #[tokio::test(start_paused = true)]
-async fn going_through_what_was_there_before_comes_to_an_end() {
+async fn reading_a_backlog_reaches_its_end() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=60);
     for _ in 0..30 {
         endpoint.script(Operation::GetMedia, None, Mishap::FaultAfter { fragments: 0, id: 4000, message: "E".into() });
     }
-    let mut fragments = kvs.live("door").start(position_behind(50)).fragments();
+    let mut fragments = kvs.live("door").start_after(position_behind(50)).fragments();
     // Where that is tried, bodies are short.
     let shorter = async {
         while endpoint.scripted() > 0 {
@@ -358,7 +360,7 @@ async fn going_through_what_was_there_before_comes_to_an_end() {
 
 /// Whoever does something else in between has not been waiting.
 #[tokio::test(start_paused = true)]
-async fn a_dropped_next_is_no_silence() {
+async fn a_dropped_next_does_not_count_as_idle() {
     let (_endpoint, door, kvs) = start(Quotas::default().idle(Duration::from_secs(3600))).await;
     push(&door, 1..=1);
     let live = kvs.live("door").start(Start::Earliest).read_timeout(Duration::from_secs(3600));
@@ -374,7 +376,7 @@ async fn a_dropped_next_is_no_silence() {
 
 /// What there is of the last fragment comes before the end, and may come in whole another time.
 #[tokio::test(start_paused = true)]
-async fn the_tail_of_a_call_is_not_thrown_away() {
+async fn the_last_fragment_without_closing_tags_is_yielded() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=3);
     for _ in 0..50 {
@@ -388,13 +390,13 @@ async fn the_tail_of_a_call_is_not_thrown_away() {
     let live = kvs.live("door").start(Start::Earliest).idle_timeout(Duration::from_secs(10));
     let (fragments, acks) = live.checkpointed(store.clone());
     let all: Vec<_> = fragments.inspect_ok(|fragment| acks.done(&fragment.position())).try_collect().await.unwrap();
-    assert_eq!(all.iter().map(ordinal).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(all.iter().map(ordinal_of).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!((all[2].end_reason(), all[2].blocks().len()), (FragmentEnd::EndOfBody, 5));
     assert_eq!(acks.close().await.unwrap().unwrap().number(), Some(&stamp(2).number));
 }
 
 #[tokio::test(start_paused = true)]
-async fn damage_is_passed_over_or_an_error() {
+async fn damage_is_skipped_or_an_error() {
     let (_endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=2);
     let mut damaged = producer_document(3).to_bytes(&stamp(3), 0).to_vec();
@@ -403,18 +405,18 @@ async fn damage_is_passed_over_or_an_error() {
     damaged[head..head + 4].fill(0);
     door.push_bytes(damaged, stamp(3));
     push(&door, 4..=5);
-    let live = |what| kvs.live("door").start(Start::Earliest).when_damaged(what).until(Bound::Count(5));
+    let live = |what| kvs.live("door").start(Start::Earliest).on_damage(what).until(Bound::Count(5));
 
-    let mut fragments = live(Damaged::Fail).fragments();
+    let mut fragments = live(OnDamage::Fail).fragments();
     assert_eq!([next(&mut fragments).await, next(&mut fragments).await], [1, 2]);
     let cut = fragments.try_next().await.unwrap().unwrap();
-    assert_eq!((ordinal(&cut), cut.end_reason(), cut.blocks().len()), (3, FragmentEnd::Cut, 4));
+    assert_eq!((ordinal_of(&cut), cut.end_reason(), cut.blocks().len()), (3, FragmentEnd::Cut, 4));
     let error = fragments.try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Malformed);
     assert_eq!((error.context().stream(), error.position().fragment()), (Some("door"), Some(stamp(3).number.as_str())));
 
-    let fragments: Vec<_> = live(Damaged::PassOver).fragments().try_collect().await.unwrap();
-    assert_eq!(fragments.iter().map(ordinal).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    let fragments: Vec<_> = live(OnDamage::Skip).fragments().try_collect().await.unwrap();
+    assert_eq!(fragments.iter().map(ordinal_of).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     assert_eq!(fragments[2].end_reason(), FragmentEnd::Cut);
     let before = fragments[3].discontinuities();
     let is_it = |what: &Discontinuity| matches!(what, Discontinuity::SkippedFragment { number, .. } if *number == stamp(3).number);
@@ -426,13 +428,14 @@ async fn damage_is_passed_over_or_an_error() {
     let limits = Limits::default().fragment_bytes(1600);
     door.push_stamped(&connect_document(6), stamp(6));
     push(&door, 7..=7);
-    let small = kvs.live("door").start(stamp(4).number).limits(limits).until(Bound::Count(3)).fragments();
+    let small =
+        kvs.live("door").start(Start::AfterFragment(stamp(4).number)).limits(limits).until(Bound::Count(3)).fragments();
     assert_eq!(ordinals(small).await, [5, 6, 7]);
 }
 
 /// What happened before a fragment is on the fragment.
 #[tokio::test(start_paused = true)]
-async fn discontinuities() {
+async fn discontinuities_are_reported_on_fragments() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     let document = |seconds: u64| {
         let document = Document::new(Shape::Producer).video_track(1).cluster_time(seconds * 1000);
@@ -463,7 +466,7 @@ async fn discontinuities() {
         [
             "",
             "",
-            "reconnected after 0s and 1 calls: the body had ended; 2 fragments came again",
+            "reconnected after 0s and 1 calls: the body had ended; 2 repeated fragments dropped",
             "gap of 6s",
             "",
             "the timeline went back by 6s",
@@ -475,7 +478,7 @@ async fn discontinuities() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn packets_of_a_fragment_that_comes_again() {
+async fn packets_of_a_repeated_fragment_are_not_repeated() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=3);
     // In the middle of the second block of the second fragment, and then again a little later.
@@ -517,7 +520,7 @@ async fn packets_of_a_fragment_that_comes_again() {
 
 /// However badly things go, and however many read, the service gets no more calls than it allows.
 #[tokio::test(start_paused = true)]
-async fn call_rates_are_kept_under_the_worst_schedule() {
+async fn call_rate_limits_hold_under_the_worst_schedule() {
     let (endpoint, door, kvs) = start(Quotas::default().connections(None)).await;
     push(&door, 1..=3);
     door.finish();
@@ -545,7 +548,7 @@ async fn call_rates_are_kept_under_the_worst_schedule() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fourth_reader_waits_its_turn() {
+async fn a_fourth_reader_waits_for_a_connection() {
     let (endpoint, door, kvs) =
         start(Quotas::default().idle(Duration::from_secs(600)).linger(Duration::from_secs(20))).await;
     push(&door, 1..=1);
@@ -567,7 +570,7 @@ async fn a_fourth_reader_waits_its_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_status_says_how_it_goes() {
+async fn the_status_follows_the_stream() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=4);
     endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(1));
@@ -600,7 +603,7 @@ async fn the_status_says_how_it_goes() {
 
 /// Each error of the service has its kind, its verdict, and says what to do.
 #[tokio::test(start_paused = true)]
-async fn errors_a_person_can_act_on() {
+async fn errors_have_a_kind_and_advice() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=1);
     let url = endpoint.url().to_owned();
@@ -679,7 +682,7 @@ async fn errors_a_person_can_act_on() {
     ];
     for (name, kind, retryable, text) in cases {
         endpoint.script(Operation::GetMedia, None, Mishap::Refuse(name.into()));
-        let error = kvs.live("door").resume(false).fragments().try_next().await.unwrap_err();
+        let error = kvs.live("door").reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.code(), error.is_retryable()), (kind, Some(name), retryable), "{error}");
         let text = text.replace("{said}", &format!("{name}, as the script says"));
         let id = error.context().request_id().expect("a request id").to_owned();
@@ -693,7 +696,7 @@ async fn errors_a_person_can_act_on() {
         // The same, asked for the endpoint.
         let fresh = KinesisVideo::new(&endpoint.in_process_config());
         endpoint.script(Operation::GetDataEndpoint, None, Mishap::Refuse(name.into()));
-        let error = fresh.live("door").resume(false).fragments().try_next().await.unwrap_err();
+        let error = fresh.live("door").reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (kind, retryable));
         assert!(error.to_string().contains("GetDataEndpoint"), "{error}");
         sleep(Duration::from_secs(2)).await;
@@ -703,28 +706,28 @@ async fn errors_a_person_can_act_on() {
 
 /// Each error that the service reports inside the media.
 #[tokio::test(start_paused = true)]
-async fn faults_a_person_can_act_on() {
+async fn faults_have_a_kind_and_advice() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=3);
     let cases = [
-        (3002, ErrorKind::Service, true, "the service could not go on writing"),
-        (4000, ErrorKind::NotFound, false, "the fragment is not there any more"),
+        (3002, ErrorKind::Service, true, "the service could not write the rest of the response"),
+        (4000, ErrorKind::NotFound, false, "the fragment no longer exists"),
         (4500, ErrorKind::AccessDenied, false, "the caller needs kms:Decrypt on the KMS key of the stream"),
         (4501, ErrorKind::AccessDenied, false, "the KMS key of the stream is disabled"),
         (4502, ErrorKind::AccessDenied, false, "the KMS key of the stream is not valid"),
         (4503, ErrorKind::AccessDenied, true, "the KMS key of the stream is not available now"),
-        (4504, ErrorKind::AccessDenied, false, "the KMS key of the stream is not for this use"),
-        (4505, ErrorKind::AccessDenied, false, "the KMS key of the stream is in a state without use"),
-        (4506, ErrorKind::AccessDenied, false, "the KMS key of the stream is not found"),
+        (4504, ErrorKind::AccessDenied, false, "the KMS key of the stream does not allow this use"),
+        (4505, ErrorKind::AccessDenied, false, "the KMS key of the stream is in a state that allows no use"),
+        (4506, ErrorKind::AccessDenied, false, "the KMS key of the stream was not found"),
         (4507, ErrorKind::NotFound, false, "the stream has been deleted"),
-        (5000, ErrorKind::Service, true, "the service failed inside"),
-        (3000, ErrorKind::NotFound, true, "the fragment is not there, or not yet"),
-        (9999, ErrorKind::Service, false, "its meaning is not known"),
+        (5000, ErrorKind::Service, true, "the service had an internal error"),
+        (3000, ErrorKind::NotFound, true, "the fragment does not exist, or is not available yet"),
+        (9999, ErrorKind::Service, false, "this error is unknown"),
     ];
     for (id, kind, retryable, meaning) in cases {
         let fault = || Mishap::FaultAfter { fragments: 2, id, message: "SAID".into() };
         endpoint.script(Operation::GetMedia, None, fault());
-        let mut fragments = kvs.live("door").start(Start::Earliest).resume(false).fragments();
+        let mut fragments = kvs.live("door").start(Start::Earliest).reconnect(false).fragments();
         assert_eq!([next(&mut fragments).await, next(&mut fragments).await], [1, 2]);
         let error = fragments.try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{error}");
@@ -745,7 +748,7 @@ async fn faults_a_person_can_act_on() {
 
 /// Success on the wire, and no media: the wrong host.
 #[tokio::test(start_paused = true)]
-async fn a_host_that_does_not_know_the_operation() {
+async fn an_unknown_operation_is_a_wrong_endpoint() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=1);
     for _ in 0..20 {
@@ -765,7 +768,7 @@ async fn a_host_that_does_not_know_the_operation() {
 }
 
 #[tokio::test]
-async fn a_service_that_cannot_be_reached() {
+async fn an_unreachable_service_is_an_io_error() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     let config = endpoint.sdk_config();
     drop(endpoint);
@@ -777,7 +780,7 @@ async fn a_service_that_cannot_be_reached() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn time_limits_of_the_network() {
+async fn network_timeouts_reconnect() {
     let (endpoint, door, kvs) = start(Quotas::default().idle(Duration::from_secs(3600))).await;
     push(&door, 1..=2);
     // Nothing comes at all; nothing comes in the middle.
@@ -796,7 +799,7 @@ async fn time_limits_of_the_network() {
 
 /// Whoever takes his time has not been waiting.
 #[tokio::test(start_paused = true)]
-async fn a_slow_consumer_is_no_silence() {
+async fn a_slow_consumer_does_not_count_as_idle() {
     let (_endpoint, door, kvs) = start(Quotas::default().idle(Duration::from_secs(3600))).await;
     push(&door, 1..=4);
     let live = kvs.live("door").start(Start::Earliest);
@@ -813,7 +816,7 @@ async fn a_slow_consumer_is_no_silence() {
 
 #[cfg(feature = "metrics")]
 #[test]
-fn the_metrics_facade_is_told() {
+fn metrics_are_recorded() {
     use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
     let recorder = DebuggingRecorder::new();
@@ -854,12 +857,12 @@ fn the_metrics_facade_is_told() {
 
 /// Something listens, and never answers.
 #[tokio::test]
-async fn an_answer_that_does_not_come() {
+async fn a_missing_answer_times_out() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = LocalEndpoint::start().await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let kvs = KinesisVideo::new(&endpoint.sdk_config().into_builder().endpoint_url(url).build());
-    let live = kvs.live("door").connect_timeout(Duration::from_millis(50)).idle_timeout(Duration::from_millis(500));
+    let live = kvs.live("door").call_timeout(Duration::from_millis(50)).idle_timeout(Duration::from_millis(500));
     let error = live.fragments().try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Io, true));
     assert_eq!(error.to_string(), "I/O failed: GetDataEndpoint: no answer within 50ms (stream door)");

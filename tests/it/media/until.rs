@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use kinesis_video::{Bound, Error, ErrorKind, Fragment, FragmentStream, FragmentStreamExt, StreamEnd, Timestamp};
 
-use crate::support::bodies::{live_body, producer_document, stamp};
+use crate::support::bodies::{live_body, ordinal_of, producer_document, stamp};
 
 async fn read(bound: impl Into<Bound>) -> (Vec<u32>, Option<StreamEnd>) {
     let body = live_body((1..=6).map(producer_document));
@@ -13,14 +13,14 @@ async fn read(bound: impl Into<Bound>) -> (Vec<u32>, Option<StreamEnd>) {
     let mut ordinals = Vec::new();
     while let Some(fragment) = until.try_next().await.unwrap() {
         assert_eq!(until.end_reason().is_some(), until.size_hint().1 == Some(0));
-        ordinals.push((1..=6).find(|&n| fragment.number() == Some(&stamp(n).number)).unwrap());
+        ordinals.push(ordinal_of(&fragment));
     }
     assert!(until.next().await.is_none());
     (ordinals, until.end_reason())
 }
 
 #[tokio::test]
-async fn counts_and_numbers() {
+async fn counts_and_numbers_end_the_stream() {
     assert_eq!(read(Bound::Count(0)).await, (vec![], Some(StreamEnd::Count)));
     assert_eq!(read(Bound::Count(2)).await, (vec![1, 2], Some(StreamEnd::Count)));
     assert_eq!(read(Bound::Count(9)).await, (vec![1, 2, 3, 4, 5, 6], Some(StreamEnd::EndOfMedia)));
@@ -32,7 +32,7 @@ async fn counts_and_numbers() {
 }
 
 #[tokio::test]
-async fn times() {
+async fn times_end_the_stream() {
     let after = |time: Timestamp, millis: i64| Timestamp::from_millis(time.as_millis() + millis);
     let third = stamp(3);
     let producer = |millis| Bound::ProducerTime(after(third.producer_time, millis));
