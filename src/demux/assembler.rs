@@ -79,11 +79,14 @@ enum Outcome {
 /// A piece of a body.
 #[derive(Debug)]
 pub(crate) enum Piece {
+    /// A whole fragment. Only with [`Grain::Fragment`].
     Fragment(Fragment),
     Fault(Fault),
     Skipped(Skipped),
+    /// The start of a fragment. This and the next two only with [`Grain::Packet`].
     Opened(Arc<FragmentHeader>),
     Block(BlockPiece),
+    /// The end of a fragment.
     Closed(FragmentFooter),
 }
 
@@ -99,9 +102,9 @@ pub(crate) struct BlockPiece {
 /// The current item, as far as it has been read.
 #[derive(Debug, Default)]
 struct Item {
-    /// Whether the item began with an EBML header.
+    /// True if the item began with an EBML header.
     is_document: bool,
-    /// Whether the item has a Cluster or a fragment number.
+    /// True if the item has a Cluster or a fragment number.
     is_fragment: bool,
     /// The bytes that make the item a file, if it did not begin with an EBML header.
     prefix: Option<Bytes>,

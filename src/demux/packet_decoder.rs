@@ -61,7 +61,7 @@ pub struct PacketDecoder {
     block: Option<BlockPackets>,
     /// The end of a fragment, to be returned next.
     end: Option<FragmentFooter>,
-    /// Whether a fragment has started and its end has not been decoded.
+    /// True if a fragment has started and its end has not been decoded.
     open: bool,
     /// The ordinal of the next packet in its fragment.
     ordinal: u32,

@@ -1,4 +1,4 @@
-//! Bodies that were good once.
+//! Mutated bodies.
 
 use bytes::Bytes;
 
@@ -6,7 +6,7 @@ use crate::fuzz;
 use crate::media::{self, CAPTURES, capture};
 use crate::rounds::rounds;
 
-/// A seeded sequence of numbers.
+/// A seeded generator of pseudo-random numbers (xorshift).
 pub struct Random(pub u64);
 
 impl Random {
@@ -18,8 +18,10 @@ impl Random {
     }
 }
 
-/// One to four changes: flipped bits, bytes that mean something to a parser, sizes that lie, pieces
-/// left out, repeated, or taken from elsewhere, and an early end.
+/// Returns the body with one to four mutations.
+///
+/// A mutation flips a bit, writes a byte with a meaning in EBML, writes a huge size, removes or repeats a piece, inserts
+/// a piece of another body, fills a piece with one byte, or truncates the body.
 pub fn mutated(body: &[u8], others: &[Bytes], random: &mut Random) -> Vec<u8> {
     let mut body = body.to_vec();
     for _ in 0..=random.next(4) {
@@ -76,7 +78,7 @@ fn mutated_captures_never_panic() {
     let mut random = Random(7);
     for _ in 0..rounds(60) {
         for body in &captures {
-            // A stretch over a boundary of documents, so that not all of it is one block.
+            // The slice contains a boundary of documents, so that it is not all one block.
             let start = random.next(body.len() - 300_000);
             let documents = body.slice(start..start + 300_000);
             fuzz::fragment_chunks(&mutated(&documents, &captures, &mut random));
@@ -85,7 +87,7 @@ fn mutated_captures_never_panic() {
     }
 }
 
-/// Also written to the folder `KVS_CORPUS`, for the fuzzers to start from.
+/// Also writes the bodies to the folder `KVS_CORPUS`, as a seed corpus for the fuzzers.
 #[test]
 fn the_fuzzing_corpus_never_panics() {
     if let Some(folder) = std::env::var_os("KVS_CORPUS") {
