@@ -1,4 +1,4 @@
-//! Pictures that the service takes: what is sent for them, the grid, pages, and what is no picture.
+//! Images of GetImages: requests, the interval, pages, and missing images.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -23,8 +23,7 @@ fn millis(body: &Value, member: &str) -> i64 {
     (body[member].as_f64().unwrap() * 1000.0).round() as i64
 }
 
-/// A picture for each time of the request's grid, `page` at a time, whose content is its time. Each page
-/// costs its own call.
+/// Answers with an image for each interval of the request, `page` at a time. The content of an image is its time.
 fn take(body: &Value, page: usize, is_end_included: bool) -> Answer {
     let (start, end) = (millis(body, "StartTimestamp"), millis(body, "EndTimestamp"));
     assert!((1..=300_000).contains(&(end - start)), "{body}");
@@ -57,7 +56,7 @@ async fn times(images: Images) -> Vec<i64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_grid_goes_on_over_calls_and_pages() {
+async fn images_keep_their_interval_across_calls_and_pages() {
     for (length, every, page, is_end_included) in [
         (0, 1000, 25, true),
         (10_000, 3000, 2, true),
@@ -71,13 +70,13 @@ async fn the_grid_goes_on_over_calls_and_pages() {
         let images = kvs.images("door").range(time(T)..=time(T + length)).sample_every(Duration::from_millis(every));
         let expected: Vec<i64> = (T..=T + length).step_by(every as usize).collect();
         assert_eq!(times(images).await, expected, "{length} every {every}");
-        // No call more than pages need.
+        // There is one call per page.
         assert!(asked.take().len() <= expected.len() / page + length as usize / 300_000 + 2);
     }
 }
 
 #[tokio::test]
-async fn requests_say_what_was_chosen() {
+async fn requests_carry_the_chosen_options() {
     let (kvs, asked) = stand_in(|_, body| take(body, 1, true)).await;
     assert_eq!(times(kvs.images("door").range(time(T)..=time(T + 1500))).await.len(), 2);
     let mut expected = json!({
@@ -109,7 +108,7 @@ async fn requests_say_what_was_chosen() {
 }
 
 #[tokio::test]
-async fn what_is_no_picture_is_data() {
+async fn missing_images_are_items_not_errors() {
     let (kvs, _) = stand_in(|_, _| {
         Answer::json(json!({ "Images": [
             { "TimeStamp": 1.5, "Error": "NO_MEDIA" },
@@ -133,7 +132,7 @@ async fn what_is_no_picture_is_data() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_make_no_sense_are_errors() {
+async fn malformed_answers_are_errors() {
     for (answer, kind) in [
         (json!({}), ErrorKind::WrongEndpoint),
         (json!({ "Images": [{ "Error": "NO_MEDIA" }] }), ErrorKind::Service),
@@ -151,9 +150,9 @@ async fn answers_that_make_no_sense_are_errors() {
     assert_eq!((error.kind(), asked.take().len()), (ErrorKind::WrongEndpoint, 3));
 }
 
-/// What came before an error comes before it, and what may go away by itself is no error.
+/// Images before an error are yielded first, and transient errors are retried.
 #[tokio::test(start_paused = true)]
-async fn throttled_pages_are_asked_for_again() {
+async fn throttled_pages_are_retried() {
     let throttled = Mutex::new(HashMap::new());
     let (kvs, asked) = stand_in(move |_, body| {
         let mut throttled = throttled.lock().unwrap();
@@ -174,10 +173,10 @@ async fn throttled_pages_are_asked_for_again() {
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Throttled, true));
 }
 
-/// Each rule that needs no clock: refused by us before anything is sent, and by the endpoint where
-/// the SDK lets it be asked.
+/// Each rule that needs no clock. The client refuses it before any call, and so does the endpoint where the SDK can
+/// send it.
 #[tokio::test]
-async fn every_rule_is_kept_on_both_sides_of_the_wire() {
+async fn client_and_endpoint_refuse_the_same_arguments() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let base = now_millis() - 60_000;
     let document = Document::new(Shape::Ffmpeg).codec_private(AVCC).video_track(1).block(1, 0, true, FRAME);
@@ -216,14 +215,14 @@ async fn every_rule_is_kept_on_both_sides_of_the_wire() {
     };
     for (call, member) in [
         (call().end_timestamp(time(base - 1)), "EndTimestamp"),
-        // Which is split by us.
+        // The client splits longer ranges, so only the endpoint refuses them.
         (call().end_timestamp(time(base + 300_001)), "EndTimestamp"),
         (call().sampling_interval(199), "SamplingInterval"),
         (call().width_pixels(0).height_pixels(1), "WidthPixels"),
         (call().width_pixels(3841).height_pixels(1), "WidthPixels"),
         (call().width_pixels(1).height_pixels(0), "HeightPixels"),
         (call().width_pixels(1).height_pixels(2161), "HeightPixels"),
-        // Which cannot be said to us.
+        // The client's types cannot express these.
         (call().width_pixels(1), "WidthPixels"),
         (call().format_config(FormatConfigKey::JpegQuality, "0"), "JPEGQuality"),
         (call().format_config(FormatConfigKey::JpegQuality, "101"), "JPEGQuality"),
@@ -236,7 +235,7 @@ async fn every_rule_is_kept_on_both_sides_of_the_wire() {
 }
 
 #[tokio::test]
-async fn pictures_of_the_local_endpoint() {
+async fn images_of_the_local_endpoint_show_the_right_picture() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let base = now_millis() - 700_000;
     let door = endpoint.create_stream("door");

@@ -1,4 +1,4 @@
-//! The local endpoint as the service would behave: selectors, quotas, and what goes wrong.
+//! GetMedia of the local endpoint: selectors, quotas and injected faults.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn short_document() -> Document {
         .fold(Document::new(Shape::Producer).video_track(1), |document, i| document.block(1, i * 200, i == 0, b"frame"))
 }
 
-/// Ten fragments, one a second, each of 800 ms.
+/// Ten fragments of 800 ms, one per second.
 fn ten(endpoint: &LocalEndpoint) -> LocalStream {
     let stream = endpoint.create_stream("ten");
     (1..=10).for_each(|ordinal| stream.push_stamped(&short_document(), stamp(ordinal)));
@@ -34,12 +34,12 @@ async fn ordinals(kvs: &KinesisVideo, start: Start) -> Vec<u32> {
 }
 
 #[tokio::test]
-async fn every_selector_gives_exactly_these_fragments() {
+async fn every_selector_yields_the_right_fragments() {
     let (endpoint, kvs) = start(ends_soon()).await;
     let _stream = ten(&endpoint);
     let from = |first: u32| (first..=10).collect::<Vec<_>>();
     let number = |ordinal: u32| stamp(ordinal).number;
-    // Between the fourth and the fifth, by its milliseconds.
+    // A number between the fourth and the fifth.
     let between = kinesis_video::local::fragment_number(4, 9_999_999_999_999);
     let server = |ordinal: u32, millis: i64| {
         Start::ServerTime(Timestamp::from_millis(stamp(ordinal).server_time.as_millis() + millis))
@@ -58,10 +58,10 @@ async fn every_selector_gives_exactly_these_fragments() {
         (Start::AfterFragment("1".parse().unwrap()), from(1)),
         (Start::AfterFragment(number(10)), vec![]),
         (Start::AfterFragment("9".repeat(48).parse().unwrap()), vec![]),
-        // A token goes on behind the fragment that it came with.
+        // A token continues after its fragment.
         (Start::Token(number(4).to_string()), from(5)),
         (Start::Token(number(10).to_string()), vec![]),
-        // A time is in the fragment that contains it; in a gap the next one begins.
+        // A time selects the fragment that contains it or, in a gap, the next one.
         (server(4, 0), from(4)),
         (server(4, 1), from(4)),
         (server(4, 799), from(4)),
@@ -83,7 +83,7 @@ async fn every_selector_gives_exactly_these_fragments() {
 }
 
 #[tokio::test]
-async fn a_start_behind_the_newest_waits_for_it() {
+async fn a_start_after_the_newest_fragment_waits() {
     let (endpoint, kvs) = start(ends_soon().idle(Duration::from_secs(20))).await;
     let stream = ten(&endpoint);
     let mut fragments = kvs.live("ten").start(Start::AfterFragment(stamp(10).number)).reconnect(false).fragments();
@@ -94,7 +94,7 @@ async fn a_start_behind_the_newest_waits_for_it() {
 }
 
 #[tokio::test]
-async fn now_on_a_silent_stream_ends_clean() {
+async fn an_idle_stream_ends_the_body_cleanly() {
     let (endpoint, kvs) = start(ends_soon()).await;
     endpoint.create_stream("ten");
     for start in [Start::Now, Start::Earliest] {
@@ -103,7 +103,7 @@ async fn now_on_a_silent_stream_ends_clean() {
 }
 
 #[tokio::test]
-async fn the_session_is_capped() {
+async fn sessions_end_after_their_maximum_duration() {
     let (endpoint, kvs) = start(ends_soon().idle(Duration::from_secs(60)).session(Duration::from_millis(200))).await;
     let stream = ten(&endpoint);
     let fragments: Vec<_> =
@@ -113,7 +113,7 @@ async fn the_session_is_capped() {
 }
 
 #[tokio::test]
-async fn a_fourth_connection_is_refused_and_the_others_go_on() {
+async fn a_fourth_connection_is_refused_and_the_others_continue() {
     let (endpoint, kvs) = start(Quotas::default().calls_per_second(None)).await;
     let stream = ten(&endpoint);
     let open = || kvs.live("ten").start(Start::Now).reconnect(false).fragments();
@@ -129,7 +129,7 @@ async fn a_fourth_connection_is_refused_and_the_others_go_on() {
     for fragments in &mut three {
         assert_eq!(fragments.try_next().await.unwrap().unwrap().number(), Some(&stamp(11).number));
     }
-    // Dropping one closes its connection, which makes room.
+    // Dropping a stream closes its connection, which frees a place.
     drop(three);
     tokio::time::timeout(Duration::from_secs(10), async {
         while stream.open_bodies() > 0 {
@@ -142,12 +142,12 @@ async fn a_fourth_connection_is_refused_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn calls_are_counted_by_the_second_and_stream() {
+async fn calls_are_limited_per_second_and_stream() {
     let (endpoint, kvs) = start(Quotas::default().connections(None)).await;
     ten(&endpoint).finish();
     let other = endpoint.create_stream("other");
     other.finish();
-    // Each one a process of its own: one that knows of the others would wait.
+    // Each client has its own rate limit, as separate processes do.
     let kind = async || {
         let kvs = KinesisVideo::new(&endpoint.sdk_config());
         kvs.live("ten").reconnect(false).fragments().try_next().await.err().map(|error| error.kind())
@@ -155,7 +155,7 @@ async fn calls_are_counted_by_the_second_and_stream() {
     for _ in 0..5 {
         assert_eq!(kind().await, None);
     }
-    // However slow this machine is, some call comes sooner than another is allowed.
+    // However slow the machine is, some call is sooner than the limit allows.
     let mut refused = None;
     for _ in 0..100 {
         refused = refused.or(kind().await);
@@ -165,7 +165,7 @@ async fn calls_are_counted_by_the_second_and_stream() {
 }
 
 #[tokio::test]
-async fn refusals_by_name() {
+async fn refusals_can_be_injected_by_name() {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
     for (name, kind, retryable) in [
@@ -192,22 +192,22 @@ async fn refusals_by_name() {
 }
 
 #[tokio::test]
-async fn a_stale_endpoint_is_asked_for_again() {
+async fn a_stale_endpoint_is_looked_up_again() {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
     assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
     let before = endpoint.requests();
     endpoint.script(Operation::GetMedia, Some("ten"), Mishap::StaleEndpoint);
-    // Refused, GetDataEndpoint, and GetMedia again.
+    // The refused call, GetDataEndpoint, and GetMedia again.
     assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
     assert_eq!(endpoint.requests() - before, 3);
 }
 
 #[tokio::test]
-async fn success_that_is_none() {
+async fn an_unknown_operation_answers_200_without_media() {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
-    // Once may be for an endpoint that has moved.
+    // The first failure may be due to an endpoint that has moved.
     endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
     assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
     endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
@@ -217,11 +217,11 @@ async fn success_that_is_none() {
     endpoint.script(Operation::GetDataEndpoint, None, Mishap::UnknownOperation);
     let error = kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
-    // It is not believed for ever.
+    // The error is final after some retries.
     assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.is_ok());
 }
 
-/// What comes of a body of ten fragments with which this goes wrong.
+/// Reads a body of ten fragments under a fault.
 async fn with(mishap: Mishap) -> (Vec<Fragment>, Option<Error>) {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
@@ -241,7 +241,7 @@ async fn with(mishap: Mishap) -> (Vec<Fragment>, Option<Error>) {
 }
 
 #[tokio::test]
-async fn bodies_that_break() {
+async fn injected_faults_break_bodies() {
     let (whole, error) = with(Mishap::EndAfter(4)).await;
     assert!(error.is_none());
     assert_eq!(whole.len(), 4);
@@ -262,7 +262,7 @@ async fn bodies_that_break() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_slow() {
+async fn injected_faults_delay_bodies() {
     for mishap in [
         Mishap::Stall { after: 1500, pause: Duration::from_millis(50) },
         Mishap::Trickle { bytes: 333, pause: Duration::from_millis(1) },
@@ -275,7 +275,7 @@ async fn bodies_that_are_slow() {
 }
 
 #[tokio::test]
-async fn bodies_that_lie() {
+async fn injected_faults_falsify_bodies() {
     let (fragments, error) = with(Mishap::FaultAfter { fragments: 3, id: 4503, message: "KMS".into() }).await;
     let error = error.unwrap();
     assert_eq!(fragments.len(), 3);
@@ -286,7 +286,7 @@ async fn bodies_that_lie() {
 }
 
 #[tokio::test]
-async fn captures_with_their_own_numbers_and_times() {
+async fn captures_keep_their_own_numbers_and_times() {
     let (endpoint, kvs) = start(ends_soon()).await;
     for name in CAPTURES {
         let Some(body) = capture(name) else { continue };
@@ -303,7 +303,7 @@ async fn captures_with_their_own_numbers_and_times() {
             let received: Vec<_> =
                 kvs.live(name).start(start.clone()).reconnect(false).fragments().try_collect().await.unwrap();
             let numbers = |fragments: &[Fragment]| fragments.iter().map(|f| f.number().cloned()).collect::<Vec<_>>();
-            // Server times of uploads overlap: what contains one may have begun earlier.
+            // Server times of uploads overlap, so the fragment that contains a time may have begun earlier.
             if matches!(start, Start::ServerTime(_)) {
                 assert!(numbers(&received).contains(&third.number().cloned()), "{name}");
             } else {
@@ -314,8 +314,8 @@ async fn captures_with_their_own_numbers_and_times() {
 }
 
 #[tokio::test]
-async fn a_cut_between_fragments_is_a_cut() {
-    // Nothing more comes, and yet the connection breaks instead of the body ending.
+async fn a_break_between_fragments_is_an_error() {
+    // No bytes follow, but the connection breaks instead of ending the body.
     let (endpoint, kvs) = start(ends_soon().idle(Duration::MAX).session(Duration::MAX)).await;
     let stream = endpoint.create_stream("ten");
     stream.push_stamped(&short_document(), stamp(1));
@@ -342,7 +342,7 @@ async fn a_cut_between_fragments_is_a_cut() {
 }
 
 #[tokio::test]
-async fn a_mishap_waits_for_a_call_that_nothing_else_is_wrong_with() {
+async fn a_fault_waits_for_a_call_that_is_not_refused() {
     let (endpoint, kvs) = start(ends_soon().connections(Some(0))).await;
     ten(&endpoint);
     endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(1));
@@ -358,12 +358,12 @@ async fn a_mishap_waits_for_a_call_that_nothing_else_is_wrong_with() {
 }
 
 #[tokio::test]
-async fn dropping_the_endpoint_breaks_a_body_that_nobody_reads() {
+async fn dropping_the_endpoint_breaks_unread_bodies() {
     let (endpoint, kvs) = start(ends_soon()).await;
     let stream = endpoint.create_stream("ten");
     stream.push_raw(vec![0x1A; 64 << 20]);
     let mut fragments = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments();
-    // Opens the connection, and fails on what is no media.
+    // Opens the connection, and fails on bytes that are no media.
     assert!(fragments.try_next().await.is_err());
     drop(fragments);
     let media = aws_sdk_kinesisvideomedia::Client::new(&endpoint.sdk_config());
