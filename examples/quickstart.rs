@@ -74,7 +74,7 @@ async fn consume(config: &SdkConfig, stream: &str, start: Start, options: &Optio
         .live(stream)
         .start(start)
         // A file ends; a camera does not end.
-        .resume(options.file.is_none())
+        .reconnect(options.file.is_none())
         .fragments()
         .inspect_ok(print_row)
         .take_until(tokio::time::sleep(seconds))

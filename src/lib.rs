@@ -137,6 +137,14 @@ pub mod service;
 pub mod sink;
 mod summary;
 
+/// Not a stable interface: for this crate's own fuzzing and tests.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::ebml::header::Header;
+    pub use crate::ebml::reader::{Ending, Event, Reader};
+    pub use crate::ebml::writer::{Width, Writer};
+}
+
 pub use audio::{AudioChunk, Party, StereoChunk};
 pub use checkpoint::{Acks, CheckpointStore, FileCheckpoint, MemoryCheckpoint};
 pub use demux::{BodyDecoder, BodyItem, BodyStream, FragmentDecoder, FragmentStream, PacketStream};
@@ -155,9 +163,10 @@ pub use limits::Limits;
 pub use packet::Packet;
 #[cfg(feature = "aws")]
 pub use service::{
-    AgedOut, Archive, ArchiveProgress, ArchivedImage, Clip, Clips, Clock, Damaged, DashSession, FragmentInfo,
-    FragmentList, HlsSession, Images, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, NoImage,
-    Order, PlaybackUrl, RetryConfig, Start, StopHandle, StreamId, Unavailable,
+    Archive, ArchiveFragments, ArchiveProgress, ArchivedImage, Clip, ClipStream, Clips, Clock, DashSession,
+    FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, KinesisVideo, Live, LiveFragments,
+    LivePackets, LiveStatus, LiveStream, NoImage, OnAgedOut, OnDamage, OnUnavailable, Order, PlaybackUrl, RetryConfig,
+    Start, StopHandle, StreamId,
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use sink::ImageSink;

@@ -80,7 +80,7 @@ use store::streams::{REGION, Stream};
 /// door.finish();
 ///
 /// let kvs = KinesisVideo::new(&endpoint.sdk_config());
-/// let live = kvs.live("door").start(Start::Earliest).resume(false);
+/// let live = kvs.live("door").start(Start::Earliest).reconnect(false);
 /// let fragments: Vec<_> = live.fragments().try_collect().await?;
 /// assert_eq!(fragments.len(), 1);
 /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
@@ -152,7 +152,7 @@ impl LocalEndpoint {
     ///
     /// let kvs = KinesisVideo::new(&endpoint.sdk_config());
     /// // By default, the reader would retry.
-    /// let error = kvs.live("door").resume(false).fragments().try_next().await.unwrap_err();
+    /// let error = kvs.live("door").reconnect(false).fragments().try_next().await.unwrap_err();
     /// assert_eq!(error.kind(), ErrorKind::Throttled);
     /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
     /// ```

@@ -1,4 +1,4 @@
-//! [`Packets`], the type behind `.packets()`.
+//! [`Packets`], the stream that `.packets()` returns.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::fragment::Fragment;
 
 pin_project! {
-    /// Stream of the packets of a fragment stream, from
+    /// A stream of the packets of all fragments, from
     /// [`packets`](crate::FragmentStreamExt::packets).
     #[derive(Debug)]
     #[must_use = "streams do nothing unless polled"]

@@ -15,11 +15,12 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_kinesisvideo::types::ApiName;
 
 pub use archived::{
-    Archive, ArchiveProgress, ArchivedImage, Clip, Clips, Clock, DashSession, FragmentInfo, FragmentList, HlsSession,
-    Images, NoImage, Order, PlaybackUrl, Unavailable, playback,
+    Archive, ArchiveFragments, ArchiveProgress, ArchivedImage, Clip, ClipStream, Clips, Clock, DashSession,
+    FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, NoImage, OnUnavailable, Order,
+    PlaybackUrl, playback,
 };
 pub use call::{RetryConfig, SdkBody};
-pub use live::{AgedOut, Damaged, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, Start, StopHandle};
+pub use live::{Live, LiveFragments, LivePackets, LiveStatus, LiveStream, OnAgedOut, OnDamage, Start, StopHandle};
 pub use stream_id::StreamId;
 
 use call::EndpointCache;
@@ -88,7 +89,7 @@ impl KinesisVideo {
     /// let endpoint = LocalEndpoint::start().await?;
     /// endpoint.create_stream("door").finish();
     /// let kvs = KinesisVideo::new(&endpoint.sdk_config()).with_data_endpoint(endpoint.url());
-    /// assert!(kvs.live("door").resume(false).fragments().end_reason().is_none());
+    /// assert!(kvs.live("door").reconnect(false).fragments().end_reason().is_none());
     /// assert!(endpoint.calls(Operation::GetDataEndpoint, "door").is_empty());
     /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
     /// ```

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::ebml::{ElementId, Width, Writer, id};
+use crate::ebml::writer::{Width, Writer};
+use crate::ebml::{ElementId, id};
 use crate::fragment::{FragmentNumber, Timestamp};
 
 /// Which producer's manner a [`Document`] is in.

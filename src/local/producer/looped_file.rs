@@ -7,7 +7,8 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
 use crate::demux::BodyItem;
-use crate::ebml::{Element, Elements, Width, Writer, id};
+use crate::ebml::writer::{Width, Writer};
+use crate::ebml::{Element, Elements, id};
 use crate::error::{Error, Result};
 use crate::fragment::{Block, Extent, Fragment, Timestamp};
 use crate::local::media::document::{Stamp, leading_tags};

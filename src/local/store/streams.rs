@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::demux::BodyItem;
-use crate::ebml::Writer;
+use crate::ebml::writer::Writer;
 use crate::fragment::{FragmentNumber, Timestamp};
 use crate::local::clock::Clock;
 use crate::local::faults::operation::Operation;

@@ -192,7 +192,7 @@ impl<B: ReadBody> Line<B> {
             }
             let error = match reply {
                 Ok(reply) => {
-                    if self.options.resume {
+                    if self.options.reconnect {
                         resume.opened(reply.date);
                     }
                     self.opened(reply, resume.resyncs());
@@ -207,7 +207,7 @@ impl<B: ReadBody> Line<B> {
                 None => self.outage = Some(Outage { calls: 1, ..Outage::began(Some(error.clone())) }),
             }
             match error.kind() {
-                ErrorKind::InvalidArgument | ErrorKind::Retention if self.options.resume => {
+                ErrorKind::InvalidArgument | ErrorKind::Retention if self.options.reconnect => {
                     match resume.not_understood() {
                         Refused::Again => {}
                         Refused::AgedOut => return Ok(Event::Gone(error)),
@@ -254,10 +254,10 @@ impl<B: ReadBody> Line<B> {
         let may_be_tried = match error.kind() {
             ErrorKind::WrongEndpoint if !error.is_retryable() => false,
             // Once is for an endpoint that has moved.
-            ErrorKind::WrongEndpoint if !self.options.resume => is_first,
+            ErrorKind::WrongEndpoint if !self.options.reconnect => is_first,
             // The host says nothing of it itself: if it goes on like this, it is no host of the service.
             ErrorKind::WrongEndpoint if error.code().is_none() => self.strikes < STRIKES,
-            _ if !self.options.resume => false,
+            _ if !self.options.reconnect => false,
             _ if error.is_retryable() => return Ok(()),
             // Credentials get renewed.
             _ if is_about_credentials(error) => self.was_read && self.strikes < STRIKES,
@@ -337,5 +337,5 @@ async fn call(client: &Client, options: &Options, pause: Duration, start: &Start
         sleep(pause).await;
     }
     tracing::debug!(?start, "calling GetMedia");
-    get_media(client, &options.stream, start, options.connect_timeout).await
+    get_media(client, &options.stream, start, options.call_timeout).await
 }

@@ -8,7 +8,7 @@ use super::body::ReadBody;
 use super::connection::{Event, Line, Outage};
 use super::resume::{Refused, Resume};
 use super::start::Start;
-use super::{AgedOut, Damaged};
+use super::{OnAgedOut, OnDamage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{
     Bound, Discontinuity, Fault, FragmentEnd, FragmentHeader, FragmentNumber, Position, SkipReason, Skipped, StreamEnd,
@@ -176,7 +176,7 @@ impl<B: ReadBody> Source<B> {
     /// The service reported an error inside the media, and will say no more in this body.
     pub(super) fn fault(&mut self, fault: &Fault) -> Next {
         let error = self.line.name_in(fault.to_error());
-        if matches!(fault.id(), Some(3000 | 4000)) && self.line.options().resume {
+        if matches!(fault.id(), Some(3000 | 4000)) && self.line.options().reconnect {
             return self.not_found(error);
         }
         self.go_on(error)
@@ -200,10 +200,10 @@ impl<B: ReadBody> Source<B> {
 
     /// The place to go on is no longer kept, which this error says.
     pub(super) fn go_elsewhere(&mut self, error: Error) -> Next {
-        let start = match self.line.options().aged_out {
-            AgedOut::Fail => return Next::Ended(Err(error)),
-            AgedOut::Earliest => Start::Earliest,
-            AgedOut::Now => Start::Now,
+        let start = match self.line.options().on_aged_out {
+            OnAgedOut::Fail => return Next::Ended(Err(error)),
+            OnAgedOut::Earliest => Start::Earliest,
+            OnAgedOut::Now => Start::Now,
         };
         let last = self.resume.position().cloned();
         tracing::warn!(?last, "the place to go on is no longer kept");
@@ -240,7 +240,7 @@ impl<B: ReadBody> Source<B> {
     /// The body is over, and nothing in it was left unfinished.
     pub(super) fn over(&mut self, cause: Option<Error>) -> Next {
         match cause {
-            None if !self.line.options().resume => Next::Ended(Ok(StreamEnd::EndOfMedia)),
+            None if !self.line.options().reconnect => Next::Ended(Ok(StreamEnd::EndOfMedia)),
             None if self.is_past_bound() => Next::Ended(Ok(StreamEnd::Time)),
             None => {
                 self.resume.was_there();
@@ -264,7 +264,7 @@ impl<B: ReadBody> Source<B> {
 
     /// The body is over, and the fragment with this position was cut so many bytes into it.
     pub(super) fn broke(&mut self, cut: &Position, length: u64, cause: Option<Error>) -> Next {
-        if !self.line.options().resume {
+        if !self.line.options().reconnect {
             return Next::Ended(cause.map_or(Ok(StreamEnd::EndOfMedia), Err));
         }
         if let Some(cause) = cause.as_ref().filter(|cause| !is_damage(cause))
@@ -273,7 +273,7 @@ impl<B: ReadBody> Source<B> {
             return Next::Ended(Err(error));
         }
         let is_hopeless = self.resume.broke(cut, length, cause.clone(), Instant::now());
-        if is_hopeless && self.line.options().damaged == Damaged::Fail {
+        if is_hopeless && self.line.options().on_damage == OnDamage::Fail {
             let error = cause.unwrap_or_else(|| {
                 let number = cut.number().map(FragmentNumber::as_str);
                 self.line.name_in(Error::malformed("the body ends, again and again, in a fragment").in_fragment(number))

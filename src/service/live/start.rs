@@ -1,4 +1,4 @@
-//! Where to begin.
+//! The place at which live reading starts.
 
 use aws_sdk_kinesisvideomedia::types::{StartSelector, StartSelectorType};
 use aws_smithy_types::date_time::DateTime;
@@ -6,43 +6,34 @@ use aws_smithy_types::date_time::DateTime;
 use crate::error::{Error, Result};
 use crate::fragment::{FragmentNumber, Position, Timestamp};
 
-/// Where to begin reading a stream.
+/// The place at which [`Live`](super::Live) starts reading a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Start {
-    /// With the newest fragment.
+    /// Starts with the newest fragment.
     #[default]
     Now,
-    /// With the oldest that the service still has.
+    /// Starts with the oldest retained fragment.
     Earliest,
-    /// With the fragment behind this one. The fragment itself is not sent again: to begin with it,
-    /// start at its time.
+    /// Starts after the fragment with this number.
+    ///
+    /// The fragment itself is not sent. To include it, start at its time.
     AfterFragment(FragmentNumber),
-    /// With the fragment that the service was receiving at this time.
+    /// Starts with the fragment that the service was receiving at this time, on the service's clock.
     ServerTime(Timestamp),
-    /// With the fragment that the producer was making at this time, on the producer's clock.
+    /// Starts with the fragment that the producer was making at this time, on the producer's clock.
     ProducerTime(Timestamp),
-    /// Where the fragment with this [`continuation_token`](crate::Fragment::continuation_token) ended.
+    /// Starts after the fragment with this [`continuation_token`](crate::Fragment::continuation_token).
     Token(String),
-    /// Behind the fragment that this [`position`](crate::Fragment::position) is of: by its token, else
-    /// its number, else the time at which the service received it.
-    Position(Position),
-}
-
-impl From<FragmentNumber> for Start {
-    fn from(number: FragmentNumber) -> Self {
-        Self::AfterFragment(number)
-    }
-}
-
-impl From<Position> for Start {
-    fn from(position: Position) -> Self {
-        Self::Position(position)
-    }
+    /// Starts after the fragment with this [`position`](crate::Fragment::position).
+    ///
+    /// The request uses the position's continuation token if it has one, else its fragment number, else its server
+    /// time.
+    AfterPosition(Position),
 }
 
 impl Start {
-    /// As GetMedia wants it.
+    /// Returns the start selector of a GetMedia request.
     pub(super) fn to_selector(&self) -> Result<StartSelector> {
         use StartSelectorType as Type;
         let millis = |time: &Timestamp| DateTime::from_millis(time.as_millis());
@@ -57,20 +48,21 @@ impl Start {
                 return Err(Error::invalid_argument("an empty continuation token"));
             }
             Self::Token(token) => of(Type::ContinuationToken).continuation_token(token),
-            Self::Position(position) => {
-                let start = Self::behind(position, 0).ok_or_else(|| Error::invalid_argument("an empty position"))?;
+            Self::AfterPosition(position) => {
+                let start = Self::after(position, 0).ok_or_else(|| Error::invalid_argument("an empty position"))?;
                 return start.to_selector();
             }
         };
         selector.build().map_err(|error| Error::invalid_argument("the start selector is not complete").caused_by(error))
     }
 
-    /// The start that goes on behind a position: by its token, its number, its time. The first of
-    /// those that there are, or a later one.
-    pub(super) fn behind(position: &Position, skip: usize) -> Option<Self> {
+    /// Returns the start after a position, by its token, its number or its time.
+    ///
+    /// A position may lack some of the three. `nth` counts those that it has.
+    pub(super) fn after(position: &Position, nth: usize) -> Option<Self> {
         let token = position.continuation_token().map(|token| Self::Token(token.to_owned()));
         let number = position.number().cloned().map(Self::AfterFragment);
         let time = position.server_time().map(Self::ServerTime);
-        [token, number, time].into_iter().flatten().nth(skip)
+        [token, number, time].into_iter().flatten().nth(nth)
     }
 }

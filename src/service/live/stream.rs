@@ -15,6 +15,7 @@ use tracing::Span;
 use super::connection::Line;
 use super::fragment_source::FragmentSource;
 use super::packet_source::PacketSource;
+use super::start::Start;
 use super::status::Observer;
 use super::{Live, LiveStatus};
 use crate::checkpoint::{Acks, CheckpointStore, Ledger, pair};
@@ -154,7 +155,7 @@ impl LiveFragments {
                     Some((store, ledger)) => {
                         if let Some(position) = store.load().await? {
                             tracing::info!(%position, "going on behind the checkpoint");
-                            live.options.start = position.into();
+                            live.options.start = Start::AfterPosition(position);
                         }
                         Some(ledger)
                     }

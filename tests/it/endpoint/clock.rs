@@ -1,4 +1,4 @@
-//! What a consumer that resumes meets at the local endpoint, under clocks that are paused or wrong.
+//! Resuming at the local endpoint, under paused and wrong clocks.
 
 use std::time::{Duration, SystemTime};
 
@@ -37,7 +37,7 @@ fn token(number: &FragmentNumber) -> StartSelector {
         .unwrap()
 }
 
-/// A client that asks once.
+/// A client without retries.
 fn client(config: &aws_config::SdkConfig) -> aws_sdk_kinesisvideomedia::Client {
     let config = aws_sdk_kinesisvideomedia::config::Builder::from(config)
         .retry_config(aws_config::retry::RetryConfig::disabled())
@@ -46,7 +46,7 @@ fn client(config: &aws_config::SdkConfig) -> aws_sdk_kinesisvideomedia::Client {
     aws_sdk_kinesisvideomedia::Client::from_conf(config)
 }
 
-/// Calls GetMedia; what the error is called if it is refused.
+/// Calls GetMedia, and returns the code of a refusal.
 async fn get(
     client: &aws_sdk_kinesisvideomedia::Client,
     stream: &str,
@@ -58,7 +58,7 @@ async fn get(
 }
 
 #[tokio::test]
-async fn fragments_are_stamped_by_the_clock_of_the_endpoint() {
+async fn fragments_are_stamped_by_the_endpoints_clock() {
     let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let stream = endpoint.create_stream("door");
     for offset in [0, 90_000, -3_600_000] {
@@ -72,7 +72,7 @@ async fn fragments_are_stamped_by_the_clock_of_the_endpoint() {
 }
 
 #[tokio::test]
-async fn every_answer_is_dated() {
+async fn every_answer_has_a_date_header() {
     let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let now = Timestamp::from(SystemTime::now()).as_millis();
     endpoint.set_clock_offset(784_108_800_000 - now);
@@ -91,7 +91,7 @@ async fn requests_signed_at_another_time_are_refused() {
         let media = client(&endpoint.sdk_config());
         let result = get(&media, "door", earliest()).await;
         assert_eq!(result.err(), refused.then(|| "RequestExpired".to_owned()), "{offset}");
-        // The SDK has learned the difference from the date of the answer.
+        // The SDK has learned the difference of the clocks from the answer's date.
         assert!(get(&media, "door", earliest()).await.is_ok());
     }
     let answer = list_streams(&endpoint, "x-amz-date: 20010101T000000Z\r\n").await;
@@ -115,7 +115,7 @@ fn ten(endpoint: &LocalEndpoint) -> LocalStream {
     stream
 }
 
-/// The fragments of a body, and what it ended with.
+/// Reads the fragments of a body, and the error that ended it.
 async fn read(output: GetMediaOutput) -> (Vec<Fragment>, Option<Error>) {
     let mut stream = FragmentStream::from_byte_stream(output.payload);
     let mut fragments = Vec::new();
@@ -129,7 +129,7 @@ async fn read(output: GetMediaOutput) -> (Vec<Fragment>, Option<Error>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn three_idle_seconds_pass_in_no_time() {
+async fn idle_bodies_end_under_a_paused_clock() {
     let began = SystemTime::now();
     let endpoint = LocalEndpoint::start().await.unwrap();
     let stream = ten(&endpoint);
@@ -140,7 +140,7 @@ async fn three_idle_seconds_pass_in_no_time() {
     assert_eq!(fragments.len(), 10);
     assert_eq!(start.elapsed().as_millis(), 3_000);
     assert_eq!(stream.open_connections(), 0);
-    // A stream that goes on is read for as long as a session may last.
+    // A body that is never idle ends after the maximum duration of a session.
     let feed = async {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -159,7 +159,7 @@ async fn three_idle_seconds_pass_in_no_time() {
     let stamps: Vec<_> =
         fragments.iter().skip(10).map(|fragment| fragment.server_time().unwrap().as_millis()).collect();
     assert!(stamps.windows(2).all(|pair| pair[1] - pair[0] == 1_000), "{stamps:?}");
-    // What is signed an hour later is not signed too early.
+    // A request signed an hour later is not too old for the endpoint's clock.
     assert!(get(&media, "ten", earliest()).await.is_ok());
     assert!(
         client(&endpoint.in_process_config())
@@ -174,7 +174,7 @@ async fn three_idle_seconds_pass_in_no_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bodies_break_in_process_as_over_sockets() {
+async fn body_faults_are_the_same_in_process_and_over_sockets() {
     let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let stream = ten(&endpoint);
     let media = client(&endpoint.in_process_config());
@@ -193,7 +193,7 @@ async fn bodies_break_in_process_as_over_sockets() {
         assert_eq!(fragments.len(), if whole { 2 } else { 0 }, "{mishap:?}");
         assert_eq!(stream.open_connections(), 0);
     }
-    // Nothing comes behind a reset, whoever asks.
+    // Nothing is yielded after a reset.
     endpoint.inject(Operation::GetMedia, None, InjectedFault::ResetAfter(10));
     let mut payload = get(&media, "ten", earliest()).await.unwrap().payload;
     assert_eq!(payload.next().await.unwrap().unwrap().len(), 10);
@@ -218,7 +218,7 @@ async fn a_dropped_body_is_closed_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_the_endpoint_breaks_what_is_read_in_process() {
+async fn dropping_the_endpoint_breaks_bodies_in_process() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     let stream = ten(&endpoint);
     let media = client(&endpoint.in_process_config());
@@ -235,13 +235,13 @@ async fn dropping_the_endpoint_breaks_what_is_read_in_process() {
     assert!(error.contains("DispatchFailure"), "{error}");
 }
 
-/// What has happened, without what has not.
+/// The fault counters that are not zero.
 fn happened(endpoint: &LocalEndpoint) -> Vec<(&'static str, u64)> {
     endpoint.fault_counts().iter().filter(|(_, count)| *count > 0).collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_happened_is_counted_when_it_took_effect() {
+async fn faults_are_counted_when_they_take_effect() {
     let pause = Duration::from_secs(1);
     let fault = |fragments| InjectedFault::FaultAfter { fragments, id: 5000, message: "INTERNAL_ERROR".into() };
     let never = u64::MAX;
@@ -275,7 +275,7 @@ async fn what_happened_is_counted_when_it_took_effect() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_quotas_do_is_counted() {
+async fn refusals_by_quotas_are_counted() {
     let quotas = Quotas::default().session(Duration::from_secs(60)).connections(Some(1)).calls_per_second(Some(2));
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
     let stream = ten(&endpoint);
@@ -309,7 +309,7 @@ async fn what_quotas_do_is_counted() {
 }
 
 #[tokio::test]
-async fn calls_by_arn_and_for_nobody_are_remembered_too() {
+async fn calls_by_arn_and_for_unknown_streams_are_recorded() {
     let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let stream = ten(&endpoint);
     let control = aws_sdk_kinesisvideo::Client::new(&endpoint.in_process_config());
@@ -320,7 +320,7 @@ async fn calls_by_arn_and_for_nobody_are_remembered_too() {
     }
 }
 
-/// The numbers of the fragments of a body that did not fail.
+/// Reads the fragment numbers of a body that must not fail.
 async fn numbers(output: GetMediaOutput) -> Vec<FragmentNumber> {
     let (fragments, error) = read(output).await;
     assert!(error.is_none(), "{error:?}");
@@ -328,7 +328,7 @@ async fn numbers(output: GetMediaOutput) -> Vec<FragmentNumber> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn repeated_fragments() {
+async fn fragments_can_be_repeated() {
     let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     ten(&endpoint).finish();
     let media = client(&endpoint.in_process_config());
@@ -341,14 +341,14 @@ async fn repeated_fragments() {
         assert_eq!(received, all[expected..], "{behind} {repeated}");
         assert_eq!(endpoint.fault_counts().repeat, count);
     }
-    // There is nothing before the oldest.
+    // The oldest fragment has no predecessor to repeat.
     endpoint.inject(Operation::GetMedia, None, InjectedFault::Repeat(2));
     assert_eq!(numbers(get(&media, "ten", earliest()).await.unwrap()).await, all);
     assert_eq!(endpoint.fault_counts().repeat, 5);
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_linger_when_the_client_has_gone() {
+async fn connections_linger_after_the_client_disconnects() {
     let linger = Duration::from_secs(10);
     let quotas = ends_soon().idle(Duration::from_secs(3)).connections(Some(2)).linger(linger);
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
@@ -361,7 +361,7 @@ async fn connections_linger_when_the_client_has_gone() {
     tokio::time::sleep(linger - Duration::from_millis(1)).await;
     assert_eq!(open().await.unwrap_err(), "ConnectionLimitExceededException");
     tokio::time::sleep(Duration::from_millis(1)).await;
-    // Neither a body that ended by itself, nor a refused call, nor a broken connection lingers.
+    // A body that ended by itself, a refused call and a broken connection do not linger.
     read(open().await.unwrap()).await;
     for mishap in
         [InjectedFault::Refuse("ServiceUnavailable".into()), InjectedFault::CutAfter(10), InjectedFault::ResetAfter(10)]
@@ -378,7 +378,7 @@ async fn connections_linger_when_the_client_has_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn resume_points_age_out() {
+async fn expired_positions_are_answered_as_configured() {
     for aged_out in [Expired::Fault, Expired::Oldest] {
         let endpoint = LocalEndpoint::start_with(0, ends_soon().aged_out(aged_out)).await.unwrap();
         let stream = ten(&endpoint);
@@ -386,7 +386,7 @@ async fn resume_points_age_out() {
         let all = numbers(get(&media, "ten", earliest()).await.unwrap()).await;
         stream.expire(3);
         assert_eq!(numbers(get(&media, "ten", earliest()).await.unwrap()).await, all[3..]);
-        // Behind the last that was dropped nothing is missing.
+        // After the last expired fragment nothing is missing.
         for behind in [2, 3, 9] {
             let received = numbers(get(&media, "ten", after(&all[behind])).await.unwrap()).await;
             assert_eq!(received, all[behind + 1..], "{behind}");
@@ -404,7 +404,7 @@ async fn resume_points_age_out() {
         }
         assert_eq!(endpoint.fault_counts().aged_out, 2);
         assert_eq!(stream.open_connections(), 0);
-        // All of them, and more than there are.
+        // Expires all fragments, and more than there are.
         stream.expire(100);
         assert!(numbers(get(&media, "ten", earliest()).await.unwrap()).await.is_empty());
         let newest = stream.push(&two_frames());
@@ -413,7 +413,7 @@ async fn resume_points_age_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_goes_on_when_what_it_would_read_next_is_dropped() {
+async fn a_reader_continues_when_its_next_fragment_expires() {
     let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let stream = endpoint.create_stream("ten");
     let first = stream.push(&two_frames());
@@ -445,6 +445,6 @@ async fn stored_damage_is_served_again_at_every_resume() {
         let (fragments, error) = read(get(&media, "ten", after(&first.number)).await.unwrap()).await;
         assert_eq!((fragments.len(), error.unwrap().position().offset()), (0, Some(0)));
     }
-    // It has a number to go on behind.
+    // The damaged fragment has a number to resume after.
     assert_eq!(numbers(get(&media, "ten", after(&second.number)).await.unwrap()).await, [third.number]);
 }

@@ -1,4 +1,4 @@
-//! The local endpoint as the service would behave: selectors, quotas, and what goes wrong.
+//! GetMedia of the local endpoint: selectors, quotas and injected faults.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn short_document() -> Document {
         .fold(Document::new(Shape::Producer).video_track(1), |document, i| document.block(1, i * 200, i == 0, b"frame"))
 }
 
-/// Ten fragments, one a second, each of 800 ms.
+/// Ten fragments of 800 ms, one per second.
 fn ten(endpoint: &LocalEndpoint) -> LocalStream {
     let stream = endpoint.create_stream("ten");
     (1..=10).for_each(|ordinal| stream.push_stamped(&short_document(), stamp(ordinal)));
@@ -29,17 +29,17 @@ fn ten(endpoint: &LocalEndpoint) -> LocalStream {
 }
 
 async fn ordinals(kvs: &KinesisVideo, start: Start) -> Vec<u32> {
-    let fragments = kvs.live("ten").start(start).resume(false).fragments();
+    let fragments = kvs.live("ten").start(start).reconnect(false).fragments();
     fragments.map_ok(|fragment| ordinal_of(&fragment)).try_collect().await.unwrap()
 }
 
 #[tokio::test]
-async fn every_selector_gives_exactly_these_fragments() {
+async fn every_selector_yields_the_right_fragments() {
     let (endpoint, kvs) = start(ends_soon()).await;
     let _stream = ten(&endpoint);
     let from = |first: u32| (first..=10).collect::<Vec<_>>();
     let number = |ordinal: u32| stamp(ordinal).number;
-    // Between the fourth and the fifth, by its milliseconds.
+    // A number between the fourth and the fifth.
     let between = kinesis_video::local::fragment_number(4, 9_999_999_999_999);
     let server = |ordinal: u32, millis: i64| {
         Start::ServerTime(Timestamp::from_millis(stamp(ordinal).server_time.as_millis() + millis))
@@ -58,10 +58,10 @@ async fn every_selector_gives_exactly_these_fragments() {
         (Start::AfterFragment("1".parse().unwrap()), from(1)),
         (Start::AfterFragment(number(10)), vec![]),
         (Start::AfterFragment("9".repeat(48).parse().unwrap()), vec![]),
-        // A token goes on behind the fragment that it came with.
+        // A token continues after its fragment.
         (Start::Token(number(4).to_string()), from(5)),
         (Start::Token(number(10).to_string()), vec![]),
-        // A time is in the fragment that contains it; in a gap the next one begins.
+        // A time selects the fragment that contains it or, in a gap, the next one.
         (server(4, 0), from(4)),
         (server(4, 1), from(4)),
         (server(4, 799), from(4)),
@@ -83,10 +83,10 @@ async fn every_selector_gives_exactly_these_fragments() {
 }
 
 #[tokio::test]
-async fn a_start_behind_the_newest_waits_for_it() {
+async fn a_start_after_the_newest_fragment_waits() {
     let (endpoint, kvs) = start(ends_soon().idle(Duration::from_secs(20))).await;
     let stream = ten(&endpoint);
-    let mut fragments = kvs.live("ten").start(Start::AfterFragment(stamp(10).number)).resume(false).fragments();
+    let mut fragments = kvs.live("ten").start(Start::AfterFragment(stamp(10).number)).reconnect(false).fragments();
     let next = tokio::spawn(async move { fragments.try_next().await });
     tokio::time::sleep(Duration::from_millis(50)).await;
     stream.push_stamped(&short_document(), stamp(11));
@@ -94,29 +94,29 @@ async fn a_start_behind_the_newest_waits_for_it() {
 }
 
 #[tokio::test]
-async fn now_on_a_silent_stream_ends_clean() {
+async fn an_idle_stream_ends_the_body_cleanly() {
     let (endpoint, kvs) = start(ends_soon()).await;
     endpoint.create_stream("ten");
     for start in [Start::Now, Start::Earliest] {
-        assert!(kvs.live("ten").start(start).resume(false).fragments().try_next().await.unwrap().is_none());
+        assert!(kvs.live("ten").start(start).reconnect(false).fragments().try_next().await.unwrap().is_none());
     }
 }
 
 #[tokio::test]
-async fn the_session_is_capped() {
+async fn sessions_end_after_their_maximum_duration() {
     let (endpoint, kvs) = start(ends_soon().idle(Duration::from_secs(60)).session(Duration::from_millis(200))).await;
     let stream = ten(&endpoint);
     let fragments: Vec<_> =
-        kvs.live("ten").start(Start::Earliest).resume(false).fragments().try_collect().await.unwrap();
+        kvs.live("ten").start(Start::Earliest).reconnect(false).fragments().try_collect().await.unwrap();
     assert_eq!(fragments.len(), 10);
     assert_eq!(stream.open_connections(), 0);
 }
 
 #[tokio::test]
-async fn a_fourth_connection_is_refused_and_the_others_go_on() {
+async fn a_fourth_connection_is_refused_and_the_others_continue() {
     let (endpoint, kvs) = start(Quotas::default().calls_per_second(None)).await;
     let stream = ten(&endpoint);
-    let open = || kvs.live("ten").start(Start::Now).resume(false).fragments();
+    let open = || kvs.live("ten").start(Start::Now).reconnect(false).fragments();
     let mut three = [open(), open(), open()];
     for fragments in &mut three {
         fragments.try_next().await.unwrap().unwrap();
@@ -129,7 +129,7 @@ async fn a_fourth_connection_is_refused_and_the_others_go_on() {
     for fragments in &mut three {
         assert_eq!(fragments.try_next().await.unwrap().unwrap().number(), Some(&stamp(11).number));
     }
-    // Dropping one closes its connection, which makes room.
+    // Dropping a stream closes its connection, which frees a place.
     drop(three);
     tokio::time::timeout(Duration::from_secs(10), async {
         while stream.open_connections() > 0 {
@@ -142,30 +142,30 @@ async fn a_fourth_connection_is_refused_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn calls_are_counted_by_the_second_and_stream() {
+async fn calls_are_limited_per_second_and_stream() {
     let (endpoint, kvs) = start(Quotas::default().connections(None)).await;
     ten(&endpoint).finish();
     let other = endpoint.create_stream("other");
     other.finish();
-    // Each one a process of its own: one that knows of the others would wait.
+    // Each client has its own rate limit, as separate processes do.
     let kind = async || {
         let kvs = KinesisVideo::new(&endpoint.sdk_config());
-        kvs.live("ten").resume(false).fragments().try_next().await.err().map(|error| error.kind())
+        kvs.live("ten").reconnect(false).fragments().try_next().await.err().map(|error| error.kind())
     };
     for _ in 0..5 {
         assert_eq!(kind().await, None);
     }
-    // However slow this machine is, some call comes sooner than another is allowed.
+    // However slow the machine is, some call is sooner than the limit allows.
     let mut refused = None;
     for _ in 0..100 {
         refused = refused.or(kind().await);
     }
     assert_eq!(refused, Some(ErrorKind::Throttled));
-    assert!(kvs.live("other").resume(false).fragments().try_next().await.is_ok());
+    assert!(kvs.live("other").reconnect(false).fragments().try_next().await.is_ok());
 }
 
 #[tokio::test]
-async fn refusals_by_name() {
+async fn refusals_can_be_injected_by_name() {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
     for (name, kind, retryable) in [
@@ -183,50 +183,50 @@ async fn refusals_by_name() {
         ("ThrottlingException", ErrorKind::Throttled, true),
     ] {
         endpoint.inject(Operation::GetMedia, None, InjectedFault::Refuse(name.into()));
-        let error = kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err();
+        let error = kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.code(), error.is_retryable()), (kind, Some(name), retryable), "{error}");
         assert_eq!(error.context().stream(), Some("ten"));
     }
     assert_eq!(endpoint.pending_faults(), 0);
-    assert_eq!(kvs.live("ten").start(Start::Earliest).resume(false).fragments().count().await, 10);
+    assert_eq!(kvs.live("ten").start(Start::Earliest).reconnect(false).fragments().count().await, 10);
 }
 
 #[tokio::test]
-async fn a_stale_endpoint_is_asked_for_again() {
+async fn a_stale_endpoint_is_looked_up_again() {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
-    assert!(kvs.live("ten").resume(false).fragments().try_next().await.unwrap().is_some());
+    assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
     let before = endpoint.requests();
     endpoint.inject(Operation::GetMedia, Some("ten"), InjectedFault::StaleEndpoint);
-    // Refused, GetDataEndpoint, and GetMedia again.
-    assert!(kvs.live("ten").resume(false).fragments().try_next().await.unwrap().is_some());
+    // The refused call, GetDataEndpoint, and GetMedia again.
+    assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
     assert_eq!(endpoint.requests() - before, 3);
 }
 
 #[tokio::test]
-async fn success_that_is_none() {
+async fn an_unknown_operation_answers_200_without_media() {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
-    // Once may be for an endpoint that has moved.
+    // The first failure may be due to an endpoint that has moved.
     endpoint.inject(Operation::GetMedia, None, InjectedFault::UnknownOperation);
-    assert!(kvs.live("ten").resume(false).fragments().try_next().await.unwrap().is_some());
+    assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
     endpoint.inject(Operation::GetMedia, None, InjectedFault::UnknownOperation);
     endpoint.inject(Operation::GetMedia, None, InjectedFault::UnknownOperation);
-    let error = kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err();
+    let error = kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
     endpoint.inject(Operation::GetDataEndpoint, None, InjectedFault::UnknownOperation);
-    let error = kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err();
+    let error = kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
-    // It is not believed for ever.
-    assert!(kvs.live("ten").resume(false).fragments().try_next().await.is_ok());
+    // The error is final after some retries.
+    assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.is_ok());
 }
 
-/// What comes of a body of ten fragments with which this goes wrong.
+/// Reads a body of ten fragments under a fault.
 async fn with(mishap: InjectedFault) -> (Vec<Fragment>, Option<Error>) {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
     endpoint.inject(Operation::GetMedia, None, mishap);
-    let mut stream = kvs.live("ten").start(Start::Earliest).resume(false).fragments();
+    let mut stream = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments();
     let mut fragments = Vec::new();
     while let Some(fragment) = stream.next().await {
         match fragment {
@@ -241,7 +241,7 @@ async fn with(mishap: InjectedFault) -> (Vec<Fragment>, Option<Error>) {
 }
 
 #[tokio::test]
-async fn bodies_that_break() {
+async fn injected_faults_break_bodies() {
     let (whole, error) = with(InjectedFault::EndAfter(4)).await;
     assert!(error.is_none());
     assert_eq!(whole.len(), 4);
@@ -262,7 +262,7 @@ async fn bodies_that_break() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_slow() {
+async fn injected_faults_delay_bodies() {
     for mishap in [
         InjectedFault::Stall { after: 1500, pause: Duration::from_millis(50) },
         InjectedFault::Trickle { bytes: 333, pause: Duration::from_millis(1) },
@@ -275,7 +275,7 @@ async fn bodies_that_are_slow() {
 }
 
 #[tokio::test]
-async fn bodies_that_lie() {
+async fn injected_faults_falsify_bodies() {
     let (fragments, error) = with(InjectedFault::FaultAfter { fragments: 3, id: 4503, message: "KMS".into() }).await;
     let error = error.unwrap();
     assert_eq!(fragments.len(), 3);
@@ -286,7 +286,7 @@ async fn bodies_that_lie() {
 }
 
 #[tokio::test]
-async fn captures_with_their_own_numbers_and_times() {
+async fn captures_keep_their_own_numbers_and_times() {
     let (endpoint, kvs) = start(ends_soon()).await;
     for name in CAPTURES {
         let Some(body) = capture(name) else { continue };
@@ -301,9 +301,9 @@ async fn captures_with_their_own_numbers_and_times() {
             (Start::Now, all.len() - 1),
         ] {
             let received: Vec<_> =
-                kvs.live(name).start(start.clone()).resume(false).fragments().try_collect().await.unwrap();
+                kvs.live(name).start(start.clone()).reconnect(false).fragments().try_collect().await.unwrap();
             let numbers = |fragments: &[Fragment]| fragments.iter().map(|f| f.number().cloned()).collect::<Vec<_>>();
-            // Server times of uploads overlap: what contains one may have begun earlier.
+            // Server times of uploads overlap, so the fragment that contains a time may have begun earlier.
             if matches!(start, Start::ServerTime(_)) {
                 assert!(numbers(&received).contains(&third.number().cloned()), "{name}");
             } else {
@@ -314,44 +314,56 @@ async fn captures_with_their_own_numbers_and_times() {
 }
 
 #[tokio::test]
-async fn a_cut_between_fragments_is_a_cut() {
-    // Nothing more comes, and yet the connection breaks instead of the body ending.
+async fn a_break_between_fragments_is_an_error() {
+    // No bytes follow, but the connection breaks instead of ending the body.
     let (endpoint, kvs) = start(ends_soon().idle(Duration::MAX).session(Duration::MAX)).await;
     let stream = endpoint.create_stream("ten");
     stream.push_stamped(&short_document(), stamp(1));
     for mishap in [InjectedFault::CutAfter(0), InjectedFault::ResetAfter(0)] {
         endpoint.inject(Operation::GetMedia, None, mishap);
-        let error = kvs.live("ten").start(Start::Earliest).resume(false).fragments().try_next().await.unwrap_err();
+        let error = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
     }
-    let length =
-        kvs.live("ten").start(Start::Earliest).resume(false).fragments().try_next().await.unwrap().unwrap().raw().len();
+    let length = kvs
+        .live("ten")
+        .start(Start::Earliest)
+        .reconnect(false)
+        .fragments()
+        .try_next()
+        .await
+        .unwrap()
+        .unwrap()
+        .raw()
+        .len();
     endpoint.inject(Operation::GetMedia, None, InjectedFault::CutAfter(length as u64));
-    let mut fragments = kvs.live("ten").start(Start::Earliest).resume(false).fragments();
+    let mut fragments = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments();
     assert_eq!(fragments.try_next().await.unwrap().unwrap().end_reason(), FragmentEnd::Trailer);
     assert_eq!(fragments.try_next().await.unwrap_err().kind(), ErrorKind::Io);
 }
 
 #[tokio::test]
-async fn a_mishap_waits_for_a_call_that_nothing_else_is_wrong_with() {
+async fn a_fault_waits_for_a_call_that_is_not_refused() {
     let (endpoint, kvs) = start(ends_soon().connections(Some(0))).await;
     ten(&endpoint);
     endpoint.inject(Operation::GetMedia, None, InjectedFault::EndAfter(1));
     assert_eq!(
-        kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err().kind(),
+        kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err().kind(),
         ErrorKind::ConnectionLimit
     );
-    assert_eq!(kvs.live("nobody").resume(false).fragments().try_next().await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        kvs.live("nobody").reconnect(false).fragments().try_next().await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
     assert_eq!(endpoint.pending_faults(), 1);
 }
 
 #[tokio::test]
-async fn dropping_the_endpoint_breaks_a_body_that_nobody_reads() {
+async fn dropping_the_endpoint_breaks_unread_bodies() {
     let (endpoint, kvs) = start(ends_soon()).await;
     let stream = endpoint.create_stream("ten");
     stream.push_raw(vec![0x1A; 64 << 20]);
-    let mut fragments = kvs.live("ten").start(Start::Earliest).resume(false).fragments();
-    // Opens the connection, and fails on what is no media.
+    let mut fragments = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments();
+    // Opens the connection, and fails on bytes that are no media.
     assert!(fragments.try_next().await.is_err());
     drop(fragments);
     let media = aws_sdk_kinesisvideomedia::Client::new(&endpoint.sdk_config());
@@ -382,7 +394,7 @@ async fn single_frames_can_be_looped() {
         .collect();
     endpoint.loop_media("frames", media).unwrap();
     let fragments: Vec<_> =
-        kvs.live("frames").start(Start::Earliest).resume(false).fragments().take(4).try_collect().await.unwrap();
+        kvs.live("frames").start(Start::Earliest).reconnect(false).fragments().take(4).try_collect().await.unwrap();
     let times: Vec<_> = fragments.iter().map(|fragment| fragment.producer_time().unwrap().as_millis()).collect();
     assert_eq!(times.iter().map(|time| time - times[0]).collect::<Vec<_>>(), [0, 40, 80, 120]);
 }
