@@ -18,7 +18,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use kinesis_video::{
-    Archive, ArchiveProgress, Clock, Discontinuity, Fragment, FragmentStreamExt, FrameStreamExt, JpegSink,
+    Archive, ArchiveProgress, Clock, Discontinuity, Fragment, FragmentStreamExt, FrameStreamExt, ImageSink,
     KinesisVideo, MkvSink, Order, RecordExt, Result, Timestamp, Unavailable,
 };
 use tokio::sync::watch;
@@ -106,7 +106,7 @@ async fn main() -> Result<()> {
         (None, dir) => {
             let dir = dir.unwrap_or_default();
             let pictures = fragments.frames().sample_ratio(options.ratio).concurrency(2).jpeg(85);
-            (pictures.record(JpegSink::to_dir(&dir)).await, dir)
+            (pictures.record(ImageSink::to_dir(&dir)).await, dir)
         }
     };
     // What came is summed up, also if something went wrong then.

@@ -16,7 +16,8 @@ use futures::stream::BoxStream;
 use futures::{SinkExt, StreamExt, TryStreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
 use kinesis_video::{
-    Fragment, FragmentStream, FragmentStreamExt, FrameStreamExt, JpegSink, KinesisVideo, MediaSink, Result, Start,
+    EncodedFrame, Fragment, FragmentStream, FragmentStreamExt, FrameStreamExt, ImageSink, KinesisVideo, MediaSink,
+    Result, Start,
 };
 
 /// Saves pictures of a stream or a file as JPEG.
@@ -89,7 +90,7 @@ async fn main() -> Result<()> {
     }
     let mut pictures = frames.scale_within(options.max_width, u32::MAX).jpeg(options.quality);
 
-    let mut sink = JpegSink::to_dir(&options.out);
+    let mut sink = ImageSink::to_dir(&options.out);
     let result = loop {
         let picture = match pictures.try_next().await {
             Ok(Some(picture)) => picture,
@@ -104,9 +105,9 @@ async fn main() -> Result<()> {
         progress.suspend(|| println!("{line}"));
         progress.set_message(line);
     };
-    sink.close().await?;
+    SinkExt::<EncodedFrame>::close(&mut sink).await?;
     progress.finish_and_clear();
-    eprintln!("{}, in {}", sink.summary(), options.out.display());
+    eprintln!("{}, in {}", MediaSink::<EncodedFrame>::summary(&sink), options.out.display());
     result
 }
 

@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 
 use super::placement::{MOST_NAMED, Placement};
 use super::{AudioChunk, Party, samples_in};
+use crate::accessors::inner_accessors;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Fragment;
 
@@ -97,25 +98,11 @@ impl<S> ConnectAudio<S> {
         self.end.as_ref()
     }
 
-    /// The fragment stream.
-    pub fn get_ref(&self) -> &S {
-        &self.fragments
-    }
-
-    /// The fragment stream.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.fragments
-    }
-
-    /// The fragment stream.
-    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
-        self.project().fragments
-    }
-
-    /// The fragment stream. Audio of the current fragment that was not taken is lost.
-    pub fn into_inner(self) -> S {
-        self.fragments
-    }
+    inner_accessors!(
+        fragments: S,
+        "fragment stream",
+        "Audio of the current fragment that was not yielded yet is lost."
+    );
 }
 
 impl<S: Stream<Item = Result<Fragment>>> Stream for ConnectAudio<S> {

@@ -10,6 +10,7 @@ use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
 use super::{AudioChunk, AudioDiscontinuity, LONGEST_CHUNK, Samples};
+use crate::accessors::inner_accessors;
 use crate::error::{Error, Result};
 
 pin_project! {
@@ -45,25 +46,7 @@ impl<S> Rechunk<S> {
         Self { audio, length, begun: [None, None], ready: VecDeque::new(), end: None, is_done: false }
     }
 
-    /// The audio stream.
-    pub fn get_ref(&self) -> &S {
-        &self.audio
-    }
-
-    /// The audio stream.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.audio
-    }
-
-    /// The audio stream.
-    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
-        self.project().audio
-    }
-
-    /// The audio stream. What has been taken and not been given out is lost.
-    pub fn into_inner(self) -> S {
-        self.audio
-    }
+    inner_accessors!(audio: S, "audio stream", "Audio that was received and not yielded yet is lost.");
 }
 
 /// A chunk that is not whole yet: its first part, and the samples of all.

@@ -14,6 +14,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{AudioChunk, LONGEST_CHUNK, nanos, samples_in, to_bytes};
+use crate::accessors::inner_accessors;
 use crate::error::{Error, Result};
 use crate::fragment::Timestamp;
 
@@ -354,25 +355,7 @@ impl<S> Stereo<S> {
         self.interleaver.late
     }
 
-    /// The audio stream.
-    pub fn get_ref(&self) -> &S {
-        &self.audio
-    }
-
-    /// The audio stream.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.audio
-    }
-
-    /// The audio stream.
-    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
-        self.project().audio
-    }
-
-    /// The audio stream. What has been taken and not been given out is lost.
-    pub fn into_inner(self) -> S {
-        self.audio
-    }
+    inner_accessors!(audio: S, "audio stream", "Audio that was received and not yielded yet is lost.");
 }
 
 impl<S: Stream<Item = Result<AudioChunk>>> Stream for Stereo<S> {

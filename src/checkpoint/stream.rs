@@ -9,6 +9,7 @@ use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
 use super::{Acks, CheckpointStore, Ledger, pair};
+use crate::accessors::inner_accessors;
 use crate::error::Result;
 use crate::fragment::Fragment;
 
@@ -31,25 +32,7 @@ impl<S> Acknowledged<S> {
         (Self { fragments, ledger, ended: false }, acks)
     }
 
-    /// The fragment stream.
-    pub fn get_ref(&self) -> &S {
-        &self.fragments
-    }
-
-    /// The fragment stream. What is taken from it here waits for no acknowledgement.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.fragments
-    }
-
-    /// The fragment stream. What is taken from it here waits for no acknowledgement.
-    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
-        self.project().fragments
-    }
-
-    /// The fragment stream, which may have more.
-    pub fn into_inner(self) -> S {
-        self.fragments
-    }
+    inner_accessors!(fragments: S, "fragment stream", "It may have more fragments.");
 }
 
 impl<S: Stream<Item = Result<Fragment>>> Stream for Acknowledged<S> {

@@ -13,6 +13,7 @@ use tokio::io::AsyncRead;
 use super::decoder::{BodyDecoder, Pending};
 use super::framed::Framed;
 use super::{BodyItem, ChunkReader, Discontinuity, Fragment};
+use crate::accessors::inner_accessors;
 use crate::error::Result;
 use crate::limits::Limits;
 
@@ -67,25 +68,7 @@ impl<R: AsyncRead> BodyStream<R> {
 }
 
 impl<R> BodyStream<R> {
-    /// The reader.
-    pub fn get_ref(&self) -> &R {
-        &self.framed.reader
-    }
-
-    /// The reader.
-    pub fn get_mut(&mut self) -> &mut R {
-        &mut self.framed.reader
-    }
-
-    /// The reader.
-    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut R> {
-        self.project().framed.project().reader
-    }
-
-    /// The reader. What was read of an unfinished fragment is lost.
-    pub fn into_inner(self) -> R {
-        self.framed.reader
-    }
+    inner_accessors!(framed.reader: R, "reader", "The received part of an unfinished fragment is lost.");
 
     /// Whether no byte is there of an item that has not come.
     #[cfg(feature = "aws")]
@@ -213,25 +196,7 @@ where
 }
 
 impl<R> FragmentStream<R> {
-    /// The reader.
-    pub fn get_ref(&self) -> &R {
-        self.body.get_ref()
-    }
-
-    /// The reader.
-    pub fn get_mut(&mut self) -> &mut R {
-        self.body.get_mut()
-    }
-
-    /// The reader.
-    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut R> {
-        self.project().body.get_pin_mut()
-    }
-
-    /// The reader. What was read of an unfinished fragment is lost.
-    pub fn into_inner(self) -> R {
-        self.body.into_inner()
-    }
+    inner_accessors!(via body: R, "reader", "The received part of an unfinished fragment is lost.");
 
     /// What was skipped behind the last fragment; with a fragment behind it, it would be one of
     /// that one's [discontinuities](Fragment::discontinuities).

@@ -11,6 +11,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Fragment, FragmentHeader, FragmentNumber, Timestamp};
+use crate::accessors::inner_accessors;
 use crate::error::Result;
 
 /// Where to stop reading.
@@ -140,25 +141,7 @@ impl<S> Until<S> {
         self.reason
     }
 
-    /// The fragment stream.
-    pub fn get_ref(&self) -> &S {
-        &self.fragments
-    }
-
-    /// The fragment stream.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.fragments
-    }
-
-    /// The fragment stream.
-    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
-        self.project().fragments
-    }
-
-    /// The fragment stream, which may have more.
-    pub fn into_inner(self) -> S {
-        self.fragments
-    }
+    inner_accessors!(fragments: S, "fragment stream", "It may have more fragments.");
 }
 
 impl<S: Stream<Item = Result<Fragment>>> Stream for Until<S> {

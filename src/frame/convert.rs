@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use super::Frame;
 use super::thread::{OnThread, on_thread};
+use crate::accessors::inner_accessors;
 use crate::error::{Error, Result};
 use futures::Stream;
 use futures::stream::{FusedStream, FuturesOrdered};
@@ -55,25 +56,7 @@ impl<S, T> Convert<S, T> {
         self
     }
 
-    /// The picture stream.
-    pub fn get_ref(&self) -> &S {
-        &self.frames
-    }
-
-    /// The picture stream.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.frames
-    }
-
-    /// The picture stream.
-    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
-        self.project().frames
-    }
-
-    /// The picture stream. Pictures that are being converted are lost.
-    pub fn into_inner(self) -> S {
-        self.frames
-    }
+    inner_accessors!(frames: S, "picture stream", "Pictures that are being converted are lost.");
 }
 
 impl<S, T> Stream for Convert<S, T>

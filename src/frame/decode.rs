@@ -10,7 +10,7 @@ use ffmpeg_next::frame::side_data;
 use ffmpeg_next::{decoder, frame, packet};
 
 use super::codec::Codec;
-use super::options::{FrameOptions, OnDamage};
+use super::options::{FrameOptions, OnDecodeError};
 use super::picture::Picture;
 use super::plan::{Fate, Plan, Source, Unit};
 use super::report::{FragmentReport, FrameItem, NoPicture, SkippedBlock};
@@ -62,7 +62,7 @@ pub(super) struct Decode {
     last_out: i64,
     /// When the blocks were to be shown that gave no picture, and are not told of yet.
     missing: BinaryHeap<Reverse<i64>>,
-    /// With [`OnDamage::Fail`], what failed first, and when it was to be shown.
+    /// With [`OnDecodeError::Fail`], what failed first, and when it was to be shown.
     failure: Option<(i64, Error)>,
 }
 
@@ -299,7 +299,7 @@ impl Decode {
         if let Some(error) = error
             && entry.error.is_none()
         {
-            if self.options.on_damage == OnDamage::Fail && unit.wanted().is_some() {
+            if self.options.on_decode_error == OnDecodeError::Fail && unit.wanted().is_some() {
                 let timecode = unit.packet.timecode_ns();
                 if self.failure.as_ref().is_none_or(|(first, _)| timecode < *first) {
                     self.failure = Some((timecode, entry.failure(Some(error.clone()))));
@@ -341,7 +341,7 @@ impl Decode {
         });
         let is_damaged = held.is_damaged || refers_to_damaged || held.is_unrecovered;
         let timecode = unit.packet.timecode_ns();
-        if !is_damaged || self.options.on_damage == OnDamage::Conceal {
+        if !is_damaged || self.options.on_decode_error == OnDecodeError::Conceal {
             let mut missing = 0;
             while self.missing.peek().is_some_and(|Reverse(before)| *before < timecode) {
                 self.missing.pop();
@@ -352,7 +352,7 @@ impl Decode {
             return Ok(());
         }
         let error = entry.error.take();
-        if self.options.on_damage == OnDamage::Fail && !held.is_unrecovered {
+        if self.options.on_decode_error == OnDecodeError::Fail && !held.is_unrecovered {
             return Err(entry.failure(error));
         }
         self.missing.push(Reverse(timecode));

@@ -5,6 +5,7 @@ use image::RgbImage;
 
 use super::{Frame, FrameInfo};
 use crate::error::{Error, ErrorKind, Result};
+use crate::image_format::ImageFormat;
 
 /// A picture in red, green and blue of 8 bits, from [`rgb`](crate::FrameStreamExt::rgb).
 #[derive(Clone, Debug)]
@@ -31,26 +32,6 @@ impl RgbFrame {
     /// The picture.
     pub fn into_image(self) -> RgbImage {
         self.image
-    }
-}
-
-/// What an encoded picture is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ImageFormat {
-    /// ITU-T T.81.
-    Jpeg,
-    /// ISO/IEC 15948.
-    Png,
-}
-
-impl ImageFormat {
-    /// What the names of such files end in: `jpg` or `png`.
-    pub fn extension(self) -> &'static str {
-        match self {
-            Self::Jpeg => "jpg",
-            Self::Png => "png",
-        }
     }
 }
 

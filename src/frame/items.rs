@@ -14,6 +14,7 @@ use super::plan::{Plan, Planner};
 use super::report::FrameItem;
 use super::run::Run;
 use super::thread::{OnThread, on_thread};
+use crate::accessors::inner_accessors;
 use crate::error::{Error, Result};
 use crate::fragment::Fragment;
 
@@ -68,25 +69,7 @@ impl<S> FrameItems<S> {
         &mut self.work
     }
 
-    /// The fragment stream.
-    pub fn get_ref(&self) -> &S {
-        &self.fragments
-    }
-
-    /// The fragment stream.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.fragments
-    }
-
-    /// The fragment stream.
-    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
-        self.project().fragments
-    }
-
-    /// The fragment stream. Fragments that are being decoded are lost.
-    pub fn into_inner(self) -> S {
-        self.fragments
-    }
+    inner_accessors!(fragments: S, "fragment stream", "Fragments that are being decoded are lost.");
 }
 
 impl Work {

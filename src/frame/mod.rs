@@ -6,12 +6,12 @@
 //! writing, is in [`FrameStreamExt`](crate::FrameStreamExt).
 //!
 //! ```
-//! use kinesis_video::{FragmentStream, FragmentStreamExt, FrameStreamExt, JpegSink, RecordExt};
+//! use kinesis_video::{FragmentStream, FragmentStreamExt, FrameStreamExt, ImageSink, RecordExt};
 //!
 //! # async fn f() -> kinesis_video::Result<()> {
 //! let file = tokio::fs::File::open("dump.mkv").await?;
 //! let frames = FragmentStream::new(file).frames().sample_ratio(5).concurrency(2);
-//! let summary = frames.scale_within(640, 640).jpeg(80).record(JpegSink::to_dir("pictures")).await?;
+//! let summary = frames.scale_within(640, 640).jpeg(80).record(ImageSink::to_dir("pictures")).await?;
 //! println!("{summary}");
 //! # Ok(())
 //! # }
@@ -36,7 +36,7 @@
 //! A picture needs its block, and often others. Where a stream of cameras is cut into fragments inside a group
 //! of pictures, where blocks are damaged, some give none. They are left out and counted
 //! ([`FrameInfo::missing_before`]), and [`FrameItem::Report`] says for each fragment which they were and why.
-//! [`OnDamage`] chooses what to do with damage.
+//! [`OnDecodeError`] chooses what to do with damage.
 
 mod codec;
 mod convert;
@@ -69,9 +69,9 @@ use crate::fragment::{Fragment, FragmentHeader, Tags, Timestamp};
 use picture::Picture;
 
 pub use convert::Convert;
-pub use encode::{EncodedFrame, ImageFormat, RgbFrame};
+pub use encode::{EncodedFrame, RgbFrame};
 pub use items::FrameItems;
-pub use options::{FrameOptions, OnDamage};
+pub use options::{FrameOptions, OnDecodeError};
 pub use picture::Plane;
 pub use pixels::{ColorMatrix, ColorRange, PixelFormat};
 pub use report::{FragmentReport, FrameItem, NoPicture, SkippedBlock};
@@ -135,7 +135,7 @@ impl FrameInfo {
     }
 
     /// Whether something in it is damaged, or in a picture that it refers to. Only with
-    /// [`OnDamage::Conceal`].
+    /// [`OnDecodeError::Conceal`].
     pub fn is_damaged(&self) -> bool {
         self.is_damaged
     }

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 pub struct FrameOptions {
     pub(super) sampling: Sampling,
     pub(super) only_keyframes: bool,
-    pub(super) on_damage: OnDamage,
+    pub(super) on_decode_error: OnDecodeError,
     pub(super) track: Option<u64>,
     pub(super) most_pixels: u64,
     #[cfg(test)]
@@ -40,7 +40,7 @@ pub(super) enum Sampling {
 /// little within a picture. That a whole block is missing, none notices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum OnDamage {
+pub enum OnDecodeError {
     /// They come as the decoder mended them, and say so: [`FrameInfo::is_damaged`](super::FrameInfo::is_damaged).
     Conceal,
     /// The first one is an error, and with it the stream ends.
@@ -56,7 +56,7 @@ impl FrameOptions {
         Self {
             sampling: Sampling::All,
             only_keyframes: false,
-            on_damage: OnDamage::default(),
+            on_decode_error: OnDecodeError::default(),
             track: None,
             most_pixels: 8192 * 4352,
             #[cfg(test)]
@@ -92,8 +92,8 @@ impl FrameOptions {
 
     /// What happens to damaged pictures. By default they are left out and reported.
     #[must_use]
-    pub fn on_damage(mut self, on_damage: OnDamage) -> Self {
-        self.on_damage = on_damage;
+    pub fn on_decode_error(mut self, on_decode_error: OnDecodeError) -> Self {
+        self.on_decode_error = on_decode_error;
         self
     }
 

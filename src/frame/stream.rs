@@ -12,8 +12,9 @@ use pin_project_lite::pin_project;
 
 use super::Frame;
 use super::items::FrameItems;
-use super::options::{FrameOptions, OnDamage};
+use super::options::{FrameOptions, OnDecodeError};
 use super::report::{FragmentReport, FrameItem};
+use crate::accessors::inner_accessors;
 use crate::error::Result;
 use crate::fragment::Fragment;
 
@@ -28,7 +29,7 @@ pin_project! {
     /// # Errors
     /// Those of the fragment stream, behind the pictures of all fragments before; a codec that the
     /// installed libavcodec cannot decode; arguments that cannot be right; more than 262,144 coded frames in one
-    /// fragment; damage with [`OnDamage::Fail`]. After an error the stream is at its end.
+    /// fragment; damage with [`OnDecodeError::Fail`]. After an error the stream is at its end.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing. Dropping the stream ends the work on the picture that is
@@ -82,8 +83,8 @@ impl<S> Frames<S> {
     }
 
     /// What happens to damaged pictures. By default they are left out and reported.
-    pub fn on_damage(self, on_damage: OnDamage) -> Self {
-        self.with(|options| options.on_damage(on_damage))
+    pub fn on_decode_error(self, on_decode_error: OnDecodeError) -> Self {
+        self.with(|options| options.on_decode_error(on_decode_error))
     }
 
     /// The track to decode. By default the first of each fragment that is one of video.
@@ -138,25 +139,7 @@ impl<S> Frames<S> {
         self.items
     }
 
-    /// The fragment stream.
-    pub fn get_ref(&self) -> &S {
-        self.items.get_ref()
-    }
-
-    /// The fragment stream.
-    pub fn get_mut(&mut self) -> &mut S {
-        self.items.get_mut()
-    }
-
-    /// The fragment stream.
-    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
-        self.project().items.get_pin_mut()
-    }
-
-    /// The fragment stream. Fragments that are being decoded are lost.
-    pub fn into_inner(self) -> S {
-        self.items.into_inner()
-    }
+    inner_accessors!(via items: S, "fragment stream", "Fragments that are being decoded are lost.");
 }
 
 impl<S: Stream<Item = Result<Fragment>>> Stream for Frames<S> {

@@ -10,7 +10,7 @@ use crate::fragment::Timestamp;
 
 /// The endpoint's clock. It moves with tokio's, so that it can be paused and wound on with that.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     start: Instant,
     at_start: Timestamp,
     /// In milliseconds.
@@ -19,31 +19,31 @@ pub(super) struct Clock {
 
 impl Clock {
     /// A clock that is right now.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { start: Instant::now(), at_start: SystemTime::now().into(), offset: AtomicI64::new(0) }
     }
 
-    pub(super) fn set_offset(&self, millis: i64) {
+    pub(crate) fn set_offset(&self, millis: i64) {
         self.offset.store(millis, Ordering::Release);
     }
 
-    pub(super) fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.at(Instant::now())
     }
 
     /// What it showed so long ago.
-    pub(super) fn before(&self, age: Duration) -> Timestamp {
+    pub(crate) fn before(&self, age: Duration) -> Timestamp {
         self.now().plus_nanos(-i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
     }
 
     /// What it shows at this instant.
-    pub(super) fn at(&self, instant: Instant) -> Timestamp {
+    pub(crate) fn at(&self, instant: Instant) -> Timestamp {
         let offset = self.offset.load(Ordering::Acquire).saturating_mul(1_000_000);
         self.machine_time(instant).plus_nanos(offset)
     }
 
     /// What this machine's clock would show at this instant, if it moved with tokio's.
-    pub(super) fn machine_time(&self, instant: Instant) -> Timestamp {
+    pub(crate) fn machine_time(&self, instant: Instant) -> Timestamp {
         let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
         let (after, before) =
             (instant.saturating_duration_since(self.start), self.start.saturating_duration_since(instant));
@@ -51,14 +51,14 @@ impl Clock {
     }
 
     /// The time as HTTP's `Date` has it.
-    pub(super) fn http_date(&self) -> String {
+    pub(crate) fn http_date(&self) -> String {
         // The format has no years before 1970 here.
         httpdate::fmt_http_date(self.now().max(Timestamp::default()).to_system_time())
     }
 
     /// Whether a request says that it was signed further away from now than this. One that does not
     /// say when was not.
-    pub(super) fn is_beyond(&self, tolerance: Duration, headers: &HeaderMap) -> bool {
+    pub(crate) fn is_beyond(&self, tolerance: Duration, headers: &HeaderMap) -> bool {
         let signed = headers.get("x-amz-date").and_then(|date| parse_date(date.to_str().ok()?));
         let distance = |signed: Timestamp| self.now().as_millis().abs_diff(signed.as_millis());
         signed.is_some_and(|signed| u128::from(distance(signed)) > tolerance.as_millis())

@@ -1,33 +1,13 @@
 //! An endpoint on loopback that speaks the service's wire format, so that nobody needs an AWS
 //! account to develop or test.
 
-mod archive;
-mod body;
-mod call;
-mod clip;
 mod clock;
-mod codecs;
-mod connection;
-mod document;
-mod happened;
-mod images;
-#[cfg(feature = "aws")]
-mod in_process;
-mod listing;
-mod looped;
-mod mishap;
-mod number;
-mod open_bodies;
-mod payload;
-#[cfg(feature = "ffmpeg")]
-mod pictures;
-mod playback;
-mod quotas;
-mod selection;
+mod faults;
+mod media;
+mod operations;
+mod producer;
 mod server;
-mod spelling;
 mod store;
-mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,16 +21,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorKind, Result};
 
-pub use call::ConnectCall;
-pub use document::{Document, Shape, Stamp};
-pub use mishap::{Mishap, Operation};
-pub use number::fragment_number;
-pub use quotas::{Expired, Quotas};
-pub use spelling::Spelling;
+pub use faults::injected_fault::{Mishap, Operation};
+pub use faults::quotas::{Expired, Quotas};
+pub use media::document::{Document, Shape, Stamp};
+pub use media::fragment_number::fragment_number;
+pub use media::tag_names::Spelling;
+pub use producer::connect_call::ConnectCall;
 
-use connection::{Accept, Resetter};
-use server::Server;
-use store::Stream;
+use media::payload::blocking;
+use producer::{connect_call, looped_file};
+use server::connection::{Accept, Resetter};
+#[cfg(feature = "aws")]
+use server::in_process;
+use server::state::{self as server_state, Server};
+use server::wire;
+use store::streams::Stream;
 
 /// Kinesis Video Streams on 127.0.0.1: GetDataEndpoint, DescribeStream, ListStreams, GetMedia and the archive,
 /// for any client that can be told where the service is. It keeps to the
@@ -118,7 +103,7 @@ impl LocalEndpoint {
         let address = listener.local_addr().map_err(failed)?;
         let stop = CancellationToken::new();
         let server = Arc::new(Server::new(format!("http://{address}"), quotas, stop.clone()));
-        let service = server::router(Arc::clone(&server)).into_make_service_with_connect_info::<Resetter>();
+        let service = server_state::router(Arc::clone(&server)).into_make_service_with_connect_info::<Resetter>();
         let stopped = stop.clone().cancelled_owned();
         let accept = Accept { listener, stop: stop.clone() };
         tokio::spawn(async move {
@@ -246,7 +231,7 @@ impl LocalEndpoint {
     /// ```
     #[cfg(feature = "aws")]
     pub fn in_process_config(&self) -> aws_config::SdkConfig {
-        let client = in_process::client(server::router(Arc::clone(&self.server)), self.stop.clone());
+        let client = in_process::client(server_state::router(Arc::clone(&self.server)), self.stop.clone());
         let time = in_process::MachineTime(Arc::clone(&self.server.clock));
         self.sdk_config().into_builder().http_client(client).time_source(time).build()
     }
@@ -287,7 +272,7 @@ impl LocalEndpoint {
     /// If the file cannot be read, or has no Cluster with media.
     pub async fn loop_file(&self, name: &str, path: impl AsRef<Path>) -> Result<()> {
         let media = read(path.as_ref()).await?;
-        self.play(name, blocking(move || looped::clusters(&media)).await??);
+        self.play(name, blocking(move || looped_file::clusters(&media)).await??);
         Ok(())
     }
 
@@ -297,7 +282,7 @@ impl LocalEndpoint {
     /// # Errors
     /// If they cannot be read, or have no Cluster with media.
     pub fn loop_media(&self, name: &str, media: impl Into<Bytes>) -> Result<()> {
-        self.play(name, looped::clusters(&media.into())?);
+        self.play(name, looped_file::clusters(&media.into())?);
         Ok(())
     }
 
@@ -315,20 +300,14 @@ impl LocalEndpoint {
     fn play_calls(&self, name: &str, call: &ConnectCall, again: bool) {
         let stream = Arc::new(Stream::new(name, &self.server.clock));
         self.server.add(Arc::clone(&stream));
-        tokio::spawn(self.stop.clone().run_until_cancelled_owned(call::play(stream, call.clone(), again)));
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(connect_call::play(stream, call.clone(), again)));
     }
 
-    fn play(&self, name: &str, clusters: Vec<looped::Cluster>) {
+    fn play(&self, name: &str, clusters: Vec<looped_file::Cluster>) {
         let stream = Arc::new(Stream::new(name, &self.server.clock));
         self.server.add(Arc::clone(&stream));
-        tokio::spawn(self.stop.clone().run_until_cancelled_owned(looped::play(stream, clusters)));
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(looped_file::play(stream, clusters)));
     }
-}
-
-/// Reading through a whole file is not for the executor's threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Error::new(ErrorKind::Io, "reading through the file did not end").caused_by(error))
 }
 
 async fn read(path: &Path) -> Result<Bytes> {

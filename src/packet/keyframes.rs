@@ -8,6 +8,7 @@ use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
 use super::Packet;
+use crate::accessors::inner_accessors;
 use crate::error::Result;
 
 pin_project! {
@@ -27,25 +28,7 @@ impl<S> Keyframes<S> {
         Self { packets, ended: false }
     }
 
-    /// The packet stream.
-    pub fn get_ref(&self) -> &S {
-        &self.packets
-    }
-
-    /// The packet stream.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.packets
-    }
-
-    /// The packet stream.
-    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
-        self.project().packets
-    }
-
-    /// The packet stream.
-    pub fn into_inner(self) -> S {
-        self.packets
-    }
+    inner_accessors!(packets: S, "packet stream");
 }
 
 impl<S: Stream<Item = Result<Packet>>> Stream for Keyframes<S> {

@@ -8,6 +8,7 @@ use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
 use super::{Packet, PacketIter};
+use crate::accessors::inner_accessors;
 use crate::error::Result;
 use crate::fragment::Fragment;
 
@@ -29,25 +30,11 @@ impl<S> Packets<S> {
         Self { fragments, current: None, ended: false }
     }
 
-    /// The fragment stream.
-    pub fn get_ref(&self) -> &S {
-        &self.fragments
-    }
-
-    /// The fragment stream.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.fragments
-    }
-
-    /// The fragment stream.
-    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
-        self.project().fragments
-    }
-
-    /// The fragment stream. Packets of the current fragment that were not taken are lost.
-    pub fn into_inner(self) -> S {
-        self.fragments
-    }
+    inner_accessors!(
+        fragments: S,
+        "fragment stream",
+        "Packets of the current fragment that were not yielded yet are lost."
+    );
 }
 
 impl<S: Stream<Item = Result<Fragment>>> Stream for Packets<S> {

@@ -11,6 +11,7 @@ use pin_project_lite::pin_project;
 use tokio::io::AsyncRead;
 
 use super::{PacketDecoder, PacketItem};
+use crate::accessors::inner_accessors;
 use crate::error::Result;
 use crate::fragment::{ChunkReader, Framed};
 use crate::limits::Limits;
@@ -88,25 +89,7 @@ where
 }
 
 impl<R> PacketStream<R> {
-    /// The reader.
-    pub fn get_ref(&self) -> &R {
-        &self.framed.reader
-    }
-
-    /// The reader.
-    pub fn get_mut(&mut self) -> &mut R {
-        &mut self.framed.reader
-    }
-
-    /// The reader.
-    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut R> {
-        self.project().framed.project().reader
-    }
-
-    /// The reader. What was read of an unfinished packet is lost.
-    pub fn into_inner(self) -> R {
-        self.framed.reader
-    }
+    inner_accessors!(framed.reader: R, "reader", "The received part of an unfinished packet is lost.");
 
     /// Whether no byte is there of a fragment that has not ended.
     #[cfg(feature = "aws")]

@@ -24,32 +24,12 @@ use super::span::{Span, date, refused, timestamp, whole_millis};
 use super::{Clock, KinesisVideo, StreamId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
+use crate::image_format::ImageFormat;
 
 const OPERATION: &str = "GetImages";
 
 /// The longest range of one call.
 const MOST_MILLIS: i64 = 300_000;
-
-/// How the service encodes a picture.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ImageEncoding {
-    /// JPEG, of a [quality](Images::quality).
-    #[default]
-    Jpeg,
-    /// PNG.
-    Png,
-}
-
-impl ImageEncoding {
-    /// What the names of such files end in: `jpg` or `png`.
-    pub fn extension(self) -> &'static str {
-        match self {
-            Self::Jpeg => "jpg",
-            Self::Png => "png",
-        }
-    }
-}
 
 /// Why there is no picture of a time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -81,7 +61,7 @@ impl std::error::Error for NoImage {}
 #[derive(Clone, PartialEq, Eq)]
 pub struct ArchivedImage {
     time: Timestamp,
-    encoding: ImageEncoding,
+    format: ImageFormat,
     content: Result<Bytes, NoImage>,
 }
 
@@ -91,9 +71,9 @@ impl ArchivedImage {
         self.time
     }
 
-    /// What the picture is.
-    pub fn encoding(&self) -> ImageEncoding {
-        self.encoding
+    /// Returns the file format of the picture.
+    pub fn format(&self) -> ImageFormat {
+        self.format
     }
 
     /// The picture as a file, or why there is none.
@@ -106,7 +86,7 @@ impl ArchivedImage {
         self.content
     }
 
-    fn read(image: Image, encoding: ImageEncoding) -> Result<Self> {
+    fn read(image: Image, format: ImageFormat) -> Result<Self> {
         let wrong = |message: String| Error::new(ErrorKind::Service, format!("{OPERATION}: {message}"));
         let Some(time) = image.time_stamp.as_ref().and_then(timestamp) else {
             return Err(wrong("a picture has no time".into()));
@@ -123,7 +103,7 @@ impl ArchivedImage {
                     .into())
             }
         };
-        Ok(Self { time, encoding, content })
+        Ok(Self { time, format, content })
     }
 }
 
@@ -131,7 +111,7 @@ impl fmt::Debug for ArchivedImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ArchivedImage")
             .field("time", &self.time)
-            .field("encoding", &self.encoding)
+            .field("format", &self.format)
             .field("content", &self.content.as_ref().map(|bytes| format_args!("{} bytes", bytes.len()).to_string()))
             .finish()
     }
@@ -199,7 +179,7 @@ struct Request {
     range: Option<RangeInclusive<Timestamp>>,
     clock: Clock,
     every: Duration,
-    encoding: ImageEncoding,
+    format: ImageFormat,
     quality: Option<u32>,
     size: Option<(u32, u32)>,
     page_size: u32,
@@ -215,7 +195,7 @@ impl Images {
             range: None,
             clock: Clock::default(),
             every: Duration::from_secs(1),
-            encoding: ImageEncoding::default(),
+            format: ImageFormat::default(),
             quality: None,
             size: None,
             page_size: 25,
@@ -243,9 +223,9 @@ impl Images {
         self
     }
 
-    /// What pictures are encoded as: [`ImageEncoding::Jpeg`] unless set.
-    pub fn format(mut self, encoding: ImageEncoding) -> Self {
-        self.request.encoding = encoding;
+    /// What pictures are encoded as: [`ImageFormat::Jpeg`] unless set.
+    pub fn format(mut self, format: ImageFormat) -> Self {
+        self.request.format = format;
         self
     }
 
@@ -308,7 +288,7 @@ impl Request {
                         Err(Error::new(ErrorKind::Service, message).retryable(false).of_stream(self.stream.as_str()))?;
                     }
                     for image in images {
-                        yield ArchivedImage::read(image, self.encoding)
+                        yield ArchivedImage::read(image, self.format)
                             .map_err(|error| error.retryable(false).of_stream(self.stream.as_str()))?;
                     }
                     if more.is_none() {
@@ -346,11 +326,11 @@ impl Request {
                 return refused("HeightPixels", "1 to 2160", height.to_string());
             }
         }
-        match (self.encoding, self.quality) {
-            (ImageEncoding::Jpeg, Some(quality)) if !(1..=100).contains(&quality) => {
+        match (self.format, self.quality) {
+            (ImageFormat::Jpeg, Some(quality)) if !(1..=100).contains(&quality) => {
                 refused("JPEGQuality", "1 to 100", quality.to_string())
             }
-            (ImageEncoding::Png, Some(quality)) => {
+            (ImageFormat::Png, Some(quality)) => {
                 refused("JPEGQuality", "left out where Format is PNG", quality.to_string())
             }
             _ if !(1..=100).contains(&self.page_size) => refused("MaxResults", "1 to 100", self.page_size.to_string()),
@@ -368,9 +348,9 @@ impl Request {
             Clock::Producer => ImageSelectorType::ProducerTimestamp,
             Clock::Server => ImageSelectorType::ServerTimestamp,
         };
-        let format = match self.encoding {
-            ImageEncoding::Jpeg => Format::Jpeg,
-            ImageEncoding::Png => Format::Png,
+        let format = match self.format {
+            ImageFormat::Jpeg => Format::Jpeg,
+            ImageFormat::Png => Format::Png,
         };
         let pixels = |pixels: u32| i32::try_from(pixels).unwrap_or(i32::MAX);
         let mut request = kvs

@@ -31,7 +31,7 @@ pub use archive::{Archive, ArchiveProgress, FragmentInfo, FragmentList, Order, U
 pub use body::SdkBody;
 pub use clips::{Clip, Clips};
 pub use clock::Clock;
-pub use images::{ArchivedImage, ImageEncoding, Images, NoImage};
+pub use images::{ArchivedImage, Images, NoImage};
 pub use live::{AgedOut, Damaged, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, StopHandle};
 pub use playback::{DashSession, HlsSession, PlaybackUrl};
 pub use start::Start;

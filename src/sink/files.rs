@@ -1,4 +1,4 @@
-//! Items to files of their own.
+//! Writes each item to a file of its own.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use crate::error::{Error, Result};
 use crate::summary::Summary;
 
-/// A folder, and the file in it that is being written.
+/// A folder, with the file that is being written into it.
 pub(super) struct Files {
     dir: PathBuf,
     writing: Option<BoxFuture<'static, Result<Summary>>>,
@@ -22,11 +22,18 @@ impl Files {
         Self { dir, writing: None, summary: Summary::default() }
     }
 
-    /// Begins to write a file; the one before must be finished.
+    /// Starts to write a file. The previous file must be finished.
     pub(super) fn write(&mut self, name: String, bytes: Bytes, gaps: u64) {
         self.writing = Some(Box::pin(write(self.dir.clone(), name, bytes, gaps)));
     }
 
+    /// Counts an item for which no file is written.
+    #[cfg(feature = "aws")]
+    pub(super) fn count_gap(&mut self) {
+        self.summary.gaps += 1;
+    }
+
+    /// Is ready when no file is being written.
     pub(super) fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if let Some(writing) = &mut self.writing {
             let written = ready!(writing.as_mut().poll(cx));
@@ -49,10 +56,10 @@ impl Files {
 async fn write(dir: PathBuf, name: String, bytes: Bytes, gaps: u64) -> Result<Summary> {
     let path = dir.join(&name);
     let part = dir.join(name + ".part");
-    // By value: what is borrowed would be copied for the thread that writes.
+    // `fs::write` copies borrowed data for the thread that writes. Cloned `Bytes` are not copied.
     let mut written = tokio::fs::write(&part, bytes.clone()).await;
     if written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
-        tokio::fs::create_dir_all(&dir).await.map_err(|error| Error::of_file("making the folder", &dir, error))?;
+        tokio::fs::create_dir_all(&dir).await.map_err(|error| Error::of_file("creating the folder", &dir, error))?;
         written = tokio::fs::write(&part, bytes.clone()).await;
     }
     written.map_err(|error| Error::of_file("writing", &part, error))?;

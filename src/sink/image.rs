@@ -1,5 +1,6 @@
-//! [`ImageSink`]: pictures to files.
+//! [`ImageSink`]: encoded images to files.
 
+#[cfg(feature = "ffmpeg")]
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
@@ -12,24 +13,34 @@ use super::MediaSink;
 use super::files::Files;
 use super::pattern::Pattern;
 use crate::error::{Error, Result};
+#[cfg(feature = "ffmpeg")]
 use crate::fragment::FragmentNumber;
+#[cfg(feature = "ffmpeg")]
 use crate::frame::{EncodedFrame, FrameInfo};
+#[cfg(feature = "aws")]
+use crate::service::ArchivedImage;
 use crate::summary::Summary;
 
-/// Writes each picture as a file of its own, JPEG or PNG as it is.
+/// Writes each image to a file of its own, as JPEG or PNG.
 ///
-/// The folder is made if it is not there; a file of the same name is replaced. Each file is written
-/// as `NAME.part` and renamed when it is whole, so whoever watches the folder sees only whole files. A
-/// picture that is damaged, or before which blocks gave none, counts as a gap in the summary.
+/// | takes | from | feature | counts as a gap in the summary |
+/// |---|---|---|---|
+/// | [`EncodedFrame`](crate::EncodedFrame) | [`jpeg`](crate::FrameStreamExt::jpeg), [`png`](crate::FrameStreamExt::png) | `ffmpeg` | a damaged picture, or one with missing blocks before it |
+/// | [`ArchivedImage`](crate::ArchivedImage) | [`KinesisVideo::images`](crate::KinesisVideo::images) | `aws` | an image without a picture; no file is written for it |
+///
+/// The folder is created if it does not exist. An existing file of the same name is replaced. Each file is
+/// written as `NAME.part` and renamed when it is complete, so a program that watches the folder sees only
+/// whole files.
 ///
 /// # Memory
-/// One picture: the sink takes the next when the last is on its way to the disk.
+/// One picture. The sink accepts the next one after the last is written.
 ///
 /// ```
+/// # #[cfg(feature = "ffmpeg")]
+/// # async fn f(body: &[u8]) -> kinesis_video::Result<()> {
 /// use kinesis_video::{FragmentStream, FragmentStreamExt, FrameStreamExt, ImageSink, RecordExt};
 ///
-/// # async fn f(body: &[u8]) -> kinesis_video::Result<()> {
-/// let sink = ImageSink::to_dir("pictures").pattern("door-{producer_ms}.{ext}")?;
+/// let sink = ImageSink::to_dir("pictures").pattern("door-{time_ms}.{ext}")?;
 /// let summary = FragmentStream::new(body).frames().sample_ratio(5).jpeg(80).record(sink).await?;
 /// println!("{summary}");
 /// # Ok(())
@@ -38,17 +49,18 @@ use crate::summary::Summary;
 #[must_use = "sinks do nothing unless something is sent to them"]
 pub struct ImageSink {
     files: Files,
-    pattern: Pattern<Placeholder>,
-    /// The fragments that pictures were in last, and how many there were of each. Pictures of several may come in turn.
+    /// `None` until one is set: the default depends on the kind of image.
+    pattern: Option<Pattern<Placeholder>>,
+    /// The most recent fragments and their picture counts. Pictures of several fragments may be interleaved.
+    #[cfg(feature = "ffmpeg")]
     recent: VecDeque<((u64, Option<FragmentNumber>), u64)>,
+    /// The number of pictures so far.
     index: u64,
 }
 
-/// So many fragments may give their pictures in turn.
-const MOST_RECENT: usize = 256;
-
-/// [`ImageSink`] under the name of what it is mostly given.
-pub type JpegSink = ImageSink;
+/// The number of fragments whose pictures may be interleaved.
+#[cfg(feature = "ffmpeg")]
+const MAX_RECENT: usize = 256;
 
 #[derive(Clone, Copy, Debug)]
 enum Placeholder {
@@ -58,73 +70,121 @@ enum Placeholder {
     Index,
     Picture,
     ProducerMillis,
+    TimeMillis,
 }
 
-const PLACEHOLDERS: [(&str, Placeholder); 6] = [
+const PLACEHOLDERS: [(&str, Placeholder); 7] = [
     ("fragment", Placeholder::Fragment),
     ("i", Placeholder::I),
     ("picture", Placeholder::Picture),
     ("index", Placeholder::Index),
+    ("time_ms", Placeholder::TimeMillis),
     ("producer_ms", Placeholder::ProducerMillis),
     ("ext", Placeholder::Extension),
 ];
 
 impl ImageSink {
-    /// Writes into this folder, to files named `{fragment}-{i}.{ext}`.
+    /// Creates a sink that writes into the folder `dir`.
+    ///
+    /// Default file names: `{fragment}-{i}.{ext}` for decoded frames, `{time_ms}.{ext}` for archived images.
     pub fn to_dir(dir: impl Into<PathBuf>) -> Self {
-        let pattern = Pattern::of(&[(Placeholder::Fragment, "-"), (Placeholder::I, "."), (Placeholder::Extension, "")]);
-        Self { files: Files::in_dir(dir.into()), pattern, recent: VecDeque::new(), index: 0 }
+        Self {
+            files: Files::in_dir(dir.into()),
+            pattern: None,
+            #[cfg(feature = "ffmpeg")]
+            recent: VecDeque::new(),
+            index: 0,
+        }
     }
 
-    /// Sets how files are named: any text with `{fragment}` (the fragment's number, or which of the
-    /// stream it is if it has none), `{i}` (how many pictures of the same fragment came before, also if those of up to 256
-    /// come in turn),
-    /// `{picture}` (its place among all of the fragment's pictures: [`FrameInfo::index`]), `{index}` (how
-    /// many pictures this sink had before), `{producer_ms}` (its time in milliseconds since the epoch, or
-    /// its index if it has none), `{ext}` (`jpg` or `png`).
+    /// Sets the pattern of the file names: text with placeholders in braces.
+    ///
+    /// | placeholder | decoded frame | archived image |
+    /// |---|---|---|
+    /// | `{fragment}` | fragment number, or the fragment's index in the stream | as `{index}` |
+    /// | `{i}` | number of earlier pictures of the same fragment | as `{index}` |
+    /// | `{picture}` | index among all pictures of its fragment: [`FrameInfo::index`](crate::frame::FrameInfo::index) | as `{index}` |
+    /// | `{index}` | number of earlier pictures of this sink | the same |
+    /// | `{time_ms}` | time on the producer's clock in milliseconds since the epoch, or as `{index}` | [`ArchivedImage::time`](crate::ArchivedImage::time) in milliseconds since the epoch |
+    /// | `{producer_ms}` | as `{time_ms}` | as `{index}` |
+    /// | `{ext}` | `jpg` or `png` | the same |
+    ///
+    /// `{i}` also counts correctly while the pictures of up to 256 fragments arrive interleaved.
     ///
     /// # Errors
-    /// If the pattern has another placeholder, a folder separator, or no placeholder at all.
+    /// If the pattern has an unknown placeholder, a folder separator, or no placeholder that tells pictures
+    /// apart.
     pub fn pattern(mut self, pattern: &str) -> Result<Self> {
-        self.pattern = Pattern::parse(pattern, &PLACEHOLDERS)?;
-        if self.pattern.has_only(|placeholder| matches!(placeholder, Placeholder::Extension)) {
-            return Err(Error::invalid_argument("a name pattern in which nothing differs from picture to picture"));
+        let parsed = Pattern::parse(pattern, &PLACEHOLDERS)?;
+        if parsed.has_only(|placeholder| matches!(placeholder, Placeholder::Extension)) {
+            let message =
+                format!("the name pattern {pattern:?} gives every picture the same name: add {{index}}, for example");
+            return Err(Error::invalid_argument(message));
         }
+        self.pattern = Some(parsed);
         Ok(self)
     }
 
-    fn name(&self, picture: &EncodedFrame) -> String {
-        let info = picture.info();
-        self.pattern.fill(|placeholder| match placeholder {
-            Placeholder::Extension => picture.format().extension().into(),
+    /// Fills in the pattern. A placeholder without a value gets the index.
+    fn fill(&self, default: &[(Placeholder, &str)], value: impl Fn(Placeholder) -> Option<String>) -> String {
+        let value = |placeholder| value(placeholder).unwrap_or_else(|| self.index.to_string());
+        match &self.pattern {
+            Some(pattern) => pattern.fill(value),
+            None => Pattern::of(default).fill(value),
+        }
+    }
+}
+
+#[cfg(feature = "ffmpeg")]
+impl ImageSink {
+    /// Returns the path to which this frame is written if it is sent next.
+    pub fn path_of(&self, frame: &EncodedFrame) -> PathBuf {
+        self.files.dir().join(self.frame_name(frame))
+    }
+
+    fn frame_name(&self, frame: &EncodedFrame) -> String {
+        const DEFAULT: [(Placeholder, &str); 3] =
+            [(Placeholder::Fragment, "-"), (Placeholder::I, "."), (Placeholder::Extension, "")];
+        let info = frame.info();
+        self.fill(&DEFAULT, |placeholder| match placeholder {
+            Placeholder::Extension => Some(frame.format().extension().into()),
             Placeholder::Fragment => {
-                info.fragment().number().map_or_else(|| info.fragment_index().to_string(), ToString::to_string)
+                let number = info.fragment().number();
+                Some(number.map_or_else(|| info.fragment_index().to_string(), ToString::to_string))
             }
-            Placeholder::I => self.before(info).to_string(),
-            Placeholder::Index => self.index.to_string(),
-            Placeholder::Picture => info.index().to_string(),
-            Placeholder::ProducerMillis => {
-                info.producer_time().map_or_else(|| self.index.to_string(), |time| time.as_millis().to_string())
+            Placeholder::I => Some(self.earlier_of_fragment(info).to_string()),
+            Placeholder::Index => None,
+            Placeholder::Picture => Some(info.index().to_string()),
+            Placeholder::ProducerMillis | Placeholder::TimeMillis => {
+                info.producer_time().map(|time| time.as_millis().to_string())
             }
         })
     }
 
-    /// Where a picture is written if it is the next.
-    pub fn path_of(&self, picture: &EncodedFrame) -> PathBuf {
-        self.files.dir().join(self.name(picture))
-    }
-
-    /// How many pictures of the same fragment came before.
-    fn before(&self, info: &FrameInfo) -> u64 {
+    /// Returns the number of earlier pictures of the same fragment.
+    fn earlier_of_fragment(&self, info: &FrameInfo) -> u64 {
         let fragment = fragment_of(info);
         self.recent.iter().find(|(recent, _)| *recent == fragment).map_or(0, |(_, count)| *count)
     }
+
+    fn count_in_fragment(&mut self, info: &FrameInfo) {
+        let fragment = fragment_of(info);
+        match self.recent.iter_mut().find(|(recent, _)| *recent == fragment) {
+            Some((_, count)) => *count += 1,
+            None => {
+                self.recent.truncate(MAX_RECENT - 1);
+                self.recent.push_front((fragment, 1));
+            }
+        }
+    }
 }
 
+#[cfg(feature = "ffmpeg")]
 fn fragment_of(info: &FrameInfo) -> (u64, Option<FragmentNumber>) {
     (info.fragment_index(), info.fragment().number().cloned())
 }
 
+#[cfg(feature = "ffmpeg")]
 impl Sink<EncodedFrame> for ImageSink {
     type Error = Error;
 
@@ -132,19 +192,12 @@ impl Sink<EncodedFrame> for ImageSink {
         self.files.poll_written(cx)
     }
 
-    fn start_send(mut self: Pin<&mut Self>, picture: EncodedFrame) -> Result<()> {
-        let (info, name) = (picture.info(), self.name(&picture));
-        let gaps = u64::from(info.is_damaged() || info.missing_before() > 0);
-        let fragment = fragment_of(info);
-        match self.recent.iter_mut().find(|(recent, _)| *recent == fragment) {
-            Some((_, count)) => *count += 1,
-            None => {
-                self.recent.truncate(MOST_RECENT - 1);
-                self.recent.push_front((fragment, 1));
-            }
-        }
+    fn start_send(mut self: Pin<&mut Self>, frame: EncodedFrame) -> Result<()> {
+        let (info, name) = (frame.info(), self.frame_name(&frame));
+        let has_gap = info.is_damaged() || info.missing_before() > 0;
+        self.count_in_fragment(info);
         self.index += 1;
-        self.files.write(name, picture.bytes().clone(), gaps);
+        self.files.write(name, frame.bytes().clone(), u64::from(has_gap));
         Ok(())
     }
 
@@ -157,7 +210,49 @@ impl Sink<EncodedFrame> for ImageSink {
     }
 }
 
+#[cfg(feature = "aws")]
+impl Sink<ArchivedImage> for ImageSink {
+    type Error = Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.files.poll_written(cx)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, image: ArchivedImage) -> Result<()> {
+        const DEFAULT: [(Placeholder, &str); 2] = [(Placeholder::TimeMillis, "."), (Placeholder::Extension, "")];
+        let name = self.fill(&DEFAULT, |placeholder| match placeholder {
+            Placeholder::Extension => Some(image.format().extension().into()),
+            Placeholder::TimeMillis => Some(image.time().as_millis().to_string()),
+            _ => None,
+        });
+        match image.into_content() {
+            Ok(bytes) => {
+                self.index += 1;
+                self.files.write(name, bytes, 0);
+            }
+            Err(_) => self.files.count_gap(),
+        }
+        Ok(())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.files.poll_written(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.files.poll_written(cx)
+    }
+}
+
+#[cfg(feature = "ffmpeg")]
 impl MediaSink<EncodedFrame> for ImageSink {
+    fn summary(&self) -> Summary {
+        self.files.summary()
+    }
+}
+
+#[cfg(feature = "aws")]
+impl MediaSink<ArchivedImage> for ImageSink {
     fn summary(&self) -> Summary {
         self.files.summary()
     }

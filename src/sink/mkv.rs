@@ -1,4 +1,4 @@
-//! [`MkvSink`]: fragments to files.
+//! [`MkvSink`]: fragments to MKV files.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,19 +14,21 @@ use crate::error::{Error, Result};
 use crate::fragment::{Discontinuity, End, Fragment};
 use crate::summary::Summary;
 
-/// Writes each fragment as an MKV file of its own.
+/// Writes each fragment to an MKV file of its own.
 ///
-/// The files are [`to_mkv`](Fragment::to_mkv): playable, and byte for byte what the service sent.
-/// The folder is made if it is not there; a file of the same name is replaced. Each file is written
-/// as `NAME.part` and renamed when it is whole, so whoever watches the folder sees only whole files.
-/// A fragment without media (a document of tags) is a file all the same.
+/// The files contain [`to_mkv`](Fragment::to_mkv): playable, and byte for byte as the service sent them.
+/// A fragment without media, which has only tags, gets a file too.
 ///
-/// A fragment that is [cut](End::Cut) is written too, as `NAME.cut.mkv`, so that it never replaces a
-/// whole one, and counted as a gap. A pattern without `{number}` or `{index}` may give two fragments
-/// the same name; then the later replaces the earlier.
+/// The folder is created if it does not exist. An existing file of the same name is replaced. Each file is
+/// written as `NAME.part` and renamed when it is complete, so a program that watches the folder sees only
+/// whole files.
+///
+/// A fragment that is [cut](End::Cut) is written as `NAME.cut.mkv`, so it never replaces a whole one. It
+/// counts as a gap in the summary. If a pattern gives two fragments the same name, the later file replaces
+/// the earlier. `{number}` and `{index}` prevent this.
 ///
 /// # Memory
-/// One fragment: the sink takes the next when the last is on its way to the disk.
+/// One fragment. The sink accepts the next one after the last is written.
 ///
 /// ```
 /// use futures::SinkExt;
@@ -63,19 +65,25 @@ const PLACEHOLDERS: [(&str, Placeholder); 4] = [
 ];
 
 impl MkvSink {
-    /// Writes into this folder, to files named `{number}.mkv`.
+    /// Creates a sink that writes into the folder `dir`.
+    ///
+    /// Default file names: `{number}.mkv`.
     pub fn to_dir(dir: impl Into<PathBuf>) -> Self {
         let pattern = Pattern::of(&[(Placeholder::Number, ".mkv")]);
         Self { files: Files::in_dir(dir.into()), pattern, index: 0 }
     }
 
-    /// Sets how files are named: any text with `{number}` (the fragment's number), `{index}` (how
-    /// many this sink had before), `{producer_ms}`, `{server_ms}` (its times in milliseconds since
-    /// the epoch). Where a fragment has no number or time, its index stands instead.
+    /// Sets the pattern of the file names: text with placeholders in braces.
+    ///
+    /// | placeholder | value |
+    /// |---|---|
+    /// | `{number}` | the fragment's number, or as `{index}` |
+    /// | `{index}` | number of earlier fragments of this sink |
+    /// | `{producer_ms}` | producer time in milliseconds since the epoch, or as `{index}` |
+    /// | `{server_ms}` | server time in milliseconds since the epoch, or as `{index}` |
     ///
     /// # Errors
-    /// If the pattern has another placeholder, a folder separator, or nothing that differs from
-    /// fragment to fragment.
+    /// If the pattern has an unknown placeholder, a folder separator, or no placeholder.
     pub fn pattern(mut self, pattern: &str) -> Result<Self> {
         self.pattern = Pattern::parse(pattern, &PLACEHOLDERS)?;
         Ok(self)

@@ -1,8 +1,10 @@
-//! Where media goes. All sinks have the crate's error, so that they can be combined, and one
-//! contract, [`MediaSink`].
+//! Sinks that write media to files.
+//!
+//! All sinks fail with the crate's [`Error`](crate::Error), so they can be combined, and implement
+//! [`MediaSink`].
 
 mod files;
-#[cfg(feature = "ffmpeg")]
+#[cfg(any(feature = "aws", feature = "ffmpeg"))]
 mod image;
 mod mkv;
 mod pattern;
@@ -15,19 +17,19 @@ use futures::sink::Fanout;
 use crate::error::Error;
 use crate::summary::Summary;
 
-#[cfg(feature = "ffmpeg")]
-pub use image::{ImageSink, JpegSink};
+#[cfg(any(feature = "aws", feature = "ffmpeg"))]
+pub use image::ImageSink;
 pub use mkv::MkvSink;
 pub use record::Record;
 pub use wav::WavSink;
 
-/// A sink that can tell what it has recorded.
+/// A sink with a [`Summary`] of everything it has recorded.
 ///
-/// Files are written under a temporary name in the same folder, finished when the sink is flushed or
-/// closed, and renamed then, so that a file under its final name is always whole. Dropping a sink
-/// without closing it finishes nothing: what is unfinished stays under its temporary name.
+/// A sink writes a file under a temporary name in the same folder. It finishes and renames the file when it
+/// is flushed or closed, so a file under its final name is always whole. Dropping a sink without closing it
+/// leaves an unfinished file under its temporary name.
 ///
-/// Two sinks can take the same stream, through futures' `fanout`:
+/// The `fanout` of futures sends one stream to two sinks:
 ///
 /// ```
 /// use futures::SinkExt;
@@ -40,7 +42,7 @@ pub use wav::WavSink;
 /// # }
 /// ```
 pub trait MediaSink<Item>: Sink<Item, Error = Error> {
-    /// What has been recorded so far.
+    /// Returns the totals recorded so far.
     fn summary(&self) -> Summary;
 }
 

@@ -1,8 +1,8 @@
-//! Name patterns: how files are called.
+//! Patterns of file names.
 
 use crate::error::{Error, Result};
 
-/// A name with placeholders of the kind `P`.
+/// A file name with placeholders of type `P`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern<P> {
     pieces: Vec<Piece<P>>,
@@ -15,31 +15,31 @@ enum Piece<P> {
 }
 
 impl<P: Copy> Pattern<P> {
-    /// Reads a pattern with these placeholders, each between braces.
+    /// Parses a pattern in which these placeholders stand in braces.
     ///
     /// # Errors
-    /// If it has another placeholder, a folder separator, or none at all.
+    /// If it has an unknown placeholder, a folder separator, or no placeholder.
     pub(super) fn parse(pattern: &str, known: &[(&str, P)]) -> Result<Self> {
         let refuse = |why: &str| Err(Error::invalid_argument(format!("the name pattern {pattern:?} {why}")));
         if pattern.contains(['/', '\\']) {
-            return refuse("names a folder: give that to `to_dir`");
+            return refuse("contains a folder separator: pass the folder to `to_dir`");
         }
         let mut pieces = Vec::new();
         let mut rest = pattern;
-        while let Some((literal, behind)) = rest.split_once('{') {
+        while let Some((literal, tail)) = rest.split_once('{') {
             if !literal.is_empty() {
                 pieces.push(Piece::Literal(literal.into()));
             }
-            let Some((name, behind)) = behind.split_once('}') else { return refuse("has a { without }") };
+            let Some((name, tail)) = tail.split_once('}') else { return refuse("has a { without a }") };
             let Some((_, placeholder)) = known.iter().find(|(known, _)| *known == name) else {
                 let known: Vec<_> = known.iter().map(|(name, _)| format!("{{{name}}}")).collect();
-                return refuse(&format!("has a placeholder other than {}", known.join(", ")));
+                return refuse(&format!("has an unknown placeholder: the known ones are {}", known.join(", ")));
             };
             pieces.push(Piece::Placeholder(*placeholder));
-            rest = behind;
+            rest = tail;
         }
         if pieces.iter().all(|piece| matches!(piece, Piece::Literal(_))) {
-            return refuse("has no placeholder, so that every file would replace the one before");
+            return refuse("has no placeholder, so every file would replace the previous one");
         }
         if !rest.is_empty() {
             pieces.push(Piece::Literal(rest.into()));
@@ -47,7 +47,7 @@ impl<P: Copy> Pattern<P> {
         Ok(Self { pieces })
     }
 
-    /// One of placeholders and text in turn, beginning with a placeholder.
+    /// Creates a pattern from pairs of a placeholder and the text after it.
     pub(super) fn of(pieces: &[(P, &str)]) -> Self {
         let pieces = pieces
             .iter()
@@ -55,16 +55,16 @@ impl<P: Copy> Pattern<P> {
         Self { pieces: pieces.filter(|piece| !matches!(piece, Piece::Literal(text) if text.is_empty())).collect() }
     }
 
-    /// Whether all placeholders are such.
-    #[cfg(feature = "ffmpeg")]
-    pub(super) fn has_only(&self, is_such: impl Fn(P) -> bool) -> bool {
+    /// Returns `true` if the predicate holds for every placeholder.
+    #[cfg(any(feature = "aws", feature = "ffmpeg"))]
+    pub(super) fn has_only(&self, predicate: impl Fn(P) -> bool) -> bool {
         self.pieces.iter().all(|piece| match piece {
             Piece::Literal(_) => true,
-            Piece::Placeholder(placeholder) => is_such(*placeholder),
+            Piece::Placeholder(placeholder) => predicate(*placeholder),
         })
     }
 
-    /// The name with this in place of each placeholder.
+    /// Returns the name with each placeholder replaced by its value.
     pub(super) fn fill(&self, value: impl Fn(P) -> String) -> String {
         let piece = |piece: &Piece<P>| match piece {
             Piece::Literal(text) => text.clone(),

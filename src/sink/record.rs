@@ -1,4 +1,4 @@
-//! [`Record`], the future behind `.record()`.
+//! [`Record`], the future returned by `.record()`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,11 +14,12 @@ use crate::error::{Error, Result};
 use crate::summary::Summary;
 
 pin_project! {
-    /// Future that sends a stream to a sink, from
-    /// [`record`](crate::RecordExt::record).
+    /// Future that sends a stream to a sink, from [`record`](crate::RecordExt::record).
     ///
-    /// Unlike futures' `forward` it closes the sink also when the stream fails, and tells what was
-    /// recorded.
+    /// Unlike `forward` of futures, it also closes the sink when the stream fails, and returns a [`Summary`].
+    ///
+    /// Polling it again after completion returns an error with the summary. It implements [`FusedFuture`], so
+    /// `select!` of futures does not poll it again.
     #[must_use = "futures do nothing unless polled"]
     pub struct Record<St: Stream, Si> {
         #[pin]
@@ -34,7 +35,7 @@ pin_project! {
 #[derive(Debug)]
 enum State {
     Sending,
-    /// With the error that ended the sending, if one did.
+    /// Holds the error that ended the sending, if there was one.
     Closing(Option<Error>),
     Done,
 }
@@ -67,7 +68,10 @@ where
                     let summary = this.sink.summary();
                     return Poll::Ready(error.map_or(Ok(summary), |error| Err(error.with_summary(summary))));
                 }
-                State::Done => return Poll::Pending,
+                State::Done => {
+                    let message = "the recording is complete: its future was polled again after it had returned";
+                    return Poll::Ready(Err(Error::invalid_argument(message).with_summary(this.sink.summary())));
+                }
             }
         }
     }
@@ -89,7 +93,7 @@ where
                 Poll::Ready(Some(item)) => *buffered = Some(item),
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
                 Poll::Pending => {
-                    // Nothing to add: what the sink has may as well get finished.
+                    // No item is ready, so the sink can finish the items it has.
                     ready!(sink.as_mut().poll_flush(cx))?;
                     return Poll::Pending;
                 }

@@ -24,7 +24,7 @@ use ffmpeg_next::codec::threading;
 use futures::{StreamExt, TryStreamExt, stream};
 use kinesis_video::frame::Frames;
 use kinesis_video::local::{Stamp, fragment_number};
-use kinesis_video::{Fragment, FragmentStream, FragmentStreamExt, FrameStreamExt, JpegSink, RecordExt, Timestamp};
+use kinesis_video::{Fragment, FragmentStream, FragmentStreamExt, FrameStreamExt, ImageSink, RecordExt, Timestamp};
 
 const SIZE: &str = "1920x1080";
 
@@ -169,7 +169,7 @@ async fn to_files(path: &str, is_whole: bool) {
     let out = tempfile::tempdir().unwrap();
     let start = Instant::now();
     let frames = source(&fragments).frames().sample_ratio(5).concurrency(if is_whole { 1 } else { 2 });
-    let sink = JpegSink::to_dir(out.path()).pattern("{index}.{ext}").unwrap();
+    let sink = ImageSink::to_dir(out.path()).pattern("{index}.{ext}").unwrap();
     let summary = frames.jpeg(80).record(sink).await.unwrap();
     let time = start.elapsed().as_secs_f64();
     assert_eq!(summary.files(), 60);

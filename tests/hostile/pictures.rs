@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use kinesis_video::frame::{FrameItem, Frames, OnDamage};
+use kinesis_video::frame::{FrameItem, Frames, OnDecodeError};
 use kinesis_video::{FragmentStream, FragmentStreamExt, Frame};
 
 use crate::footage::{footage, fragment, groups, hash};
@@ -57,8 +57,8 @@ async fn mutations_decode_or_are_reported() {
         let again = all(frames().concurrency(3)).await;
         assert_eq!((told(&once.0), once.1, once.2), (told(&again.0), again.1, again.2), "round {round}");
         let other = match random.next(5) {
-            0 => frames().on_damage(OnDamage::Conceal),
-            1 => frames().on_damage(OnDamage::Fail),
+            0 => frames().on_decode_error(OnDecodeError::Conceal),
+            1 => frames().on_decode_error(OnDecodeError::Fail),
             2 => frames().continuous(),
             3 => frames().keyframes(),
             _ => frames().sample_every(Duration::from_millis(250)),

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each layer with what it may use of the crate, besides itself.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("summary", &[]),
+    ("image_format", &[]),
     ("error", &["summary"]),
     ("limits", &[]),
     ("ebml", &["error", "limits"]),
@@ -13,10 +14,10 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("packet", &["error", "limits", "ebml", "fragment"]),
     ("audio", &["error", "fragment", "packet"]),
     ("checkpoint", &["error", "fragment"]),
-    ("frame", &["error", "fragment", "packet"]),
-    ("sink", &["error", "summary", "fragment", "packet", "audio", "frame"]),
+    ("frame", &["error", "image_format", "fragment", "packet"]),
+    ("sink", &["error", "summary", "image_format", "fragment", "packet", "audio", "frame", "service"]),
     ("ext", &["error", "fragment", "packet", "audio", "checkpoint", "frame", "sink"]),
-    ("service", &["error", "limits", "fragment", "packet", "checkpoint"]),
+    ("service", &["error", "limits", "image_format", "fragment", "packet", "checkpoint"]),
     ("local", &["error", "limits", "ebml", "fragment", "packet", "frame"]),
     (
         "lib",
@@ -28,6 +29,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
             "ext",
             "fragment",
             "frame",
+            "image_format",
             "limits",
             "local",
             "packet",

@@ -9,7 +9,7 @@ use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
 use aws_sdk_kinesisvideoarchivedmedia::types::{Format, FormatConfigKey};
 use futures::{StreamExt, TryStreamExt};
 use kinesis_video::local::{Document, LocalEndpoint, Mishap, Operation, Shape};
-use kinesis_video::{ArchivedImage, Clock, ErrorKind, ImageEncoding, Images, KinesisVideo, NoImage, Timestamp};
+use kinesis_video::{ArchivedImage, Clock, ErrorKind, ImageFormat, Images, KinesisVideo, NoImage, Timestamp};
 use serde_json::{Value, json};
 
 use crate::endpoint::images::red_and_green;
@@ -105,7 +105,7 @@ async fn requests_say_what_was_chosen() {
             "WidthPixels": 3840, "HeightPixels": 2160, "MaxResults": 100,
         })]
     );
-    let images = kvs.images("door").range(at(T)..=at(T)).format(ImageEncoding::Png);
+    let images = kvs.images("door").range(at(T)..=at(T)).format(ImageFormat::Png);
     times(images).await;
     assert_eq!(asked.bodies()[0]["Format"], "PNG");
 }
@@ -122,7 +122,7 @@ async fn what_is_no_picture_is_data() {
         ] }))
     })
     .await;
-    let images = kvs.images("door").range(at(0)..=at(5000)).format(ImageEncoding::Png);
+    let images = kvs.images("door").range(at(0)..=at(5000)).format(ImageFormat::Png);
     let images: Vec<ArchivedImage> = images.try_collect().await.unwrap();
     let contents: Vec<_> = images.iter().map(|image| image.clone().into_content()).collect();
     let (moon, nothing) = (NoImage::Other("MOON".into()), NoImage::Other(String::new()));
@@ -130,7 +130,7 @@ async fn what_is_no_picture_is_data() {
     assert_eq!(contents, [Err(NoImage::NoMedia), Err(NoImage::MediaError), Ok(picture), Err(moon), Err(nothing)]);
     let times: Vec<_> = images.iter().map(|image| image.time().as_millis()).collect();
     assert_eq!(times, [1500, 2000, T, 4000, 5000]);
-    assert!(images.iter().all(|image| image.encoding() == ImageEncoding::Png));
+    assert!(images.iter().all(|image| image.format() == ImageFormat::Png));
     assert!(!format!("{images:?}").contains("[0, 1, 2]"));
 }
 
@@ -199,7 +199,7 @@ async fn every_rule_is_kept_on_both_sides_of_the_wire() {
         (ask().size(1, 2161), "HeightPixels must be 1 to 2160, not 2161"),
         (ask().quality(0), "JPEGQuality must be 1 to 100, not 0"),
         (ask().quality(101), "JPEGQuality must be 1 to 100, not 101"),
-        (ask().quality(80).format(ImageEncoding::Png), "JPEGQuality must be left out where Format is PNG"),
+        (ask().quality(80).format(ImageFormat::Png), "JPEGQuality must be left out where Format is PNG"),
         (ask().page_size(0), "MaxResults must be 1 to 100, not 0"),
         (ask().page_size(101), "MaxResults must be 1 to 100, not 101"),
     ] {

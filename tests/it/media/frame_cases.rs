@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use kinesis_video::frame::{FragmentReport, FrameItem, Frames, NoPicture, OnDamage};
+use kinesis_video::frame::{FragmentReport, FrameItem, Frames, NoPicture, OnDecodeError};
 use kinesis_video::local::{Document, Shape};
 use kinesis_video::packet::ParameterSets;
 use kinesis_video::{Error, ErrorKind, Fragment, FragmentStreamExt, Frame, Packet};
@@ -431,7 +431,7 @@ async fn one_damaged_picture() {
         let at = (block.offset() - cut[0].offset()) as usize;
         assert_eq!(&raw[at..at + payload.payload().len()], &payload.payload()[..]);
 
-        let (frames, reports, error) = all(source(&cut).frames().on_damage(OnDamage::Conceal)).await;
+        let (frames, reports, error) = all(source(&cut).frames().on_decode_error(OnDecodeError::Conceal)).await;
         assert!(error.is_none());
         let expected = if lengths { 9 } else { 10 };
         assert_eq!(reports[0].pictures(), expected);
@@ -440,7 +440,7 @@ async fn one_damaged_picture() {
         assert_eq!(hashes(&frames)[..4], judged[..4]);
         assert_eq!(hashes(&frames)[expected as usize..], judged[10..20]);
 
-        let (frames, _, error) = all(source(&cut).frames().on_damage(OnDamage::Fail)).await;
+        let (frames, _, error) = all(source(&cut).frames().on_decode_error(OnDecodeError::Fail)).await;
         assert_eq!(hashes(&frames), judged[..4]);
         let error = error.unwrap();
         assert_eq!(error.kind(), ErrorKind::Malformed);
@@ -471,7 +471,8 @@ async fn damage_to_a_picture_that_no_other_refers_to_costs_that_one() {
     let (frames, reports, _) = all(source(&damaged(&file, 1, false).await).frames()).await;
     assert_eq!(hashes(&frames), [&judged[..1], &judged[10..20]].concat());
     assert_eq!(told(&reports), ["1 of 10, 1 damaged, 8 refers to a damaged picture", "10 of 10"]);
-    let (frames, _, error) = all(source(&damaged(&file, 2, true).await).frames().on_damage(OnDamage::Fail)).await;
+    let (frames, _, error) =
+        all(source(&damaged(&file, 2, true).await).frames().on_decode_error(OnDecodeError::Fail)).await;
     assert_eq!(hashes(&frames), judged[..1]);
     assert!(error.is_some());
 }
@@ -545,7 +546,7 @@ async fn blocks_that_only_tell_the_decoder_something() {
             }
         }
         let cut = made([media]).await;
-        let (frames, reports, error) = all(source(&cut).frames().on_damage(OnDamage::Fail)).await;
+        let (frames, reports, error) = all(source(&cut).frames().on_decode_error(OnDecodeError::Fail)).await;
         assert!(error.is_none());
         assert_eq!(hashes(&frames), judged[..20], "{codec_id}");
         assert_eq!(told(&reports), ["20 of 22, 2 no picture in it"]);

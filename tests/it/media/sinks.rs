@@ -1,12 +1,17 @@
 //! Files, and what `.record()` tells.
 
-use futures::{SinkExt, StreamExt, TryStreamExt, stream};
-use kinesis_video::local::Document;
+use std::time::Duration;
+
+use futures::future::FusedFuture;
+use futures::{FutureExt, SinkExt, StreamExt, TryStreamExt, stream};
+use kinesis_video::local::{Document, LocalEndpoint};
 use kinesis_video::{
-    Error, ErrorKind, Fragment, FragmentStream, FragmentStreamExt, FrameStreamExt, ImageSink, JpegSink, MediaSink,
-    MkvSink, PacketStreamExt, RecordExt, Result,
+    EncodedFrame, Error, ErrorKind, Fragment, FragmentStream, FragmentStreamExt, FrameStreamExt, ImageFormat,
+    ImageSink, KinesisVideo, MediaSink, MkvSink, PacketStreamExt, RecordExt, Result, Timestamp,
 };
 
+use crate::endpoint::images::red_and_green;
+use crate::endpoint::playback::{now, stamp_at, unlimited};
 use crate::support::bodies::{CAMERA, connect_document, ffmpeg_document, fragments, live_body, producer_document};
 use crate::support::footage::{document, fragment, groups, packets};
 
@@ -114,7 +119,7 @@ async fn a_file_a_picture() {
 
     // As the Python library names them: by the fragment, and which of those that are saved.
     let out = dir.path().join("jpeg");
-    let summary = of(6).jpeg(80).record(JpegSink::to_dir(&out)).await.unwrap();
+    let summary = of(6).jpeg(80).record(ImageSink::to_dir(&out)).await.unwrap();
     let expected: Vec<String> =
         (0..4).flat_map(|at| (0..3).map(move |i| (at, i))).map(|(at, i)| format!("{}-{i}.jpg", number(at))).collect();
     assert_eq!(names(&out), expected);
@@ -149,7 +154,7 @@ async fn a_file_a_picture() {
     let summary = fragments.try_flatten_unordered(4).jpeg(50).record(ImageSink::to_dir(&out)).await.unwrap();
     assert_eq!((summary.files(), names(&out).len()), (20, 20));
 
-    for pattern in ["{number}.jpg", "picture.jpg", "a/{i}", "door.{ext}"] {
+    for pattern in ["{number}.jpg", "picture.jpg", "a/{i}", "door.{ext}", "{time}.{ext}"] {
         assert_eq!(ImageSink::to_dir("x").pattern(pattern).unwrap_err().kind(), ErrorKind::InvalidArgument);
     }
     let mut pictures = of(1000).jpeg(80);
@@ -157,9 +162,54 @@ async fn a_file_a_picture() {
     while let Some(picture) = pictures.try_next().await.unwrap() {
         let path = sink.path_of(&picture);
         sink.send(picture).await.unwrap();
-        sink.flush().await.unwrap();
+        SinkExt::<EncodedFrame>::flush(&mut sink).await.unwrap();
         assert!(path.exists());
     }
-    sink.close().await.unwrap();
-    assert_eq!(sink.summary().files(), 4);
+    SinkExt::<EncodedFrame>::close(&mut sink).await.unwrap();
+    assert_eq!(MediaSink::<EncodedFrame>::summary(&sink).files(), 4);
+}
+
+#[tokio::test]
+async fn archived_images_become_files_and_missing_ones_gaps() {
+    let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
+    let base = now() - 60_000;
+    let door = endpoint.create_stream("door");
+    let picture = red_and_green().await;
+    for (ordinal, millis) in [(1, 0), (2, 20_000)] {
+        door.push_stamped(&picture, stamp_at(ordinal, base + millis, base + millis));
+    }
+    let kvs = KinesisVideo::new(&endpoint.sdk_config());
+    let images = |format: ImageFormat| {
+        let (start, end) = (Timestamp::from_millis(base), Timestamp::from_millis(base + 20_000));
+        kvs.images("door").range(start..=end).every(Duration::from_secs(10)).size(64, 48).format(format)
+    };
+    let dir = tempfile::tempdir().unwrap();
+
+    let out = dir.path().join("jpeg");
+    let summary = images(ImageFormat::Jpeg).record(ImageSink::to_dir(&out)).await.unwrap();
+    let expected = [format!("{base}.jpg"), format!("{}.jpg", base + 20_000)];
+    assert_eq!(names(&out), expected);
+    let sizes = expected.iter().map(|name| std::fs::metadata(out.join(name)).unwrap().len());
+    assert_eq!((summary.items(), summary.files(), summary.gaps(), summary.bytes()), (2, 2, 1, sizes.sum()));
+
+    let out = dir.path().join("png");
+    let sink = ImageSink::to_dir(&out).pattern("{index}-{fragment}-{time_ms}.{ext}").unwrap();
+    images(ImageFormat::Png).record(sink).await.unwrap();
+    let expected = [format!("0-0-{base}.png"), format!("1-1-{}.png", base + 20_000)];
+    assert_eq!(names(&out), expected);
+    let small = image::load_from_memory(&std::fs::read(out.join(&expected[1])).unwrap()).unwrap();
+    assert_eq!((small.width(), small.height()), (64, 48));
+}
+
+#[tokio::test]
+async fn a_recording_polled_after_its_end_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let body = live_body([producer_document(1)]);
+    let mut recording = FragmentStream::new(&body[..]).record(MkvSink::to_dir(dir.path()));
+    let summary = (&mut recording).await.unwrap();
+    assert!(recording.is_terminated());
+    for _ in 0..2 {
+        let error = (&mut recording).now_or_never().expect("it does not wait").unwrap_err();
+        assert_eq!((error.kind(), error.summary()), (ErrorKind::InvalidArgument, Some(&summary)));
+    }
 }

@@ -1,0 +1,22 @@
+//! What is in a payload that is all there.
+
+use bytes::{Bytes, BytesMut};
+use tokio_util::codec::Decoder;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::fragment::{BodyDecoder, BodyItem};
+use crate::limits::Limits;
+
+/// The items of a payload, up to the first error. It is on this machine already, so one fragment may
+/// be as large as all of it.
+pub(crate) fn items(payload: &Bytes) -> impl Iterator<Item = Result<BodyItem>> + use<> {
+    let mut decoder = BodyDecoder::new().limits(Limits::default().fragment_bytes(u32::MAX >> 1).blocks(u32::MAX));
+    let mut unread = BytesMut::from(&payload[..]);
+    std::iter::from_fn(move || decoder.decode_eof(&mut unread).transpose())
+}
+
+/// Reading through a whole file is not for the executor's threads.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Error::new(ErrorKind::Io, "reading through the file did not end").caused_by(error))
+}

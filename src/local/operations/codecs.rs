@@ -1,0 +1,178 @@
+//! What sessions and clips ask of the tracks of a stream.
+
+use crate::fragment::{Fragment, Track};
+use crate::local::server::wire::Refusal;
+use crate::packet::ParameterSets;
+
+/// What the tracks are to be played as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Played {
+    HlsMp4,
+    HlsTs,
+    Dash,
+    Clip,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Codec {
+    H264,
+    H265,
+    Aac,
+    /// G.711, by either law.
+    G711,
+}
+
+impl Codec {
+    fn of(track: &Track) -> Option<Self> {
+        Some(match track.codec_id() {
+            "V_MPEG4/ISO/AVC" => Self::H264,
+            "V_MPEGH/ISO/HEVC" => Self::H265,
+            "A_AAC" => Self::Aac,
+            "A_MS/ACM" => Self::G711,
+            _ => return None,
+        })
+    }
+}
+
+/// The format tags of WAVEFORMATEX.
+const ALAW: u16 = 6;
+const MULAW: u16 = 7;
+
+/// Looks at the tracks of a fragment: first whether they can be played this way, then at their private data.
+pub(crate) fn check(tracks: &[Track], played: Played) -> Result<(), Refusal> {
+    let track = |number: u64| tracks.iter().find(|track| track.number() == number);
+    let (first, second) = (track(1), track(2));
+    let unsupported = || {
+        let name = |track: Option<&Track>| track.map_or("missing".into(), |track| format!("{:?}", track.codec_id()));
+        let (first, second) = (name(first), name(second));
+        let message = format!("The codecs cannot be played: track 1 is {first}, track 2 is {second}");
+        Refusal::new("UnsupportedStreamMediaTypeException", message)
+    };
+    let codecs = (first.and_then(Codec::of), second.map(Codec::of));
+    match (codecs, played) {
+        ((Some(Codec::Aac), None), Played::HlsMp4 | Played::HlsTs | Played::Dash)
+        | ((Some(Codec::H264), None | Some(Some(Codec::Aac))), _)
+        | ((Some(Codec::H265), None | Some(Some(Codec::Aac))), Played::HlsMp4 | Played::Dash | Played::Clip)
+        | ((Some(Codec::H264), Some(Some(Codec::G711))), Played::Dash | Played::Clip) => {}
+        _ => return Err(unsupported()),
+    }
+    for track in [first, second].into_iter().flatten() {
+        let number = track.number();
+        let Some(private) = track.codec_private().filter(|private| !private.is_empty()) else {
+            let message = format!("No codec private data was found in track {number}");
+            return Err(Refusal::new("MissingCodecPrivateDataException", message));
+        };
+        let Some(readable) = read(track, private) else {
+            let message = format!("The codec private data of track {number} is not valid");
+            return Err(Refusal::new("InvalidCodecPrivateDataException", message));
+        };
+        match (readable, played) {
+            (Private::Wave(ALAW), _) | (Private::Wave(MULAW), Played::Dash) => {}
+            (Private::Wave(_), _) => return Err(unsupported()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Looks at a fragment of a clip behind the first: nothing may have changed.
+pub(crate) fn check_same(first: &[Track], tracks: &[Track]) -> Result<(), Refusal> {
+    let same = |of: fn(&Track) -> (u64, String)| first.iter().map(of).eq(tracks.iter().map(of));
+    if !same(|track| (track.number(), track.codec_id().to_owned())) {
+        let message = "The tracks change within the clip";
+        return Err(Refusal::new("UnsupportedStreamMediaTypeException", message));
+    }
+    if !first.iter().zip(tracks).all(|(first, track)| first.codec_private() == track.codec_private()) {
+        let message = "The codec private data changes within the clip";
+        return Err(Refusal::new("InvalidCodecPrivateDataException", message));
+    }
+    Ok(())
+}
+
+/// Looks at the frames of a fragment: the lengths of their NAL units must add up.
+pub(crate) fn check_frames(fragment: &Fragment) -> Result<(), Refusal> {
+    for track in fragment.tracks().iter() {
+        let Ok(Some(sets)) = ParameterSets::of_track(track) else { continue };
+        for packet in fragment.packets().filter(|packet| packet.track_number() == track.number()) {
+            let is_read = sets.units(packet.payload()).is_ok_and(|units| !units.are_byte_stream);
+            if !is_read || packet.payload().is_empty() {
+                let number = fragment.number().map_or("", |number| number.as_str());
+                let message = format!("A frame of fragment {number} could not be parsed");
+                return Err(Refusal::new("InvalidMediaFrameException", message));
+            }
+        }
+    }
+    Ok(())
+}
+
+enum Private {
+    Sets,
+    Audio,
+    /// With the format tag.
+    Wave(u16),
+}
+
+fn read(track: &Track, private: &[u8]) -> Option<Private> {
+    let is_full = |sets: ParameterSets| (sets.iter().next().is_some()).then_some(Private::Sets);
+    match Codec::of(track)? {
+        Codec::H264 => is_full(ParameterSets::from_avcc(private).ok()?),
+        Codec::H265 => is_full(ParameterSets::from_hvcc(private).ok()?),
+        Codec::Aac => is_audio_specific_config(private).then_some(Private::Audio),
+        Codec::G711 => {
+            // WAVEFORMATEX without the size of what follows is WAVEFORMAT, which some write.
+            private.get(..16)?;
+            private.first_chunk().map(|tag| Private::Wave(u16::from_le_bytes(*tag)))
+        }
+    }
+}
+
+/// Whether this begins as ISO/IEC 14496-3 section 1.6.2.1 says: an object type, a sampling frequency that is
+/// defined, and channels.
+fn is_audio_specific_config(private: &[u8]) -> bool {
+    let bits = private.iter().take(8).fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
+    let length = private.len().min(8) * 8;
+    let mut at = 0;
+    let mut take = |count: usize| {
+        at += count;
+        (at <= length).then(|| bits >> (length - at) & ((1 << count) - 1))
+    };
+    let mut read = || {
+        let object = match take(5)? {
+            31 => take(6)? + 32,
+            object => object,
+        };
+        let frequency = match take(4)? {
+            15 => take(24)?,
+            13 | 14 => return None,
+            index => index + 1,
+        };
+        let _channels = take(4)?;
+        (object > 0 && frequency > 0).then_some(())
+    };
+    read().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn audio_specific_configs() {
+        for (bytes, expected) in [
+            // AAC-LC, 48 kHz, stereo; 8 kHz as Amazon Connect has it; an escaped object type; an explicit frequency.
+            (&[0x11, 0x90][..], true),
+            (&[0x15, 0x88], true),
+            (&[0xF8, 0x46, 0x40], true),
+            (&[0x17, 0x80, 0x1F, 0x40, 0x10], true),
+            (&[0x17, 0x80, 0x00, 0x00, 0x10], false),
+            // No object type; a reserved frequency; one that ends too early.
+            (&[0x01, 0x90], false),
+            (&[0x16, 0x90], false),
+            (&[0x11], false),
+            (&[0x17, 0x80, 0x1F], false),
+            (&[], false),
+        ] {
+            assert_eq!(is_audio_specific_config(bytes), expected, "{bytes:x?}");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The service's operations, one handler each, and the checks they share.
+
+pub(crate) mod archived_media;
+pub(crate) mod clip;
+pub(crate) mod codecs;
+pub(crate) mod images;
+pub(crate) mod page_token;
+pub(crate) mod playback;
+pub(crate) mod selection;

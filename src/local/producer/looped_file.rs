@@ -1,0 +1,174 @@
+//! A file played over and over in real time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep_until};
+
+use crate::ebml::{Element, Elements, Width, Writer, id};
+use crate::error::{Error, Result};
+use crate::fragment::{Block, BodyItem, Extent, Fragment, Timestamp};
+use crate::local::media::document::{Stamp, leading_tags};
+use crate::local::media::payload::items;
+use crate::local::store::streams::Stream;
+
+/// A Cluster of the file, ready to be stamped.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    /// Everything up to the service's tags, as it was.
+    before: Bytes,
+    /// What is in the Cluster behind its own time and position, as it was.
+    blocks: Bytes,
+    nanos_per_tick: u64,
+    /// Of the Cluster on the file's timeline, in nanoseconds.
+    start: i64,
+    /// Until the next Cluster, as far as can be told.
+    duration: Duration,
+}
+
+/// The longest fragment that the service takes.
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// The Clusters of a payload or an MKV file that have media.
+pub(crate) fn clusters(media: &Bytes) -> Result<Vec<Cluster>> {
+    let mut clusters = Vec::new();
+    for item in items(media) {
+        if let BodyItem::Fragment(fragment) = item? {
+            split(&fragment, &mut clusters)?;
+        }
+    }
+    // The next one tells best how long one is, where the timeline goes on.
+    let starts: Vec<i64> = clusters.iter().map(|cluster: &Cluster| cluster.start).collect();
+    for (cluster, next) in clusters.iter_mut().zip(starts.into_iter().skip(1)) {
+        let distance = Duration::from_nanos(u64::try_from(next.saturating_sub(cluster.start)).unwrap_or(0));
+        if distance > Duration::ZERO && distance <= LONGEST {
+            cluster.duration = distance;
+        }
+    }
+    // The last one may be a single frame: then it lasts as long as the one before it, or a second.
+    let mut before = Duration::from_secs(1);
+    for cluster in &mut clusters {
+        if cluster.duration.is_zero() {
+            cluster.duration = before;
+        }
+        before = cluster.duration;
+    }
+    if clusters.is_empty() {
+        return Err(Error::invalid_argument("there is no Cluster with media to play"));
+    }
+    Ok(clusters)
+}
+
+fn split(fragment: &Fragment, clusters: &mut Vec<Cluster>) -> Result<()> {
+    let mkv = fragment.to_mkv();
+    let mut before = Writer::new();
+    let nanos_per_tick = match Elements::new(&mkv).lenient().find("Segment/Info/TimestampScale").next() {
+        Some(scale) => scale?.value().as_uint().unwrap_or(0).max(1),
+        None => 1_000_000,
+    };
+    for element in Elements::new(&mkv).lenient() {
+        let element = element?;
+        match element.id() {
+            id::EBML => before.raw(whole(&mkv, &element)),
+            id::SEGMENT => {
+                before.unknown(id::SEGMENT, 8);
+                for child in element.children() {
+                    let child = child?;
+                    match child.id() {
+                        id::INFO | id::TRACKS => before.raw(whole(&mkv, &child)),
+                        id::TAGS if !is_of_service(&child)? => before.raw(whole(&mkv, &child)),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let before = Bytes::from(before.into_bytes());
+    // Blocks stand in the order of their Clusters.
+    let mut entries = fragment.blocks().zip(fragment.entries()).peekable();
+    for cluster in Elements::new(&mkv).lenient().find("Segment/Cluster") {
+        let cluster = cluster?;
+        // Where the file's bytes are not the fragment's own, a header was put before them.
+        let shift = (mkv.len() - fragment.raw().len()) as u64;
+        let end = cluster.header().payload() + cluster.payload().len() as u64;
+        let inside = std::iter::from_fn(|| {
+            entries.next_if(|(_, entry)| shift + u64::from(entry.start) < end).map(|(block, _)| block)
+        });
+        clusters.extend(media(&cluster, &mkv, inside, fragment, &before, nanos_per_tick)?);
+    }
+    Ok(())
+}
+
+fn media<'a>(
+    cluster: &Element<'_>,
+    mkv: &[u8],
+    inside: impl Iterator<Item = Block<'a>>,
+    fragment: &Fragment,
+    before: &Bytes,
+    nanos_per_tick: u64,
+) -> Result<Option<Cluster>> {
+    let mut blocks = Writer::new();
+    let mut ticks = 0;
+    for child in cluster.children() {
+        let child = child?;
+        match child.id() {
+            id::SIMPLE_BLOCK | id::BLOCK_GROUP => blocks.raw(whole(mkv, &child)),
+            id::TIMESTAMP => ticks = child.value().as_uint().unwrap_or(0),
+            _ => {}
+        }
+    }
+    let start = i64::try_from(ticks.saturating_mul(nanos_per_tick)).unwrap_or(i64::MAX);
+    let mut inside = inside.peekable();
+    if inside.peek().is_none() {
+        return Ok(None);
+    }
+    let duration = Extent::of(inside).duration(fragment.header(), start);
+    let blocks = Bytes::from(blocks.into_bytes());
+    Ok(Some(Cluster { before: before.clone(), blocks, nanos_per_tick, start, duration }))
+}
+
+/// An element with its header.
+fn whole<'a>(mkv: &'a [u8], element: &Element<'_>) -> &'a [u8] {
+    let start = element.offset() as usize;
+    let payload = element.header().payload() as usize;
+    mkv.get(start..payload + element.payload().len()).unwrap_or_default()
+}
+
+fn is_of_service(tags: &Element<'_>) -> Result<bool> {
+    for name in tags.children().find("Tag/SimpleTag/TagName") {
+        if name?.payload().starts_with(b"AWS_KINESISVIDEO") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+impl Cluster {
+    /// The document up to its closing tags, its media beginning at this time.
+    fn at(&self, time: Timestamp, stream: &Stream) -> (Bytes, Stamp) {
+        let stamp = stream.stamp_at(time);
+        let ticks = u64::try_from(time.as_nanos()).unwrap_or(0) / self.nanos_per_tick;
+        let mut out = Writer::new();
+        out.raw(&self.before);
+        leading_tags(&mut out, &stamp);
+        out.master(id::CLUSTER, Width::Octets(8), |cluster| {
+            cluster.uint(id::TIMESTAMP, ticks);
+            cluster.raw(&self.blocks);
+        });
+        (out.into_bytes().into(), stamp)
+    }
+}
+
+/// Plays for ever. Each fragment is there when it would be complete.
+pub(crate) async fn play(stream: Arc<Stream>, clusters: Vec<Cluster>) {
+    let start = Instant::now();
+    let mut played = Duration::ZERO;
+    for cluster in clusters.iter().cycle() {
+        let (document, stamp) = cluster.at(stream.clock().at(start + played), &stream);
+        played += cluster.duration;
+        sleep_until(start + played).await;
+        stream.push(document, stamp);
+    }
+}

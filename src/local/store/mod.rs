@@ -1,0 +1,4 @@
+//! What the endpoint keeps: streams with their fragments, open connections, playback sessions.
+
+pub(crate) mod open_connections;
+pub(crate) mod streams;

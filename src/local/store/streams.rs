@@ -1,0 +1,462 @@
+//! The fragments that a stream of the local endpoint has.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::ebml::Writer;
+use crate::fragment::{BodyItem, FragmentNumber, Timestamp};
+use crate::local::clock::Clock;
+use crate::local::faults::injected_fault::Operation;
+use crate::local::media::document::{Stamp, trailer};
+use crate::local::media::fragment_number::fragment_number;
+use crate::local::media::payload::items;
+use crate::local::media::tag_names::Spelling;
+use crate::local::server::wire;
+use crate::local::store::open_connections::OpenBodies;
+
+/// What a stream keeps that was not told otherwise: 200 MB, as the service does without retention.
+const KEPT_BYTES: usize = 200 << 20;
+
+/// How long a stream says that it keeps fragments if it was not told.
+const RETENTION: Duration = Duration::from_secs(24 * 3600);
+
+/// One stored fragment, or other bytes that are sent as they are.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunk {
+    bytes: Bytes,
+    number: Option<FragmentNumber>,
+    server_time: Option<Timestamp>,
+    producer_time: Option<Timestamp>,
+    duration: Duration,
+    /// Closing tags are made when it is sent, since they say how far behind it is then.
+    needs_trailer: bool,
+}
+
+impl Chunk {
+    fn raw(bytes: Bytes) -> Self {
+        let duration = Duration::ZERO;
+        Self { bytes, number: None, server_time: None, producer_time: None, duration, needs_trailer: false }
+    }
+}
+
+/// Where a reader begins, as StartSelector says.
+#[derive(Clone, Debug)]
+pub(crate) enum Selector {
+    Now,
+    Earliest,
+    After(FragmentNumber),
+    Server(Timestamp),
+    Producer(Timestamp),
+}
+
+#[derive(Debug)]
+pub(crate) struct Stream {
+    name: String,
+    arn: String,
+    created: Timestamp,
+    clock: Arc<Clock>,
+    store: Mutex<Store>,
+    changes: watch::Sender<u64>,
+    open_bodies: Arc<OpenBodies>,
+    open_list_bodies: Arc<OpenBodies>,
+    /// The operations whose data endpoint is not to be used any more.
+    stale: Mutex<HashSet<Operation>>,
+}
+
+/// What ListFragments says of a fragment.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    /// Its place among all chunks that the stream has ever had.
+    pub(crate) index: u64,
+    pub(crate) number: FragmentNumber,
+    pub(crate) bytes: usize,
+    pub(crate) server_time: Timestamp,
+    pub(crate) producer_time: Timestamp,
+    pub(crate) duration: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Store {
+    chunks: VecDeque<Chunk>,
+    /// Where the fragments are, among all chunks that there have ever been.
+    places: HashMap<FragmentNumber, u64>,
+    /// How many were dropped from the front.
+    dropped: u64,
+    /// The greatest number among those.
+    dropped_number: Option<FragmentNumber>,
+    bytes: usize,
+    ordinal: u32,
+    finished: bool,
+    /// If it was told how long.
+    retention: Option<Duration>,
+    spelling: Spelling,
+}
+
+/// What a reader gets next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Chunk(Bytes),
+    /// Nothing yet.
+    Wait,
+    /// Nothing any more.
+    End,
+}
+
+impl Store {
+    fn kept_since(&self, clock: &Clock) -> Option<Timestamp> {
+        let retention = self.retention.filter(|retention| !retention.is_zero())?;
+        Some(clock.before(retention))
+    }
+
+    fn is_without_archive(&self) -> bool {
+        self.retention.is_some_and(|retention| retention.is_zero())
+    }
+
+    /// Drops what is older than retention allows, as far as it stands at the front, with what is not a
+    /// fragment before it.
+    fn drop_old(&mut self, clock: &Clock) {
+        let Some(since) = self.kept_since(clock) else { return };
+        while let Some(oldest) = self.chunks.iter().position(|chunk| chunk.server_time.is_some())
+            && self.chunks.get(oldest).is_some_and(|chunk| chunk.server_time < Some(since))
+        {
+            (0..=oldest).for_each(|_| drop(self.drop_oldest()));
+        }
+    }
+
+    fn add(&mut self, chunk: Chunk) {
+        self.bytes += chunk.bytes.len();
+        if let Some(number) = &chunk.number {
+            self.places.insert(number.clone(), self.dropped + self.chunks.len() as u64);
+        }
+        self.chunks.push_back(chunk);
+    }
+
+    /// A fragment, if the archive has it.
+    fn archived(&self, number: &FragmentNumber) -> Option<&Chunk> {
+        let place = self.places.get(number).filter(|_| !self.is_without_archive())?;
+        self.chunks.get(place.checked_sub(self.dropped)? as usize)
+    }
+
+    fn drop_oldest(&mut self) -> Option<Chunk> {
+        let chunk = self.chunks.pop_front()?;
+        if let Some(number) = &chunk.number
+            && self.places.get(number) == Some(&self.dropped)
+        {
+            self.places.remove(number);
+        }
+        self.bytes -= chunk.bytes.len();
+        self.dropped += 1;
+        if chunk.number > self.dropped_number {
+            self.dropped_number.clone_from(&chunk.number);
+        }
+        Some(chunk)
+    }
+}
+
+impl Stream {
+    pub(crate) fn new(name: &str, clock: &Arc<Clock>) -> Self {
+        let created = clock.now();
+        Self {
+            name: name.to_owned(),
+            arn: wire::arn(name, created.as_millis()),
+            created,
+            clock: Arc::clone(clock),
+            store: Mutex::default(),
+            changes: watch::Sender::new(0),
+            open_bodies: Arc::default(),
+            open_list_bodies: Arc::default(),
+            stale: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn arn(&self) -> &str {
+        &self.arn
+    }
+
+    pub(crate) fn created(&self) -> Timestamp {
+        self.created
+    }
+
+    /// The clock that its fragments are stamped by.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(crate) fn bodies(&self) -> &Arc<OpenBodies> {
+        &self.open_bodies
+    }
+
+    /// Those of GetMediaForFragmentList.
+    pub(crate) fn list_bodies(&self) -> &Arc<OpenBodies> {
+        &self.open_list_bodies
+    }
+
+    pub(crate) fn set_spelling(&self, spelling: Spelling) {
+        self.lock().spelling = spelling;
+    }
+
+    pub(crate) fn spelling(&self) -> Spelling {
+        self.lock().spelling
+    }
+
+    pub(crate) fn set_stale(&self, operation: Operation, is_stale: bool) {
+        let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_stale {
+            stale.insert(operation);
+        } else {
+            stale.remove(&operation);
+        }
+    }
+
+    pub(crate) fn is_stale(&self, operation: Operation) -> bool {
+        self.stale.lock().unwrap_or_else(PoisonError::into_inner).contains(&operation)
+    }
+
+    /// How long fragments are kept.
+    pub(crate) fn retention(&self) -> Duration {
+        self.lock().retention.unwrap_or(RETENTION)
+    }
+
+    /// From now on it goes by this, and drops what is older.
+    pub(crate) fn set_retention(&self, retention: Duration) {
+        self.lock().retention = Some(retention);
+    }
+
+    /// What the service received earlier than this is gone. `None` if nothing is gone for being old: no
+    /// retention was set, or one of zero, under which there is no archive at all.
+    pub(crate) fn kept_since(&self) -> Option<Timestamp> {
+        self.lock().kept_since(&self.clock)
+    }
+
+    /// Told whenever something is added.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The stamp of a fragment that is ingested now.
+    pub(crate) fn next_stamp(&self) -> Stamp {
+        self.stamp_at(self.clock.now())
+    }
+
+    /// The stamp of a fragment that began at this time.
+    pub(crate) fn stamp_at(&self, time: Timestamp) -> Stamp {
+        // The service counts in milliseconds.
+        let time = Timestamp::from_millis(time.as_millis());
+        let mut store = self.lock();
+        store.ordinal += 1;
+        let millis = u64::try_from(time.as_millis()).unwrap_or(0);
+        Stamp { number: fragment_number(store.ordinal, millis), server_time: time, producer_time: time }
+    }
+
+    pub(crate) fn push(&self, before_trailer: Bytes, stamp: Stamp) {
+        self.add_stamped(before_trailer, stamp, true);
+    }
+
+    pub(crate) fn push_bytes(&self, bytes: Bytes, stamp: Stamp) {
+        self.add_stamped(bytes, stamp, false);
+    }
+
+    fn add_stamped(&self, bytes: Bytes, stamp: Stamp, needs_trailer: bool) {
+        let duration = match items(&bytes).next() {
+            Some(Ok(BodyItem::Fragment(fragment))) => fragment.duration(),
+            _ => Duration::ZERO,
+        };
+        self.add(Chunk {
+            duration,
+            bytes,
+            number: Some(stamp.number),
+            server_time: Some(stamp.server_time),
+            producer_time: Some(stamp.producer_time),
+            needs_trailer,
+        });
+    }
+
+    pub(crate) fn push_raw(&self, bytes: Bytes) {
+        self.add(Chunk::raw(bytes));
+    }
+
+    /// Adds all of a payload, byte for byte, and finishes. What cannot be read of it is a chunk too.
+    pub(crate) fn add_payload(&self, payload: Bytes) {
+        // Nothing of it is dropped for being old.
+        self.lock().finished = true;
+        let mut sent = 0;
+        for item in items(&payload).map_while(Result::ok) {
+            let bytes = payload.slice(sent..sent + item.raw().len());
+            sent += bytes.len();
+            let chunk = match &item {
+                BodyItem::Fragment(fragment) => Chunk {
+                    bytes,
+                    number: fragment.number().cloned(),
+                    server_time: fragment.server_time(),
+                    producer_time: fragment.producer_time(),
+                    duration: fragment.duration(),
+                    needs_trailer: false,
+                },
+                _ => Chunk::raw(bytes),
+            };
+            self.add(chunk);
+        }
+        if sent < payload.len() {
+            self.push_raw(payload.slice(sent..));
+        }
+        self.finish();
+    }
+
+    pub(crate) fn finish(&self) {
+        self.lock().finished = true;
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    fn add(&self, chunk: Chunk) {
+        let mut store = self.lock();
+        store.add(chunk);
+        // What was told how long to keep fragments keeps them so long, however many.
+        let is_bounded = !store.finished && (store.retention.is_none() || store.is_without_archive());
+        while is_bounded && store.bytes > KEPT_BYTES && store.chunks.len() > 1 {
+            store.drop_oldest();
+        }
+        drop(store);
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Drops so many fragments, and what is before them.
+    pub(crate) fn expire(&self, fragments: usize) {
+        let mut store = self.lock();
+        let mut left = fragments;
+        while left > 0 {
+            match store.drop_oldest() {
+                Some(chunk) => left -= usize::from(chunk.number.is_some()),
+                None => break,
+            }
+        }
+    }
+
+    /// The index at which a reader begins, and whether fragments are missing that it asks for.
+    pub(crate) fn seek(&self, selector: &Selector) -> (u64, bool) {
+        let store = self.lock();
+        let chunks = &store.chunks;
+        // The first that has not ended then: the one that contains the time, or the one behind the gap.
+        let containing = |time: &Timestamp, of: fn(&Chunk) -> Option<Timestamp>| {
+            chunks.iter().position(|chunk| {
+                let duration = i64::try_from(chunk.duration.as_nanos()).unwrap_or(i64::MAX).max(1);
+                of(chunk).is_some_and(|start| start.plus_nanos(duration) > *time)
+            })
+        };
+        let index = match selector {
+            Selector::Now => chunks.len().checked_sub(1),
+            Selector::Earliest => Some(0),
+            Selector::After(number) => {
+                chunks.iter().position(|chunk| chunk.number.as_ref().is_some_and(|n| n > number))
+            }
+            Selector::Server(time) => containing(time, |chunk| chunk.server_time),
+            Selector::Producer(time) => containing(time, |chunk| chunk.producer_time),
+        };
+        let is_aged_out = matches!(selector, Selector::After(number)
+            if store.dropped_number.as_ref().is_some_and(|dropped| dropped > number));
+        (store.dropped + index.unwrap_or(chunks.len()) as u64, is_aged_out)
+    }
+
+    /// The index that is so many fragments before another one, or as many as there are.
+    pub(crate) fn before(&self, index: u64, fragments: u64) -> u64 {
+        let store = self.lock();
+        let earlier = (store.dropped..).zip(&store.chunks).take_while(|(at, _)| *at < index);
+        let earlier: Vec<u64> = earlier.filter(|(_, chunk)| chunk.number.is_some()).map(|(at, _)| at).collect();
+        let fragments = usize::try_from(fragments).unwrap_or(usize::MAX).min(earlier.len());
+        earlier.get(earlier.len() - fragments).copied().unwrap_or(index)
+    }
+
+    /// What a reader gets that wants the chunk with this index; moves the index on.
+    pub(crate) fn next(&self, index: &mut u64) -> Next {
+        let store = self.lock();
+        // Whoever was too slow goes on with the oldest that is left.
+        *index = (*index).max(store.dropped);
+        let Some(chunk) = store.chunks.get((*index - store.dropped) as usize) else {
+            return if store.finished { Next::End } else { Next::Wait };
+        };
+        *index += 1;
+        if !chunk.needs_trailer {
+            return Next::Chunk(chunk.bytes.clone());
+        }
+        let newest = store.chunks.iter().rev().find_map(|chunk| chunk.server_time);
+        let millis = |time: Option<Timestamp>| time.map_or(0, Timestamp::as_millis);
+        let behind = millis(newest).saturating_sub(millis(chunk.server_time));
+        let chunk = chunk.clone();
+        drop(store);
+        let mut out = Writer::new();
+        out.raw(&chunk.bytes);
+        let token = chunk.number.as_ref().map_or("", FragmentNumber::as_str);
+        trailer(&mut out, u64::try_from(behind).unwrap_or(0), token);
+        Next::Chunk(out.into_bytes().into())
+    }
+
+    /// How many chunks it has ever had.
+    pub(crate) fn chunks(&self) -> u64 {
+        let store = self.lock();
+        store.dropped + store.chunks.len() as u64
+    }
+
+    /// What the archive has of fragments, in the order they were ingested.
+    pub(crate) fn list(&self) -> Vec<Listed> {
+        let store = self.lock();
+        if store.is_without_archive() {
+            return Vec::new();
+        }
+        let listed = |(index, chunk): (u64, &Chunk)| {
+            Some(Listed {
+                index,
+                number: chunk.number.clone()?,
+                bytes: chunk.bytes.len(),
+                server_time: chunk.server_time?,
+                producer_time: chunk.producer_time?,
+                duration: chunk.duration,
+            })
+        };
+        (store.dropped..).zip(&store.chunks).filter_map(listed).collect()
+    }
+
+    /// The document of a fragment of the archive, as it is stored.
+    pub(crate) fn document(&self, number: &FragmentNumber) -> Option<Bytes> {
+        self.lock().archived(number).map(|chunk| chunk.bytes.clone())
+    }
+
+    /// When the service received a fragment of the archive.
+    pub(crate) fn received(&self, number: &FragmentNumber) -> Option<Timestamp> {
+        self.lock().archived(number)?.server_time
+    }
+
+    /// The fragments, without those that are too old by now.
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        store.drop_old(&self.clock);
+        store
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_dropped_is_not_looked_for_any_more() {
+        let stream = Stream::new("door", &Arc::new(Clock::new()));
+        let stamps: Vec<_> = (0..5).map(|_| stream.next_stamp()).collect();
+        for stamp in &stamps {
+            stream.push_raw(Bytes::from_static(b"between"));
+            stream.push_bytes(Bytes::copy_from_slice(stamp.number.as_str().as_bytes()), stamp.clone());
+        }
+        stream.expire(2);
+        assert_eq!(stream.lock().places.len(), 3);
+        for (place, Stamp { number, .. }) in stamps.iter().enumerate() {
+            let expected = (place >= 2).then(|| Bytes::copy_from_slice(number.as_str().as_bytes()));
+            assert_eq!(stream.document(number), expected);
+        }
+    }
+}
