@@ -1,16 +1,26 @@
-//! A window of what is stored of a stream: as files, as pictures, as a list, as a URL to play, or as a clip.
+//! Reads a time range of a stream's archive: as files, pictures, a list, a URL for a player, or clips.
 //!
 //! ```text
 //! archive_window --stream NAME|ARN --start T [--end T] [--by server|producer]
 //!                (--mkv DIR | --jpeg DIR [--ratio N] | --list | --hls | --clip FILE) [--skip]
 //! ```
 //!
-//! A time is "now", a span such as "10m ago", a date with or without a time of day ("2026-11-21 10:00", in the
-//! time zone of this machine; "2026-11-21T10:00:00Z"), or seconds since 1970.
+//! A time is one of:
+//!
+//! | time | example |
+//! |---|---|
+//! | now | `now` |
+//! | a duration before now | `10m ago` |
+//! | a date, or date and time, in the time zone of this machine | `2026-11-21 10:00` |
+//! | a date and time with its time zone | `2026-11-21T10:00:00Z` |
+//! | seconds since 1970 | `1795255200` |
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
+
+mod shared;
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
@@ -18,53 +28,54 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use kinesis_video::{
-    Archive, ArchiveProgress, Clock, Discontinuity, Fragment, FragmentStreamExt, FrameStreamExt, ImageSink,
-    KinesisVideo, MkvSink, Order, RecordExt, Result, Timestamp, Unavailable,
+    ArchiveFragments, ArchiveProgress, Clock, Discontinuity, Fragment, FragmentStreamExt, FrameStreamExt, ImageSink,
+    KinesisVideo, MkvSink, OnUnavailable, Order, RecordExt, Result, Timestamp,
 };
 use tokio::sync::watch;
 
-/// A window of what is stored of a stream.
+use shared::exit_code;
+
+/// Reads a time range of a stream's archive.
 #[derive(Parser)]
 struct Options {
-    /// A stream, by name or ARN. Where it is comes from the environment: AWS_REGION, AWS_PROFILE,
-    /// AWS_ENDPOINT_URL.
+    /// The name or ARN of a stream. AWS_REGION, AWS_PROFILE and AWS_ENDPOINT_URL apply.
     #[arg(long)]
     stream: String,
-    /// When it begins: "10m ago", "2026-11-21 10:00", seconds since 1970, ...
+    /// The start of the range: "10m ago", "2026-11-21 10:00", seconds since 1970, ...
     #[arg(long, value_parser = time)]
     start: Timestamp,
-    /// When it ends.
+    /// The end of the range.
     #[arg(long, value_parser = time, default_value = "now")]
     end: Timestamp,
-    /// Whose clock that is.
+    /// The clock of the range.
     #[arg(long, value_enum, default_value_t = By::Server)]
     by: By,
     #[command(flatten)]
-    what: What,
-    /// With --jpeg: pictures 0, N, 2N, … of each fragment.
+    output: OutputOptions,
+    /// With --jpeg: save pictures 0, N, 2N, … of each fragment.
     #[arg(long, default_value_t = 1)]
     ratio: usize,
-    /// Go on behind fragments that cannot be had.
+    /// Skip fragments that are unavailable, instead of failing.
     #[arg(long)]
     skip: bool,
 }
 
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
-struct What {
+struct OutputOptions {
     /// Save each fragment as a file in this folder.
     #[arg(long, value_name = "DIR")]
     mkv: Option<PathBuf>,
-    /// Save pictures in this folder.
+    /// Save pictures as JPEG files in this folder.
     #[arg(long, value_name = "DIR")]
     jpeg: Option<PathBuf>,
-    /// Print a line a fragment: number, server time, producer time, milliseconds, bytes.
+    /// Print a line per fragment: number, server time, producer time, duration, bytes.
     #[arg(long)]
     list: bool,
-    /// Print a URL for a player; it is as good as a password.
+    /// Print a URL for a player. Keep it secret: it gives access to the video.
     #[arg(long)]
     hls: bool,
-    /// Save as MP4; what does not fit into one clip in FILE-2, FILE-3, ...
+    /// Save as MP4. A range that needs several clips is saved as FILE, FILE-2, FILE-3, ...
     #[arg(long, value_name = "FILE")]
     clip: Option<PathBuf>,
 }
@@ -76,8 +87,11 @@ enum By {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    let options = Options::parse();
+async fn main() -> ExitCode {
+    exit_code(run(Options::parse()).await)
+}
+
+async fn run(options: Options) -> Result<()> {
     let kvs = KinesisVideo::from_env().await;
     let clock = match options.by {
         By::Producer => Clock::Producer,
@@ -85,23 +99,23 @@ async fn main() -> Result<()> {
     };
     let (stream, range) = (&options.stream, options.start..=options.end);
     let archive = || {
-        let archive = kvs.archive(stream).range(range.clone()).by(clock).order(Order::Time);
-        archive.when_unavailable(if options.skip { Unavailable::Skip } else { Unavailable::Fail })
+        let archive = kvs.archive(stream).range(range.clone()).clock(clock).order(Order::Time);
+        archive.on_unavailable(if options.skip { OnUnavailable::Skip } else { OnUnavailable::Fail }).fragments()
     };
-    if options.what.list {
+    if options.output.list {
         return list(&kvs, stream, range, clock).await;
     }
-    if options.what.hls {
-        let url = kvs.hls(stream).on_demand(range).by(clock).url().await?;
+    if options.output.hls {
+        let url = kvs.hls(stream).on_demand(range).clock(clock).url().await?;
         println!("{}", url.as_str());
-        eprintln!("good until {}", url.expires());
+        eprintln!("valid until {}", url.expires());
         return Ok(());
     }
-    if let Some(file) = &options.what.clip {
+    if let Some(file) = &options.output.clip {
         return clips(&kvs, stream, range, clock, file).await;
     }
     let Window { fragments, report } = Window::new(archive());
-    let (recorded, dir) = match (options.what.mkv, options.what.jpeg) {
+    let (recorded, dir) = match (options.output.mkv, options.output.jpeg) {
         (Some(dir), _) => (fragments.record(MkvSink::to_dir(&dir)).await, dir),
         (None, dir) => {
             let dir = dir.unwrap_or_default();
@@ -109,14 +123,14 @@ async fn main() -> Result<()> {
             (pictures.record(ImageSink::to_dir(&dir)).await, dir)
         }
     };
-    // What came is summed up, also if something went wrong then.
+    // Print the summary of the fragments even after an error.
     let _ = report.await;
     eprintln!("{}, in {}", recorded?, dir.display());
     Ok(())
 }
 
 async fn list(kvs: &KinesisVideo, stream: &str, range: RangeInclusive<Timestamp>, clock: Clock) -> Result<()> {
-    let mut list = kvs.list_fragments(stream).range(range).by(clock).sorted(Order::Time);
+    let mut list = kvs.list_fragments(stream).range(range).clock(clock).order(Order::Time).entries();
     let (mut fragments, mut bytes) = (0u64, 0);
     while let Some(info) = list.try_next().await? {
         let time = |time: Option<Timestamp>| time.map_or_else(|| "-".into(), |time| time.to_string());
@@ -135,18 +149,18 @@ async fn clips(
     clock: Clock,
     file: &Path,
 ) -> Result<()> {
-    let mut clips = kvs.clips(stream).range(range).by(clock);
+    let mut clips = kvs.clips(stream).range(range).clock(clock).clips();
     for n in 1.. {
         let Some(clip) = clips.try_next().await? else {
             if n == 1 {
-                eprintln!("nothing is stored of that time");
+                eprintln!("the archive has no fragments in that range");
             }
             break;
         };
         let path = numbered(file, n);
         let (range, fragments) = (clip.range(), clip.fragments().len());
         for info in clip.left_out() {
-            eprintln!("fragment {} is not in a clip: its time was sent more than once", info.number());
+            eprintln!("fragment {} is not in a clip: another fragment has the same time", info.number());
         }
         let bytes = clip.write_to(&path).await?;
         let (start, end) = (range.start(), range.end());
@@ -155,7 +169,7 @@ async fn clips(
     Ok(())
 }
 
-/// `FILE`, then `FILE-2` and so on, in front of the extension.
+/// Returns `FILE` for the first clip, then `FILE-2` and so on. The number is before the extension.
 fn numbered(file: &Path, n: u32) -> PathBuf {
     if n == 1 {
         return file.to_owned();
@@ -165,48 +179,48 @@ fn numbered(file: &Path, n: u32) -> PathBuf {
     file.with_file_name(format!("{stem}-{n}{extension}"))
 }
 
-/// Fragments that are shown as they come: on a terminal as a bar, and in the end as a summary.
+/// Fragments whose progress is shown: as a bar on a terminal, and as a summary at the end.
 struct Window {
     fragments: BoxStream<'static, Result<Fragment>>,
-    /// Ends when the fragments do.
+    /// The task that shows the progress. It ends when the fragments end.
     report: tokio::task::JoinHandle<()>,
 }
 
 impl Window {
-    fn new(archive: Archive) -> Self {
+    fn new(archive: ArchiveFragments) -> Self {
         let progress = archive.progress();
-        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel::<String>();
+        let (sender, mut messages) = tokio::sync::mpsc::unbounded_channel::<String>();
         let fragments = archive.inspect_ok(move |fragment| {
-            for what in fragment.discontinuities().iter().filter(|what| is_worth_telling(what)) {
+            for discontinuity in fragment.discontinuities().iter().filter(|found| is_worth_reporting(found)) {
                 let time = fragment.producer_time().map_or_else(|| "-".into(), |time| time.to_string());
-                let _ = tell.send(format!("{time}: {what}"));
+                let _ = sender.send(format!("{time}: {discontinuity}"));
             }
         });
         let report = tokio::spawn(async move {
             let (start, bar) = (Instant::now(), bar());
-            let mut odd = Vec::new();
+            let mut discontinuities = Vec::new();
             let mut tick = tokio::time::interval(Duration::from_millis(200));
             loop {
                 tokio::select! {
-                    what = told.recv() => match what {
-                        Some(what) => odd.push(what),
+                    message = messages.recv() => match message {
+                        Some(message) => discontinuities.push(message),
                         None => break,
                     },
                     _ = tick.tick() => show(&bar, &progress),
                 }
             }
             bar.finish_and_clear();
-            summary(&progress.borrow(), start.elapsed(), &odd);
+            summary(&progress.borrow(), start.elapsed(), &discontinuities);
         });
         Self { fragments: fragments.boxed(), report }
     }
 }
 
-fn is_worth_telling(what: &Discontinuity) -> bool {
-    what.is_loss() || matches!(what, Discontinuity::TimelineReset { .. } | Discontinuity::TracksChanged { .. })
+fn is_worth_reporting(found: &Discontinuity) -> bool {
+    found.is_loss() || matches!(found, Discontinuity::TimelineReset { .. } | Discontinuity::TracksChanged { .. })
 }
 
-/// Drawn on a terminal only.
+/// Returns a progress bar, which is drawn on a terminal only.
 fn bar() -> ProgressBar {
     let bar = ProgressBar::no_length();
     let template = "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {msg} {eta}";
@@ -223,7 +237,7 @@ fn show(bar: &ProgressBar, progress: &watch::Receiver<ArchiveProgress>) {
     }
 }
 
-fn summary(progress: &ArchiveProgress, took: Duration, odd: &[String]) {
+fn summary(progress: &ArchiveProgress, took: Duration, discontinuities: &[String]) {
     let per_second = progress.received_bytes as f64 / took.as_secs_f64().max(0.001);
     eprintln!(
         "{} of {} fragments, {} received in {} calls and {}: {}/s",
@@ -234,11 +248,12 @@ fn summary(progress: &ArchiveProgress, took: Duration, odd: &[String]) {
         HumanDuration(took),
         HumanBytes(per_second as u64),
     );
-    eprintln!("{} gaps and other oddities, {} fragments unavailable", odd.len(), progress.unavailable);
-    odd.iter().for_each(|what| eprintln!("  {what}"));
+    let count = discontinuities.len();
+    eprintln!("{count} gaps and other discontinuities, {} fragments unavailable", progress.unavailable);
+    discontinuities.iter().for_each(|message| eprintln!("  {message}"));
 }
 
-/// A time as people write it.
+/// Parses a time as people write it.
 fn time(text: &str) -> std::result::Result<Timestamp, String> {
     use jiff::civil::DateTime;
     use jiff::{Span, Zoned};
@@ -256,7 +271,7 @@ fn time(text: &str) -> std::result::Result<Timestamp, String> {
     } else {
         text.parse::<DateTime>().and_then(|time| time.to_zoned(now.time_zone().clone()))
     };
-    let zoned =
-        zoned.map_err(|error| format!("{text:?} is no time such as \"10m ago\" or \"2026-11-21 10:00\": {error}"))?;
+    let zoned = zoned
+        .map_err(|error| format!("{text:?} is not a time such as \"10m ago\" or \"2026-11-21 10:00\": {error}"))?;
     Ok(Timestamp::from_millis(zoned.timestamp().as_millisecond()))
 }

@@ -1,15 +1,18 @@
-//! Saves calls of Amazon Connect as WAV files, and prints what was in them.
+//! Saves Amazon Connect conversations as WAV files and prints the duration of each.
 //!
 //! ```text
 //! connect_to_wav FILE|--stream NAME|ARN [--contact ID] [--stereo|--per-party|--per-fragment] [--start now|earliest]
 //!                [--idle SECONDS] --out PREFIX
 //! ```
 //!
-//! `--stereo` writes `PREFIX.wav`, `--per-party` `PREFIX-AUDIO_FROM_CUSTOMER.wav` and `PREFIX-AUDIO_TO_CUSTOMER.wav`. Where
-//! there is more than one contact, their ids are in the names.
+//! `--stereo`, the default, writes `PREFIX.wav`. `--per-party` writes `PREFIX-AUDIO_FROM_CUSTOMER.wav` and
+//! `PREFIX-AUDIO_TO_CUSTOMER.wav`. If there are several contacts, their ids are in the names.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
+mod shared;
+
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,35 +25,36 @@ use kinesis_video::{
     Start, WavSink,
 };
 
-/// Saves calls of Amazon Connect as WAV files.
+use shared::exit_code;
+
+/// Saves Amazon Connect conversations as WAV files.
 #[derive(Parser)]
 struct Options {
-    /// A payload or any MKV file.
+    /// A payload of GetMedia, or any MKV file.
     #[arg(required_unless_present = "stream", conflicts_with = "stream")]
     file: Option<PathBuf>,
-    /// A stream, by name or ARN. Where it is comes from the environment: AWS_REGION, AWS_PROFILE,
-    /// AWS_ENDPOINT_URL.
+    /// The name or ARN of a stream. AWS_REGION, AWS_PROFILE and AWS_ENDPOINT_URL apply.
     #[arg(long)]
     stream: Option<String>,
-    /// Only this contact.
+    /// Save only this contact.
     #[arg(long)]
     contact: Option<String>,
-    /// One file, the customer left, the agent right. This is what is done if nothing is said.
+    /// Write one file: the customer on the left channel, the agent on the right. The default.
     #[arg(long, group = "layout")]
     stereo: bool,
-    /// A file for each party.
+    /// Write a file for each party.
     #[arg(long, group = "layout")]
     per_party: bool,
-    /// A file for each party and fragment.
+    /// Write a file for each party and fragment.
     #[arg(long, group = "layout")]
     per_fragment: bool,
-    /// Where in a stream to begin.
+    /// The place in the stream to start at.
     #[arg(long, value_enum, default_value_t = From::Earliest)]
     start: From,
-    /// A call in a stream is over when so many seconds nothing has come.
+    /// End when no fragment has arrived for this many seconds.
     #[arg(long, default_value_t = 10.0)]
     idle: f64,
-    /// What the names of the files begin with.
+    /// The beginning of the file names.
     #[arg(long)]
     out: PathBuf,
 }
@@ -61,9 +65,9 @@ enum From {
     Now,
 }
 
-/// What was heard, contact by contact.
+/// The totals of each contact, in the order of arrival.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<Contact>>>);
+struct Totals(Arc<Mutex<Vec<Contact>>>);
 
 #[derive(Default)]
 struct Contact {
@@ -74,9 +78,12 @@ struct Contact {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    let options = Options::parse();
-    let heard = Heard::default();
+async fn main() -> ExitCode {
+    exit_code(run(Options::parse()).await)
+}
+
+async fn run(options: Options) -> Result<()> {
+    let totals = Totals::default();
     let fragments = Arc::new(Mutex::new(0u64));
     let counted = Arc::clone(&fragments);
     let source = source(&options).await?;
@@ -85,8 +92,8 @@ async fn main() -> Result<()> {
     if let Some(contact) = &options.contact {
         audio = audio.contact(contact.as_str());
     }
-    let hearing = heard.clone();
-    let audio = audio.inspect_ok(move |chunk| hearing.count(chunk));
+    let counting = totals.clone();
+    let audio = audio.inspect_ok(move |chunk| counting.add(chunk));
 
     let result = if options.per_fragment {
         audio.record(WavSink::per_fragment(&options.out)).await
@@ -95,9 +102,9 @@ async fn main() -> Result<()> {
     } else {
         audio.stereo().record(WavSink::per_contact(&options.out)).await
     };
-    let contacts = heard.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let contacts = totals.0.lock().unwrap_or_else(PoisonError::into_inner);
     if let ([contact], false, Ok(_)) = (&contacts[..], options.per_fragment, &result) {
-        name_plainly(&options.out, contact)?;
+        remove_contact_id(&options.out, contact)?;
     }
     for contact in contacts.iter() {
         let seconds = |samples: u64| samples as f64 / f64::from(SAMPLE_RATE);
@@ -118,8 +125,8 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-impl Heard {
-    fn count(&self, chunk: &AudioChunk) {
+impl Totals {
+    fn add(&self, chunk: &AudioChunk) {
         let mut contacts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let id = chunk.contact_id().map(ToOwned::to_owned);
         if contacts.last().is_none_or(|last| last.id != id) {
@@ -149,14 +156,14 @@ async fn source(options: &Options) -> Result<BoxStream<'static, Result<Fragment>
                 From::Now => Start::Now,
             };
             let kvs = KinesisVideo::from_env().await;
-            let silence = Duration::try_from_secs_f64(options.idle).unwrap_or(Duration::MAX);
-            kvs.live(stream.as_deref().unwrap_or_default()).start(start).idle_timeout(silence).fragments().boxed()
+            let idle = Duration::try_from_secs_f64(options.idle).unwrap_or(Duration::MAX);
+            kvs.live(stream.as_deref().unwrap_or_default()).start(start).idle_timeout(idle).fragments().boxed()
         }
     })
 }
 
-/// Of the files of an only contact, takes its id out of the names.
-fn name_plainly(prefix: &Path, contact: &Contact) -> Result<()> {
+/// Removes the contact's id from the names of its files.
+fn remove_contact_id(prefix: &Path, contact: &Contact) -> Result<()> {
     let name = |middle: &str, end: &str| {
         let mut name = prefix.as_os_str().to_owned();
         name.push(middle);

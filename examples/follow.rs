@@ -1,43 +1,48 @@
-//! `tail -f` of a stream: a line a fragment, for ever. With a checkpoint it goes on where it was, whatever
-//! happened to it.
+//! Follows a stream, as `tail -f` follows a file: prints a line per fragment until it is stopped.
+//!
+//! With a checkpoint, it resumes where its last run ended, even after a crash.
 //!
 //! ```text
 //! follow --stream NAME|ARN [--start now|earliest] [--checkpoint FILE] [--out DIR] [--fragments N] [--idle SECONDS]
 //! ```
 //!
-//! Ctrl-C and SIGTERM end it behind the fragment that is coming in.
+//! Ctrl-C and SIGTERM end it after the fragment that is arriving.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
+mod shared;
+
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use futures::{SinkExt, TryStreamExt};
 use kinesis_video::{
-    Acks, Bound, End, FileCheckpoint, Fragment, KinesisVideo, LiveFragments, MediaSink, MkvSink, Result, Start,
+    Acks, Bound, FileCheckpoint, Fragment, FragmentEnd, KinesisVideo, LiveFragments, MediaSink, MkvSink, Result, Start,
     StopHandle,
 };
 
-/// Follows a stream.
+use shared::exit_code;
+
+/// Follows a stream and prints a line per fragment.
 #[derive(Parser)]
 struct Options {
-    /// A stream, by name or ARN. Where it is comes from the environment: AWS_REGION, AWS_PROFILE,
-    /// AWS_ENDPOINT_URL.
+    /// The name or ARN of a stream. AWS_REGION, AWS_PROFILE and AWS_ENDPOINT_URL apply.
     #[arg(long)]
     stream: String,
-    /// Where to begin, if there is no checkpoint.
+    /// The place to start at, if there is no checkpoint.
     #[arg(long, value_enum, default_value_t = From::Now)]
     start: From,
-    /// Where to remember how far it came.
+    /// The file that keeps the position, to resume from.
     #[arg(long)]
     checkpoint: Option<PathBuf>,
-    /// Where to save each fragment as a file; nowhere otherwise.
+    /// Save each fragment as a file in this folder.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// End behind so many fragments.
+    /// End after this many fragments.
     #[arg(long)]
     fragments: Option<u64>,
-    /// End when so many seconds nothing has come.
+    /// End when no fragment has arrived for this many seconds.
     #[arg(long)]
     idle: Option<f64>,
 }
@@ -49,8 +54,11 @@ enum From {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    let options = Options::parse();
+async fn main() -> ExitCode {
+    exit_code(run(Options::parse()).await)
+}
+
+async fn run(options: Options) -> Result<()> {
     let mut live = KinesisVideo::from_env().await.live(&options.stream).start(match options.start {
         From::Earliest => Start::Earliest,
         From::Now => Start::Now,
@@ -65,11 +73,11 @@ async fn main() -> Result<()> {
         Some(file) => {
             let (fragments, acks) = live.checkpointed(FileCheckpoint::new(file));
             let result = follow(fragments, Some(&acks), &options).await;
-            // What was done is saved, also if something went wrong then.
+            // Save the position even after an error.
             let saved = acks.close().await;
             result?;
             if let Some(position) = saved? {
-                eprintln!("to be continued at {position}");
+                eprintln!("the next run resumes after {position}");
             }
             Ok(())
         }
@@ -78,7 +86,7 @@ async fn main() -> Result<()> {
 }
 
 async fn follow(mut fragments: LiveFragments, acks: Option<&Acks>, options: &Options) -> Result<()> {
-    tokio::spawn(stop_when_told(fragments.stop_handle()));
+    tokio::spawn(stop_on_signal(fragments.stop_handle()));
     let mut files = options.out.as_ref().map(MkvSink::to_dir);
     let result = loop {
         let fragment = match fragments.try_next().await {
@@ -99,20 +107,20 @@ async fn follow(mut fragments: LiveFragments, acks: Option<&Acks>, options: &Opt
         eprintln!("{}, in {}", files.summary(), options.out.clone().unwrap_or_default().display());
     }
     let status = fragments.status().borrow().clone();
-    let why = fragments.reason().map_or_else(String::new, |reason| reason.to_string());
-    eprintln!("{why}: {} fragments, {} bytes, {} reconnects", status.fragments, status.bytes, status.reconnects);
+    let reason = fragments.end_reason().map_or_else(String::new, |reason| reason.to_string());
+    eprintln!("{reason}: {} fragments, {} bytes, {} reconnects", status.fragments, status.bytes, status.reconnects);
     result
 }
 
-/// What happened before it, and the fragment.
+/// Prints the discontinuities before a fragment, then the fragment.
 fn print_line(fragment: &Fragment) {
-    for what in fragment.discontinuities() {
-        println!("-- {what}");
+    for discontinuity in fragment.discontinuities() {
+        println!("-- {discontinuity}");
     }
     let number = fragment.number().map_or_else(|| "-".into(), ToString::to_string);
     let time = fragment.producer_time().map_or_else(|| "-".into(), |time| time.to_string());
-    let behind = fragment.behind().map_or_else(|| "-".into(), |behind| format!("{:.1} s", behind.as_secs_f64()));
-    let cut = if fragment.end() == End::Cut { ", cut" } else { "" };
+    let behind = fragment.behind_now().map_or_else(|| "-".into(), |behind| format!("{:.1} s", behind.as_secs_f64()));
+    let cut = if fragment.end_reason() == FragmentEnd::Cut { ", cut" } else { "" };
     let (packets, bytes) = (fragment.packets().count(), fragment.raw().len());
     println!("{number} {time} {:.3} s, {behind} behind, {packets} packets, {bytes} bytes{cut}", seconds(fragment));
 }
@@ -121,15 +129,16 @@ fn seconds(fragment: &Fragment) -> f64 {
     fragment.duration().as_secs_f64()
 }
 
-/// As containers are told to stop; at once when told again.
-async fn stop_when_told(stop: StopHandle) {
-    told().await;
+/// Stops the stream at the first signal, and the process at the second.
+async fn stop_on_signal(stop: StopHandle) {
+    signal().await;
     stop.stop();
-    told().await;
+    signal().await;
     std::process::exit(1);
 }
 
-async fn told() {
+/// Waits for Ctrl-C or SIGTERM, with which containers are stopped.
+async fn signal() {
     #[cfg(unix)]
     if let Ok(mut term) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         tokio::select! {

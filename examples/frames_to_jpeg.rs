@@ -1,5 +1,6 @@
-//! Saves pictures of a stream or a file as JPEG, and prints a line each: path, fragment index, picture
-//! index, producer time, width x height.
+//! Saves pictures of a stream or a file as JPEG files.
+//!
+//! Prints a line per picture: path, fragment index, picture index, producer time, width x height.
 //!
 //! ```text
 //! frames_to_jpeg FILE|--stream NAME|ARN [--ratio N | --every MS | --keyframes] [--concurrency N]
@@ -8,7 +9,10 @@
 //! ```
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
+mod shared;
+
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -20,44 +24,45 @@ use kinesis_video::{
     Result, Start,
 };
 
-/// Saves pictures of a stream or a file as JPEG.
+use shared::exit_code;
+
+/// Saves pictures of a stream or a file as JPEG files.
 #[derive(Parser)]
 struct Options {
-    /// A payload or any MKV file.
+    /// A payload of GetMedia, or any MKV file.
     #[arg(required_unless_present = "stream", conflicts_with = "stream")]
     file: Option<PathBuf>,
-    /// A stream, by name or ARN. Where it is comes from the environment: AWS_REGION, AWS_PROFILE,
-    /// AWS_ENDPOINT_URL.
+    /// The name or ARN of a stream. AWS_REGION, AWS_PROFILE and AWS_ENDPOINT_URL apply.
     #[arg(long)]
     stream: Option<String>,
-    /// Pictures 0, N, 2N, … of each fragment.
+    /// Save pictures 0, N, 2N, … of each fragment.
     #[arg(long, group = "sampling")]
     ratio: Option<usize>,
-    /// The first picture in every so many milliseconds.
+    /// Save the first picture of every interval of this many milliseconds.
     #[arg(long, value_name = "MS", group = "sampling")]
     every: Option<u64>,
-    /// Only pictures that can be decoded without others.
+    /// Save only key frames.
     #[arg(long, group = "sampling")]
     keyframes: bool,
-    /// How many fragments are decoded at once.
+    /// The number of fragments to decode at once.
     #[arg(long, default_value_t = 1)]
     concurrency: usize,
-    /// From 1 to 100.
+    /// The JPEG quality, from 1 to 100.
     #[arg(long, default_value_t = 80)]
     quality: u8,
-    /// Wider pictures are made smaller.
+    /// The maximum width. Wider pictures are scaled down.
     #[arg(long, default_value_t = u32::MAX)]
     max_width: u32,
-    /// Where in a stream to begin.
+    /// The place in the stream to start at.
     #[arg(long, value_enum, default_value_t = From::Now)]
     start: From,
-    /// When to end; otherwise with the file, or when interrupted.
+    /// End after this many seconds. Default: at the end of the file, or at Ctrl-C.
     #[arg(long, default_value_t = f64::INFINITY)]
     seconds: f64,
-    /// Also when so many seconds nothing has come of a stream.
+    /// End when no fragment of the stream has arrived for this many seconds.
     #[arg(long)]
     idle: Option<f64>,
-    /// The folder for the pictures.
+    /// Folder for the pictures.
     #[arg(long)]
     out: PathBuf,
 }
@@ -69,14 +74,17 @@ enum From {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    let options = Options::parse();
-    // Drawn on a terminal only.
+async fn main() -> ExitCode {
+    exit_code(run(Options::parse()).await)
+}
+
+async fn run(options: Options) -> Result<()> {
+    // The progress bar is drawn on a terminal only.
     let progress = ProgressBar::no_length();
     let fragments = source(&options, &progress).await?;
-    let passed = progress.clone();
+    let bar = progress.clone();
     let fragments =
-        fragments.inspect_ok(move |fragment| passed.set_position(fragment.offset() + fragment.raw().len() as u64));
+        fragments.inspect_ok(move |fragment| bar.set_position(fragment.offset() + fragment.raw().len() as u64));
 
     let mut frames = fragments.take_until(Box::pin(end(options.seconds))).frames().concurrency(options.concurrency);
     if let Some(ratio) = options.ratio {
@@ -138,7 +146,7 @@ async fn source(options: &Options, progress: &ProgressBar) -> Result<BoxStream<'
     })
 }
 
-/// What has begun is still finished then.
+/// Waits for the time limit or Ctrl-C. Fragments that have arrived by then are still processed.
 async fn end(seconds: f64) {
     let limit = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
     let _ = tokio::time::timeout(limit, tokio::signal::ctrl_c()).await;

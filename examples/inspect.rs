@@ -1,4 +1,4 @@
-//! Shows what is in a body: a payload of GetMedia or GetMediaForFragmentList, or any MKV file.
+//! Prints the contents of a payload of GetMedia or GetMediaForFragmentList, or of any MKV file.
 //!
 //! ```text
 //! inspect [--json] [--tree] [--packets] [--chunk BYTES] [--resync] FILE|-
@@ -16,25 +16,25 @@ use serde_json::{Value, json};
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
-/// Shows the fragments of a Kinesis Video Streams payload, or of any MKV file.
+/// Prints the fragments of a Kinesis Video Streams payload, or of any MKV file.
 #[derive(Parser)]
 struct Options {
-    /// One JSON object a line: for each fragment, fault, stretch of skipped bytes, and error.
+    /// Print JSON: one object per line for each fragment, fault, range of skipped bytes, and error.
     #[arg(long)]
     json: bool,
-    /// Also the tree of elements (not with --json).
+    /// Also print the tree of elements. Not with --json.
     #[arg(long, conflicts_with = "json")]
     tree: bool,
-    /// Also a line a packet.
+    /// Also print a line per packet.
     #[arg(long)]
     packets: bool,
-    /// How many bytes to feed at a time. The output does not depend on it.
+    /// The number of bytes to decode at a time. The output does not depend on it.
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 10, value_parser = clap::value_parser!(u64).range(1..))]
     chunk: u64,
-    /// Go on behind damage, and say what was skipped.
+    /// Continue after damage, and print which bytes were skipped.
     #[arg(long)]
     resync: bool,
-    /// The file, or - for standard input.
+    /// The file to read, or - for standard input.
     file: PathBuf,
 }
 
@@ -53,9 +53,9 @@ async fn main() -> ExitCode {
         }
     };
     match show(input, &options, &mut io::BufWriter::new(io::stdout().lock())).await {
-        Ok(all_read) if all_read => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        // Whoever reads the output has seen enough, as `head` does.
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // The reader of the output, such as `head`, has closed it.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -64,8 +64,9 @@ async fn main() -> ExitCode {
     }
 }
 
+/// Prints every item, and returns whether the input was read without an error.
 async fn show(input: impl AsyncRead + Unpin, options: &Options, out: &mut impl Write) -> io::Result<bool> {
-    // A file is on this machine already: let one fragment be as large as it is.
+    // The file is on this machine already, so its fragments may be of any size.
     let limits = Limits::default().fragment_bytes(u32::MAX >> 1).blocks(u32::MAX);
     let chunks = ReaderStream::with_capacity(input, usize::try_from(options.chunk).unwrap_or(usize::MAX).min(1 << 24));
     let mut items = BodyStream::from_stream(chunks).limits(limits).resync(options.resync);
@@ -124,27 +125,27 @@ fn json_fragment(index: u64, fragment: &Fragment) -> Value {
             text @ TagValue::Text(_) => json!([tag.name(), text.to_string()]),
         })
         .collect();
-    let count = Count::of(fragment);
+    let totals = Totals::of(fragment);
     json!({
         "index": index,
         "offset": fragment.offset(),
         "length": fragment.raw().len(),
-        "end": fragment.end().as_str(),
+        "end": fragment.end_reason().as_str(),
         "fragment_number": fragment.number().map(ToString::to_string),
         "server_timestamp_ms": fragment.server_time().map(kinesis_video::Timestamp::as_millis),
         "producer_timestamp_ms": fragment.producer_time().map(kinesis_video::Timestamp::as_millis),
-        "millis_behind_now": fragment.behind().map(|behind| behind.as_millis() as u64),
+        "millis_behind_now": fragment.behind_now().map(|behind| behind.as_millis() as u64),
         "continuation_token": fragment.continuation_token(),
         "tags": tags,
         "tracks": fragment.tracks().iter().map(json_track).collect::<Vec<_>>(),
         "packets": {
-            "total": count.packets,
-            "keyframes": count.keyframes,
-            "bytes": count.bytes,
-            "by_track": count.by_track.iter().map(|(number, packets)| (number.to_string(), json!(packets))).collect::<serde_json::Map<_, _>>(),
+            "total": totals.packets,
+            "keyframes": totals.keyframes,
+            "bytes": totals.bytes,
+            "by_track": totals.by_track.iter().map(|(number, packets)| (number.to_string(), json!(packets))).collect::<serde_json::Map<_, _>>(),
         },
-        "first_timecode_ns": count.first_timecode_ns,
-        "last_timecode_ns": count.last_timecode_ns,
+        "first_timecode_ns": totals.first_timecode_ns,
+        "last_timecode_ns": totals.last_timecode_ns,
     })
 }
 
@@ -220,18 +221,18 @@ fn text_item(out: &mut impl Write, options: &Options, item: &BodyItem, index: &m
 }
 
 fn text_fragment(out: &mut impl Write, index: u64, fragment: &Fragment) -> io::Result<()> {
-    let count = Count::of(fragment);
-    write!(out, "{index}: {} bytes at {}, end {}", fragment.raw().len(), fragment.offset(), fragment.end())?;
+    let totals = Totals::of(fragment);
+    write!(out, "{index}: {} bytes at {}, end {}", fragment.raw().len(), fragment.offset(), fragment.end_reason())?;
     if let Some(number) = fragment.number() {
         write!(out, ", fragment {number}")?;
     }
     if let Some(time) = fragment.producer_time() {
         write!(out, ", produced {time}")?;
     }
-    if let Some(behind) = fragment.behind() {
+    if let Some(behind) = fragment.behind_now() {
         write!(out, ", {behind:?} behind")?;
     }
-    writeln!(out, ", {} packets, {} key frames", count.packets, count.keyframes)?;
+    writeln!(out, ", {} packets, {} key frames", totals.packets, totals.keyframes)?;
     for track in fragment.tracks().iter() {
         let name = track.name().unwrap_or("");
         write!(out, "  track {} {} {} {name:?}", track.number(), track.kind().name(), track.codec_id())?;
@@ -247,9 +248,9 @@ fn text_fragment(out: &mut impl Write, index: u64, fragment: &Fragment) -> io::R
     Ok(())
 }
 
-/// What is in a fragment, counted.
+/// The totals of a fragment.
 #[derive(Default)]
-struct Count {
+struct Totals {
     packets: u64,
     keyframes: u64,
     bytes: u64,
@@ -258,21 +259,21 @@ struct Count {
     last_timecode_ns: Option<i64>,
 }
 
-impl Count {
+impl Totals {
     fn of(fragment: &Fragment) -> Self {
-        let mut count = Self::default();
+        let mut totals = Self::default();
         for packet in fragment.packets() {
-            count.packets += 1;
-            count.keyframes += u64::from(packet.is_key());
-            count.bytes += packet.payload().len() as u64;
-            match count.by_track.iter_mut().find(|(number, _)| *number == packet.track_number()) {
+            totals.packets += 1;
+            totals.keyframes += u64::from(packet.is_key());
+            totals.bytes += packet.payload().len() as u64;
+            match totals.by_track.iter_mut().find(|(number, _)| *number == packet.track_number()) {
                 Some((_, packets)) => *packets += 1,
-                None => count.by_track.push((packet.track_number(), 1)),
+                None => totals.by_track.push((packet.track_number(), 1)),
             }
             let time = packet.timecode_ns();
-            count.first_timecode_ns = Some(count.first_timecode_ns.map_or(time, |first| first.min(time)));
-            count.last_timecode_ns = Some(count.last_timecode_ns.map_or(time, |last| last.max(time)));
+            totals.first_timecode_ns = Some(totals.first_timecode_ns.map_or(time, |first| first.min(time)));
+            totals.last_timecode_ns = Some(totals.last_timecode_ns.map_or(time, |last| last.max(time)));
         }
-        count
+        totals
     }
 }

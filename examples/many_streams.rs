@@ -1,39 +1,47 @@
-//! Any number of streams in one task set, each with its name, none stopping the others; more can be added and
-//! some removed while it runs.
+//! Reads any number of streams at once. Streams are added and removed while it runs.
 //!
 //! ```text
 //! many_streams [--start now|earliest] NAME...
 //! ```
 //!
-//! Reads commands from standard input: `+NAME` adds a stream, `-NAME` removes one, nothing more ends it all.
-//! Every five seconds it prints how each is doing.
+//! | on standard input | effect |
+//! |---|---|
+//! | `+NAME` | adds a stream |
+//! | `-NAME` | removes a stream |
+//! | end of input | ends all streams |
 //!
-//! One task a stream, not a thread: they share the client, and with it its connections and endpoints. What is
-//! to be bounded over all of them is bounded by what they share: here a semaphore lets so many fragments be
-//! worked on at once, and whoever waits for it holds up its own stream only.
+//! Every five seconds it prints the status of each stream. An error of one stream does not stop the others.
+//!
+//! Each stream is a task, not a thread. All tasks share one client, with its connections and endpoints. A semaphore limits
+//! the number of fragments that are processed at once. A stream that waits for the semaphore delays only itself.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
+mod shared;
+
 use std::collections::{BTreeMap, HashMap};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use futures::TryStreamExt;
-use kinesis_video::{EndReason, Fragment, KinesisVideo, LiveFragments, LiveStatus, Result, Start, StopHandle};
+use kinesis_video::{Fragment, KinesisVideo, LiveFragments, LiveStatus, Result, Start, StopHandle, StreamEnd};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{interval, sleep};
 
+use shared::exit_code;
+
 /// Reads many streams at once.
 #[derive(Parser)]
 struct Options {
-    /// The streams to begin with, by name or ARN.
+    /// The names or ARNs of the first streams.
     names: Vec<String>,
-    /// Where to begin each.
+    /// The place in each stream to start at.
     #[arg(long, value_enum, default_value_t = From::Now)]
     start: From,
-    /// How many fragments are worked on at once.
+    /// The number of fragments to process at once.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
 }
@@ -44,12 +52,12 @@ enum From {
     Now,
 }
 
-/// The streams that are read.
+/// The streams that are being read.
 struct Set {
     kvs: KinesisVideo,
     start: Start,
     work: Arc<Semaphore>,
-    tasks: JoinSet<Result<Option<EndReason>>>,
+    tasks: JoinSet<Result<Option<StreamEnd>>>,
     names: HashMap<task::Id, String>,
     running: BTreeMap<String, (StopHandle, watch::Receiver<LiveStatus>)>,
 }
@@ -57,7 +65,7 @@ struct Set {
 impl Set {
     fn add(&mut self, name: &str) {
         if self.running.contains_key(name) {
-            return eprintln!("{name}: is being read");
+            return eprintln!("{name}: already being read");
         }
         let fragments = self.kvs.live(name).start(self.start.clone()).fragments();
         self.running.insert(name.into(), (fragments.stop_handle(), fragments.status()));
@@ -66,19 +74,19 @@ impl Set {
         self.names.insert(task.id(), name.into());
     }
 
-    /// It ends by itself, behind the fragment that is coming in.
+    /// Stops a stream. It ends after the fragment that is arriving.
     fn remove(&mut self, name: &str) {
         match self.running.get(name) {
             Some((stop, _)) => stop.stop(),
-            None => eprintln!("{name}: is not being read"),
+            None => eprintln!("{name}: not being read"),
         }
     }
 
-    fn ended(&mut self, ended: std::result::Result<(task::Id, Result<Option<EndReason>>), JoinError>) {
+    fn ended(&mut self, ended: std::result::Result<(task::Id, Result<Option<StreamEnd>>), JoinError>) {
         let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
         let name = self.names.remove(&id).unwrap_or_default();
         self.running.remove(&name);
-        // The others go on; this one may be added again.
+        // The other streams continue. This one may be added again.
         match ended {
             Ok((_, Ok(reason))) => {
                 eprintln!("{name}: {}", reason.map_or_else(String::new, |reason| reason.to_string()));
@@ -100,26 +108,29 @@ impl Set {
     }
 }
 
-async fn read(name: &str, mut fragments: LiveFragments, work: &Semaphore) -> Result<Option<EndReason>> {
+async fn read(name: &str, mut fragments: LiveFragments, work: &Semaphore) -> Result<Option<StreamEnd>> {
     while let Some(fragment) = fragments.try_next().await? {
-        // Not acquired only if it is closed, which it never is.
+        // Acquiring fails only if the semaphore is closed, and it never is.
         let _permit = work.acquire().await;
-        work_on(name, &fragment).await;
+        process(name, &fragment).await;
     }
-    Ok(fragments.reason())
+    Ok(fragments.end_reason())
 }
 
-/// One's own work, such as decoding a picture and looking at it.
-async fn work_on(name: &str, fragment: &Fragment) {
-    for what in fragment.discontinuities() {
-        eprintln!("{name}: {what}");
+/// Stands for your own work, such as decoding a picture and analysing it.
+async fn process(name: &str, fragment: &Fragment) {
+    for discontinuity in fragment.discontinuities() {
+        eprintln!("{name}: {discontinuity}");
     }
     sleep(Duration::from_millis(5)).await;
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    let options = Options::parse();
+async fn main() -> ExitCode {
+    exit_code(run(Options::parse()).await)
+}
+
+async fn run(options: Options) -> Result<()> {
     let start = match options.start {
         From::Earliest => Start::Earliest,
         From::Now => Start::Now,
@@ -135,7 +146,7 @@ async fn main() -> Result<()> {
                 Some(command) => match (command.strip_prefix('+'), command.strip_prefix('-')) {
                     (Some(name), _) => set.add(name),
                     (_, Some(name)) => set.remove(name),
-                    _ => eprintln!("+NAME or -NAME, not {command:?}"),
+                    _ => eprintln!("unknown command {command:?}: expected +NAME or -NAME"),
                 },
                 None => {
                     listening = false;

@@ -1,13 +1,16 @@
-//! The main job: reads a live stream, prints a line a fragment, saves each as an MKV file.
+//! Reads a live stream, prints a line per fragment and saves each fragment as an MKV file.
 //!
 //! ```text
-//! quickstart [--seconds S] [--out DIR]                    a test stream of a local endpoint
-//! quickstart --file FILE [--out DIR]                      a payload file, through a local endpoint
-//! quickstart --stream NAME|ARN [--region R] [--profile P] a stream in AWS
+//! quickstart [--seconds S] [--out DIR]                    reads a test stream of a local endpoint
+//! quickstart --file FILE [--out DIR]                      reads a payload file through a local endpoint
+//! quickstart --stream NAME|ARN [--region R] [--profile P] reads a stream in AWS
 //! ```
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
+mod shared;
+
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -16,32 +19,37 @@ use futures::{StreamExt, TryStreamExt};
 use kinesis_video::local::LocalEndpoint;
 use kinesis_video::{Error, Fragment, KinesisVideo, MkvSink, RecordExt, Result, Start};
 
-/// Reads a live stream, prints a line a fragment, and saves each as an MKV file.
+use shared::exit_code;
+
+/// Reads a live stream, prints a line per fragment and saves each fragment as an MKV file.
 #[derive(Parser)]
 struct Options {
-    /// A stream in AWS, by name or ARN. Without it, a local endpoint plays a test stream.
+    /// The name or ARN of a stream in AWS. Without it, a local endpoint plays a test stream.
     #[arg(long, conflicts_with = "file")]
     stream: Option<String>,
-    /// A payload file for the local endpoint to serve instead of the test stream.
+    /// A payload file that the local endpoint serves instead of the test stream.
     #[arg(long)]
     file: Option<PathBuf>,
-    /// The AWS region; otherwise the environment's.
+    /// The AWS region. Default: from the environment.
     #[arg(long, requires = "stream")]
     region: Option<String>,
-    /// The AWS profile; otherwise the environment's.
+    /// The AWS profile. Default: from the environment.
     #[arg(long, requires = "stream")]
     profile: Option<String>,
-    /// When to end.
+    /// The number of seconds to read.
     #[arg(long, default_value_t = 6.5)]
     seconds: f64,
-    /// Where to save the fragments.
+    /// The folder for the fragments.
     #[arg(long, default_value = "out")]
     out: PathBuf,
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    let options = Options::parse();
+async fn main() -> ExitCode {
+    exit_code(run(Options::parse()).await)
+}
+
+async fn run(options: Options) -> Result<()> {
     match (&options.stream, &options.file) {
         (Some(stream), _) => consume(&aws(&options).await, stream, Start::Now, &options).await,
         (None, Some(file)) => {
@@ -57,7 +65,7 @@ async fn main() -> Result<()> {
     }
 }
 
-/// All that a program has to do.
+/// Reads, prints and saves. A program needs no more than this.
 async fn consume(config: &SdkConfig, stream: &str, start: Start, options: &Options) -> Result<()> {
     let seconds = Duration::try_from_secs_f64(options.seconds).unwrap_or(Duration::MAX);
     let kvs = KinesisVideo::new(config);
@@ -65,16 +73,22 @@ async fn consume(config: &SdkConfig, stream: &str, start: Start, options: &Optio
     let summary = kvs
         .live(stream)
         .start(start)
-        // A file ends; a camera does not.
-        .resume(options.file.is_none())
+        // A file ends; a camera does not end.
+        .reconnect(options.file.is_none())
         .fragments()
         .inspect_ok(print_row)
         .take_until(tokio::time::sleep(seconds))
         .record(MkvSink::to_dir(&options.out))
         .await
-        .inspect_err(|error: &Error| eprintln!("recorded until then: {:?}", error.summary()))?;
+        .inspect_err(report_recorded)?;
     println!("{summary}, in {}", options.out.display());
     Ok(())
+}
+
+fn report_recorded(error: &Error) {
+    if let Some(summary) = error.summary() {
+        eprintln!("recorded before the error: {summary}");
+    }
 }
 
 const HEADING: &str = "\
@@ -83,7 +97,7 @@ fragment                                         producer time              behi
 fn print_row(fragment: &Fragment) {
     let number = fragment.number().map_or_else(|| "-".into(), ToString::to_string);
     let time = fragment.producer_time().map_or_else(|| "-".into(), |time| time.to_string());
-    let behind = fragment.behind().map_or_else(|| "-".into(), |behind| format!("{:.1} s", behind.as_secs_f64()));
+    let behind = fragment.behind_now().map_or_else(|| "-".into(), |behind| format!("{:.1} s", behind.as_secs_f64()));
     let tracks: Vec<_> =
         fragment.tracks().iter().map(|track| track.codec_id().rsplit('/').next().unwrap_or("")).collect();
     let packets = fragment.packets().count();

@@ -1,4 +1,4 @@
-//! The crate's one public error.
+//! The error type of the crate.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -12,14 +12,14 @@ use crate::summary::Summary;
 /// A result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, and where.
+/// The error of every operation in this crate.
 ///
-/// One pointer wide and cheap to clone, so it fits into every item of every stream and into
-/// combinators that need a clonable error. A program acts on [`kind`](Error::kind) and
-/// [`is_retryable`](Error::is_retryable); a person reads the text, which is always one line and
-/// names the place: byte offset in the body, element path, fragment, stream and connection, as far
-/// as they are known. What caused it is not repeated in the text but reachable through
-/// [`source`](StdError::source).
+/// A program acts on [`kind`](Error::kind) and [`is_retryable`](Error::is_retryable). The text is for
+/// people. It is always one line, and has the position and the connection as far as they are known:
+/// byte offset in the body, element path, fragment, track, stream, endpoint and request id. The text
+/// does not include the cause, which [`source`](StdError::source) returns.
+///
+/// The error is one pointer wide and cheap to clone.
 ///
 /// ```
 /// use futures::TryStreamExt;
@@ -47,35 +47,56 @@ struct Inner {
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
-/// What sort of thing went wrong.
+/// The category of an [`Error`], by which a program can react.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The caller may not do this, or not with these credentials.
+    /// The service rejected the credentials, or they do not permit the operation.
+    ///
+    /// Check the credentials, the IAM policy, and the policy of the stream's KMS key.
     AccessDenied,
     /// The stream has as many open GetMedia connections as the service allows.
+    ///
+    /// Close other connections, or retry later.
     ConnectionLimit,
-    /// An argument that cannot be right, found before anything was sent or written, or refused by
-    /// the service.
+    /// An argument is invalid.
+    ///
+    /// The crate detected it before it sent or wrote anything, or the service rejected it. Correct the
+    /// argument.
     InvalidArgument,
-    /// Reading from or writing to the operating system or the network failed.
+    /// Reading from or writing to a file or the network failed.
+    ///
+    /// [`Error::source`](StdError::source) has the cause. Retry if [`Error::is_retryable`] returns true.
     Io,
-    /// More than [`Limits`](crate::Limits) allows.
+    /// The input exceeds a limit of this crate, such as those in [`Limits`](crate::Limits).
+    ///
+    /// The text names the limit. Raise it if the input can be trusted.
     Limit,
-    /// The bytes are not EBML, not Matroska, or contradict themselves.
+    /// The bytes are not valid EBML or Matroska, or the coded media is damaged.
+    ///
+    /// Reading with `resync(true)` skips damaged bytes in a body.
     Malformed,
-    /// No such stream, or nothing in it where it was asked for.
+    /// The stream does not exist, or has no media at the requested place.
+    ///
+    /// Check the name of the stream, its region, and the requested range.
     NotFound,
-    /// The stream keeps nothing, or does not keep what was asked for any more.
+    /// The stream retains no data, or no longer retains the requested data.
+    ///
+    /// Check the data retention period of the stream, or start at a later position.
     Retention,
-    /// The service answered with an error that has no kind of its own, or reported one inside the
-    /// media. [`Error::code`] tells which.
+    /// The service answered with another error, or reported one inside the media.
+    ///
+    /// [`Error::code`] returns the service's name or number for it.
     Service,
-    /// The service asks for fewer calls.
+    /// The service rejected the call because there were too many.
+    ///
+    /// Retry later, and less often.
     Throttled,
-    /// Well-formed, but more than this crate can do.
+    /// The input is valid, but this crate does not support it.
     Unsupported,
-    /// The request went to a host that does not serve it.
+    /// The request was sent to a host that does not serve the stream.
+    ///
+    /// Data endpoints change. Retry with the endpoint that the service names now.
     WrongEndpoint,
 }
 
@@ -104,7 +125,7 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// Where in a body an error was found.
+/// The position in a body at which an error was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorPosition {
     offset: Option<u64>,
@@ -114,29 +135,28 @@ pub struct ErrorPosition {
 }
 
 impl ErrorPosition {
-    /// The byte in the body, counted from 0 at its start, at which the offending element begins.
+    /// Returns the offset in the body of the invalid element, from 0.
     pub fn offset(&self) -> Option<u64> {
         self.offset
     }
 
-    /// The names of the elements that enclose the place, and of the offending one itself, such as
-    /// `Segment/Cluster/SimpleBlock`.
+    /// Returns the path to the invalid element, for example `Segment/Cluster/SimpleBlock`.
     pub fn path(&self) -> Option<&str> {
         self.path.as_deref()
     }
 
-    /// The number of the fragment, as the service gave it.
+    /// Returns the number of the fragment.
     pub fn fragment(&self) -> Option<&str> {
         self.fragment.as_deref()
     }
 
-    /// The number of the track.
+    /// Returns the number of the track.
     pub fn track(&self) -> Option<u64> {
         self.track
     }
 }
 
-/// Which stream, over which connection, an error came from.
+/// The stream and the connection that an error belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorContext {
     stream: Option<Box<str>>,
@@ -145,24 +165,26 @@ pub struct ErrorContext {
 }
 
 impl ErrorContext {
-    /// The name or ARN of the stream, as the caller gave it.
+    /// Returns the name or ARN of the stream, as the program passed it.
     pub fn stream(&self) -> Option<&str> {
         self.stream.as_deref()
     }
 
-    /// The data endpoint of the connection.
+    /// Returns the data endpoint of the connection.
     pub fn endpoint(&self) -> Option<&str> {
         self.endpoint.as_deref()
     }
 
-    /// The service's id of the request.
+    /// Returns the request id that the service assigned.
     pub fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
     }
 }
 
 impl Error {
-    /// An error of one's own sink or adapter, to travel with the crate's.
+    /// Creates an error, for sinks and adapters outside of this crate.
+    ///
+    /// It is retryable if the kind is `ConnectionLimit`, `Io`, `Throttled` or `WrongEndpoint`.
     ///
     /// ```
     /// use kinesis_video::{Error, ErrorKind};
@@ -186,33 +208,34 @@ impl Error {
         }))
     }
 
-    /// What sort of thing went wrong.
+    /// Returns the category of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Where in the body it was found.
+    /// Returns the position in the body at which the error was found.
     pub fn position(&self) -> &ErrorPosition {
         &self.0.position
     }
 
-    /// Which stream and connection it came from.
+    /// Returns the stream and the connection that the error belongs to.
     pub fn context(&self) -> &ErrorContext {
         &self.0.context
     }
 
-    /// The service's own name or number for it: `ResourceNotFoundException`, or `4000` when it was
-    /// reported inside the media.
+    /// Returns the service's name or number for the error.
+    ///
+    /// Examples are `ResourceNotFoundException`, and `4000` for an error inside the media.
     pub fn code(&self) -> Option<&str> {
         self.0.code.as_deref()
     }
 
-    /// Whether the same thing may well succeed a little later.
+    /// Returns true if the same operation may succeed later.
     pub fn is_retryable(&self) -> bool {
         self.0.retryable
     }
 
-    /// What a sink had recorded when it failed (see [`record`](crate::RecordExt::record)).
+    /// Returns what a sink had recorded before the error, if [`record`](crate::RecordExt::record) failed.
     pub fn summary(&self) -> Option<&Summary> {
         self.0.summary.as_ref()
     }
@@ -223,13 +246,13 @@ impl Error {
         self.map(|e| e.position.offset = Some(offset))
     }
 
-    /// Sets what caused it.
+    /// Sets the cause, which [`source`](StdError::source) returns.
     #[must_use]
     pub fn caused_by(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.map(|e| e.source = Some(Arc::from(source.into())))
     }
 
-    /// What went wrong with a file: not something that goes away by itself.
+    /// Creates an error for a failed operation on a file, which is not retryable.
     pub(crate) fn of_file(what: &str, path: &Path, error: io::Error) -> Self {
         let message = format!("{what} {} failed", path.display());
         Self::new(ErrorKind::Io, message).retryable(false).caused_by(error)
@@ -354,15 +377,16 @@ impl StdError for Error {
     }
 }
 
-/// An [`ErrorKind::Io`] with the error as its source; an `Error` that went through
-/// [`io::Error::other`] comes out as it was.
+/// Converts to an [`ErrorKind::Io`] with the error as its source.
+///
+/// An `Error` that was wrapped with [`io::Error::other`] is unwrapped.
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         if let Some(inner) = error.get_ref().and_then(|e| e.downcast_ref::<Self>()) {
             return inner.clone();
         }
         use io::ErrorKind as Io;
-        // What the network does may go away by itself, what a file system says seldom does.
+        // Network failures are often temporary. Failures of a file system seldom are.
         let retryable = matches!(
             error.kind(),
             Io::BrokenPipe

@@ -1,4 +1,4 @@
-//! The whole fluent vocabulary.
+//! The extension traits: every adapter of a stream of media.
 
 #[cfg(feature = "ffmpeg")]
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use crate::frame::{Convert, EncodedFrame, Frame, Frames, RgbFrame};
 use crate::packet::{Keyframes, Packet, Packets};
 use crate::sink::{MediaSink, Record};
 
-/// What can be done with a stream of fragments, wherever it comes from.
+/// Adapters for streams of fragments, from any source.
 pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
-    /// The coded frames of all fragments, in the order they stand.
+    /// Yields the packets (coded frames) of all fragments, in the order in which they are stored.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing.
     ///
     /// # Memory
-    /// Holds the fragment whose packets it is giving out; each packet keeps its fragment's buffer.
+    /// The stream holds the fragment whose packets it yields. Each packet keeps its fragment's buffer alive.
     ///
     /// ```
     /// use futures::TryStreamExt;
@@ -47,15 +47,16 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
         assert_stream::<Packet, _>(Packets::new(self))
     }
 
-    /// The fragments up to a bound: a time, a fragment, a count, or a deadline. Say it again for a
-    /// second bound.
+    /// Yields fragments up to a [`Bound`]: a time, a fragment number, a count or a deadline.
+    ///
+    /// Call it again for a second bound. [`Until::end_reason`] returns why the stream has ended.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing.
     ///
     /// ```
     /// use futures::TryStreamExt;
-    /// use kinesis_video::{Bound, EndReason, FragmentStream, FragmentStreamExt};
+    /// use kinesis_video::{Bound, StreamEnd, FragmentStream, FragmentStreamExt};
     ///
     /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
     /// let body: &[u8] = &[];
@@ -63,7 +64,7 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
     /// while let Some(fragment) = fragments.try_next().await? {
     ///     println!("{fragment:?}");
     /// }
-    /// assert_eq!(fragments.reason(), Some(EndReason::EndOfMedia));
+    /// assert_eq!(fragments.end_reason(), Some(StreamEnd::EndOfMedia));
     /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
     /// ```
     fn until(self, bound: impl Into<Bound>) -> Until<Self>
@@ -73,21 +74,27 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
         assert_stream::<Fragment, _>(Until::new(self, bound.into()))
     }
 
-    /// The same fragments, each of which waits until it is said to be done with; how far everything
-    /// is done is saved in the store, from where the next process can go on.
+    /// Yields the same fragments and saves the consumer's position as it acknowledges them.
     ///
-    /// See [`Acks`] for what exactly is saved, what may come again, and an example. A fragment that
-    /// does not say where it is (a file's, not the service's) waits for nothing.
+    /// The consumer acknowledges each fragment with the returned [`Acks`]. The position up to which every fragment is
+    /// acknowledged is saved in `store`, so that the next process resumes there. Fragments without a position (from a file)
+    /// need no acknowledgement.
+    ///
+    /// See [`Acks`] for an example, and [`checkpoint`](crate::checkpoint#repeats) for the fragments that are yielded again
+    /// after a crash.
     ///
     /// # Errors
-    /// Besides the stream's, [`ErrorKind::Limit`](crate::ErrorKind::Limit) if 65,536 fragments wait.
-    /// What the store fails with is tried again in the background, and told by [`Acks::close`].
+    /// - Errors of the fragment stream.
+    /// - [`ErrorKind::Limit`](crate::ErrorKind::Limit) if 65,536 fragments wait for an acknowledgement.
+    ///
+    /// Errors of the store are not yielded. The background task retries them. [`Acks::close`] saves once more and returns the
+    /// error of that save.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing.
     ///
     /// # Memory
-    /// No fragment; some 300 bytes for each that waits.
+    /// No fragment is held. Each fragment that waits takes about 300 bytes.
     fn acknowledged(self, store: impl CheckpointStore) -> (Acknowledged<Self>, Acks)
     where
         Self: Sized,
@@ -96,11 +103,14 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
         (assert_stream::<Fragment, _>(fragments), acks)
     }
 
-    /// The same fragments for several consumers in this process: each gets a stream of its own from
-    /// [`Share::subscribe`], or from [`Share::subscribe_lossy`] if it must not hold up the others.
+    /// Shares one stream of fragments among several consumers in this process.
     ///
-    /// See [`Share`] for what each of them gets, and an example; [`Subscriber`](crate::Subscriber)
-    /// for errors, cancel safety and memory.
+    /// | each consumer gets its stream from | the source |
+    /// |---|---|
+    /// | [`Share::subscribe`] | waits for the consumer |
+    /// | [`Share::subscribe_lossy`] | does not wait; fragments that the consumer is too slow for are dropped |
+    ///
+    /// See [`Share`] for an example, and [`Subscriber`](crate::Subscriber) for errors, cancel safety and memory.
     fn share(self) -> Share
     where
         Self: Sized + Send + 'static,
@@ -108,9 +118,12 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
         Share::new(self)
     }
 
-    /// The audio of Amazon Connect: each party's, placed by time, without holes, contact by contact.
+    /// Yields the audio of Amazon Connect conversations as chunks of each party, ordered by time.
     ///
-    /// See [`ConnectAudio`] for what can be asked of it, its errors, cancel safety and memory.
+    /// Holes are filled with silence. One contact follows the other, each from position 0.
+    ///
+    /// See [`ConnectAudio`] for its options, errors, cancel safety and memory, and [`audio`](crate::audio) for the placement
+    /// of samples.
     ///
     /// ```
     /// use futures::TryStreamExt;
@@ -131,9 +144,11 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
         assert_stream::<AudioChunk, _>(ConnectAudio::new(self))
     }
 
-    /// The decoded pictures of all fragments, in the order in which they are shown.
+    /// Yields the decoded pictures of all fragments, in presentation order.
     ///
-    /// See [`Frames`] for what can be asked of it, its errors, cancel safety and memory.
+    /// Default: every picture of the first video track of each fragment, one fragment decoded at a time.
+    ///
+    /// See [`Frames`] for its options, errors, cancel safety and memory.
     ///
     /// ```
     /// use futures::TryStreamExt;
@@ -158,9 +173,11 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
 
 impl<S: Stream<Item = Result<Fragment>> + ?Sized> FragmentStreamExt for S {}
 
-/// What can be done with a stream of packets.
+/// Adapters for streams of packets.
 pub trait PacketStreamExt: Stream<Item = Result<Packet>> {
-    /// Only the key frames of video tracks, by the flags of their blocks: no decoder is involved.
+    /// Yields only the key frames of video tracks. Other packets, audio included, are dropped.
+    ///
+    /// A packet is a key frame if its block is flagged as one. Nothing is decoded.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing.
@@ -184,11 +201,13 @@ pub trait PacketStreamExt: Stream<Item = Result<Packet>> {
 
 impl<S: Stream<Item = Result<Packet>> + ?Sized> PacketStreamExt for S {}
 
-/// What can be done with the audio of calls.
+/// Adapters for the audio of Amazon Connect conversations.
 pub trait AudioStreamExt: Stream<Item = Result<AudioChunk>> {
-    /// Both parties side by side, the customer left, the agent right, in chunks of 100 ms or what is asked for.
+    /// Yields both parties as stereo audio: the customer on the left channel, the agent on the right.
     ///
-    /// See [`Stereo`] for errors, cancel safety and memory.
+    /// Default: chunks of 100 ms, as the audio arrives.
+    ///
+    /// See [`Stereo`] for chunk sizes, real time, errors, cancel safety and memory.
     ///
     /// ```
     /// use futures::TryStreamExt;
@@ -209,7 +228,9 @@ pub trait AudioStreamExt: Stream<Item = Result<AudioChunk>> {
         assert_stream::<StereoChunk, _>(Stereo::new(self))
     }
 
-    /// The audio of each party in chunks of this length; at least one sample, at most an hour.
+    /// Yields the audio of each party in chunks of a given duration.
+    ///
+    /// The duration is limited to at least one sample and at most one hour.
     ///
     /// See [`Rechunk`] for errors, cancel safety and memory.
     ///
@@ -230,7 +251,9 @@ pub trait AudioStreamExt: Stream<Item = Result<AudioChunk>> {
         assert_stream::<AudioChunk, _>(Rechunk::new(self, crate::audio::samples_in(duration)))
     }
 
-    /// The audio of each party in chunks of so many bytes, two a sample; at least one sample, at most an hour.
+    /// Yields the audio of each party in chunks of a given size, at two bytes per sample.
+    ///
+    /// The size is limited to at least one sample and at most one hour.
     ///
     /// See [`Rechunk`] for errors, cancel safety and memory, and
     /// [`chunk_duration`](AudioStreamExt::chunk_duration) for an example.
@@ -244,12 +267,12 @@ pub trait AudioStreamExt: Stream<Item = Result<AudioChunk>> {
 
 impl<S: Stream<Item = Result<AudioChunk>> + ?Sized> AudioStreamExt for S {}
 
-/// What can be done with a stream of decoded pictures. All of it away from the threads of the executor.
+/// Adapters for streams of decoded pictures. They convert pictures on tokio's threads for blocking work.
 #[cfg(feature = "ffmpeg")]
 pub trait FrameStreamExt: Stream<Item = Result<Frame>> {
-    /// The pictures made smaller, so that they are at most so wide and so high, in the same proportions.
-    /// Those that are small enough stay as they are. 0 is an error, which the stream gives as its first
-    /// item.
+    /// Yields the pictures scaled down to fit into a width and a height.
+    ///
+    /// Proportions are kept. Smaller pictures stay as they are. If a size is 0, the first item of the stream is an error.
     ///
     /// See [`Convert`] for errors, cancel safety and memory, and [`FrameStreamExt::jpeg`] for an example.
     fn scale_within(self, width: u32, height: u32) -> Convert<Self, Frame>
@@ -259,12 +282,12 @@ pub trait FrameStreamExt: Stream<Item = Result<Frame>> {
         let valid = if width > 0 && height > 0 {
             Ok(())
         } else {
-            Err(Error::invalid_argument("a picture of no width or height"))
+            Err(Error::invalid_argument("cannot scale a picture to a width or height of 0"))
         };
         convert(self, valid, move |frame| frame.scale_within(width, height))
     }
 
-    /// The pictures in red, green and blue.
+    /// Yields the pictures converted to 8-bit RGB.
     ///
     /// See [`Convert`] for errors, cancel safety and memory.
     ///
@@ -287,8 +310,10 @@ pub trait FrameStreamExt: Stream<Item = Result<Frame>> {
         convert(self, Ok(()), |frame| RgbFrame::of(&frame))
     }
 
-    /// The pictures as JPEG files of a quality from 1 to 100; from 90 on, chroma is kept as fine as luma.
-    /// Another quality is an error, which the stream gives as its first item.
+    /// Yields the pictures encoded as JPEG, with a quality from 1 to 100.
+    ///
+    /// From quality 90 on, chroma is not subsampled. If the quality is out of range, the first item of the stream is an
+    /// error.
     ///
     /// See [`Convert`] for errors, cancel safety and memory.
     ///
@@ -310,12 +335,14 @@ pub trait FrameStreamExt: Stream<Item = Result<Frame>> {
     {
         let valid = match quality {
             1..=100 => Ok(()),
-            _ => Err(Error::invalid_argument(format!("a JPEG quality of {quality}: it goes from 1 to 100"))),
+            _ => Err(Error::invalid_argument(format!(
+                "a JPEG quality of {quality} is out of range: it must be from 1 to 100"
+            ))),
         };
         convert(self, valid, move |frame| EncodedFrame::jpeg(&frame, quality))
     }
 
-    /// The pictures as PNG files.
+    /// Yields the pictures encoded as PNG.
     ///
     /// See [`Convert`] for errors, cancel safety and memory.
     ///
@@ -352,17 +379,18 @@ where
     assert_stream::<T, _>(Convert::new(frames, valid.map(|()| Arc::new(conversion) as _)))
 }
 
-/// What ends a chain of adapters: media of any kind goes to a sink.
+/// The end of a chain of adapters: sends a stream of any kind of media to a sink.
 pub trait RecordExt: Stream {
-    /// Sends every item to a sink, closes it whatever happens, and tells what was recorded.
+    /// Sends every item to a sink, closes the sink and returns a [`Summary`](crate::Summary).
+    ///
+    /// The sink is closed even if the stream or the sink fails.
     ///
     /// # Errors
-    /// The stream's error, or the sink's. Both carry what had been recorded in
-    /// [`Error::summary`](crate::Error::summary).
+    /// The first error of the stream or of the sink. [`Error::summary`](crate::Error::summary) then tells how much was
+    /// recorded.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the sink as it is: files that are not finished stay under their
-    /// temporary names.
+    /// Dropping the future leaves the sink unclosed: unfinished files keep their temporary names.
     ///
     /// # Memory
     /// One item.
@@ -387,7 +415,7 @@ pub trait RecordExt: Stream {
 
 impl<S: Stream + ?Sized> RecordExt for S {}
 
-/// Fails to compile where an adapter yields something else, and not at its user.
+/// Makes a wrong item type of an adapter a compile error here, and not where it is used.
 fn assert_stream<T, S: Stream<Item = Result<T>>>(stream: S) -> S {
     stream
 }

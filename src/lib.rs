@@ -119,6 +119,7 @@
 mod accessors;
 pub mod audio;
 pub mod checkpoint;
+pub mod demux;
 pub mod ebml;
 mod error;
 mod ext;
@@ -135,16 +136,24 @@ pub mod service;
 pub mod sink;
 mod summary;
 
+/// Not a stable interface: for this crate's own fuzzing and tests.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::ebml::header::Header;
+    pub use crate::ebml::reader::{Ending, Event, Reader};
+    pub use crate::ebml::writer::{Width, Writer};
+}
+
 pub use audio::{AudioChunk, Party, StereoChunk};
 pub use checkpoint::{Acks, CheckpointStore, FileCheckpoint, MemoryCheckpoint};
+pub use demux::{BodyDecoder, BodyItem, BodyStream, FragmentDecoder, FragmentStream, PacketStream};
 pub use error::{Error, ErrorContext, ErrorKind, ErrorPosition, Result};
 #[cfg(feature = "ffmpeg")]
 pub use ext::FrameStreamExt;
 pub use ext::{AudioStreamExt, FragmentStreamExt, PacketStreamExt, RecordExt};
 pub use fragment::{
-    Arrival, Block, BodyDecoder, BodyItem, BodyStream, Bound, Discontinuity, End, EndReason, Fault, Fragment,
-    FragmentDecoder, FragmentEnd, FragmentHeader, FragmentNumber, FragmentStream, Position, Share, SkipReason, Skipped,
-    Subscriber, Tag, TagValue, Tags, Timestamp, Track, TrackKind,
+    Arrival, Block, Bound, Discontinuity, Fault, Fragment, FragmentEnd, FragmentFooter, FragmentHeader, FragmentNumber,
+    Position, Share, SkipReason, Skipped, StreamEnd, Subscriber, Tag, TagValue, Tags, Timestamp, Track, TrackKind,
 };
 #[cfg(feature = "ffmpeg")]
 pub use frame::{EncodedFrame, Frame, RgbFrame};
@@ -153,9 +162,10 @@ pub use limits::Limits;
 pub use packet::Packet;
 #[cfg(feature = "aws")]
 pub use service::{
-    AgedOut, Archive, ArchiveProgress, ArchivedImage, Clip, Clips, Clock, Damaged, DashSession, FragmentInfo,
-    FragmentList, HlsSession, Images, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, NoImage,
-    Order, PlaybackUrl, Start, StopHandle, StreamId, Unavailable,
+    Archive, ArchiveFragments, ArchiveProgress, ArchivedImage, Clip, ClipStream, Clips, Clock, DashSession,
+    FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, KinesisVideo, Live, LiveFragments,
+    LivePackets, LiveStatus, LiveStream, NoImage, OnAgedOut, OnDamage, OnUnavailable, Order, PlaybackUrl, RetryConfig,
+    Start, StopHandle, StreamId,
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use sink::ImageSink;

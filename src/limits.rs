@@ -1,15 +1,24 @@
-//! Every cap on sizes that come from outside.
+//! Limits on sizes in the input.
 
-/// How much a body may ask for before reading it is an error.
+/// Limits on sizes in a body, to bound memory when the input is not trusted.
 ///
-/// Everything is checked on the declared size, before memory is reserved on its word. The defaults
-/// are above what the service lets a producer send (50 MB a fragment, 3 tracks, 10 tags), and
-/// finite.
+/// Exceeding a limit is an [`ErrorKind::Limit`](crate::ErrorKind::Limit). Sizes are checked when they
+/// are declared, before memory is reserved. The defaults are finite, and above what the service allows
+/// a producer to send.
+///
+/// | limit | default | the service allows |
+/// |---|---|---|
+/// | [`fragment_bytes`](Limits::fragment_bytes) | 64 MiB | 50 MB |
+/// | [`metadata_bytes`](Limits::metadata_bytes) | 4 MiB | |
+/// | [`blocks`](Limits::blocks) | 262,144 | |
+/// | [`depth`](Limits::depth) | 16 | |
+/// | [`tags`](Limits::tags) | 1,024 | 10 |
+/// | [`tracks`](Limits::tracks) | 32 | 3 |
 ///
 /// ```
 /// use kinesis_video::{FragmentStream, Limits};
 ///
-/// // Many small streams on one machine: nobody needs more than 4 MiB a fragment.
+/// // Many small streams on one machine: no fragment needs more than 4 MiB.
 /// let limits = Limits::default().fragment_bytes(4 << 20);
 /// let body: &[u8] = &[];
 /// let fragments = FragmentStream::new(body).limits(limits);
@@ -26,43 +35,49 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Bytes of one fragment, headers and tags included: 64 MiB. A plain MKV file without service
-    /// tags is one fragment, so raise this to read a larger one.
+    /// Sets the maximum size of one fragment, including headers and tags. Default: 64 MiB.
+    ///
+    /// An MKV file without tags of the service is one fragment, so raise this limit to read a larger file.
     #[must_use]
     pub fn fragment_bytes(mut self, bytes: u32) -> Self {
         self.fragment_bytes = bytes;
         self
     }
 
-    /// Bytes of one metadata element (EBML header, Info, Tracks, Tags): 4 MiB.
+    /// Sets the maximum size of one EBML header, Info, Tracks or Tags element. Default: 4 MiB.
     #[must_use]
     pub fn metadata_bytes(mut self, bytes: u32) -> Self {
         self.metadata_bytes = bytes;
         self
     }
 
-    /// Blocks in one fragment: 262,144 (20 seconds of 3 tracks at 4 kHz). Each costs 32 bytes of index.
+    /// Sets the maximum number of blocks in one fragment. Default: 262,144.
+    ///
+    /// The default is enough for 20 seconds of 3 tracks with 4,000 blocks per second each. Each block needs 32
+    /// bytes of memory for its index entry.
     #[must_use]
     pub fn blocks(mut self, blocks: u32) -> Self {
         self.blocks = blocks;
         self
     }
 
-    /// Levels of nested elements: 16.
+    /// Sets the maximum nesting depth of elements. Default: 16.
     #[must_use]
     pub fn depth(mut self, levels: u8) -> Self {
         self.depth = levels;
         self
     }
 
-    /// Tags in one fragment, the service's and nested ones included: 1,024.
+    /// Sets the maximum number of tags in one fragment. Default: 1,024.
+    ///
+    /// Nested tags and tags of the service count too.
     #[must_use]
     pub fn tags(mut self, tags: u32) -> Self {
         self.tags = tags;
         self
     }
 
-    /// Tracks in one document: 32.
+    /// Sets the maximum number of tracks in one MKV document. Default: 32.
     #[must_use]
     pub fn tracks(mut self, tracks: u32) -> Self {
         self.tracks = tracks;

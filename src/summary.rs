@@ -1,6 +1,6 @@
-//! What a sink has recorded.
+//! The totals of a sink.
 
-/// What a sink has recorded so far.
+/// The totals of a sink: items, bytes, files and gaps.
 ///
 /// ```
 /// let summary = kinesis_video::Summary::default();
@@ -15,27 +15,27 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Items taken and written: fragments, pictures or stretches of audio.
+    /// Returns the number of items written: fragments, pictures or audio chunks.
     pub fn items(&self) -> u64 {
         self.items
     }
 
-    /// Bytes written.
+    /// Returns the number of bytes written.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Files finished under their final names.
+    /// Returns the number of complete files, which have their final names.
     pub fn files(&self) -> u64 {
         self.files
     }
 
-    /// Items that were not whole, or had something missing before them.
+    /// Returns the number of items that were incomplete, or before which media was missing.
     pub fn gaps(&self) -> u64 {
         self.gaps
     }
 
-    /// Both together, as when one stream feeds two sinks.
+    /// Adds the totals of two sinks.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {

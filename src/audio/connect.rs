@@ -1,4 +1,4 @@
-//! [`ConnectAudio`]: fragments to the audio of calls.
+//! [`ConnectAudio`]: a stream of fragments becomes a stream of audio chunks.
 
 use std::fmt;
 use std::pin::Pin;
@@ -10,41 +10,52 @@ use futures::Stream;
 use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
-use super::placement::{MOST_NAMED, Placement};
+use super::placement::{MAX_LISTED, Placement};
 use super::{AudioChunk, Party, samples_in};
 use crate::accessors::inner_accessors;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Fragment;
 
-/// Why the audio of a call has ended.
+/// The reason why a [`ConnectAudio`] stream has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ContactEnd {
     /// The media ended.
     EndOfMedia,
-    /// The stream failed; the error was the last item.
+    /// The stream failed. The error was its last item.
     Failed,
-    /// Another contact began: this one.
+    /// Another contact began after the [selected](ConnectAudio::contact) one. This is its id.
     NextContact(Arc<str>),
 }
 
 pin_project! {
-    /// Stream of the audio of calls, from [`connect_audio`](crate::FragmentStreamExt::connect_audio).
+    /// A stream of the audio of Amazon Connect conversations.
     ///
-    /// Chunks come as their blocks stand, both parties in turn; those of one party continue each other without
-    /// holes from position 0 of each contact on.
+    /// Made by [`connect_audio`](crate::FragmentStreamExt::connect_audio). It yields [`AudioChunk`]s of both parties.
+    ///
+    /// - Chunks are ordered by time across both parties, so the parties alternate.
+    /// - The chunks of one party have no holes between them: holes are filled with silence.
+    /// - Each contact starts at position 0.
     ///
     /// # Errors
-    /// Those of the fragment stream; a fragment whose tracks are none of Amazon Connect; with
-    /// [`contact`](ConnectAudio::contact), if that never appeared. After an error the stream is at its end.
+    /// - Errors of the fragment stream.
+    /// - A fragment has tracks, and none of them is a track of Amazon Connect.
+    /// - The [selected](ConnectAudio::contact) contact never appeared.
+    ///
+    /// After an error the stream ends.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing.
     ///
     /// # Memory
-    /// The samples of one fragment, and one that was cut until the next has come; at the start of a stream, up to 8
-    /// fragments that do not say which contact they are of, or with [`contact`](ConnectAudio::contact) four megabytes of
-    /// them. Holes take none.
+    ///
+    /// | buffered | until |
+    /// |---|---|
+    /// | the audio of one fragment | it is yielded |
+    /// | one fragment that was cut before its contact id | the next fragment arrives |
+    /// | at the start: 8 fragments, or 4 MiB with [`contact`](ConnectAudio::contact) | the first contact id arrives |
+    ///
+    /// Silence takes no memory, however long it is.
     #[must_use = "streams do nothing unless polled"]
     pub struct ConnectAudio<S> {
         #[pin]
@@ -54,7 +65,7 @@ pin_project! {
         has_begun: bool,
         has_all: bool,
         failure: Option<Error>,
-        end: Option<ContactEnd>,
+        end_reason: Option<ContactEnd>,
     }
 }
 
@@ -67,35 +78,43 @@ impl<S> ConnectAudio<S> {
             has_begun: false,
             has_all: false,
             failure: None,
-            end: None,
+            end_reason: None,
         }
     }
 
-    /// Only the audio of this contact. The stream ends when another begins behind it; [`end`](ConnectAudio::end) tells
-    /// which. If it never appeared, the stream ends with an error that names those that did.
+    /// Selects one contact. Default: all contacts.
     ///
-    /// At the start of a stream, fragments that do not say which contact they are of are kept until one does, up to four
-    /// megabytes of them; what is more belongs to none.
+    /// The stream ends when another contact begins after it. [`end_reason`](ConnectAudio::end_reason) then names that
+    /// contact. If the selected contact never appears, the last item is an error that lists the contacts that did.
+    ///
+    /// At the start of a stream, fragments are buffered until the first contact id arrives. When 4 MiB arrive before a
+    /// contact id, everything buffered so far is treated as belonging to no contact.
     pub fn contact(mut self, id: impl Into<Arc<str>>) -> Self {
         self.placement.wanted = Some(id.into());
         self
     }
 
-    /// Only the audio of one party. Its positions stay those of the contact.
+    /// Selects one party. Default: both.
+    ///
+    /// Positions still count from the start of the contact, whichever party spoke first.
     pub fn party(mut self, party: Party) -> Self {
         self.party = Some(party);
         self
     }
 
-    /// How long a silence of both parties may be. What is more is left out, of both, and reported. By default nothing is.
+    /// Sets the longest silence of both parties. Default: unlimited.
+    ///
+    /// The rest of a longer silence is left out for both parties and reported as [`AudioDiscontinuity::LeftOut`].
+    ///
+    /// [`AudioDiscontinuity::LeftOut`]: super::AudioDiscontinuity::LeftOut
     pub fn max_silence(mut self, longest: Duration) -> Self {
         self.placement.max_silence = Some(samples_in(longest));
         self
     }
 
-    /// Why the stream has ended. `None` as long as it has not.
-    pub fn end(&self) -> Option<&ContactEnd> {
-        self.end.as_ref()
+    /// Returns why the stream has ended, or `None` if it has not.
+    pub fn end_reason(&self) -> Option<&ContactEnd> {
+        self.end_reason.as_ref()
     }
 
     inner_accessors!(
@@ -110,11 +129,11 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for ConnectAudio<S> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut this = self.project();
-        while this.end.is_none() {
+        while this.end_reason.is_none() {
             if let Some(chunk) = this.placement.front() {
                 let is_of_other = this.placement.wanted.is_some() && chunk.contact != this.placement.wanted;
                 if let (true, true, Some(next)) = (is_of_other, *this.has_begun, &chunk.contact) {
-                    *this.end = Some(ContactEnd::NextContact(Arc::clone(next)));
+                    *this.end_reason = Some(ContactEnd::NextContact(Arc::clone(next)));
                     continue;
                 }
                 let is_heard = this.party.is_none_or(|party| party == chunk.party);
@@ -126,7 +145,7 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for ConnectAudio<S> {
                 return Poll::Ready(this.placement.pop().map(Ok));
             }
             if let Some(error) = this.failure.take() {
-                *this.end = Some(ContactEnd::Failed);
+                *this.end_reason = Some(ContactEnd::Failed);
                 return Poll::Ready(Some(Err(error)));
             }
             if *this.has_all {
@@ -134,42 +153,44 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for ConnectAudio<S> {
                 let is_missing = |wanted: &&Arc<str>| !*this.has_begun && !named.contains(wanted);
                 return Poll::Ready(match this.placement.wanted.as_ref().filter(is_missing) {
                     Some(wanted) => {
-                        *this.end = Some(ContactEnd::Failed);
+                        *this.end_reason = Some(ContactEnd::Failed);
                         Some(Err(never_appeared(wanted, named)))
                     }
                     None => {
-                        *this.end = Some(ContactEnd::EndOfMedia);
+                        *this.end_reason = Some(ContactEnd::EndOfMedia);
                         None
                     }
                 });
             }
-            let placed = match ready!(this.fragments.as_mut().poll_next(cx)) {
-                Some(Ok(fragment)) => this.placement.push(fragment),
-                Some(Err(error)) => this.placement.finish().and(Err(error)),
+            match ready!(this.fragments.as_mut().poll_next(cx)) {
+                Some(Ok(fragment)) => *this.failure = this.placement.push(fragment).err(),
+                Some(Err(error)) => {
+                    this.placement.finish();
+                    *this.failure = Some(error);
+                }
                 None => {
                     *this.has_all = true;
-                    this.placement.finish()
+                    this.placement.finish();
                 }
-            };
-            *this.failure = placed.err();
+            }
         }
         Poll::Ready(None)
     }
 }
 
 fn never_appeared(contact: &str, seen: &[Arc<str>]) -> Error {
-    let named: Vec<_> = seen.iter().take(MOST_NAMED).map(|id| format!("{id:?}")).collect();
+    let named: Vec<_> = seen.iter().take(MAX_LISTED).map(|id| format!("{id:?}")).collect();
     let others = match seen.len() {
-        0 => "no other did".to_owned(),
-        more if more > MOST_NAMED => format!("{} and more did", named.join(", ")),
-        _ => format!("{} did", named.join(", ")),
+        0 => "no contact".to_owned(),
+        more if more > MAX_LISTED => format!("{} and more", named.join(", ")),
+        _ => named.join(", "),
     };
-    Error::new(ErrorKind::NotFound, format!("the contact {contact:?} never appeared; {others}"))
+    Error::new(ErrorKind::NotFound, format!("the contact {contact:?} never appeared; the stream names {others}"))
 }
 
 impl<S: Stream<Item = Result<Fragment>>> FusedStream for ConnectAudio<S> {
     fn is_terminated(&self) -> bool {
-        self.end.is_some()
+        self.end_reason.is_some()
     }
 }
 
@@ -179,7 +200,7 @@ impl<S: fmt::Debug> fmt::Debug for ConnectAudio<S> {
             .field("fragments", &self.fragments)
             .field("contact", &self.placement.wanted)
             .field("party", &self.party)
-            .field("end", &self.end)
+            .field("end_reason", &self.end_reason)
             .finish_non_exhaustive()
     }
 }

@@ -1,18 +1,18 @@
-//! The audio of Amazon Connect: who said what, and when.
+//! Audio of Amazon Connect conversations.
 //!
-//! Amazon Connect sends each party of a call as a track of its own: raw PCM of 8 kHz, 16 bits, little
-//! endian, whatever the codec id says. [`connect_audio`](crate::FragmentStreamExt::connect_audio) places it
-//! by the timecodes of its blocks, so that both parties stay in step for as long as the call lasts and nothing
-//! is lost without being said.
+//! Amazon Connect sends each party of a phone conversation as its own track: raw PCM, 8 kHz, 16 bits, little-endian. The
+//! codec id of the track says otherwise and is ignored. [`connect_audio`](crate::FragmentStreamExt::connect_audio) places
+//! the audio by the timecodes of its blocks. Both parties stay in step however long the conversation lasts, and every
+//! loss is reported.
 //!
 //! ```
 //! use futures::TryStreamExt;
 //! use kinesis_video::{AudioStreamExt, FragmentStream, FragmentStreamExt, RecordExt, WavSink};
 //!
 //! # async fn f() -> kinesis_video::Result<()> {
-//! let file = tokio::fs::File::open("call.mkv").await?;
-//! let call = FragmentStream::new(file).connect_audio();
-//! let summary = call.stereo().record(WavSink::create("call.wav")).await?;
+//! let file = tokio::fs::File::open("conversation.mkv").await?;
+//! let audio = FragmentStream::new(file).connect_audio();
+//! let summary = audio.stereo().record(WavSink::create("conversation.wav")).await?;
 //! println!("{summary}");
 //! # Ok(())
 //! # }
@@ -20,16 +20,23 @@
 //!
 //! # Placement
 //!
-//! The first sample of a contact, of whichever party, has position 0. A block goes where its timecode says, at 8
-//! samples a millisecond; one that begins within 8 ms of where its party's audio ended continues it, so that the
-//! jitter of timecodes makes no clicks. A larger hole is filled with silence; what comes twice is trimmed, and the
-//! first wins. So no sample is ever more than 8 ms from where its timecode says, however long the call. What was
-//! filled or trimmed is on the chunk behind it: [`AudioChunk::discontinuities`].
+//! Position 0 is the first sample of a contact, whichever party it belongs to. The timecode of a block gives its position,
+//! at 8 samples per millisecond:
+//!
+//! | a block | is |
+//! |---|---|
+//! | begins within 8 ms of the end of its party's audio | appended without a gap, so that timecode jitter makes no clicks |
+//! | begins later | preceded by silence |
+//! | begins earlier | trimmed at its front: the audio that arrived first is kept |
+//!
+//! So no sample is ever more than 8 ms from its timecode. Silence and trimmed samples are reported by
+//! [`AudioChunk::discontinuities`] of the next chunk.
 //!
 //! # Contacts
 //!
-//! A stream is used for one contact after the other. Each begins anew at position 0. A fragment that does not say
-//! which contact it is of belongs to the one before it, and, at the start of a stream, to the one behind it.
+//! A stream carries one contact after the other. Each contact starts at position 0. A fragment without a contact id
+//! belongs to the contact of the fragment before it. At the start of a stream it belongs to the first contact that is
+//! named after it.
 
 mod connect;
 mod placement;
@@ -48,28 +55,28 @@ pub use connect::{ConnectAudio, ContactEnd};
 pub use rechunk::Rechunk;
 pub use stereo::{Stereo, StereoChunk};
 
-/// Samples a second, of all audio of Amazon Connect.
+/// The sample rate of Amazon Connect audio: 8000 samples per second.
 pub const SAMPLE_RATE: u32 = 8000;
 
-/// The longest chunk that can be asked for, an hour.
+/// The maximum length of a chunk, in samples: one hour.
 const LONGEST_CHUNK: u64 = 3600 * SAMPLE_RATE as u64;
 
 const NANOS_PER_SAMPLE: i64 = 1_000_000_000 / SAMPLE_RATE as i64;
 
-/// Who is heard.
+/// A party of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Party {
-    /// The caller.
+    /// The customer.
     FromCustomer,
-    /// What the caller hears: agents, prompts, bots, others in a conference.
+    /// Everything that the customer hears: agents, prompts, bots and others in a conference.
     ToCustomer,
 }
 
 impl Party {
-    /// Both, the caller first.
+    /// Both parties, the customer first.
     pub const ALL: [Self; 2] = [Self::FromCustomer, Self::ToCustomer];
 
-    /// What Amazon Connect calls its track: `AUDIO_FROM_CUSTOMER` or `AUDIO_TO_CUSTOMER`.
+    /// Returns the name of the party's track: `AUDIO_FROM_CUSTOMER` or `AUDIO_TO_CUSTOMER`.
     pub fn track_name(self) -> &'static str {
         match self {
             Self::FromCustomer => "AUDIO_FROM_CUSTOMER",
@@ -77,8 +84,8 @@ impl Party {
         }
     }
 
-    /// Whose track it is. Numbers change from fragment to fragment, and codec ids lie: only the name counts. An old
-    /// stream has a single track, unnamed or named for its format, of the caller.
+    /// Returns the party of a track by the track's name. Track numbers change between fragments, and codec ids are wrong.
+    /// Old streams have a single track, of the customer, which has no name or the name of its format.
     fn of_track(track: &Track, is_only: bool) -> Option<Self> {
         let is_of_connect = track.sampling_frequency().is_none_or(|hertz| hertz == f64::from(SAMPLE_RATE));
         match track.name().unwrap_or_default() {
@@ -91,6 +98,7 @@ impl Party {
         }
     }
 
+    /// Returns the index of the party in arrays of both parties.
     fn lane(self) -> usize {
         usize::from(self == Self::ToCustomer)
     }
@@ -102,22 +110,22 @@ impl fmt::Display for Party {
     }
 }
 
-/// What happened to a party's audio before a chunk.
+/// A gap, overlap or restart in a party's audio before a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AudioDiscontinuity {
-    /// Nothing came for so many samples. They were filled with silence.
+    /// A hole of this many samples was filled with silence.
     Filled(u64),
-    /// Nothing came of either party for so many samples more than
-    /// [`max_silence`](ConnectAudio::max_silence). They were left out of both.
+    /// This many samples of silence were left out for both parties, because of
+    /// [`max_silence`](ConnectAudio::max_silence).
     LeftOut(u64),
-    /// So many samples came for a time that had been heard already. They were dropped.
+    /// This many samples were dropped, because they overlapped audio that had arrived before.
     Trimmed(u64),
-    /// The timecodes began anew: nothing can be said of how much is missing.
+    /// The timecodes restarted. The length of the gap is unknown.
     TimelineReset,
 }
 
-/// A stretch of what one party said, or of silence.
+/// A chunk of one party's audio, or of silence that fills a hole.
 #[derive(Clone)]
 pub struct AudioChunk {
     party: Party,
@@ -130,7 +138,7 @@ pub struct AudioChunk {
     fragment: Arc<FragmentHeader>,
 }
 
-/// Part of a buffer that others share.
+/// A range of a shared buffer.
 #[derive(Clone)]
 struct Samples {
     buffer: Arc<[i16]>,
@@ -142,7 +150,7 @@ impl Samples {
         self.buffer.get(self.range.clone()).unwrap_or_default()
     }
 
-    /// Without so many at the front.
+    /// Drops samples at the front.
     fn skip(&mut self, samples: usize) {
         self.range.start = (self.range.start + samples).min(self.range.end);
     }
@@ -155,47 +163,47 @@ impl From<Vec<i16>> for Samples {
 }
 
 impl AudioChunk {
-    /// Who is heard.
+    /// Returns the party.
     pub fn party(&self) -> Party {
         self.party
     }
 
-    /// The contact. `None` if no fragment around it says which it is.
+    /// Returns the contact id, or `None` if no fragment of the contact has one.
     pub fn contact_id(&self) -> Option<&str> {
         self.contact.as_deref()
     }
 
-    /// Where it begins, in samples from the start of the contact.
+    /// Returns the start of the chunk, in samples from the start of the contact.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// When it begins, on the producer's clock. `None` if the fragment has no producer time.
+    /// Returns the start of the chunk on the producer's clock, or `None` if the fragment has no producer time.
     pub fn producer_time(&self) -> Option<Timestamp> {
         self.producer_time
     }
 
-    /// The samples: mono, 16 bits, 8000 a second.
+    /// Returns the samples: mono, 16 bits, 8000 per second.
     pub fn samples(&self) -> &[i16] {
         self.samples.get()
     }
 
-    /// The samples as bytes, the lower first, as most services want them.
+    /// Returns the samples as little-endian bytes.
     pub fn to_bytes(&self) -> Bytes {
         to_bytes(self.samples())
     }
 
-    /// Whether it is silence that fills a hole, and not what was sent.
+    /// Returns whether the chunk is silence that fills a hole.
     pub fn is_filled(&self) -> bool {
         self.is_filled
     }
 
-    /// What happened to this party's audio since its chunk before.
+    /// Returns the discontinuities between the party's previous chunk and this one.
     pub fn discontinuities(&self) -> &[AudioDiscontinuity] {
         &self.discontinuities
     }
 
-    /// The fragment that it came in; of silence, the one behind it.
+    /// Returns the fragment of the chunk. For silence, returns the fragment after it.
     pub fn fragment(&self) -> &Arc<FragmentHeader> {
         &self.fragment
     }
@@ -204,12 +212,12 @@ impl AudioChunk {
         self.contact.as_ref()
     }
 
-    /// Where it ends, in samples from the start of the contact.
+    /// Returns the end of the chunk, in samples from the start of the contact.
     fn end(&self) -> u64 {
         self.position + self.samples().len() as u64
     }
 
-    /// The part of it that begins so many samples into it, at most so long.
+    /// Returns at most `length` samples of the chunk, from `start` on.
     fn part(&self, start: usize, length: usize) -> Self {
         let mut part = self.clone();
         part.samples.skip(start);
@@ -240,12 +248,12 @@ fn to_bytes(samples: &[i16]) -> Bytes {
     samples.iter().flat_map(|sample| sample.to_le_bytes()).collect::<Vec<u8>>().into()
 }
 
-/// So many samples in nanoseconds.
+/// Converts samples to nanoseconds.
 fn nanos(samples: i64) -> i64 {
     samples.saturating_mul(NANOS_PER_SAMPLE)
 }
 
-/// This long in samples, at least one.
+/// Converts a duration to samples, at least one.
 pub(crate) fn samples_in(duration: std::time::Duration) -> u64 {
     let samples = duration.as_nanos() / u128::from(NANOS_PER_SAMPLE.unsigned_abs());
     u64::try_from(samples).unwrap_or(u64::MAX).max(1)

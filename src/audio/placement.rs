@@ -1,76 +1,83 @@
-//! Where each block of a call goes. No clock, no I/O: fragments in, chunks out.
+//! Places the blocks of a conversation: fragments in, chunks out. No clock, no I/O.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{AudioChunk, AudioDiscontinuity, NANOS_PER_SAMPLE, Party, Samples, nanos};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::{End, Fragment, FragmentNumber, Timestamp};
+use crate::fragment::{Fragment, FragmentEnd, FragmentNumber, Timestamp};
 use crate::packet::Packet;
 
-/// A block that begins so near to where the last one ended continues it: 8 ms.
+/// A block that begins at most this far from the end of its party's audio continues it: 8 ms.
 const TOLERANCE: i64 = 64;
 
-/// No timecode within one call is so far from the one before it, a day ahead or the longest fragment of 20 s back: then
-/// the timeline has begun anew.
+/// The largest step forward on one timeline: a day. A larger one means that the timeline restarted.
 const LONGEST_HOLE: i64 = 24 * 3600 * 8000;
+
+/// The largest step back on one timeline: the longest fragment, 20 s. A larger one means that the timeline restarted.
 const LONGEST_FRAGMENT: i64 = 20 * 8000;
 
-/// Silence comes in pieces of this length at most, so that no hole takes memory.
+/// The longest chunk of silence: 1 s. Longer holes are filled with several chunks that share one buffer.
 const SILENCE: usize = 8000;
 
-/// At the start of a stream, so many fragments are kept until one says which contact they are of; as many as take so much
-/// memory, if only one contact is wanted.
-const MOST_KEPT: usize = 8;
-const MOST_KEPT_BYTES: usize = 4 << 20;
+/// The number of fragments buffered at the start of a stream while no contact id has arrived.
+const MAX_BUFFERED: usize = 8;
 
-/// A fragment that begins so long behind its contact's audio, and was cut before it said which it is of, is taken to be of
-/// another.
+/// The same limit in bytes, which replaces [`MAX_BUFFERED`] when only one contact is wanted.
+const MAX_BUFFERED_BYTES: usize = 4 << 20;
+
+/// A cut fragment without a contact id that starts more than this after the current audio starts a new contact: 1 s.
 const PAUSE: i64 = 8000;
 
-/// More contacts than that are not worth listing.
-pub(super) const MOST_NAMED: usize = 8;
+/// The number of contact ids that an error message lists.
+pub(super) const MAX_LISTED: usize = 8;
 
 /// Places the audio of one contact after the other.
 pub(super) struct Placement {
     pub(super) max_silence: Option<u64>,
-    /// The only contact that is wanted.
+    /// The contact selected by the user.
     pub(super) wanted: Option<Arc<str>>,
     named: Vec<Arc<str>>,
-    /// The contact that was named last.
+    /// The most recent contact id.
     id: Option<Arc<str>>,
     contact: Option<Contact>,
-    /// From the start of the stream, while none has said which contact it is of.
-    kept: VecDeque<Fragment>,
-    /// One that was cut before it could say which contact it is of. It may come again in full.
-    cut: Option<Fragment>,
+    /// Fragments from the start of the stream that wait for the first contact id.
+    buffered: VecDeque<Source>,
+    /// A fragment that was cut before its contact id. The service may send it again in full.
+    cut: Option<Source>,
     pieces: VecDeque<Piece>,
     silence: Arc<[i16]>,
 }
 
-/// What is known of the current contact. Times are in samples on the timeline of the producer session.
+/// The state of the current contact. Times are in samples on the timeline of the producer session.
 struct Contact {
-    /// What has position 0.
+    /// The time of position 0.
     origin: i64,
-    /// Where the audio of each party ends, as a position.
+    /// The position where the audio of each party ends.
     ends: [i64; 2],
-    /// The last block of any party.
+    /// The time of the last block of any party.
     last: i64,
-    /// Where the last fragment began, what its number was, and its time on the producer's clock.
+    /// The time of the first block of the last fragment.
     last_start: i64,
     last_number: Option<FragmentNumber>,
     last_producer_time: Option<Timestamp>,
-    /// What happened since the last chunk of each party.
+    /// The discontinuities of each party since its last chunk.
     discontinuities: [Vec<AudioDiscontinuity>; 2],
 }
 
-/// What comes out: chunks, or silence that becomes chunks when it is its turn.
+/// An output: a chunk, or silence that is divided into chunks when it is taken.
 enum Piece {
     Chunk(AudioChunk),
     Silence { first: AudioChunk, left: u64 },
 }
 
-/// A block of a party, where it stands on the timeline.
+/// A fragment with the blocks of both parties, sorted by time.
+struct Source {
+    fragment: Fragment,
+    blocks: Vec<Block>,
+}
+
+/// A block of one party and its time on the timeline, in samples.
 struct Block {
     party: Party,
     time: i64,
@@ -85,91 +92,101 @@ impl Placement {
             named: Vec::new(),
             id: None,
             contact: None,
-            kept: VecDeque::new(),
+            buffered: VecDeque::new(),
             cut: None,
             pieces: VecDeque::new(),
             silence: vec![0; SILENCE].into(),
         }
     }
 
-    /// The first contacts that were named, up to one more than are worth listing.
+    /// Returns the first contact ids of the stream, at most [`MAX_LISTED`] and one more.
     pub(super) fn named(&self) -> &[Arc<str>] {
         &self.named
     }
 
-    /// Takes a fragment.
+    /// Places a fragment, or buffers it until its contact is known.
     ///
     /// # Errors
-    /// If it has tracks and none of them is one of Amazon Connect. What came before is placed.
+    /// If the fragment has tracks and none of them is a track of Amazon Connect. Everything before it is placed.
     pub(super) fn push(&mut self, fragment: Fragment) -> Result<()> {
-        // Looked at now, so that an error is where it belongs.
-        if let Err(error) = blocks(&fragment) {
-            return self.finish().and(Err(error));
-        }
+        let source = match Source::new(fragment) {
+            Ok(source) => source,
+            Err(error) => {
+                self.finish();
+                return Err(error);
+            }
+        };
+        let fragment = &source.fragment;
         let id = fragment.tags().get("ContactId").filter(|id| !id.is_empty()).map(|id| Arc::<str>::from(&*id));
         if let Some(id) = &id
-            && self.named.len() <= MOST_NAMED
+            && self.named.len() <= MAX_LISTED
             && !self.named.contains(id)
         {
             self.named.push(Arc::clone(id));
         }
         if let Some(cut) = self.cut.take()
-            && (cut.number().is_none() || cut.number() != fragment.number())
+            && (cut.fragment.number().is_none() || cut.fragment.number() != fragment.number())
         {
-            let of = if self.continues(&cut)? { None } else { id.clone() };
-            self.place(&cut, of)?;
+            let cut_id = if self.continues(&cut) { None } else { id.clone() };
+            self.place(&cut, cut_id);
         }
-        if id.is_none() && fragment.end() == End::Cut {
-            self.cut = Some(fragment);
+        if id.is_none() && fragment.end_reason() == FragmentEnd::Cut {
+            self.cut = Some(source);
             return Ok(());
         }
         if id.is_none() && self.id.is_none() && self.contact.is_none() && self.has_room() {
-            self.kept.push_back(fragment);
+            self.buffered.push_back(source);
             return Ok(());
         }
-        for kept in std::mem::take(&mut self.kept) {
-            self.place(&kept, id.clone())?;
+        for buffered in std::mem::take(&mut self.buffered) {
+            self.place(&buffered, id.clone());
         }
-        self.place(&fragment, id)
+        self.place(&source, id);
+        Ok(())
     }
 
-    /// No more fragments will come.
-    pub(super) fn finish(&mut self) -> Result<()> {
-        std::mem::take(&mut self.kept).iter().try_for_each(|kept| self.place(kept, None))?;
-        let Some(cut) = self.cut.take() else { return Ok(()) };
-        if !self.continues(&cut)? {
+    /// Places all buffered fragments at the end of the stream.
+    pub(super) fn finish(&mut self) {
+        for buffered in std::mem::take(&mut self.buffered) {
+            self.place(&buffered, None);
+        }
+        let Some(cut) = self.cut.take() else { return };
+        if !self.continues(&cut) {
             (self.contact, self.id) = (None, None);
         }
-        self.place(&cut, None)
+        self.place(&cut, None);
     }
 
     fn has_room(&self) -> bool {
         match self.wanted {
-            Some(_) => self.kept.iter().map(|fragment| fragment.raw().len()).sum::<usize>() < MOST_KEPT_BYTES,
-            None => self.kept.len() < MOST_KEPT,
+            Some(_) => {
+                let bytes = self.buffered.iter().map(|source| source.fragment.raw().len()).sum::<usize>();
+                bytes < MAX_BUFFERED_BYTES
+            }
+            None => self.buffered.len() < MAX_BUFFERED,
         }
     }
 
-    /// Whether a fragment goes on where the audio of the contact ends.
-    fn continues(&self, fragment: &Fragment) -> Result<bool> {
-        let earliest = blocks(fragment)?.first().map(|block| block.time);
-        let Some((contact, earliest)) = self.contact.as_ref().zip(earliest) else { return Ok(true) };
-        Ok(earliest.saturating_sub(contact.end().saturating_add(contact.origin)) <= PAUSE)
+    /// Returns whether a fragment starts within [`PAUSE`] of the end of the current contact's audio, if there is any.
+    fn continues(&self, source: &Source) -> bool {
+        self.contact.as_ref().zip(source.earliest()).is_none_or(|(contact, earliest)| {
+            earliest.saturating_sub(contact.end().saturating_add(contact.origin)) <= PAUSE
+        })
     }
 
-    /// The next chunk; of silence, its beginning.
+    /// Returns the next piece as a chunk. A piece of silence has no samples yet.
     pub(super) fn front(&self) -> Option<&AudioChunk> {
         self.pieces.front().map(|piece| match piece {
             Piece::Chunk(chunk) | Piece::Silence { first: chunk, .. } => chunk,
         })
     }
 
-    /// Leaves the next chunk out, silence however long it is.
+    /// Drops the next chunk, or the whole of a silence.
     pub(super) fn drop_front(&mut self) {
         self.pieces.pop_front();
     }
 
-    /// The next chunk.
+    /// Takes the next chunk.
     pub(super) fn pop(&mut self) -> Option<AudioChunk> {
         match self.pieces.pop_front()? {
             Piece::Chunk(chunk) => Some(chunk),
@@ -186,54 +203,63 @@ impl Placement {
         }
     }
 
-    fn place(&mut self, fragment: &Fragment, id: Option<Arc<str>>) -> Result<()> {
-        let blocks = blocks(fragment)?;
+    /// Places the blocks of a fragment. `id` is its contact id; without one it belongs to the current contact.
+    fn place(&mut self, source: &Source, id: Option<Arc<str>>) {
         if let Some(id) = id {
-            // One that becomes known is that of the audio so far.
+            // The first id of an unnamed contact names that contact.
             if self.id.as_ref().is_some_and(|last| *last != id) {
                 self.contact = None;
             }
             self.id = Some(id);
         }
-        let Some(earliest) = blocks.first().map(|block| block.time) else { return Ok(()) };
+        let Some(earliest) = source.earliest() else { return };
         let contact = self.contact.get_or_insert_with(|| Contact::new(earliest));
-        contact.check_timeline(earliest, fragment);
-        for block in &blocks {
+        contact.check_timeline(earliest, &source.fragment);
+        for block in &source.blocks {
             if block.time.saturating_sub(contact.last) > LONGEST_HOLE {
-                contact.begin_anew(block.time, 0);
+                contact.restart_timeline(block.time, 0);
             }
             contact.last = contact.last.max(block.time);
             contact.leave_out(block.time, self.max_silence);
             contact.place(block, self.id.as_ref(), &self.silence, &mut self.pieces);
         }
-        if contact.is_newer(fragment) {
+        if contact.is_newer(&source.fragment) {
             contact.last_start = earliest;
-            contact.last_number = fragment.number().cloned();
-            contact.last_producer_time = fragment.producer_time();
+            contact.last_number = source.fragment.number().cloned();
+            contact.last_producer_time = source.fragment.producer_time();
         }
-        Ok(())
     }
 }
 
-/// The blocks of the parties, in the order of their times: how tracks are interleaved says nothing.
-fn blocks(fragment: &Fragment) -> Result<Vec<Block>> {
-    let is_only = fragment.tracks().len() == 1;
-    let party = |number: u64| Party::of_track(fragment.track(number)?, is_only);
-    let found = fragment.packets().filter_map(|packet| {
-        let party = party(packet.track_number())?;
-        Some(Block { party, time: packet.timecode_ns().div_euclid(NANOS_PER_SAMPLE), packet })
-    });
-    let mut blocks: Vec<Block> = found.collect();
-    blocks.sort_by_key(|block| block.time);
-    let has_party = fragment.tracks().iter().any(|track| Party::of_track(track, is_only).is_some());
-    if !has_party && !fragment.tracks().is_empty() {
-        let names: Vec<_> =
-            fragment.tracks().iter().map(|track| format!("{:?}", track.name().unwrap_or_default())).collect();
-        let message = format!("no track of Amazon Connect, only {}", names.join(", "));
-        let number = fragment.number().map(ToString::to_string);
-        return Err(Error::new(ErrorKind::Unsupported, message).at(fragment.offset()).in_fragment(number.as_deref()));
+impl Source {
+    /// Extracts the blocks of both parties and sorts them by time. Blocks of different tracks may arrive in any order.
+    fn new(fragment: Fragment) -> Result<Self> {
+        let is_only = fragment.tracks().len() == 1;
+        let has_party = fragment.tracks().iter().any(|track| Party::of_track(track, is_only).is_some());
+        if !has_party && !fragment.tracks().is_empty() {
+            return Err(no_connect_track(&fragment));
+        }
+        let party = |number: u64| Party::of_track(fragment.track(number)?, is_only);
+        let blocks = fragment.packets().filter_map(|packet| {
+            let party = party(packet.track_number())?;
+            Some(Block { party, time: packet.timecode_ns().div_euclid(NANOS_PER_SAMPLE), packet })
+        });
+        let mut blocks: Vec<Block> = blocks.collect();
+        blocks.sort_by_key(|block| block.time);
+        Ok(Self { fragment, blocks })
     }
-    Ok(blocks)
+
+    fn earliest(&self) -> Option<i64> {
+        self.blocks.first().map(|block| block.time)
+    }
+}
+
+fn no_connect_track(fragment: &Fragment) -> Error {
+    let names = fragment.tracks().iter().map(|track| format!("{:?}", track.name().unwrap_or_default()));
+    let names = names.collect::<Vec<_>>().join(", ");
+    let number = fragment.number().map(ToString::to_string);
+    let message = format!("the fragment has no track of Amazon Connect, only {names}");
+    Error::new(ErrorKind::Unsupported, message).at(fragment.offset()).in_fragment(number.as_deref())
 }
 
 impl Contact {
@@ -249,17 +275,19 @@ impl Contact {
         }
     }
 
-    /// Whether a fragment is not one that came again. Where there are no numbers, that cannot be told.
+    /// Returns whether a fragment is not a repeat. A fragment without a number counts as newer.
     fn is_newer(&self, fragment: &Fragment) -> bool {
         self.last_number.as_ref().zip(fragment.number()).is_none_or(|(last, number)| number > last)
     }
 
-    /// Where the timeline has begun anew, goes on behind all audio so far, as far as the producer's clock says.
+    /// Detects a restarted timeline and continues after all audio so far.
+    ///
+    /// The gap is the difference on the producer's clock, or none if that clock is unknown.
     fn check_timeline(&mut self, earliest: i64, fragment: &Fragment) {
         let since = earliest.saturating_sub(self.last_start);
         let passed = self.last_producer_time.zip(fragment.producer_time());
         let passed = passed.map(|(last, now)| now.as_nanos().saturating_sub(last.as_nanos()) / NANOS_PER_SAMPLE);
-        // Timecodes that count from the start of the producer may begin again after a little.
+        // A producer whose timecodes begin at 0 may restart so early that the step back is small.
         let has_restarted = since < 0
             && (0..LONGEST_HOLE).contains(&earliest)
             && passed.is_some_and(|passed| passed.saturating_sub(since) > PAUSE);
@@ -267,18 +295,18 @@ impl Contact {
         if is_back && self.is_newer(fragment) {
             let start = self.last_start.saturating_sub(self.origin);
             let passed = passed.filter(|passed| (0..LONGEST_HOLE).contains(passed));
-            self.begin_anew(earliest, passed.map_or(0, |passed| start.saturating_add(passed)));
+            self.restart_timeline(earliest, passed.map_or(0, |passed| start.saturating_add(passed)));
         }
     }
 
-    /// From now on, this time on the timeline is behind all audio so far, and at this position at least.
-    fn begin_anew(&mut self, time: i64, position: i64) {
+    /// Maps `time` to the end of all audio so far, but at least to `position`.
+    fn restart_timeline(&mut self, time: i64, position: i64) {
         self.origin = time.saturating_sub(self.end().max(position));
         self.last = time;
         self.note_both(AudioDiscontinuity::TimelineReset);
     }
 
-    /// Where the audio of both parties ends, as a position.
+    /// Returns the position where the audio of both parties has ended.
     fn end(&self) -> i64 {
         self.ends.iter().copied().max().unwrap_or_default()
     }
@@ -287,7 +315,7 @@ impl Contact {
         self.discontinuities.iter_mut().for_each(|noted| note(noted, what));
     }
 
-    /// Shortens a hole in both parties' audio to what is wished.
+    /// Shortens a silence of both parties to `max_silence`.
     fn leave_out(&mut self, time: i64, max_silence: Option<u64>) {
         let Some(most) = max_silence.and_then(|most| i64::try_from(most).ok()) else { return };
         let surplus = time.saturating_sub(self.origin).saturating_sub(self.end()).saturating_sub(most);
@@ -297,6 +325,7 @@ impl Contact {
         }
     }
 
+    /// Places a block, after silence if there is a hole before it.
     fn place(&mut self, block: &Block, id: Option<&Arc<str>>, silence: &Arc<[i16]>, pieces: &mut VecDeque<Piece>) {
         let Block { party, time, packet } = block;
         let mut samples = samples_of(packet.payload());
@@ -314,17 +343,18 @@ impl Contact {
             discontinuities: discontinuities.into(),
             fragment: Arc::clone(packet.fragment()),
         };
+        // Negative if the block overlaps audio that is already placed.
         let hole = position.saturating_sub(*end);
         if hole > TOLERANCE {
             note(discontinuities, AudioDiscontinuity::Filled(hole.unsigned_abs()));
-            let nothing = Samples { buffer: Arc::clone(silence), range: 0..0 };
-            let first = AudioChunk { is_filled: true, ..chunk(*end, nothing, std::mem::take(discontinuities)) };
+            let empty = Samples { buffer: Arc::clone(silence), range: 0..0 };
+            let first = AudioChunk { is_filled: true, ..chunk(*end, empty, std::mem::take(discontinuities)) };
             pieces.push_back(Piece::Silence { first, left: hole.unsigned_abs() });
             *end = position;
         } else if hole < -TOLERANCE {
-            let again = hole.saturating_neg().min(length);
-            samples.skip(usize::try_from(again).unwrap_or(usize::MAX));
-            note(discontinuities, AudioDiscontinuity::Trimmed(again.unsigned_abs()));
+            let overlap = hole.saturating_neg().min(length);
+            samples.skip(usize::try_from(overlap).unwrap_or(usize::MAX));
+            note(discontinuities, AudioDiscontinuity::Trimmed(overlap.unsigned_abs()));
         }
         if !samples.get().is_empty() {
             let length = samples.get().len() as i64;
@@ -334,7 +364,9 @@ impl Contact {
     }
 }
 
-/// Two of a kind are one: a party may be silent for as long as it likes.
+/// Adds a discontinuity, or merges it into the last one of the same kind.
+///
+/// At most 16 are noted, so that a stream without audio of one party takes no memory.
 fn note(noted: &mut Vec<AudioDiscontinuity>, what: AudioDiscontinuity) {
     use AudioDiscontinuity::{LeftOut, TimelineReset, Trimmed};
     let is_full = noted.len() >= 16;
@@ -343,13 +375,12 @@ fn note(noted: &mut Vec<AudioDiscontinuity>, what: AudioDiscontinuity) {
         (Some(Trimmed(before)), Trimmed(samples)) | (Some(LeftOut(before)), LeftOut(samples)) => {
             *before = before.saturating_add(samples);
         }
-        // More than this is hard to make, and nobody reads it.
         _ if is_full => {}
         _ => noted.push(what),
     }
 }
 
-/// A last odd byte is no sample.
+/// Decodes 16-bit little-endian samples. An odd last byte is ignored.
 fn samples_of(payload: &[u8]) -> Samples {
     let buffer: Arc<[i16]> = payload.as_chunks().0.iter().copied().map(i16::from_le_bytes).collect();
     Samples { range: 0..buffer.len(), buffer }

@@ -1,4 +1,4 @@
-//! [`Rechunk`]: audio in pieces of one length.
+//! [`Rechunk`]: audio in chunks of equal length.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,20 +14,23 @@ use crate::accessors::inner_accessors;
 use crate::error::{Error, Result};
 
 pin_project! {
-    /// Stream of audio in chunks of one length, from [`chunk_duration`](crate::AudioStreamExt::chunk_duration) and
+    /// A stream of audio in chunks of equal length.
+    ///
+    /// Made by [`chunk_duration`](crate::AudioStreamExt::chunk_duration) and
     /// [`chunk_bytes`](crate::AudioStreamExt::chunk_bytes).
     ///
-    /// The last chunk of a party before its contact ends, or before a hole, may be shorter. What is silence and what is
-    /// not may be in one chunk: it is filled if all of it is. Its fragment is that in which it begins.
+    /// - The last chunk of a party before a hole or before the end of its contact may be shorter.
+    /// - A chunk may contain both silence and audio. [`is_filled`](AudioChunk::is_filled) is true if all of it is silence.
+    /// - [`fragment`](AudioChunk::fragment) returns the fragment in which the chunk begins.
     ///
     /// # Errors
-    /// Those of the audio stream, behind what came before.
+    /// Errors of the audio stream, after the audio that arrived before.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing.
     ///
     /// # Memory
-    /// A chunk of each party.
+    /// One chunk of each party.
     #[must_use = "streams do nothing unless polled"]
     pub struct Rechunk<S> {
         #[pin]
@@ -35,6 +38,7 @@ pin_project! {
         length: usize,
         begun: [Option<Begun>; 2],
         ready: VecDeque<AudioChunk>,
+        // Set at the end of the audio stream, with its error if it failed.
         end: Option<Option<Error>>,
         is_done: bool,
     }
@@ -49,7 +53,7 @@ impl<S> Rechunk<S> {
     inner_accessors!(audio: S, "audio stream", "Audio that was received and not yielded yet is lost.");
 }
 
-/// A chunk that is not whole yet: its first part, and the samples of all.
+/// A chunk that is not complete yet: its first part, and the samples of all its parts.
 struct Begun {
     first: AudioChunk,
     samples: Vec<i16>,
@@ -67,7 +71,7 @@ impl Begun {
         self.first.is_filled &= part.is_filled;
     }
 
-    /// Whether a chunk of this party or the other shows that no more will come of it.
+    /// Returns whether `chunk` shows that no more samples of this chunk will arrive.
     fn is_over(&self, chunk: &AudioChunk) -> bool {
         let is_other = self.first.contact.is_some() && self.first.contact != chunk.contact;
         let end = self.first.position + self.samples.len() as u64;
@@ -80,7 +84,7 @@ impl Begun {
     }
 }
 
-/// Adds a chunk to what its party has begun; what is whole is ready.
+/// Adds a chunk to the begun chunk of its party, and moves complete chunks to `ready`.
 fn add(begun: &mut [Option<Begun>; 2], chunk: &AudioChunk, length: usize, ready: &mut VecDeque<AudioChunk>) {
     for slot in begun.iter_mut() {
         ready.extend(slot.take_if(|begun| begun.is_over(chunk)).map(Begun::finish));

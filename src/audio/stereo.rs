@@ -1,4 +1,4 @@
-//! [`Stereo`]: both parties side by side.
+//! [`Stereo`]: both parties of a conversation in one stream of stereo chunks.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,13 +18,13 @@ use crate::accessors::inner_accessors;
 use crate::error::{Error, Result};
 use crate::fragment::Timestamp;
 
-/// In real time, audio that is later than ten seconds is not waited for.
-const MOST_WAITED: u64 = 10 * 8000;
+/// In real time, audio that is later than this does not move the deadlines: 10 s.
+const MAX_LATENESS: u64 = 10 * 8000;
 
-/// A party that is so far behind the other is taken to be silent.
-const PATIENCE: u64 = 2 * 8000;
+/// A party whose audio ends this much before the other's counts as silent: 2 s.
+const MAX_LAG: u64 = 2 * 8000;
 
-/// A stretch of both parties: the customer left, the agent right.
+/// A chunk of both parties: the customer on the left channel, the agent on the right.
 #[derive(Clone)]
 pub struct StereoChunk {
     contact: Option<Arc<str>>,
@@ -37,42 +37,42 @@ pub struct StereoChunk {
 }
 
 impl StereoChunk {
-    /// The contact. `None` if no fragment around it says which it is.
+    /// Returns the contact id, or `None` if no fragment of the contact has one.
     pub fn contact_id(&self) -> Option<&str> {
         self.contact.as_deref()
     }
 
-    /// Where it begins, in frames of two samples from the start of the contact.
+    /// Returns the start of the chunk, in frames from the start of the contact. A frame is a left and a right sample.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// When it begins, on the producer's clock.
+    /// Returns the start of the chunk on the producer's clock, or `None` if it is unknown.
     pub fn producer_time(&self) -> Option<Timestamp> {
         self.producer_time
     }
 
-    /// The samples: left and right in turn, 16 bits, 8000 frames a second.
+    /// Returns the interleaved samples: left, right, left, …; 16 bits, 8000 frames per second.
     pub fn samples(&self) -> &[i16] {
         &self.samples
     }
 
-    /// The samples as bytes, the lower first, as transcription services want them.
+    /// Returns the interleaved samples as little-endian bytes, ready for a transcription service.
     pub fn to_bytes(&self) -> Bytes {
         to_bytes(&self.samples)
     }
 
-    /// How many frames of it there are.
+    /// Returns the number of frames.
     pub fn frames(&self) -> u64 {
         self.samples.len() as u64 / 2
     }
 
-    /// How many of its samples are silence that fills a hole, of the customer and of the agent.
+    /// Returns the number of samples that are silence filling a hole: of the customer, and of the agent.
     pub fn filled(&self) -> [u64; 2] {
         self.filled
     }
 
-    /// Whether it was made in [real time](Stereo::real_time).
+    /// Returns whether the chunk was made in [real time](Stereo::real_time), so that audio may be missing from it.
     pub fn is_real_time(&self) -> bool {
         self.is_real_time
     }
@@ -81,7 +81,7 @@ impl StereoChunk {
         self.contact.as_ref()
     }
 
-    /// Whether something was filled, trimmed or left out in it.
+    /// Returns whether audio was filled, trimmed or left out in the chunk.
     pub(crate) fn has_gap(&self) -> bool {
         self.has_gap || self.filled != [0, 0]
     }
@@ -98,14 +98,14 @@ impl fmt::Debug for StereoChunk {
     }
 }
 
-/// Both parties, as far as they have come. No clock.
+/// Joins the audio of both parties. No clock, no I/O.
 struct Interleaver {
     length: u64,
     contact: Option<Arc<str>>,
-    /// Where the next chunk begins.
+    /// The position of the next chunk.
     position: u64,
     lanes: [Lane; 2],
-    /// Positions, and their times on the producer's clock, where those do not follow from the ones before.
+    /// Positions and their times on the producer's clock. Only those that do not follow from the entry before.
     times: VecDeque<(u64, Timestamp)>,
     late: u64,
     has_gap: bool,
@@ -113,10 +113,11 @@ struct Interleaver {
 
 #[derive(Default)]
 struct Lane {
-    /// From the position of the next chunk on, behind `given` that were.
+    /// Samples that were yielded already, then samples from the position of the next chunk on.
     samples: Vec<i16>,
-    given: usize,
-    /// How many of them fill holes, as runs: where they begin and end.
+    /// The number of samples at the front that were yielded already.
+    yielded: usize,
+    /// The start and end positions of the runs of samples that fill holes.
     filled: VecDeque<(u64, u64)>,
 }
 
@@ -133,7 +134,7 @@ impl Interleaver {
         }
     }
 
-    /// Makes ready for another contact.
+    /// Starts another contact.
     fn begin(&mut self, chunk: &AudioChunk) {
         self.contact.clone_from(&chunk.contact);
         self.position = 0;
@@ -141,9 +142,9 @@ impl Interleaver {
         self.times.clear();
     }
 
-    /// Whether a chunk is of another contact than what is here.
+    /// Returns whether a chunk belongs to another contact than the buffered audio.
     fn is_other(&self, chunk: &AudioChunk) -> bool {
-        // An id that becomes known later is not another.
+        // The first id of an unnamed contact names that contact.
         self.contact.is_some() && chunk.contact != self.contact
     }
 
@@ -157,11 +158,11 @@ impl Interleaver {
         self.has_gap |= !chunk.discontinuities().is_empty();
         let position = self.position;
         let Some(lane) = self.lanes.get_mut(chunk.party.lane()) else { return };
-        // Where a chunk is not from `connect_audio`, it may leave a hole.
+        // Chunks of `connect_audio` have no holes between them; other streams may have.
         lane.fill_to(position, chunk.position);
         let end = position + lane.length();
-        let again = usize::try_from(end.saturating_sub(chunk.position)).unwrap_or(usize::MAX);
-        let samples = chunk.samples().get(again.min(chunk.samples().len())..).unwrap_or_default();
+        let overlap = usize::try_from(end.saturating_sub(chunk.position)).unwrap_or(usize::MAX);
+        let samples = chunk.samples().get(overlap.min(chunk.samples().len())..).unwrap_or_default();
         if !chunk.is_filled {
             self.late += (chunk.samples().len() - samples.len()) as u64;
         }
@@ -175,14 +176,19 @@ impl Interleaver {
         self.lanes.each_ref().map(|lane| self.position + lane.length())
     }
 
-    /// Fills the party that is behind, but for so many samples.
-    fn even_out(&mut self, patience: u64) {
-        let end = self.ends().into_iter().max().unwrap_or_default().saturating_sub(patience);
+    /// Fills the party that lags with silence, up to `max_lag` samples before the end of the other.
+    fn even_out(&mut self, max_lag: u64) {
+        let end = self.ends().into_iter().max().unwrap_or_default();
+        self.fill_to(end.saturating_sub(max_lag));
+    }
+
+    /// Fills both parties with silence up to a position.
+    fn fill_to(&mut self, end: u64) {
         let position = self.position;
         self.lanes.iter_mut().for_each(|lane| lane.fill_to(position, end));
     }
 
-    /// The next chunk, if both parties have come so far. At the end of a contact one may be shorter.
+    /// Takes the next chunk if both parties reach its end. The last chunk of a contact may be shorter.
     fn pop(&mut self, is_end: bool, is_real_time: bool) -> Option<StereoChunk> {
         let available = self.ends().into_iter().min()?.saturating_sub(self.position);
         let length = available.min(self.length);
@@ -194,7 +200,7 @@ impl Interleaver {
         for (frame, (left, right)) in samples.as_chunks_mut().0.iter_mut().zip(left.iter().zip(right)) {
             *frame = [*left, *right];
         }
-        self.lanes.iter_mut().for_each(|lane| lane.give(length as usize));
+        self.lanes.iter_mut().for_each(|lane| lane.advance(length as usize));
         while self.times.get(1).is_some_and(|(from, _)| *from <= self.position) {
             self.times.pop_front();
         }
@@ -214,39 +220,40 @@ impl Interleaver {
     }
 }
 
-/// The time of a position, by that of another.
+/// Returns the time of `position`, from a known position and its time.
 fn time_at((known, time): &(u64, Timestamp), position: u64) -> Timestamp {
     time.plus_nanos(nanos(position as i64 - *known as i64))
 }
 
 impl Lane {
     fn waiting(&self) -> &[i16] {
-        self.samples.get(self.given..).unwrap_or_default()
+        self.samples.get(self.yielded..).unwrap_or_default()
     }
 
     fn length(&self) -> u64 {
         self.waiting().len() as u64
     }
 
-    /// Lets so many go. What is in front is only cleared away when it is the larger part.
-    fn give(&mut self, samples: usize) {
-        self.given += samples;
-        if self.given > self.samples.len() / 2 {
-            self.samples.drain(..self.given.min(self.samples.len()));
-            self.given = 0;
+    /// Marks samples as yielded. Yielded samples are removed once they are the larger part, so that few bytes move.
+    fn advance(&mut self, samples: usize) {
+        self.yielded += samples;
+        if self.yielded > self.samples.len() / 2 {
+            self.samples.drain(..self.yielded.min(self.samples.len()));
+            self.yielded = 0;
         }
     }
 
+    /// Fills with silence up to position `to`. `position` is that of the next chunk.
     fn fill_to(&mut self, position: u64, to: u64) {
         let end = position + self.length();
         if to > end {
-            let length = usize::try_from(to - position).unwrap_or(usize::MAX).saturating_add(self.given);
+            let length = usize::try_from(to - position).unwrap_or(usize::MAX).saturating_add(self.yielded);
             self.samples.resize(length, 0);
             self.filled.push_back((end, to));
         }
     }
 
-    /// How much of what ends here was filled.
+    /// Removes the filled runs before position `end` and returns their number of samples.
     fn take_filled(&mut self, end: u64) -> u64 {
         let mut filled = 0;
         while let Some((from, to)) = self.filled.front_mut().filter(|(from, _)| *from < end) {
@@ -262,56 +269,62 @@ impl Lane {
 }
 
 pin_project! {
-    /// Stream of both parties side by side, from [`stereo`](crate::AudioStreamExt::stereo).
+    /// A stream of stereo audio: the customer on the left channel, the agent on the right.
     ///
-    /// Chunks have the same length, but for the last of a contact. A party that is two seconds behind the other is taken
-    /// to be silent; what comes of it later is dropped and counted.
+    /// Made by [`stereo`](crate::AudioStreamExt::stereo). It yields [`StereoChunk`]s.
+    ///
+    /// - All chunks have the same length, except the last one of a contact.
+    /// - A party whose audio ends more than 2 s before the other's counts as silent. Audio of that party that arrives later
+    ///   is dropped and counted by [`late`](Stereo::late).
     ///
     /// # Errors
-    /// Those of the audio stream, behind what came before.
+    /// Errors of the audio stream, after the audio that arrived before.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing.
     ///
     /// # Memory
-    /// Two seconds of audio, and a chunk.
+    /// Two seconds of audio, and one chunk.
     #[must_use = "streams do nothing unless polled"]
     pub struct Stereo<S> {
         #[pin]
         audio: S,
         interleaver: Interleaver,
-        // Of another contact than what is in the interleaver.
+        // The first chunk of the next contact, while the current one is yielded.
         next: Option<AudioChunk>,
         clock: Option<Clock>,
+        // Set at the end of the audio stream, with its error if it failed.
         end: Option<Option<Error>>,
         is_done: bool,
     }
 }
 
-/// What is due when.
+/// The deadlines of samples in real time.
 struct Clock {
     slack: Duration,
-    /// How far the audio went that came last, and when it came.
+    /// The end position of the last arrival, and the time of the arrival.
     last: Option<(u64, Instant)>,
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Clock {
-    /// Audio up to this position has come. If it is late, the time that it is late is waited once, so that what follows is
-    /// heard; if it is very late, it is not waited for.
-    fn set(&mut self, end: u64, position: u64) {
-        let behind = position.saturating_sub(end);
-        if self.last.is_none() || behind <= MOST_WAITED {
+    /// Notes the arrival of audio that ends at `end`, while the next chunk starts at `position`.
+    ///
+    /// Late audio delays all deadlines once, so that the audio after it is not dropped too. Audio that is later than
+    /// [`MAX_LATENESS`] does not.
+    fn note_arrival(&mut self, end: u64, position: u64) {
+        let lateness = position.saturating_sub(end);
+        if self.last.is_none() || lateness <= MAX_LATENESS {
             self.last = Some((end, Instant::now()));
         }
     }
 
-    /// Whether the audio up to this position is overdue.
+    /// Waits for the deadline of the sample at `position`.
     fn poll_due(&mut self, position: u64, cx: &mut Context<'_>) -> Poll<()> {
-        let Some((end, came)) = self.last else { return Poll::Pending };
+        let Some((end, arrived)) = self.last else { return Poll::Pending };
         let ahead = i64::try_from(position.saturating_sub(end)).map_or(i64::MAX, nanos);
         let due =
-            came.checked_add(self.slack).and_then(|due| due.checked_add(Duration::from_nanos(ahead.unsigned_abs())));
+            arrived.checked_add(self.slack).and_then(|due| due.checked_add(Duration::from_nanos(ahead.unsigned_abs())));
         let Some(due) = due else { return Poll::Pending };
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if alarm.deadline() != due {
@@ -326,31 +339,39 @@ impl<S> Stereo<S> {
         Self { audio, interleaver: Interleaver::new(), next: None, clock: None, end: None, is_done: false }
     }
 
-    /// How long a chunk is. By default 100 ms; at least one frame, at most an hour.
+    /// Sets the duration of a chunk. Default: 100 ms. At least one frame, at most one hour.
     pub fn chunk_duration(mut self, duration: Duration) -> Self {
         self.interleaver.length = samples_in(duration).min(LONGEST_CHUNK);
         self
     }
 
-    /// How many bytes a chunk has, four a frame. At least one frame, at most an hour of them.
+    /// Sets the size of a chunk in bytes, at four bytes per frame. At least one frame, at most one hour.
     pub fn chunk_bytes(mut self, bytes: usize) -> Self {
         self.interleaver.length = (bytes as u64 / 4).clamp(1, LONGEST_CHUNK);
         self
     }
 
-    /// Goes on in real time: what has not come when it is due is silence, so that there is always something to send.
-    /// Audio is due as long after what came last as it lies behind it, and the slack later: more than a fragment lasts, since
-    /// they come whole. What comes of a time that was given out already is dropped and counted: [`late`](Stereo::late).
-    /// Audio that has fallen behind for good, by up to ten seconds, is waited for once, and then heard again. Such chunks are
-    /// for listening; a [`WavSink`](crate::WavSink) refuses them.
+    /// Yields chunks in real time, for live listening or transcription.
     ///
-    /// Polling it panics where there is no tokio runtime with time, as tokio's own timers do.
+    /// A sample's deadline is the last arrival, plus its distance from it, plus `slack`. Samples that have not arrived by
+    /// their deadline are yielded as silence.
+    ///
+    /// | case | result |
+    /// |---|---|
+    /// | audio arrives after its position was yielded | it is dropped and counted by [`late`](Stereo::late) |
+    /// | the audio stays late, by up to 10 s | all deadlines are delayed once, then the audio is heard again |
+    ///
+    /// Choose a `slack` longer than a fragment, because fragments arrive whole. A [`WavSink`](crate::WavSink) refuses chunks
+    /// that were made in real time.
+    ///
+    /// # Panics
+    /// Polling panics outside a tokio runtime with time enabled, as tokio's timers do.
     pub fn real_time(mut self, slack: Duration) -> Self {
         self.clock = Some(Clock { slack, last: None, alarm: None });
         self
     }
 
-    /// How many samples came too late, and were dropped. Silence that fills holes does not count.
+    /// Returns the number of samples that arrived too late and were dropped. Silence does not count.
     pub fn late(&self) -> u64 {
         self.interleaver.late
     }
@@ -374,7 +395,7 @@ impl<S: Stream<Item = Result<AudioChunk>>> Stream for Stereo<S> {
                 this.interleaver.push(&chunk);
                 if let Some(clock) = this.clock {
                     clock.last = None;
-                    clock.set(chunk.end(), 0);
+                    clock.note_arrival(chunk.end(), 0);
                 }
                 continue;
             }
@@ -389,10 +410,10 @@ impl<S: Stream<Item = Result<AudioChunk>>> Stream for Stereo<S> {
                 }
                 Poll::Ready(Some(Ok(chunk))) => {
                     if let Some(clock) = this.clock {
-                        clock.set(chunk.end(), this.interleaver.position);
+                        clock.note_arrival(chunk.end(), this.interleaver.position);
                     }
                     this.interleaver.push(&chunk);
-                    this.interleaver.even_out(PATIENCE);
+                    this.interleaver.even_out(MAX_LAG);
                 }
                 Poll::Ready(end) => {
                     this.interleaver.even_out(0);
@@ -404,8 +425,7 @@ impl<S: Stream<Item = Result<AudioChunk>>> Stream for Stereo<S> {
                     if clock.poll_due(due, cx).is_pending() {
                         return Poll::Pending;
                     }
-                    let position = this.interleaver.position;
-                    this.interleaver.lanes.iter_mut().for_each(|lane| lane.fill_to(position, due));
+                    this.interleaver.fill_to(due);
                 }
             }
         }

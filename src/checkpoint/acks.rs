@@ -1,4 +1,4 @@
-//! [`Acks`], what a consumer acknowledges with, and [`Ledger`], the other side of it.
+//! [`Acks`], with which a consumer acknowledges fragments, and [`Ledger`], which records the fragments to acknowledge.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,24 +13,25 @@ use super::window::Window;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Position;
 
-/// What a consumer says by that it is done with a fragment. Clones speak for the same consumer.
+/// A handle with which a consumer acknowledges fragments. Clones acknowledge for the same consumer.
 ///
-/// Fragments may be done in any order. What is saved is the low-water mark: the position of the last
-/// fragment before the first one that is not done. So `buffer_unordered` is safe, and a fragment
-/// that is never done keeps the mark where it is.
+/// Fragments may be acknowledged in any order. The low-water mark is saved: the position of the last fragment before the
+/// first one that is not acknowledged. So `buffer_unordered` is safe. A fragment that is never acknowledged keeps the mark
+/// where it is.
 ///
-/// Every fragment is given out *at least once*: after a crash everything behind the saved position
-/// comes again. That is, fragments that were not done, fragments that were done while one before
-/// them was not, and fragments that were done but whose mark had not yet been saved.
+/// Every fragment is yielded *at least once*. After a crash, everything after the saved position is
+/// [yielded again](crate::checkpoint#repeats).
 ///
-/// A task of the tokio runtime that polls the stream saves the mark whenever it has moved: one save
-/// at a time, with the newest mark, never one behind what was saved before. A save that fails is
-/// logged with `tracing` and tried again, after 100 ms, then after pauses that double up to 30 s. The
-/// task ends, after a last save, when the stream and all `Acks` are gone.
+/// # Saving
+/// A background task saves the mark whenever it has moved. It runs on the tokio runtime that polls the stream.
+///
+/// - One save runs at a time, always with the newest mark. The mark never moves back.
+/// - A failed save is logged with `tracing` and retried after 100 ms. The pause doubles up to 30 s.
+/// - The task ends after a last save, when the stream and all `Acks` have been dropped.
 ///
 /// # Memory
-/// A fragment that is not done, and those behind it, take some 300 bytes each. If 65,536 wait, the
-/// stream fails with [`ErrorKind::Limit`]: acknowledgements are missing.
+/// About 300 bytes for the first fragment that is not acknowledged, and for each fragment after it. With 65,536 such
+/// fragments the stream fails with [`ErrorKind::Limit`], because acknowledgements are missing.
 ///
 /// ```
 /// use futures::TryStreamExt;
@@ -58,7 +59,7 @@ pub struct Acks {
     shared: Arc<Shared>,
 }
 
-/// Where a source enters what it gives out.
+/// The record of the fragments that a stream yields.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     shared: Arc<Shared>,
@@ -68,48 +69,52 @@ struct Shared {
     window: Mutex<Window>,
     mark: watch::Sender<Option<Position>>,
     saver: Arc<Saver>,
-    /// Whether a task saves the mark.
+    /// Set once the background task has been spawned.
     saving: AtomicBool,
 }
 
 impl Acks {
-    /// This fragment is done. In any order; one that was never given out, or is done already, is
-    /// passed over.
+    /// Acknowledges the fragment at a position.
+    ///
+    /// Does nothing if that fragment was never yielded or is already acknowledged.
     pub fn done(&self, position: &Position) {
         self.shared.change(|window| window.done(position));
     }
 
-    /// This fragment is done, and every one that was given out before it. Passed over if it was never
-    /// given out, or if the mark has come past it.
+    /// Acknowledges the fragment at a position and every fragment yielded before it.
+    ///
+    /// Does nothing if that fragment was never yielded, or if the mark has passed it.
     pub fn done_through(&self, position: &Position) {
         self.shared.change(|window| window.done_through(position));
     }
 
-    /// The low-water mark: the position of the last fragment before the first one that is not done.
+    /// Returns the low-water mark: the position of the last fragment before the first unacknowledged one.
     pub fn position(&self) -> Option<Position> {
         self.shared.window().mark().cloned()
     }
 
-    /// What was saved last.
+    /// Returns the last saved position.
     pub fn saved(&self) -> Option<Position> {
         self.shared.saver.saved()
     }
 
-    /// Waits until the low-water mark is saved, and tells what it is; `None` if nothing is done.
+    /// Saves the low-water mark and returns it, or `None` if nothing is acknowledged.
     ///
-    /// Other `Acks` of the same consumer can go on.
+    /// Clones of this `Acks` stay usable.
     ///
     /// # Errors
-    /// Those of the store. It is tried once and at once, not again and again.
+    /// Errors of the store. The save is attempted once, immediately, and not retried.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the mark is saved all the same.
+    /// If the future is dropped, the mark is still saved.
     pub async fn close(self) -> Result<Option<Position>> {
         let saver = Arc::clone(&self.shared.saver);
         match Handle::try_current() {
-            // In a task of its own: a save that is broken off could still come behind the next one.
-            Ok(executor) => executor.spawn(async move { saver.save().await }).await.map_err(|error| {
-                Error::new(ErrorKind::Io, "saving the checkpoint was broken off").retryable(false).caused_by(error)
+            // In its own task, because an interrupted save could still complete after the next one.
+            Ok(runtime) => runtime.spawn(async move { saver.save().await }).await.map_err(|error| {
+                Error::new(ErrorKind::Io, "the task that saves the checkpoint did not finish")
+                    .retryable(false)
+                    .caused_by(error)
             })?,
             Err(_) => saver.save().await,
         }
@@ -117,17 +122,17 @@ impl Acks {
 }
 
 impl Ledger {
-    /// Enters a fragment that is about to be given out.
+    /// Records a fragment that is about to be yielded.
     ///
     /// # Errors
-    /// [`ErrorKind::Limit`] if too many wait to be done.
-    pub(crate) fn gave_out(&self, position: Position) -> Result<()> {
+    /// [`ErrorKind::Limit`] if too many fragments are unacknowledged.
+    pub(crate) fn record(&self, position: Position) -> Result<()> {
         self.shared.save_in_background();
-        self.shared.window().gave_out(position)
+        self.shared.window().record(position)
     }
 }
 
-/// The two sides of one consumer's checkpoint.
+/// Returns the two sides of one consumer's checkpoint.
 pub(crate) fn pair(store: Arc<dyn CheckpointStore>) -> (Ledger, Acks) {
     let (mark, marks) = watch::channel(None);
     let shared = Arc::new(Shared {
@@ -147,18 +152,18 @@ impl Shared {
     fn change(&self, change: impl FnOnce(&mut Window) -> bool) {
         let mut window = self.window();
         if change(&mut window) {
-            // Under the lock, so that marks are announced in their order.
+            // Under the lock, so that marks are sent in their order.
             self.mark.send_replace(window.mark().cloned());
         }
     }
 
-    /// Not before the first fragment, since only then is there sure to be a runtime.
+    /// Spawns the background task, at the first fragment. Before it there may be no runtime.
     fn save_in_background(&self) {
         if !self.saving.load(Ordering::Relaxed)
-            && let Ok(executor) = Handle::try_current()
+            && let Ok(runtime) = Handle::try_current()
             && !self.saving.swap(true, Ordering::Relaxed)
         {
-            executor.spawn(Arc::clone(&self.saver).run());
+            runtime.spawn(Arc::clone(&self.saver).run());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! [`FileCheckpoint`]: a file of one line.
+//! [`FileCheckpoint`]: a checkpoint in a file of one line.
 
 use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -15,23 +15,25 @@ use super::CheckpointStore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Position;
 
-/// Longer than any position.
-const MOST_BYTES: u64 = 4096;
+/// The number of bytes read from a checkpoint file. Every position is shorter.
+const MAX_BYTES: u64 = 4096;
 
-/// Keeps a checkpoint as one line of text in a file.
+/// A checkpoint kept as one line of text in a file.
 ///
-/// The line is written to a file beside it (`.NAME.RANDOM.tmp`), flushed to the disk and renamed, so
-/// that whatever happens, to the process or the machine, the old position is there or the new one. A
-/// process that is killed in between leaves that other file, which disturbs nobody and may be
-/// deleted. The folder is made if it is not there. No file is no checkpoint.
+/// A save writes a temporary file (`.NAME.RANDOM.tmp`) in the same folder, flushes it to the disk and renames it. After a
+/// crash of the process or the machine, the file holds either the old or the new position. A process that is killed during
+/// a save leaves its temporary file, which may be deleted. The folder is created if it does not exist. A missing file means
+/// that there is no checkpoint.
 ///
 /// # Errors
-/// [`load`](CheckpointStore::load) fails if the file cannot be read or is not a checkpoint,
-/// [`save`](CheckpointStore::save) if it cannot be written; the error names the path. Both need a
-/// tokio runtime, on whose threads for blocking work they touch the disk.
+/// The error names the path.
+///
+/// - [`load`](CheckpointStore::load) fails if the file cannot be read or is not a checkpoint.
+/// - [`save`](CheckpointStore::save) fails if the file cannot be written.
+/// - Both fail outside a tokio runtime. They access the disk on its threads for blocking work.
 ///
 /// # Cancel safety
-/// A `save` whose future is dropped may still be carried out, but never over a later one.
+/// A `save` whose future is dropped may still complete, but never overwrites a later one.
 ///
 /// ```
 /// use kinesis_video::{CheckpointStore, FileCheckpoint, Position};
@@ -53,52 +55,52 @@ pub struct FileCheckpoint {
 #[derive(Debug)]
 struct Paths {
     file: PathBuf,
-    part: PathBuf,
-    /// How many saves have begun.
+    temporary: PathBuf,
+    /// The number of saves that have begun.
     begun: AtomicU64,
-    /// Which of them is on the disk. Locked while one is written.
+    /// The ordinal of the save that is on the disk. Locked while one is written.
     written: Mutex<u64>,
 }
 
 impl FileCheckpoint {
-    /// In this file.
+    /// Creates a checkpoint in a file. Nothing is read or written yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let file = path.into();
-        // Two processes that use one file by mistake, or for a moment, must not write into each other's.
+        // Two processes that use the same file must not write to the same temporary file.
         let random = RandomState::new().build_hasher().finish();
         let name = file.file_name().unwrap_or_default().display();
-        let part = file.with_file_name(format!(".{name}.{random:016x}.tmp"));
-        Self { paths: Arc::new(Paths { file, part, begun: AtomicU64::new(0), written: Mutex::new(0) }) }
+        let temporary = file.with_file_name(format!(".{name}.{random:016x}.tmp"));
+        Self { paths: Arc::new(Paths { file, temporary, begun: AtomicU64::new(0), written: Mutex::new(0) }) }
     }
 
-    /// Where the file is.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.paths.file
     }
 
-    async fn off_the_executor<T: Send + 'static>(
+    async fn on_blocking_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Paths) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let executor = Handle::try_current().map_err(|error| {
+        let runtime = Handle::try_current().map_err(|error| {
             Error::new(ErrorKind::Unsupported, "a checkpoint file needs a tokio runtime").caused_by(error)
         })?;
         let paths = Arc::clone(&self.paths);
-        let work = executor.spawn_blocking(move || work(&paths));
+        let work = runtime.spawn_blocking(move || work(&paths));
         work.await.map_err(|error| Error::of_file("using the checkpoint", self.path(), error.into()))?
     }
 }
 
 impl CheckpointStore for FileCheckpoint {
     fn load(&self) -> BoxFuture<'_, Result<Option<Position>>> {
-        self.off_the_executor(Paths::read).boxed()
+        self.on_blocking_thread(Paths::read).boxed()
     }
 
     fn save<'a>(&'a self, position: &'a Position) -> BoxFuture<'a, Result<()>> {
         let line = format!("{position}\n");
         async move {
             let ordinal = self.paths.begun.fetch_add(1, Ordering::Relaxed) + 1;
-            self.off_the_executor(move |paths| paths.write(ordinal, &line)).await
+            self.on_blocking_thread(move |paths| paths.write(ordinal, &line)).await
         }
         .boxed()
     }
@@ -112,7 +114,7 @@ impl Paths {
             Err(error) => return Err(self.failed("reading", error)),
         };
         let mut bytes = Vec::new();
-        file.take(MOST_BYTES).read_to_end(&mut bytes).map_err(|error| self.failed("reading", error))?;
+        file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(|error| self.failed("reading", error))?;
         let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
         String::from_utf8_lossy(line).parse().map(Some).map_err(|error: Error| {
             let message = format!("{} is not a checkpoint", self.file.display());
@@ -122,13 +124,13 @@ impl Paths {
 
     fn write(&self, ordinal: u64, line: &str) -> Result<()> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nobody may have waited for this one, and threads start in any order.
+        // The future of this save may have been dropped, and threads start in any order.
         if *written > ordinal {
             return Ok(());
         }
         self.replace(line).map_err(|error| {
-            // Whether or not there is one: what counts is why it was not written.
-            let _ = fs::remove_file(&self.part);
+            // The file may not exist. The first error is the one to report.
+            let _ = fs::remove_file(&self.temporary);
             self.failed("writing", error)
         })?;
         *written = ordinal;
@@ -140,20 +142,20 @@ impl Paths {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
         };
-        let mut part = File::create(&self.part);
-        if part.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        let mut temporary = File::create(&self.temporary);
+        if temporary.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             fs::create_dir_all(dir)?;
-            part = File::create(&self.part);
+            temporary = File::create(&self.temporary);
         }
-        let mut part = part?;
-        part.write_all(line.as_bytes())?;
-        part.sync_all()?;
-        drop(part);
-        fs::rename(&self.part, &self.file)?;
+        let mut temporary = temporary?;
+        temporary.write_all(line.as_bytes())?;
+        temporary.sync_all()?;
+        drop(temporary);
+        fs::rename(&self.temporary, &self.file)?;
         if cfg!(not(unix)) {
-            return Ok(()); // where a folder cannot be opened
+            return Ok(()); // A folder cannot be opened there.
         }
-        // The new name is on the disk when the folder is; some file systems of a network do not do that.
+        // The rename is durable once the folder is flushed. Some network file systems do not support that.
         match File::open(dir)?.sync_all() {
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
             synced => synced,

@@ -1,4 +1,4 @@
-//! [`MemoryCheckpoint`]: for as long as the process lives.
+//! [`MemoryCheckpoint`]: a checkpoint that lives as long as the process.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,7 +9,7 @@ use super::CheckpointStore;
 use crate::error::Result;
 use crate::fragment::Position;
 
-/// Keeps a checkpoint in memory, for tests and for going on within one process. Clones share it.
+/// A checkpoint kept in memory, for tests and for resuming within one process. Clones share it.
 ///
 /// ```
 /// use kinesis_video::{CheckpointStore, MemoryCheckpoint, Position};
@@ -28,12 +28,12 @@ pub struct MemoryCheckpoint {
 }
 
 impl MemoryCheckpoint {
-    /// One that begins with this position.
+    /// Creates a checkpoint that holds a position.
     pub fn at(position: Position) -> Self {
         Self { position: Arc::new(Mutex::new(Some(position))) }
     }
 
-    /// What was saved last.
+    /// Returns the last saved position.
     pub fn get(&self) -> Option<Position> {
         self.position.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,16 +1,19 @@
-//! How far a consumer has come, so that the next one goes on there.
+//! Checkpoints: a consumer's position, saved so that the next process resumes there.
 //!
-//! A [`CheckpointStore`] keeps one [`Position`]. A consumer says by its [`Acks`] which fragments it
-//! is done with; the position behind which none is missing is saved in the background. With
-//! [`acknowledged`](crate::FragmentStreamExt::acknowledged) that works for every stream of fragments.
+//! A [`CheckpointStore`] keeps one [`Position`]. A consumer acknowledges fragments with [`Acks`]. The low-water mark is
+//! saved in the background: the position of the last fragment before the first one that is not acknowledged.
+//! [`acknowledged`](crate::FragmentStreamExt::acknowledged) adds this to any stream of fragments.
 //!
-//! # What may come again
+//! # Repeats
 //!
-//! Every fragment is given out *at least once*. After a crash everything behind the saved position
-//! comes again: fragments that were not done, fragments that were done while one before them was
-//! not, and fragments that were done but whose mark had not yet been saved. None is left out,
-//! whatever the order in which they were done. A consumer to which repeats matter knows them by
-//! their number.
+//! Every fragment is yielded *at least once*. After a crash, everything after the saved position is yielded again:
+//!
+//! - fragments that were not acknowledged,
+//! - fragments that were acknowledged while one before them was not,
+//! - fragments that were acknowledged but whose mark was not saved yet.
+//!
+//! No fragment is left out, in whatever order they were acknowledged. A consumer can recognise repeats by their fragment
+//! number.
 
 mod acks;
 mod file;
@@ -33,12 +36,10 @@ pub use stream::Acknowledged;
 
 pub(crate) use acks::{Ledger, pair};
 
-/// Keeps the checkpoint of one consumer of one stream: in a file, in a database, wherever the next
-/// process finds it.
+/// A place to keep the checkpoint of one consumer of one stream, such as a file or a database row.
 ///
-/// While it is used by [`Acks`], `save` is never called again before it has returned, and with
-/// positions that only go forward. What it fails with is reported and tried again, so it need not try
-/// twice itself.
+/// [`Acks`] calls `save` one at a time, and only with positions that move forward. It logs and retries a failed `save`, so
+/// an implementation need not retry.
 ///
 /// ```
 /// use futures::FutureExt;
@@ -67,17 +68,16 @@ pub(crate) use acks::{Ledger, pair};
 /// }
 /// ```
 pub trait CheckpointStore: Send + Sync + 'static {
-    /// What was saved last; `None` if nothing ever was.
+    /// Loads the last saved position, or `None` if none was ever saved.
     ///
     /// # Errors
-    /// If that cannot be told. It is better not to start than to start in the wrong place.
+    /// If the position cannot be read. The consumer then does not start, rather than start in the wrong place.
     fn load(&self) -> BoxFuture<'_, Result<Option<Position>>>;
 
-    /// Replaces what was saved before, as a whole: whatever interrupts it, the old position or the
-    /// new one is there.
+    /// Replaces the saved position atomically: after an interruption, either the old or the new position is there.
     ///
     /// # Errors
-    /// If the position may not be there.
+    /// If the position may not have been saved.
     fn save<'a>(&'a self, position: &'a Position) -> BoxFuture<'a, Result<()>>;
 }
 

@@ -1,4 +1,4 @@
-//! Saves the mark while the consumer goes on.
+//! Saves the low-water mark in the background.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::fragment::Position;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What is to be saved, and where to. While one save runs, newer marks replace each other.
+/// Saves the newest mark to a store. Marks that arrive during a save replace each other.
 pub(super) struct Saver {
     store: Arc<dyn CheckpointStore>,
     mark: watch::Receiver<Option<Position>>,
-    /// At most one save at a time.
+    /// Held during a save, so that at most one runs at a time.
     turn: tokio::sync::Mutex<()>,
     saved: Mutex<Option<Position>>,
 }
@@ -31,7 +31,7 @@ impl Saver {
         self.saved.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Saves the mark, if it has moved, and tells what is saved now.
+    /// Saves the mark if it has moved, and returns it.
     pub(super) async fn save(&self) -> Result<Option<Position>> {
         let _turn = self.turn.lock().await;
         let mark = self.mark.borrow().clone();
@@ -44,20 +44,20 @@ impl Saver {
         Ok(mark)
     }
 
-    /// Saves every mark that nothing newer overtakes, until nobody is left who could move it.
+    /// Saves marks until nobody is left who could move the mark. A newer mark replaces one that is not saved yet.
     pub(super) async fn run(self: Arc<Self>) {
         let mut marks = self.mark.clone();
         let mut pause = FIRST_PAUSE;
-        let mut live = true;
-        while live {
-            live = marks.changed().await.is_ok();
+        let mut is_open = true;
+        while is_open {
+            is_open = marks.changed().await.is_ok();
             while let Err(error) = self.save().await {
-                if !live {
-                    tracing::warn!(%error, "the last checkpoint is not saved");
+                if !is_open {
+                    tracing::warn!(%error, "could not save the last checkpoint");
                     break;
                 }
-                tracing::warn!(%error, ?pause, "a checkpoint is not saved, and will be tried again");
-                live = timeout(pause, all_gone(&mut marks)).await.is_err();
+                tracing::warn!(%error, ?pause, "could not save a checkpoint, will retry");
+                is_open = timeout(pause, all_dropped(&mut marks)).await.is_err();
                 pause = LONGEST_PAUSE.min(pause * 2);
             }
             pause = FIRST_PAUSE;
@@ -65,6 +65,6 @@ impl Saver {
     }
 }
 
-async fn all_gone(marks: &mut watch::Receiver<Option<Position>>) {
+async fn all_dropped(marks: &mut watch::Receiver<Option<Position>>) {
     while marks.changed().await.is_ok() {}
 }

@@ -1,4 +1,4 @@
-//! [`Acknowledged`], the type behind `.acknowledged()`.
+//! [`Acknowledged`]: a stream whose fragments are to be acknowledged.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use crate::error::Result;
 use crate::fragment::Fragment;
 
 pin_project! {
-    /// Stream of the same fragments, each of which waits to be acknowledged, from
-    /// [`acknowledged`](crate::FragmentStreamExt::acknowledged).
+    /// A stream of fragments that are to be acknowledged with [`Acks`].
+    ///
+    /// Made by [`acknowledged`](crate::FragmentStreamExt::acknowledged).
     #[derive(Debug)]
     #[must_use = "streams do nothing unless polled"]
     pub struct Acknowledged<S> {
@@ -44,7 +45,7 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for Acknowledged<S> {
             return Poll::Ready(None);
         }
         let item = ready!(this.fragments.poll_next(cx))
-            .map(|item| item.and_then(|fragment| this.ledger.gave_out(fragment.position()).map(|()| fragment)));
+            .map(|item| item.and_then(|fragment| this.ledger.record(fragment.position()).map(|()| fragment)));
         *this.ended = !matches!(item, Some(Ok(_)));
         Poll::Ready(item)
     }

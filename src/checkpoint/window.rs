@@ -1,4 +1,4 @@
-//! What was given out and has to wait for an acknowledgement, of it or of one before it.
+//! [`Window`]: the fragments that were yielded, from the first unacknowledged one on.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -6,15 +6,16 @@ use std::fmt;
 use crate::error::{Error, Result};
 use crate::fragment::{FragmentNumber, Position, Timestamp};
 
-/// So many may wait: a day of fragments, and some 20 MB.
-const MOST: usize = 65_536;
+/// The maximum number of fragments in the window: about a day of them, and 20 MB.
+const CAPACITY: usize = 65_536;
 
-/// In the order it was given out, so that the low-water mark, behind which nothing is missing, only
-/// ever moves over the front.
+/// The fragments from the first unacknowledged one on, in the order in which they were yielded.
+///
+/// The low-water mark is the position of the fragment before the front. It only moves when the front is removed.
 #[derive(Default)]
 pub(super) struct Window {
     waiting: VecDeque<Waiting>,
-    /// The ordinal of the front: how many were there before it.
+    /// The ordinal of the front: the number of fragments that were removed.
     first: u64,
     ordinals: HashMap<Key, u64>,
     mark: Option<Position>,
@@ -25,7 +26,7 @@ struct Waiting {
     done: bool,
 }
 
-/// What makes two positions equal.
+/// The part of a position that identifies a fragment.
 #[derive(PartialEq, Eq, Hash)]
 enum Key {
     Number(FragmentNumber),
@@ -42,25 +43,26 @@ impl Key {
 }
 
 impl Window {
-    /// The position of the last item before the first one that is not done.
+    /// Returns the low-water mark: the position of the last fragment before the first unacknowledged one.
     pub(super) fn mark(&self) -> Option<&Position> {
         self.mark.as_ref()
     }
 
-    pub(super) fn gave_out(&mut self, position: Position) -> Result<()> {
-        // By such a one nobody could go on.
+    /// Records a fragment that is about to be yielded. A repeat has to be acknowledged again.
+    pub(super) fn record(&mut self, position: Position) -> Result<()> {
+        // No consumer could resume after an empty position.
         if position.is_empty() {
             return Ok(());
         }
         let key = Key::of(&position);
-        if let Some(again) = self.ordinals.get(&key).copied().and_then(|ordinal| self.at(ordinal)) {
-            again.done = false;
+        if let Some(repeat) = self.ordinals.get(&key).copied().and_then(|ordinal| self.at(ordinal)) {
+            repeat.done = false;
             return Ok(());
         }
-        if self.waiting.len() >= MOST {
+        if self.waiting.len() >= CAPACITY {
             let first = self.waiting.front().and_then(|waiting| waiting.position.number());
             let message =
-                format!("acknowledgements are missing: {MOST} fragments wait for the first of them to be done");
+                format!("acknowledgements are missing: {CAPACITY} fragments wait for the first of them to be done");
             return Err(Error::limit(message).in_fragment(first.map(FragmentNumber::as_str)));
         }
         self.ordinals.insert(key, self.first + self.waiting.len() as u64);
@@ -68,7 +70,7 @@ impl Window {
         Ok(())
     }
 
-    /// Whether the mark has moved.
+    /// Acknowledges a fragment. Returns whether the mark has moved.
     pub(super) fn done(&mut self, position: &Position) -> bool {
         let ordinal = self.ordinals.get(&Key::of(position)).copied();
         if let Some(waiting) = ordinal.and_then(|ordinal| self.at(ordinal)) {
@@ -77,7 +79,7 @@ impl Window {
         self.advance(|first| first.done)
     }
 
-    /// Whether the mark has moved.
+    /// Acknowledges a fragment and all before it. Returns whether the mark has moved.
     pub(super) fn done_through(&mut self, position: &Position) -> bool {
         let Some(&last) = self.ordinals.get(&Key::of(position)) else { return false };
         let mut left = last + 1 - self.first;
@@ -92,18 +94,19 @@ impl Window {
         self.waiting.get_mut(usize::try_from(ordinal.checked_sub(self.first)?).ok()?)
     }
 
+    /// Removes fragments at the front while they are done. Returns whether the mark has moved.
     fn advance(&mut self, mut is_done: impl FnMut(&Waiting) -> bool) -> bool {
         let mut moved = false;
         while let Some(first) = self.waiting.pop_front_if(|first| is_done(first)) {
             self.first += 1;
             self.ordinals.remove(&Key::of(&first.position));
-            // What came again does not set the mark back. A smaller number at a later time is that of a
-            // stream that was made anew.
-            let came_again = self.mark.as_ref().is_some_and(|mark| {
+            // A repeat does not move the mark back. A smaller number at a later time belongs to a stream that was
+            // deleted and created again.
+            let is_repeat = self.mark.as_ref().is_some_and(|mark| {
                 let (number, time) = (first.position.number(), first.position.server_time());
                 number.is_some() && number <= mark.number() && time <= mark.server_time()
             });
-            if !came_again {
+            if !is_repeat {
                 self.mark = Some(first.position);
                 moved = true;
             }
@@ -128,15 +131,15 @@ mod tests {
     }
 
     #[test]
-    fn as_many_wait_as_may() {
+    fn fails_when_the_window_is_full() {
         let mut window = Window::default();
-        for number in 1..=MOST {
-            window.gave_out(position(number)).unwrap();
+        for number in 1..=CAPACITY {
+            window.record(position(number)).unwrap();
         }
-        // Those behind the first are in the way too, done or not; what came again is not counted.
+        // Fragments after the first one count too, done or not. A repeat does not count.
         assert!(!window.done(&position(2)));
-        window.gave_out(position(MOST)).unwrap();
-        let error = window.gave_out(position(MOST + 1)).unwrap_err();
+        window.record(position(CAPACITY)).unwrap();
+        let error = window.record(position(CAPACITY + 1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Limit);
         assert_eq!(
             error.to_string(),
@@ -145,26 +148,26 @@ mod tests {
         );
         assert!(window.done(&position(1)));
         assert_eq!(window.mark(), Some(&position(2)));
-        window.gave_out(position(MOST + 1)).unwrap();
-        assert!(window.done_through(&position(MOST + 1)));
-        assert_eq!(window.mark(), Some(&position(MOST + 1)));
+        window.record(position(CAPACITY + 1)).unwrap();
+        assert!(window.done_through(&position(CAPACITY + 1)));
+        assert_eq!(window.mark(), Some(&position(CAPACITY + 1)));
         assert!(window.waiting.is_empty() && window.ordinals.is_empty());
     }
 
     #[test]
-    fn what_comes_again_has_to_be_done_again() {
+    fn repeats_must_be_acknowledged_again() {
         let mut window = Window::default();
         for number in [1, 2, 3] {
-            window.gave_out(position(number)).unwrap();
+            window.record(position(number)).unwrap();
         }
         window.done(&position(2));
-        window.gave_out(position(2)).unwrap();
+        window.record(position(2)).unwrap();
         window.done(&position(1));
         assert_eq!(window.mark(), Some(&position(1)));
         window.done_through(&position(3));
-        // Behind the mark: it holds the mark up, and does not set it back.
+        // A repeat of fragment 2 holds the mark, and does not move it back.
         for number in [2, 4] {
-            window.gave_out(position(number)).unwrap();
+            window.record(position(number)).unwrap();
         }
         assert!(!window.done(&position(4)));
         assert_eq!(window.mark(), Some(&position(3)));
@@ -174,11 +177,11 @@ mod tests {
     }
 
     #[test]
-    fn positions_without_a_number_and_without_anything() {
+    fn tracks_positions_by_time_and_ignores_empty_ones() {
         let mut window = Window::default();
         let by_time: Position = "kvs1::1511852109126::".parse().unwrap();
-        window.gave_out(Position::default()).unwrap();
-        window.gave_out(by_time.clone()).unwrap();
+        window.record(Position::default()).unwrap();
+        window.record(by_time.clone()).unwrap();
         assert!(!window.done(&Position::default()));
         assert!(window.done(&by_time));
         assert_eq!(window.mark(), Some(&by_time));

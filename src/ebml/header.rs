@@ -1,87 +1,39 @@
-//! What stands before every element's payload: its id and its size.
+//! Element headers: the id and the size in front of every payload.
 
-use std::fmt;
-
-use super::schema;
+use super::element_id::ElementId;
 use super::vint::{self, Vint};
 
-/// The id of an element, marker bits included, as specifications print it.
-///
-/// ```
-/// use kinesis_video::ebml::id;
-///
-/// assert_eq!(id::CLUSTER.name(), Some("Cluster"));
-/// assert_eq!(format!("{:?}", id::CLUSTER), "Cluster");
-/// assert_eq!(format!("{:#x}", id::CLUSTER), "0x1f43b675");
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ElementId(pub u32);
-
-impl ElementId {
-    /// The element's name in RFC 8794 or 9559.
-    pub fn name(self) -> Option<&'static str> {
-        schema::lookup(self).map(|element| element.name)
-    }
-
-    /// How many octets it takes.
-    pub fn width(self) -> u8 {
-        4 - (self.0.leading_zeros() / 8).min(3) as u8
-    }
-}
-
-/// The name, or the hexadecimal id of an element not in the schema.
-impl fmt::Display for ElementId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name() {
-            Some(name) => f.pad(name),
-            None => write!(f, "0x{:X}", self.0),
-        }
-    }
-}
-
-impl fmt::Debug for ElementId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::LowerHex for ElementId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::LowerHex::fmt(&self.0, f)
-    }
-}
-
-/// An element's id and size, and where it stands.
+/// The id, size and position of an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The element's id.
     pub id: ElementId,
     /// The offset of the id's first octet.
     pub offset: u64,
-    /// Octets of id and size field.
+    /// The length of id and size field, in octets.
     pub length: u8,
-    /// Octets of payload; `None` when declared unknown.
+    /// The declared length of the payload, in octets. `None` if it is declared as unknown.
     pub size: Option<u64>,
 }
 
 impl Header {
-    /// The offset of the first payload byte.
+    /// Returns the offset of the first payload byte.
     pub fn payload(&self) -> u64 {
         self.offset.saturating_add(u64::from(self.length))
     }
 
-    /// The offset behind the last payload byte, when the size is known.
+    /// Returns the offset after the last payload byte, or `None` if the size is unknown.
     pub fn end(&self) -> Option<u64> {
         self.size.map(|size| self.payload().saturating_add(size))
     }
 
-    /// How far the element is known to reach: to its end, or its payload if the size is unknown.
+    /// Returns the end of the element, or the start of its payload if the size is unknown.
     #[inline]
     pub(crate) fn reach(&self) -> u64 {
         self.end().unwrap_or(self.payload())
     }
 
-    /// Reads the header at the front of `bytes`, which stand at `offset`.
+    /// Reads the header at the front of `bytes`, which begin at `offset`.
     #[inline]
     pub(crate) fn read(bytes: &[u8], offset: u64) -> Vint<Self> {
         #[cfg(test)]
@@ -102,19 +54,19 @@ impl Header {
     }
 }
 
-/// Counts what reading costs, for tests that it is in proportion to what comes.
+/// Counts the work of reading, so that tests can check that it is linear in the input.
 #[cfg(test)]
 pub(crate) mod work {
     use std::cell::Cell;
 
     thread_local!(static HEADERS: Cell<u64> = const { Cell::new(0) });
 
+    /// Adds `units`: one per header, or other work that costs about as much.
     pub(crate) fn count(units: u64) {
         HEADERS.set(HEADERS.get() + units);
     }
 
-    /// How many headers this thread has tried to read since it asked last, and others' work in units
-    /// of about that.
+    /// Returns the units that this thread has counted since the last call, and resets the count.
     pub(crate) fn taken() -> u64 {
         HEADERS.take()
     }

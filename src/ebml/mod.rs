@@ -1,31 +1,30 @@
-//! Bytes to elements and back: EBML ([RFC 8794]) with the Matroska elements ([RFC 9559]).
+//! EBML elements ([RFC 8794]) of Matroska documents ([RFC 9559]).
 //!
-//! No I/O, no async, no clock, and nothing of Kinesis Video Streams.
+//! - [`Elements`] iterates over the elements in a byte slice. It finds elements by path and prints the tree.
+//! - [`Element`] is one element. [`Value`] is its decoded payload.
+//! - [`id`] has the ids of all elements of both RFCs.
 //!
-//! - [`Reader`] is a push parser for a body that arrives in pieces. It walks elements, keeps its
-//!   place, and never looks at payload bytes.
-//! - [`Elements`] is the lazy, searchable tree of bytes that are all there.
-//! - [`Writer`] makes elements, with every width of size field.
-//! - [`schema`] is the table of element names, parents and types; [`id`] has their ids.
+//! The module does no I/O, reads no clock, and knows nothing about Kinesis Video Streams.
 //!
 //! [RFC 8794]: https://www.rfc-editor.org/rfc/rfc8794
 //! [RFC 9559]: https://www.rfc-editor.org/rfc/rfc9559
 
 mod cursor;
-mod header;
-mod reader;
-pub mod schema;
+mod element_id;
+pub(crate) mod header;
+pub(crate) mod reader;
+pub(crate) mod schema;
 mod tree;
-pub mod vint;
-mod writer;
+mod value;
+pub(crate) mod vint;
+pub(crate) mod writer;
 
-#[cfg(test)]
-pub(crate) use header::work;
-pub use header::{ElementId, Header};
-pub use reader::{Ending, Event, Reader};
+pub use element_id::ElementId;
 pub use schema::id;
-pub use tree::{Element, Elements, Find, Value};
-pub use writer::{Width, Writer};
+pub use tree::{Element, Elements, Find};
+pub use value::Value;
 
 pub(crate) use cursor::{Cursor, Item};
-pub(crate) use tree::{uint, without_padding};
+pub(crate) use header::Header;
+pub(crate) use reader::{Ending, Event, Reader};
+pub(crate) use value::{uint, without_padding};

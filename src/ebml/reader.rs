@@ -1,43 +1,43 @@
-//! The push parser: bytes in, element events out.
+//! The push parser, which turns bytes into element events.
 
-use super::schema::{self, Kind};
+use super::element_id::ElementId;
+use super::header::Header;
+use super::schema::{self, Kind, id};
 use super::vint::{self, Vint};
-use super::{ElementId, Header, id};
 use crate::error::{Error, ErrorKind, Result};
 
-/// What the reader has come to.
+/// An event of the [`Reader`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The header of a master element that is walked into.
+    /// The header of a master element whose children are read.
     Start(Header),
-    /// A whole element: a leaf, or a master that is not walked into. All of its payload is there.
+    /// A complete element: a leaf, or a master element whose children are not read.
     Element(Header),
-    /// The end of a master element that was walked into.
+    /// The end of a master element whose children were read.
     End(Header),
 }
 
-/// How a body ended, from [`Reader::finish`].
+/// The end of a body, from [`Reader::finish`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Between elements, no open element being owed any bytes.
+    /// The body ended between elements, and no open element lacks bytes.
     Clean,
-    /// Inside an element: it declared more bytes than came.
+    /// The body ended inside an element, which declared more bytes.
     Cut,
 }
 
-/// Walks the elements of a body that arrives in pieces.
+/// Reads the elements of a body that arrives in pieces.
 ///
-/// The caller keeps the bytes. It passes all that it has from some offset on, which must not be
-/// above [`needed_from`](Reader::needed_from), and drops what it no longer wants; the reader keeps
-/// only its place and the stack of open elements. Every byte of a header is read once it is
-/// complete, whatever the size of the pieces, and payloads are stepped over.
+/// The caller buffers the bytes and passes all bytes from some offset to [`next`](Reader::next). That offset
+/// must not be above [`needed_from`](Reader::needed_from); earlier bytes may be dropped. The reader keeps only
+/// its position and the stack of open elements. It never looks at payload bytes.
 ///
-/// An element of unknown size ends where an element begins that cannot stand inside of it but can
-/// outside (RFC 8794 section 6.2); only Segment and Cluster may be of unknown size. Elements that
-/// are not in the schema are stepped over by their size.
+/// Only Segment and Cluster may have an unknown size. Such an element ends where an element begins that can
+/// only appear outside it (RFC 8794 section 6.2). The reader skips unknown elements by their size.
 ///
 /// ```
-/// use kinesis_video::ebml::{id, Event, Reader};
+/// use kinesis_video::ebml::id;
+/// use kinesis_video::internals::{Event, Reader};
 ///
 /// // A Segment of unknown size with a Cluster of unknown size with a timestamp.
 /// let body = [0x18, 0x53, 0x80, 0x67, 0xFF, 0x1F, 0x43, 0xB6, 0x75, 0xFF, 0xE7, 0x81, 42];
@@ -45,7 +45,7 @@ pub enum Ending {
 ///
 /// let mut leaves = Vec::new();
 /// for end in 1..=body.len() {
-///     // One more byte each time: the events come as soon as their bytes are there.
+///     // Adds one byte at a time. An event is returned as soon as its bytes are complete.
 ///     while let Some(event) = reader.next(&body[..end], 0)? {
 ///         if let Event::Element(header) = event {
 ///             leaves.push((end, header.id, header.size));
@@ -67,72 +67,76 @@ pub struct Reader {
 #[derive(Clone, Copy, Debug)]
 struct Open {
     header: Header,
-    /// Where it ends at the latest: of unknown size, with its parent; `u64::MAX` if that is unknown too.
+    /// The latest offset at which it can end. `u64::MAX` if its own size and all parents' sizes are unknown.
     end: u64,
 }
 
 impl Reader {
-    /// A reader at offset 0 that walks into the master elements that `enter` says, at most `depth`
-    /// of them inside one another.
+    /// Creates a reader at offset 0.
+    ///
+    /// It reads the children of the master elements for which `enter` returns true. It allows `depth` levels of
+    /// them.
     pub fn new(depth: u8, enter: fn(ElementId) -> bool) -> Self {
         Self { position: 0, open: Vec::new(), awaited: None, depth, enter }
     }
 
-    /// The offset of the first byte that the next call needs to see.
+    /// Returns the offset of the first byte that the next call needs.
     pub fn needed_from(&self) -> u64 {
         self.awaited.map_or(self.position, |header| header.offset)
     }
 
-    /// The element whose payload is not all there yet: known by its header as soon as that has
-    /// come, so that its size can be judged before the bytes are waited for.
+    /// Returns the element whose header is complete and whose payload is not.
+    ///
+    /// Callers can check its size before they wait for the payload.
     pub fn awaited(&self) -> Option<&Header> {
         self.awaited.as_ref()
     }
 
-    /// The innermost open master element.
+    /// Returns the innermost open master element.
     #[inline]
     pub fn parent(&self) -> Option<&Header> {
         self.open.last().map(|open| &open.header)
     }
 
-    /// The open master elements, the outermost first.
+    /// Returns the open master elements, outermost first.
     pub fn open(&self) -> impl DoubleEndedIterator<Item = &Header> {
         self.open.iter().map(|open| &open.header)
     }
 
-    /// Steps over the master element that has just started and is all there, instead of walking it:
-    /// its [`End`](Event::End) comes next.
-    pub(crate) fn step_over(&mut self) {
+    /// Skips the children of the master element that has just started and is complete.
+    ///
+    /// The next event is its [`End`](Event::End).
+    pub(crate) fn skip_children(&mut self) {
         if let Some(open) = self.open.last() {
             self.position = open.end;
         }
     }
 
-    /// Goes on at an offset that the caller knows to be between documents.
+    /// Continues at an offset between documents, with no element open.
     pub fn restart(&mut self, offset: u64) {
         self.open.clear();
         self.awaited = None;
         self.position = offset;
     }
 
-    /// The names of the open elements, and of `last` behind them.
+    /// Returns the path of the open elements, followed by `last`.
     pub fn path(&self, last: Option<ElementId>) -> String {
         let names = self.open.iter().map(|open| open.header.id).chain(last);
         names.map(|id| id.to_string()).collect::<Vec<_>>().join("/")
     }
 
-    /// The next event, or `None` when more bytes are needed. `input` is all there is from `offset`
-    /// on.
+    /// Returns the next event, or `None` if it needs more bytes. `input` has all bytes from `offset`.
     ///
     /// # Errors
-    /// [`Malformed`](crate::ErrorKind::Malformed) for what is not EBML or contradicts itself,
-    /// [`Limit`](crate::ErrorKind::Limit) when elements nest too deeply. The error says at which
-    /// byte and in which element; the reader stays there and gives the same error again.
+    /// - [`Malformed`](crate::ErrorKind::Malformed) if the bytes are not EBML or contradict each other.
+    /// - [`Limit`](crate::ErrorKind::Limit) if elements nest too deeply.
+    ///
+    /// The error has the offset and the path of the element. Another call returns the same error.
     #[inline]
     pub fn next(&mut self, input: &[u8], offset: u64) -> Result<Option<Event>> {
         let reached = offset + input.len() as u64;
         if let Some(header) = self.awaited {
-            return Ok(self.whole(header, reached));
+            return Ok(self.complete(header, reached));
         }
         if let Some(open) = self.open.last()
             && open.end == self.position
@@ -148,8 +152,9 @@ impl Reader {
         self.element(header, reached)
     }
 
-    /// Whether a whole SimpleBlock comes next in a Cluster: where in `input` its payload starts and
-    /// ends. What [`next`](Reader::next) would say, without the detour.
+    /// Returns the payload range in `input` of a complete SimpleBlock, if one is next in a Cluster.
+    ///
+    /// This is a fast path of [`next`](Reader::next).
     #[inline]
     pub(crate) fn peek_simple_block(&self, input: &[u8], offset: u64) -> Option<(usize, usize)> {
         let open = self.open.last().filter(|open| open.header.id == id::CLUSTER)?;
@@ -161,19 +166,20 @@ impl Reader {
         (end <= input.len() && offset + end as u64 <= open.end).then_some((payload, end))
     }
 
-    /// Goes on behind the SimpleBlock that was peeked at, which ends here.
+    /// Continues after the SimpleBlock of [`peek_simple_block`](Reader::peek_simple_block), at its end.
     #[inline]
-    pub(crate) fn pass_simple_block(&mut self, end: u64) {
+    pub(crate) fn skip_simple_block(&mut self, end: u64) {
         self.awaited = None;
         self.position = end;
     }
 
-    /// Tells the reader that the body has ended, and closes all open elements. `input` is as in
-    /// [`next`](Reader::next), which must have returned `None` for it.
+    /// Ends the body and closes all open elements.
+    ///
+    /// `input` is the same as for the last call of [`next`](Reader::next), which must have returned `None`.
     pub fn finish(&mut self, input: &[u8], offset: u64) -> Ending {
         let reached = offset + input.len() as u64;
-        let owed = self.open.iter().any(|open| open.end != u64::MAX && open.end > reached);
-        let cut = owed || self.awaited.is_some() || reached > self.position;
+        let lacks_bytes = self.open.iter().any(|open| open.end != u64::MAX && open.end > reached);
+        let cut = lacks_bytes || self.awaited.is_some() || reached > self.position;
         self.open.clear();
         self.awaited = None;
         self.position = reached;
@@ -190,7 +196,7 @@ impl Reader {
                 return Err(self.malformed(message, header));
             }
             if open.header.id == id::SEGMENT && header.id.width() < 4 && !is_global(header.id) {
-                // All that stands there has an id of four octets, so that damage is told from it.
+                // All children of a Segment have ids of four octets. A shorter one is a sign of damage.
                 return Err(self.malformed(format!("{} directly inside a Segment", header.id), header));
             }
             if header.end().unwrap_or(0) > open.end && header.id != id::EBML {
@@ -207,7 +213,7 @@ impl Reader {
             && open.header.id == id::CLUSTER
             && parent != id::CLUSTER
         {
-            // What is known to belong elsewhere: a block has swallowed what stood before it.
+            // The element belongs elsewhere, so a damaged block has consumed the header of its parent.
             return Err(self.malformed(format!("{} directly inside a Cluster", header.id), header));
         }
         if header.size.is_none() && !row.is_some_and(schema::ElementSchema::may_be_unknown_size) {
@@ -215,16 +221,16 @@ impl Reader {
         }
         if !row.is_some_and(|row| row.kind == Kind::Master && (self.enter)(header.id)) {
             if header.size.is_none() {
-                return Err(self.malformed(format!("{} of unknown size cannot be stepped over", header.id), header));
+                return Err(self.malformed(format!("{} of unknown size cannot be skipped", header.id), header));
             }
-            return Ok(self.whole(header, reached));
+            return Ok(self.complete(header, reached));
         }
         if self.open.len() >= usize::from(self.depth) {
             let message = format!("elements nest deeper than the {} levels of Limits::depth", self.depth);
             return Err(Error::limit(message).at(header.offset).in_path(self.path(Some(header.id))));
         }
         if header.id == id::EBML {
-            // A Segment of known size may be followed so: whoever made it did not keep its word.
+            // Some writers declare a Segment size that is too large, and begin the next document inside it.
             self.open.clear();
         }
         let latest = self.open.last().map_or(u64::MAX, |parent| parent.end);
@@ -234,7 +240,7 @@ impl Reader {
     }
 
     #[inline]
-    fn whole(&mut self, header: Header, reached: u64) -> Option<Event> {
+    fn complete(&mut self, header: Header, reached: u64) -> Option<Event> {
         match header.end() {
             Some(end) if end <= reached => {
                 self.awaited = None;
@@ -253,7 +259,7 @@ impl Reader {
     }
 
     fn not_an_element(&self, unread: &[u8]) -> Error {
-        // Those up to the one that made it clear, however many more there are.
+        // Only the bytes up to the invalid one, so that the message does not depend on how many have arrived.
         let decisive = match vint::read_id(unread) {
             Vint::Read(_, width) => usize::from(width) + 1,
             Vint::Short | Vint::Invalid => match unread.first().map_or(0, |first| first.leading_zeros()) {
@@ -279,7 +285,7 @@ fn is_global(id: ElementId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ebml::{Width, Writer};
+    use crate::ebml::writer::{Width, Writer};
 
     fn events(body: &[u8]) -> Result<Vec<Event>> {
         let mut reader = Reader::new(16, |_| true);
@@ -300,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_sizes_end_where_the_next_element_says() {
+    fn the_next_element_ends_an_unknown_size() {
         let mut writer = Writer::new();
         writer.unknown(id::SEGMENT, 8);
         writer.unknown(id::CLUSTER, 1);
@@ -347,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_where() {
+    fn errors_have_offset_and_path() {
         let segment = |rest: &[u8]| [&[0x18, 0x53, 0x80, 0x67, 0xFF], rest].concat();
         let cases = [
             (b"{\"Output\"".to_vec(), "0x7B22 where a document should begin (at byte 0, in 0x7B22)"),
@@ -391,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn finish_tells_a_cut_from_an_end() {
+    fn finish_distinguishes_a_cut_from_a_clean_end() {
         let body = [0x18, 0x53, 0x80, 0x67, 0xFF, 0x1F, 0x43, 0xB6, 0x75, 0x83, 0xE7, 0x81, 42];
         for (length, expected) in
             [(5, Ending::Clean), (6, Ending::Cut), (10, Ending::Cut), (12, Ending::Cut), (13, Ending::Clean)]

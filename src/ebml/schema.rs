@@ -1,12 +1,14 @@
-//! The table of elements: RFC 8794 section 11 and RFC 9559 section 5, deprecated ones included,
-//! because producers still write them.
+//! The table of elements: RFC 8794 section 11 and RFC 9559 section 5.
+//!
+//! It includes deprecated elements, because producers still write them.
 
-use super::ElementId;
+use std::fmt;
 
-/// What an element's payload is.
+use super::element_id::ElementId;
+
+/// The type of an element's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Opaque bytes.
     Binary,
     /// Nanoseconds since 2001-01-01 UTC, signed.
@@ -23,9 +25,9 @@ pub enum Kind {
     Uint,
 }
 
-/// Where an element may stand.
+/// The place where an element may appear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parent {
+pub(crate) enum Parent {
     /// Anywhere: Void and CRC-32.
     Anywhere,
     /// Directly inside elements of this id.
@@ -36,27 +38,28 @@ pub enum Parent {
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ElementSchema {
+pub(crate) struct ElementSchema {
     /// The element's id.
-    pub id: ElementId,
-    /// Its name in the RFC.
-    pub name: &'static str,
-    /// Where it may stand. Elements that nest in themselves (`SimpleTag`, `ChapterAtom`) name the
-    /// outermost parent.
-    pub parent: Parent,
-    /// What its payload is.
-    pub kind: Kind,
+    pub(crate) id: ElementId,
+    /// The element's name in its RFC.
+    pub(crate) name: &'static str,
+    /// The place where the element may appear. For elements that nest in themselves (`SimpleTag`,
+    /// `ChapterAtom`) it is the outermost parent.
+    pub(crate) parent: Parent,
+    /// The type of the element's payload.
+    pub(crate) kind: Kind,
 }
 
 impl ElementSchema {
-    /// Whether the element may be declared to be of unknown size: only Segment and Cluster may.
-    pub fn may_be_unknown_size(&self) -> bool {
+    /// Returns whether the element may have an unknown size. Only Segment and Cluster may.
+    pub(crate) fn may_be_unknown_size(&self) -> bool {
         matches!(self.id, id::SEGMENT | id::CLUSTER)
     }
 }
 
-/// Whether an element of unknown size ends where `next` begins: at what may stand beside it, and at
-/// what may stand at the top (RFC 8794 section 6.2).
+/// Returns whether an element of unknown size ends where `next` begins (RFC 8794 section 6.2).
+///
+/// Siblings of the open element and root elements end it.
 pub(crate) fn ends_unknown_size(open: ElementId, next: ElementId) -> bool {
     let parent = |id| lookup(id).map(|row| row.parent);
     match parent(next) {
@@ -66,24 +69,39 @@ pub(crate) fn ends_unknown_size(open: ElementId, next: ElementId) -> bool {
     }
 }
 
+impl ElementId {
+    /// Returns the element's name in RFC 8794 or RFC 9559, or `None` if the id is in neither.
+    pub fn name(self) -> Option<&'static str> {
+        lookup(self).map(|element| element.name)
+    }
+}
+
+/// Prints the name, or the id in hexadecimal if the name is unknown.
+impl fmt::Display for ElementId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.pad(name),
+            None => write!(f, "0x{:X}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for ElementId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 macro_rules! elements {
     ($($constant:ident = $id:literal, $name:literal, $parent:ident $(($of:ident))?, $kind:ident;)*) => {
-        /// The ids of all elements in the table.
+        /// The ids of all elements of RFC 8794 and RFC 9559.
         pub mod id {
-            use super::ElementId;
-            $(#[doc = $name] pub const $constant: ElementId = ElementId($id);)*
+            use crate::ebml::ElementId;
+            $(#[doc = concat!("The id of `", $name, "`.")] pub const $constant: ElementId = ElementId($id);)*
         }
 
-        /// The row of an element; `None` for ids that are in neither RFC.
-        ///
-        /// ```
-        /// use kinesis_video::ebml::{id, schema::{self, Kind, Parent}};
-        ///
-        /// let row = schema::lookup(id::SIMPLE_BLOCK).unwrap();
-        /// assert_eq!((row.name, row.kind), ("SimpleBlock", Kind::Binary));
-        /// assert_eq!(row.parent, Parent::In(id::CLUSTER));
-        /// ```
-        pub fn lookup(id: ElementId) -> Option<&'static ElementSchema> {
+        /// Returns the row of an element, or `None` for ids that are in neither RFC.
+        pub(crate) fn lookup(id: ElementId) -> Option<&'static ElementSchema> {
             match id.0 {
                 $($id => {
                     const ROW: ElementSchema = ElementSchema {
@@ -98,8 +116,9 @@ macro_rules! elements {
             }
         }
 
-        /// All rows, parents before their children.
-        pub fn all() -> impl Iterator<Item = &'static ElementSchema> {
+        /// Returns all rows, parents before their children.
+        #[cfg(test)]
+        fn all() -> impl Iterator<Item = &'static ElementSchema> {
             [$($id),*].into_iter().filter_map(|id| lookup(ElementId(id)))
         }
     };
@@ -389,13 +408,20 @@ mod tests {
     use crate::ebml::vint::{Vint, read_id};
 
     #[test]
+    fn a_row_has_name_type_and_parent() {
+        let row = lookup(id::SIMPLE_BLOCK).unwrap();
+        assert_eq!((row.name, row.kind), ("SimpleBlock", Kind::Binary));
+        assert_eq!(row.parent, Parent::In(id::CLUSTER));
+    }
+
+    #[test]
     fn every_row_is_consistent() {
         let mut seen = HashSet::new();
         for row in all() {
             let octets = row.id.0.to_be_bytes();
             let octets = &octets[4 - usize::from(row.id.width())..];
             assert_eq!(read_id(octets), Vint::Read(row.id.0, row.id.width()), "{}", row.name);
-            assert!(seen.insert(row.name), "{} stands twice", row.name);
+            assert!(seen.insert(row.name), "{} is listed twice", row.name);
             if let Parent::In(parent) = row.parent {
                 let parent = lookup(parent).unwrap();
                 assert_eq!(parent.kind, Kind::Master, "{} in {}", row.name, parent.name);

@@ -1,18 +1,19 @@
-//! The searchable tree of elements whose bytes are all there.
+//! Iterating over elements, finding them by path, and printing the tree.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use super::cursor::misfit;
+use super::cursor::incomplete;
+use super::element_id::ElementId;
+use super::header::Header;
 use super::schema::{self, Kind};
+use super::value::Value;
 use super::vint::Vint;
-use super::{ElementId, Header};
 use crate::error::Result;
 
-/// The elements in some bytes, one after another, read only as far as they are asked for.
+/// An iterator over the elements in a byte slice.
 ///
-/// An iterator of `Result<Element>`; after an error it ends. [`Elements::find`] looks for a path at
-/// any depth, and `Display` draws the whole tree.
+/// Elements are read lazily. The iterator yields `Result<Element>` and ends after an error.
+/// [`Elements::find`] finds elements by path. `Display` prints the whole tree.
 ///
 /// ```
 /// use kinesis_video::ebml::Elements;
@@ -29,35 +30,38 @@ pub struct Elements<'a> {
     base: u64,
     next: usize,
     depth: u8,
-    /// What does not fit the end is a cut, not damage: the last element is given with what is there.
+    /// Yields an element that exceeds the bytes, with a truncated payload, instead of an error.
     lenient: bool,
     failed: bool,
 }
 
-/// How deep `Display` and `find` go; Matroska itself needs 8.
+/// The depth at which `Display` and `find` stop. Matroska itself needs 8.
 const MAX_DEPTH: u8 = 32;
 
 impl<'a> Elements<'a> {
-    /// The elements in `bytes`. Offsets count from the front of them.
+    /// Creates an iterator over the elements in `bytes`. Offsets count from the start of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self::at(bytes, 0)
     }
 
-    /// The elements in `bytes`, which stand at the offset `base` of something larger.
+    /// Creates an iterator over the elements in `bytes`, which begin at offset `base` of a larger whole.
     pub fn at(bytes: &'a [u8], base: u64) -> Self {
         Self { bytes, base, next: 0, depth: 0, lenient: false, failed: false }
     }
 
-    /// The same, but an element that goes past the end is given with as much of it as there is
-    /// instead of being an error. That is how a cut fragment is looked at.
+    /// Yields an element that exceeds the bytes, instead of an error.
+    ///
+    /// Its payload has the bytes that exist. Use this to read cut fragments.
     #[must_use]
     pub fn lenient(mut self) -> Self {
         self.lenient = true;
         self
     }
 
-    /// All elements with this path, in the order they stand: names of RFC 8794 and 9559 joined by
-    /// `/`, from the level of this iterator down, such as `Segment/Tracks/TrackEntry/Name`.
+    /// Returns an iterator over all elements with this path, in document order.
+    ///
+    /// A path joins element names of RFC 8794 and RFC 9559 with `/`, such as
+    /// `Segment/Tracks/TrackEntry/Name`. It begins at the level of this iterator.
     pub fn find<'p>(self, path: &'p str) -> Find<'a, 'p> {
         Find { levels: vec![self], names: path.split('/').collect() }
     }
@@ -68,7 +72,7 @@ impl<'a> Elements<'a> {
         let header = match Header::read(unread, offset) {
             Vint::Read(header, _) => header,
             Vint::Short if unread.is_empty() || self.lenient => return Ok(None),
-            Vint::Short | Vint::Invalid => return Err(misfit(unread, offset)),
+            Vint::Short | Vint::Invalid => return Err(incomplete(unread, offset)),
         };
         let start = self.next + usize::from(header.length);
         let available = self.bytes.len() - start;
@@ -78,20 +82,20 @@ impl<'a> Elements<'a> {
             None if schema::lookup(header.id).is_some_and(schema::ElementSchema::may_be_unknown_size) => {
                 self.unknown_size(header.id, start)?
             }
-            _ => return Err(misfit(unread, offset)),
+            _ => return Err(incomplete(unread, offset)),
         };
         self.next = start + size;
         let payload = self.bytes.get(start..self.next).unwrap_or_default();
         Ok(Some(Element { header, payload, depth: self.depth + 1, lenient: self.lenient }))
     }
 
-    /// How long an element of unknown size is: its children are walked.
+    /// Returns the length of an element of unknown size, by reading its children.
     fn unknown_size(&self, id: ElementId, start: usize) -> Result<usize> {
         let mut children = Elements { next: start, ..self.clone() };
         loop {
             let at = children.next;
             match Header::read(self.bytes.get(at..).unwrap_or_default(), 0) {
-                // Nothing of unknown size can be inside of it, so this does not go deeper.
+                // Its children cannot have unknown sizes, so this does not recurse further.
                 Vint::Read(header, _) if schema::ends_unknown_size(id, header.id) => return Ok(at - start),
                 _ if children.read()?.is_none() => return Ok(self.bytes.len() - start),
                 _ => {}
@@ -99,12 +103,12 @@ impl<'a> Elements<'a> {
         }
     }
 
-    fn draw(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for element in self.clone() {
             match element {
                 Ok(element) => {
                     writeln!(f, "{element}")?;
-                    element.children().draw(f)?;
+                    element.children().print(f)?;
                 }
                 Err(error) => writeln!(f, "{:indent$}! {error}", "", indent = usize::from(self.depth) * 2)?,
             }
@@ -126,10 +130,10 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
-/// The tree, a line an element: name, id, offset, size of header and payload, value.
+/// Prints one line per element: name, id, offset, sizes of header and payload, value.
 impl fmt::Display for Elements<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.draw(f)
+        self.print(f)
     }
 }
 
@@ -139,7 +143,7 @@ impl fmt::Debug for Elements<'_> {
     }
 }
 
-/// The elements that [`Elements::find`] finds, in the order they stand.
+/// An iterator over the elements with one path, from [`Elements::find`].
 #[derive(Clone, Debug)]
 pub struct Find<'a, 'p> {
     levels: Vec<Elements<'a>>,
@@ -174,7 +178,7 @@ impl<'a> Iterator for Find<'a, '_> {
     }
 }
 
-/// One element, its payload borrowed.
+/// One element with its borrowed payload.
 #[derive(Clone, Copy)]
 pub struct Element<'a> {
     header: Header,
@@ -184,27 +188,28 @@ pub struct Element<'a> {
 }
 
 impl<'a> Element<'a> {
-    /// The element's id.
+    /// Returns the element's id.
     pub fn id(&self) -> ElementId {
         self.header.id
     }
 
-    /// Id, offset, and the size as it was declared.
+    /// Returns the element's header.
+    #[doc(hidden)]
     pub fn header(&self) -> Header {
         self.header
     }
 
-    /// The offset of its first byte.
+    /// Returns the offset of the element's first byte.
     pub fn offset(&self) -> u64 {
         self.header.offset
     }
 
-    /// Its payload.
+    /// Returns the payload.
     pub fn payload(&self) -> &'a [u8] {
         self.payload
     }
 
-    /// The elements inside of it; none if it is not a master.
+    /// Returns an iterator over the children. It is empty if the element is not a master.
     pub fn children(&self) -> Elements<'a> {
         let is_master = schema::lookup(self.id()).is_some_and(|row| row.kind == Kind::Master);
         let bytes = if is_master && self.depth < MAX_DEPTH { self.payload } else { &[] };
@@ -218,13 +223,14 @@ impl<'a> Element<'a> {
         }
     }
 
-    /// Its payload as what the schema says it is.
+    /// Decodes the payload as the type that the RFCs give the element.
     pub fn value(&self) -> Value<'a> {
         let kind = schema::lookup(self.id()).map_or(Kind::Binary, |row| row.kind);
         Value::read(kind, self.payload)
     }
 }
 
+/// Prints name, id, offset, sizes of header and payload, and value, indented by depth.
 impl fmt::Display for Element<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Header { id, offset, length, size } = self.header;
@@ -246,106 +252,4 @@ impl fmt::Debug for Element<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Element").field("header", &self.header).field("value", &self.value()).finish()
     }
-}
-
-/// An element's payload, as its type says.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Value<'a> {
-    /// Bytes, also those of an element whose payload does not fit its type.
-    Binary(&'a [u8]),
-    /// Nanoseconds since 2001-01-01 UTC.
-    Date(i64),
-    /// A number.
-    Float(f64),
-    /// A signed integer.
-    Int(i64),
-    /// A master element: look at its children.
-    Master,
-    /// Text without its trailing NULs; octets that are not UTF-8 replaced.
-    Text(Cow<'a, str>),
-    /// An unsigned integer.
-    Uint(u64),
-}
-
-impl<'a> Value<'a> {
-    fn read(kind: Kind, payload: &'a [u8]) -> Self {
-        let value = match kind {
-            Kind::Binary => None,
-            Kind::Master => Some(Self::Master),
-            Kind::Text => Some(Self::Text(String::from_utf8_lossy(without_padding(payload)))),
-            Kind::Uint => uint(payload).map(Self::Uint),
-            Kind::Int => int(payload).map(Self::Int),
-            Kind::Date => int(payload).map(Self::Date),
-            Kind::Float => match *payload {
-                [] => Some(Self::Float(0.0)),
-                [a, b, c, d] => Some(Self::Float(f64::from(f32::from_be_bytes([a, b, c, d])))),
-                [a, b, c, d, e, f, g, h] => Some(Self::Float(f64::from_be_bytes([a, b, c, d, e, f, g, h]))),
-                _ => None,
-            },
-        };
-        value.unwrap_or(Self::Binary(payload))
-    }
-
-    /// The unsigned integer, if it is one.
-    pub fn as_uint(&self) -> Option<u64> {
-        match *self {
-            Self::Uint(value) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// The number, if it is one.
-    pub fn as_float(&self) -> Option<f64> {
-        match *self {
-            Self::Float(value) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// The text, if it is some.
-    pub fn as_text(&self) -> Option<Cow<'a, str>> {
-        match self {
-            Self::Text(text) => Some(text.clone()),
-            _ => None,
-        }
-    }
-}
-
-/// Numbers as they are, text quoted, binary as capped hexadecimal.
-impl fmt::Display for Value<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 16;
-        match self {
-            Self::Binary(bytes) => {
-                for byte in bytes.iter().take(SHOWN) {
-                    write!(f, "{byte:02x}")?;
-                }
-                f.write_str(if bytes.len() > SHOWN { "…" } else { "" })
-            }
-            Self::Date(nanoseconds) => write!(f, "{nanoseconds} ns since 2001"),
-            Self::Float(value) => write!(f, "{value}"),
-            Self::Int(value) => write!(f, "{value}"),
-            Self::Master => Ok(()),
-            Self::Text(text) => write!(f, "{text:?}"),
-            Self::Uint(value) => write!(f, "{value}"),
-        }
-    }
-}
-
-/// Text fields may be padded with NUL (RFC 8794 section 7.5); spaces are content.
-pub(crate) fn without_padding(mut text: &[u8]) -> &[u8] {
-    while let [rest @ .., 0] = text {
-        text = rest;
-    }
-    text
-}
-
-pub(crate) fn uint(octets: &[u8]) -> Option<u64> {
-    (octets.len() <= 8).then(|| octets.iter().fold(0, |value, octet| value << 8 | u64::from(*octet)))
-}
-
-fn int(octets: &[u8]) -> Option<i64> {
-    let sign = if octets.first().is_some_and(|first| first & 0x80 != 0) { -1 } else { 0 };
-    (octets.len() <= 8).then(|| octets.iter().fold(sign, |value, octet| value << 8 | i64::from(*octet)))
 }

@@ -1,31 +1,25 @@
-//! Variable-size integers, RFC 8794 section 4: the number of leading zero bits of the first octet
-//! says how many octets follow it.
+//! Variable-size integers (RFC 8794 section 4).
+//!
+//! The number of leading zero bits of the first octet is the number of octets after it.
 
-/// What reading a variable-size integer from the front of some bytes gave.
+/// The result of reading a variable-size integer from the front of a byte slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Vint<T> {
-    /// The value, and how many bytes it took.
+pub(crate) enum Vint<T> {
+    /// The value, and its length in bytes.
     Read(T, u8),
-    /// The bytes end inside of it.
+    /// The bytes end inside the integer.
     Short,
-    /// No integer begins with these bits, or it is longer than allowed.
+    /// The first bits are not those of an integer, or the integer is longer than allowed.
     Invalid,
 }
 
-/// The largest size that an element can declare, 2^56 - 2: all ones means unknown.
-pub const MAX_SIZE: u64 = (1 << 56) - 2;
+/// The largest size that an element can declare. One more, all ones, means "unknown".
+#[cfg(test)]
+const MAX_SIZE: u64 = (1 << 56) - 2;
 
-/// Reads an element id: one to four octets, the length marker being part of the id.
-///
-/// ```
-/// use kinesis_video::ebml::vint::{read_id, Vint};
-///
-/// assert_eq!(read_id(&[0x1A, 0x45, 0xDF, 0xA3, 0x84]), Vint::Read(0x1A45_DFA3, 4));
-/// assert_eq!(read_id(&[0x1A, 0x45]), Vint::Short);
-/// assert_eq!(read_id(&[0x08]), Vint::Invalid);
-/// ```
+/// Reads an element id of one to four octets. The length marker is part of the id.
 #[inline]
-pub fn read_id(bytes: &[u8]) -> Vint<u32> {
+pub(crate) fn read_id(bytes: &[u8]) -> Vint<u32> {
     let Some(&first) = bytes.first() else { return Vint::Short };
     let length = first.leading_zeros() as usize + 1;
     if length > 4 {
@@ -38,8 +32,8 @@ pub fn read_id(bytes: &[u8]) -> Vint<u32> {
             None => return Vint::Short,
         },
     };
-    // RFC 8794 section 5: neither all zeros nor all ones behind the marker. ChapterDisplay is older
-    // than that rule.
+    // RFC 8794 section 5: the data bits are neither all zeros nor all ones. ChapterDisplay is older than
+    // that rule.
     let data = id & !(1 << (7 * length));
     if (data == 0 && id != 0x80) || data == (1 << (7 * length)) - 1 {
         return Vint::Invalid;
@@ -47,17 +41,9 @@ pub fn read_id(bytes: &[u8]) -> Vint<u32> {
     Vint::Read(id, length as u8)
 }
 
-/// Reads a size field of one to eight octets. `None` is the reserved value for "unknown".
-///
-/// ```
-/// use kinesis_video::ebml::vint::{read_size, Vint};
-///
-/// assert_eq!(read_size(&[0x82]), Vint::Read(Some(2), 1));
-/// assert_eq!(read_size(&[0x10, 0, 0, 0xE2]), Vint::Read(Some(226), 4));
-/// assert_eq!(read_size(&[0xFF]), Vint::Read(None, 1));
-/// ```
+/// Reads a size field of one to eight octets. A value of `None` means "unknown".
 #[inline]
-pub fn read_size(bytes: &[u8]) -> Vint<Option<u64>> {
+pub(crate) fn read_size(bytes: &[u8]) -> Vint<Option<u64>> {
     match read_number(bytes) {
         Vint::Read(value, length) if value == ones(length) => Vint::Read(None, length),
         Vint::Read(value, length) => Vint::Read(Some(value), length),
@@ -68,7 +54,7 @@ pub fn read_size(bytes: &[u8]) -> Vint<Option<u64>> {
 
 /// Reads an unsigned number of one to eight octets, such as the track number of a block.
 #[inline]
-pub fn read_number(bytes: &[u8]) -> Vint<u64> {
+pub(crate) fn read_number(bytes: &[u8]) -> Vint<u64> {
     let Some(&first) = bytes.first() else { return Vint::Short };
     let length = first.leading_zeros() as usize + 1;
     if length > 8 {
@@ -84,9 +70,10 @@ pub fn read_number(bytes: &[u8]) -> Vint<u64> {
     Vint::Read(value & !(1 << (7 * length)), length as u8)
 }
 
-/// Reads a signed number, the difference in an EBML-laced block (RFC 9559 section 10.3.3): the
-/// range is shifted so that the middle is 0.
-pub fn read_signed(bytes: &[u8]) -> Vint<i64> {
+/// Reads a signed number, as EBML lacing uses for differences (RFC 9559 section 10.3.3).
+///
+/// The range is shifted so that its middle is 0.
+pub(crate) fn read_signed(bytes: &[u8]) -> Vint<i64> {
     match read_number(bytes) {
         Vint::Read(value, length) => Vint::Read(value as i64 - (ones(length) >> 1) as i64, length),
         Vint::Short => Vint::Short,
@@ -94,36 +81,30 @@ pub fn read_signed(bytes: &[u8]) -> Vint<i64> {
     }
 }
 
-/// The fewest octets that hold `value` as a size, or `None` if it is above [`MAX_SIZE`].
-pub fn width(value: u64) -> Option<u8> {
+/// Returns the fewest octets that hold `value` as a size, or `None` if it needs more than eight.
+pub(crate) fn width(value: u64) -> Option<u8> {
     (1..=8).find(|&width| value < ones(width))
 }
 
-/// Appends `value` as a number of `width` octets, which must be able to hold it.
-///
-/// ```
-/// let mut out = Vec::new();
-/// kinesis_video::ebml::vint::write_number(&mut out, 226, 4);
-/// assert_eq!(out, [0x10, 0, 0, 0xE2]);
-/// ```
+/// Appends `value` as a number of `width` octets.
 ///
 /// # Panics
-/// If `width` is not 1 to 8 or the value needs more.
-pub fn write_number(out: &mut Vec<u8>, value: u64, width: u8) {
+/// If `width` is not 1 to 8, or if the value needs more octets.
+pub(crate) fn write_number(out: &mut Vec<u8>, value: u64, width: u8) {
     assert!((1..=8).contains(&width) && value <= ones(width), "{value} does not fit {width} octets");
     let marked = value | 1 << (7 * u32::from(width));
     out.extend(marked.to_be_bytes().into_iter().skip(8 - usize::from(width)));
 }
 
-/// Appends the reserved size for "unknown", `width` octets wide.
+/// Appends the reserved size for "unknown" in `width` octets.
 ///
 /// # Panics
 /// If `width` is not 1 to 8.
-pub fn write_unknown(out: &mut Vec<u8>, width: u8) {
+pub(crate) fn write_unknown(out: &mut Vec<u8>, width: u8) {
     write_number(out, ones(width), width);
 }
 
-/// All data bits set in a field of `width` octets.
+/// Returns a number with all data bits of a field of `width` octets set.
 fn ones(width: u8) -> u64 {
     (1 << (7 * u32::from(width))) - 1
 }
@@ -150,6 +131,23 @@ mod tests {
             read_size(&bytes);
             read_signed(&bytes);
         }
+    }
+
+    #[test]
+    fn ids_keep_their_marker() {
+        assert_eq!(read_id(&[0x1A, 0x45, 0xDF, 0xA3, 0x84]), Vint::Read(0x1A45_DFA3, 4));
+        assert_eq!(read_id(&[0x1A, 0x45]), Vint::Short);
+        assert_eq!(read_id(&[0x08]), Vint::Invalid);
+    }
+
+    #[test]
+    fn sizes_lose_their_marker() {
+        assert_eq!(read_size(&[0x82]), Vint::Read(Some(2), 1));
+        assert_eq!(read_size(&[0x10, 0, 0, 0xE2]), Vint::Read(Some(226), 4));
+        assert_eq!(read_size(&[0xFF]), Vint::Read(None, 1));
+        let mut out = Vec::new();
+        write_number(&mut out, 226, 4);
+        assert_eq!(out, [0x10, 0, 0, 0xE2]);
     }
 
     #[test]

@@ -1,21 +1,24 @@
-//! Elements to bytes.
+//! Writing elements.
 
-use super::{ElementId, vint};
+use super::element_id::ElementId;
+use super::vint;
 
-/// How wide a size field to write.
+/// The width of a size field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Width {
-    /// As few octets as hold the size.
+    /// The fewest octets that hold the size.
     Minimal,
-    /// So many octets, or as many as are needed if that is more; at least 1, at most 8. Writers that fill in sizes later reserve 8; the service
-    /// writes its tags with 4 at every level.
+    /// This number of octets, from 1 to 8, or more if the size needs more.
+    ///
+    /// Writers that fill in sizes later reserve 8. The service writes its tags with 4 at every level.
     Octets(u8),
 }
 
 /// Writes elements one after another.
 ///
 /// ```
-/// use kinesis_video::ebml::{id, Elements, Width, Writer};
+/// use kinesis_video::ebml::{Elements, id};
+/// use kinesis_video::internals::{Width, Writer};
 ///
 /// let mut writer = Writer::new();
 /// writer.unknown(id::SEGMENT, 8);
@@ -33,46 +36,47 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// An empty writer.
+    /// Creates an empty writer.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The bytes so far.
+    /// Returns the bytes written so far.
     pub fn as_bytes(&self) -> &[u8] {
         &self.out
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     pub fn into_bytes(self) -> Vec<u8> {
         self.out
     }
 
-    /// Forgets what was written, and keeps the memory.
+    /// Removes the written bytes. Keeps the allocated memory.
     pub fn clear(&mut self) {
         self.out.clear();
     }
 
-    /// Appends bytes as they are, such as an element read elsewhere.
+    /// Appends bytes unchanged, such as an element of another document.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
 
-    /// A master element of known size with what `fill` writes.
+    /// Writes a master element of known size. `fill` writes its children.
     pub fn master(&mut self, id: ElementId, width: Width, fill: impl FnOnce(&mut Self)) {
         let mut inner = Self::new();
         fill(&mut inner);
         self.element(id, width, &inner.out);
     }
 
-    /// The header of a master element of unknown size, its size field `octets` wide. What is written
-    /// next is inside of it, until something that cannot be.
+    /// Writes the header of a master element of unknown size, with a size field of `octets` octets.
+    ///
+    /// The elements written next are its children, up to the first one that cannot be.
     pub fn unknown(&mut self, id: ElementId, octets: u8) {
         self.id(id);
         vint::write_unknown(&mut self.out, octets.clamp(1, 8));
     }
 
-    /// Any element, from its payload.
+    /// Writes an element with this payload.
     pub fn element(&mut self, id: ElementId, width: Width, payload: &[u8]) {
         let size = payload.len() as u64;
         let least = vint::width(size).unwrap_or(8);
@@ -85,28 +89,28 @@ impl Writer {
         self.out.extend_from_slice(payload);
     }
 
-    /// A binary element, its size field as narrow as can be; so are those below.
+    /// Writes a binary element. The size field is minimal, as in the methods below.
     pub fn binary(&mut self, id: ElementId, payload: &[u8]) {
         self.element(id, Width::Minimal, payload);
     }
 
-    /// A text element; pass trailing NULs to pad.
+    /// Writes a text element. Add NULs to `text` for padding.
     pub fn text(&mut self, id: ElementId, text: &str) {
         self.binary(id, text.as_bytes());
     }
 
-    /// An unsigned integer in as few octets as it needs, at least one.
+    /// Writes an unsigned integer in the fewest octets, at least one.
     pub fn uint(&mut self, id: ElementId, value: u64) {
         let octets = 8 - value.leading_zeros() as usize / 8;
         self.binary(id, value.to_be_bytes().get(8 - octets.max(1)..).unwrap_or_default());
     }
 
-    /// A signed integer in eight octets.
+    /// Writes a signed integer in eight octets.
     pub fn int(&mut self, id: ElementId, value: i64) {
         self.binary(id, &value.to_be_bytes());
     }
 
-    /// A number in eight octets.
+    /// Writes a floating-point number in eight octets.
     pub fn float(&mut self, id: ElementId, value: f64) {
         self.binary(id, &value.to_be_bytes());
     }

@@ -1,13 +1,13 @@
-//! Blocks: what a Cluster holds (RFC 9559 section 10).
+//! Blocks, the units of media in a Cluster (RFC 9559 section 10).
 
 use crate::ebml::vint::{self, Vint};
 use crate::error::{Error, Result};
 
 use super::Fragment;
 
-/// One block of a fragment: one coded frame of one track, or several laced together.
+/// One block of a fragment: one or more coded frames of one track.
 ///
-/// [`Fragment::packets`] gives the frames themselves.
+/// A block with several frames is *laced*. [`Fragment::packets`] yields the single frames.
 #[derive(Clone, Copy)]
 pub struct Block<'a> {
     pub(super) fragment: &'a Fragment,
@@ -15,38 +15,40 @@ pub struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    /// The number of its track.
+    /// Returns the number of its track.
     pub fn track(&self) -> u64 {
         self.entry.track
     }
 
-    /// Its time in nanoseconds on the track's timeline: that of the Cluster plus the block's own.
-    /// Only comparable within one producer session.
+    /// Returns the time on the timeline of the producer session, in nanoseconds.
+    ///
+    /// This is the time of the Cluster plus the relative time of the block. Compare it only within one
+    /// producer session.
     pub fn timecode_ns(&self) -> i64 {
         self.fragment.header().ticks_to_ns(self.entry.timecode)
     }
 
-    /// How long it lasts, in nanoseconds, where a BlockGroup says so.
+    /// Returns the duration in nanoseconds, if a BlockGroup declares one.
     pub fn duration_ns(&self) -> Option<i64> {
         self.entry.duration().map(|ticks| self.fragment.header().ticks_to_ns(ticks))
     }
 
-    /// Whether it can be decoded without others.
+    /// Returns true if the block is flagged as decodable without other blocks.
     pub fn is_key(&self) -> bool {
         self.entry.is_key()
     }
 
-    /// Whether it is to be decoded but not shown.
+    /// Returns true if the frame is to be decoded but not shown.
     pub fn is_invisible(&self) -> bool {
         self.entry.flags & INVISIBLE != 0
     }
 
-    /// Whether a player may leave it out.
+    /// Returns true if a player may skip the block.
     pub fn is_discardable(&self) -> bool {
         self.entry.flags & DISCARDABLE != 0
     }
 
-    /// Its bytes behind the block header: one frame, or the lacing header and several.
+    /// Returns the bytes after the block header: one frame, or the lacing header and several frames.
     pub fn payload(&self) -> &'a [u8] {
         let (start, length) = (self.entry.start as usize, self.entry.length as usize);
         self.fragment.raw().get(start..start + length).unwrap_or_default()
@@ -69,13 +71,13 @@ const INVISIBLE: u8 = 0x08;
 const LACING: u8 = 0x06;
 const DISCARDABLE: u8 = 0x01;
 
-/// The index of a block: 32 bytes, whatever the block's size.
+/// The index entry of a block. Its size is 32 bytes, independent of the block's size.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockEntry {
     pub(crate) track: u64,
-    /// In ticks of the document's TimestampScale, the Cluster's included.
+    /// The time in ticks of the document's TimestampScale. Includes the time of the Cluster.
     pub(crate) timecode: i64,
-    /// Where the bytes behind the block header stand in the fragment.
+    /// The offset in the fragment of the bytes after the block header.
     pub(crate) start: u32,
     pub(crate) length: u32,
     duration: u32,
@@ -83,8 +85,9 @@ pub(crate) struct BlockEntry {
 }
 
 impl BlockEntry {
-    /// Reads the header of a SimpleBlock or Block whose payload stands at `start` in the fragment.
-    /// Errors are left for the caller to place.
+    /// Reads the header of a SimpleBlock or Block.
+    ///
+    /// `start` is the offset of its payload in the fragment. The caller adds the position to errors.
     #[inline]
     pub(crate) fn read(payload: &[u8], start: u32, cluster_timecode: i64) -> Result<Self> {
         let Vint::Read(track, width) = vint::read_number(payload) else {
@@ -110,7 +113,7 @@ impl BlockEntry {
         self.flags & KEY != 0
     }
 
-    /// A Block in a BlockGroup has no key flag of its own: it is one if it refers to no other.
+    /// Sets the key flag. A Block in a BlockGroup has none: it is a key frame if it has no references.
     pub(crate) fn with_key(mut self, key: bool) -> Self {
         self.flags = self.flags & !KEY | if key { KEY } else { 0 };
         self
@@ -129,10 +132,11 @@ impl BlockEntry {
         self.flags & LACING != 0
     }
 
-    /// Where the frames of a laced block stand: start and length within `payload`, the bytes behind
-    /// the block header.
+    /// Returns the start and length of each frame of a laced block within `payload`.
+    ///
+    /// `payload` is the bytes after the block header.
     pub(crate) fn frames(&self, payload: &[u8]) -> Result<Vec<(u32, u32)>> {
-        let broken = || Error::malformed("a block whose lacing does not add up");
+        let broken = || Error::malformed("the frame sizes of a laced block do not match its length");
         let Some((&count, rest)) = payload.split_first() else { return Err(broken()) };
         let count = usize::from(count) + 1;
         let (sizes, used) = match self.flags & LACING {
@@ -156,7 +160,9 @@ impl BlockEntry {
     }
 }
 
-/// RFC 9559 section 10.3.2: sizes of all frames but the last as sums of octets up to one below 255.
+/// Reads Xiph lacing (RFC 9559 section 10.3.2): the sizes of all frames except the last.
+///
+/// Each size is a sum of octets that ends with an octet below 255.
 fn xiph_sizes(data: &[u8], count: usize) -> Option<(Vec<usize>, usize)> {
     let (mut sizes, mut used) = (Vec::with_capacity(count - 1), 0);
     for _ in 1..count {
@@ -174,7 +180,7 @@ fn xiph_sizes(data: &[u8], count: usize) -> Option<(Vec<usize>, usize)> {
     Some((sizes, used))
 }
 
-/// RFC 9559 section 10.3.3: the first size, then differences.
+/// Reads EBML lacing (RFC 9559 section 10.3.3): the first size, then differences to the previous size.
 fn ebml_sizes(data: &[u8], count: usize) -> Option<(Vec<usize>, usize)> {
     let (mut sizes, mut used) = (Vec::with_capacity(count - 1), 0);
     let mut size = 0i64;
@@ -190,7 +196,7 @@ fn ebml_sizes(data: &[u8], count: usize) -> Option<(Vec<usize>, usize)> {
             width
         };
         used += usize::from(width);
-        // No frame is larger than the block, so sums of them cannot overflow.
+        // Rejecting frames larger than the block keeps the sum of the sizes from overflowing.
         let frame = usize::try_from(size).ok().filter(|&size| size <= data.len())?;
         sizes.push(frame);
     }
@@ -220,8 +226,8 @@ mod tests {
     }
 
     #[test]
-    fn lacing_is_taken_apart() {
-        // The sizes are those of the examples in RFC 9559 section 10.3: 800, 500 and 1000 octets.
+    fn laced_frames_are_separated() {
+        // The examples in RFC 9559 section 10.3 have frames of 800, 500 and 1000 octets.
         let data = [7; 2300];
         let expected = |start: u32| vec![(start, 800), (start + 800, 500), (start + 1300, 1000)];
         assert_eq!(frames(0x02, &[2, 255, 255, 255, 35, 255, 245], &data).unwrap(), expected(7));
@@ -231,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn lacing_that_does_not_add_up_is_an_error() {
+    fn inconsistent_lacing_is_an_error() {
         let cases: [(u8, &[u8], &[u8]); 7] = [
             (0x02, &[], &[]),
             (0x02, &[1, 255], &[]),

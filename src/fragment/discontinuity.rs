@@ -1,4 +1,4 @@
-//! What happened before a fragment.
+//! Events between two fragments.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,78 +7,95 @@ use std::time::Duration;
 use super::{FragmentNumber, Position, Skipped, Track};
 use crate::error::Error;
 
-/// What happened before a fragment, that its consumer can survive.
+/// An event before a fragment that did not end the stream.
 ///
-/// A body by itself has [`Skipped`](Discontinuity::Skipped) bytes; the others come from sources that
-/// know more than one body: a live stream over its connections, a [`share`](crate::FragmentStreamExt::share).
+/// A single body reports only [`SkippedBytes`](Discontinuity::SkippedBytes). The other events come
+/// from sources that read more than one body: a live stream with its reconnects, the archive, or a
+/// [`share`](crate::FragmentStreamExt::share).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Discontinuity {
-    /// Where reading was to go on is no longer kept, and it went on elsewhere, as was asked for.
-    /// What was behind this position, or before the first fragment, may be missing.
+    /// The service no longer keeps the position to resume at, so reading resumed elsewhere.
+    ///
+    /// Only with `Live::on_aged_out`. Media after `last` may be missing,
+    /// or media before the first fragment if nothing was yielded yet.
+    #[non_exhaustive]
     AgedOut {
-        /// Of the last fragment that was given out.
+        /// The position after the last fragment that was yielded. `None` if none was.
         last: Option<Position>,
     },
-    /// So many fragments were dropped, because a subscriber that does not want to hold up others
-    /// was not quick enough.
+    /// A lossy subscriber was too slow, so fragments were dropped.
+    #[non_exhaustive]
     Dropped {
-        /// How many.
+        /// The number of dropped fragments.
         fragments: u64,
     },
-    /// On the producer's clock, so much media is missing.
+    /// Media is missing, by the producer's clock.
+    #[non_exhaustive]
     Gap {
-        /// From the end of the fragment before to the beginning of this one.
+        /// The time from the end of the previous fragment to the start of this one.
         duration: Duration,
     },
-    /// A packet that was given out before its fragment was cut is not the same in what was sent again.
+    /// A packet differs from the one that was yielded before the reconnect.
+    ///
+    /// The fragment was cut, and the service sent it again with other bytes at this place.
+    #[non_exhaustive]
     PacketDiffers {
-        /// Its place among the packets of its fragment.
+        /// The index of the packet in its fragment, from 0.
         ordinal: u32,
     },
-    /// A fragment that could not be read, twice at the same place, was passed over. What was whole of
-    /// it was given out before, as a fragment that ended [`Cut`](super::End::Cut).
-    PassedOver {
-        /// Its number.
-        number: FragmentNumber,
-        /// What was wrong.
-        cause: Error,
-    },
-    /// The connection is another one.
+    /// The connection was lost, and a new one was opened.
+    #[non_exhaustive]
     Reconnected {
-        /// What ended the one before; `None` if the service did, in good order.
+        /// The error that ended the previous connection. `None` if the service ended it normally.
         cause: Option<Error>,
-        /// How many calls it took.
+        /// The number of calls until one succeeded.
         calls: u32,
-        /// From the end of the body before until the next one began.
+        /// The time from the end of the previous body to the start of the new one.
         after: Duration,
     },
-    /// So many fragments that had been given out came again, and were dropped.
+    /// The service sent fragments again that had been yielded; they were dropped.
+    #[non_exhaustive]
     Repeated {
-        /// How many.
+        /// The number of repeated fragments.
         fragments: u64,
     },
-    /// Bytes that belong to no fragment.
-    Skipped(Skipped),
-    /// The time of the media went back: on the producer's clock, or, where that goes on, on the
-    /// timeline of its session, as when a producer starts anew.
+    /// Bytes were skipped that belong to no fragment.
+    SkippedBytes(Skipped),
+    /// A fragment was skipped, because reading it failed.
+    ///
+    /// A live stream skips a fragment after it failed twice at the same place. The complete part was
+    /// yielded before, as a fragment that ended [`Cut`](super::FragmentEnd::Cut).
+    #[non_exhaustive]
+    SkippedFragment {
+        /// The number of the fragment.
+        number: FragmentNumber,
+        /// The last error.
+        cause: Error,
+    },
+    /// The time of the media went backwards, for example because the producer restarted.
+    ///
+    /// Measured on the producer's clock. If that did not go backwards, measured on the timeline of
+    /// the producer session.
+    #[non_exhaustive]
     TimelineReset {
-        /// How far.
+        /// The distance.
         by: Duration,
     },
-    /// The tracks are not those of the fragment before.
+    /// The tracks differ from those of the previous fragment.
+    #[non_exhaustive]
     TracksChanged {
-        /// What they were.
+        /// The tracks of the previous fragment.
         before: Arc<[Track]>,
     },
 }
 
 impl Discontinuity {
-    /// Whether media may be missing here, which a whole recording would have.
+    /// Returns true if media may be missing here.
     pub fn is_loss(&self) -> bool {
         match self {
-            Self::AgedOut { .. } | Self::Dropped { .. } | Self::Gap { .. } | Self::PassedOver { .. } => true,
-            Self::Skipped(skipped) => skipped.reason() == super::SkipReason::Damaged,
+            Self::AgedOut { .. } | Self::Dropped { .. } | Self::Gap { .. } | Self::SkippedFragment { .. } => true,
+            Self::SkippedBytes(skipped) => skipped.reason() == super::SkipReason::Damaged,
             Self::PacketDiffers { .. }
             | Self::Reconnected { .. }
             | Self::Repeated { .. }
@@ -88,24 +105,24 @@ impl Discontinuity {
     }
 }
 
-/// In a few words, as for a log.
+/// Writes a short text for a log.
 impl fmt::Display for Discontinuity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AgedOut { last: Some(last) } => write!(f, "what followed {last} is no longer kept"),
-            Self::AgedOut { last: None } => f.write_str("the start is no longer kept"),
+            Self::AgedOut { last: Some(last) } => write!(f, "fragments after {last} are no longer retained"),
+            Self::AgedOut { last: None } => f.write_str("the start is no longer retained"),
             Self::Dropped { fragments } => write!(f, "{fragments} fragments dropped"),
             Self::Gap { duration } => write!(f, "gap of {duration:?}"),
-            Self::PacketDiffers { ordinal } => write!(f, "packet {ordinal} differs from what was given out"),
-            Self::PassedOver { number, cause } => write!(f, "fragment {number} passed over: {cause}"),
+            Self::PacketDiffers { ordinal } => write!(f, "packet {ordinal} differs from the one yielded before"),
             Self::Reconnected { cause: Some(cause), calls, after } => {
                 write!(f, "reconnected after {after:?} and {calls} calls: {cause}")
             }
             Self::Reconnected { cause: None, calls, after } => {
                 write!(f, "reconnected after {after:?} and {calls} calls: the body had ended")
             }
-            Self::Repeated { fragments } => write!(f, "{fragments} fragments came again"),
-            Self::Skipped(skipped) => write!(f, "{} bytes skipped: {skipped}", skipped.length()),
+            Self::Repeated { fragments } => write!(f, "{fragments} repeated fragments dropped"),
+            Self::SkippedBytes(skipped) => write!(f, "{} bytes skipped: {skipped}", skipped.length()),
+            Self::SkippedFragment { number, cause } => write!(f, "fragment {number} skipped: {cause}"),
             Self::TimelineReset { by } => write!(f, "the timeline went back by {by:?}"),
             Self::TracksChanged { before } => write!(f, "the tracks changed; there were {}", before.len()),
         }

@@ -1,18 +1,18 @@
-//! How long media lasts.
+//! The duration of media.
 
 use std::time::Duration;
 
 use super::{Block, Fragment, FragmentHeader, Track};
 
-/// How far the media of each track reaches, block by block.
+/// The end of the media of each track, updated block by block.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extent {
-    /// Number, time of the last block, distance to the one before it.
+    /// Per track: its number, the time of the last block, and the distance to the previous block.
     tracks: Vec<(u64, i64, i64)>,
 }
 
 impl Extent {
-    /// Takes in a block or packet of a track at a time in nanoseconds on the timeline.
+    /// Adds a block or packet of a track. `time` is in nanoseconds on the timeline.
     pub(crate) fn add(&mut self, track: u64, time: i64) {
         match self.tracks.iter_mut().find(|(number, ..)| *number == track) {
             Some((_, last, step)) => (*last, *step) = (time.max(*last), time.saturating_sub(*last).saturating_abs()),
@@ -20,8 +20,9 @@ impl Extent {
         }
     }
 
-    /// From `start` up to the last of each track, and then as long as a frame of it is declared to
-    /// be, or as it took from the one before.
+    /// Returns the time from `start` to the end of the last block of any track.
+    ///
+    /// A block lasts as long as the track's default duration, or else as the distance to the previous block.
     pub(crate) fn duration(&self, header: &FragmentHeader, start: i64) -> Duration {
         let ends = self.tracks.iter().map(|(number, last, step)| {
             let declared = header.track(*number).and_then(Track::default_duration_ns);
@@ -39,9 +40,12 @@ impl Extent {
 }
 
 impl Fragment {
-    /// How long its media lasts: up to the last block of each track, and then as long as a frame of
-    /// the track is declared to be, or as it took from the one before. Nothing states it; zero for a
-    /// single block of a track that declares nothing.
+    /// Returns the duration of the media.
+    ///
+    /// No field states it, so it is calculated: from the start of the fragment to the last block of
+    /// any track, plus the duration of that block. A block lasts as long as the default duration of
+    /// its track, or else as the distance to the previous block. The duration is zero for a single
+    /// block of a track without a default duration.
     pub fn duration(&self) -> Duration {
         Extent::of(self.blocks()).duration(self.header(), self.header().timecode_ns())
     }

@@ -1,89 +1,81 @@
-//! What a body can hold besides fragments.
+//! The parts of a body that are not fragments: faults and skipped bytes.
 
 use bytes::Bytes;
 
-use super::{Discontinuity, Fragment, FragmentNumber};
+use super::service_tags::ServiceTags;
+use super::{Discontinuity, FragmentNumber};
 use crate::error::{Error, ErrorKind};
 
-/// One item of a body: every byte of it is in exactly one.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum BodyItem {
-    /// A fragment.
-    Fragment(Fragment),
-    /// The service reported an error inside the media.
-    Fault(Fault),
-    /// Bytes that belong to no fragment.
-    Skipped(Skipped),
-}
-
-impl BodyItem {
-    /// The bytes of the item, as they were received.
-    pub fn raw(&self) -> &Bytes {
-        match self {
-            Self::Fragment(fragment) => fragment.raw(),
-            Self::Fault(fault) => fault.raw(),
-            Self::Skipped(skipped) => skipped.raw(),
-        }
-    }
-}
-
-/// An error that the service put into a body which had begun as a success: a document of tags
-/// without media. GetMedia stops behind it; GetMediaForFragmentList may go on with other fragments.
+/// An error that the service reported inside the media, after the response began successfully.
 ///
-/// Ids seen or documented: 3000 and 4000 fragment not found, 3002 error while writing the response,
-/// 4500 to 4506 trouble with the stream's KMS key, 5000 internal error.
+/// It is an MKV document with tags and no media. GetMedia ends the body after it.
+/// GetMediaForFragmentList may continue with other fragments.
+///
+/// | id | meaning |
+/// |---|---|
+/// | 3000, 4000 | the fragment was not found |
+/// | 3002 | an error occurred while the response was written |
+/// | 4500 to 4506 | the KMS key of the stream cannot be used |
+/// | 4507 | the stream was deleted |
+/// | 5000 | internal error of the service |
 #[derive(Clone, Debug)]
 pub struct Fault {
-    pub(super) offset: u64,
-    pub(super) raw: Bytes,
-    pub(super) id: Option<u32>,
-    pub(super) message: Option<Box<str>>,
-    pub(super) fragment_number: Option<FragmentNumber>,
+    offset: u64,
+    raw: Bytes,
+    id: Option<u32>,
+    message: Option<Box<str>>,
+    fragment_number: Option<FragmentNumber>,
 }
 
 impl Fault {
-    /// The number of the error.
+    pub(crate) fn new(offset: u64, raw: Bytes, mut service: ServiceTags) -> Self {
+        let (id, message) = service.fault();
+        Self { offset, raw, id, message, fragment_number: service.number }
+    }
+
+    /// Returns the number of the error.
     pub fn id(&self) -> Option<u32> {
         self.id
     }
 
-    /// What the service says about it, such as `FRAGMENT_NOT_FOUND`.
+    /// Returns the text of the error, for example `FRAGMENT_NOT_FOUND`.
     pub fn message(&self) -> Option<&str> {
         self.message.as_deref()
     }
 
-    /// The fragment it is about.
+    /// Returns the number of the fragment that could not be sent.
     pub fn fragment_number(&self) -> Option<&FragmentNumber> {
         self.fragment_number.as_ref()
     }
 
-    /// Where its document begins in the body.
+    /// Returns the offset of its document in the body.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Its bytes.
+    /// Returns the bytes of its document.
     pub fn raw(&self) -> &Bytes {
         &self.raw
     }
 
-    /// The fault as an error.
+    /// Converts the fault to an error with a matching kind.
     pub fn to_error(&self) -> Error {
         let (kind, retryable, meaning) = match self.id {
-            Some(3000) => (ErrorKind::NotFound, true, "the fragment is not there, or not yet"),
-            Some(3002) => (ErrorKind::Service, true, "the service could not go on writing"),
-            Some(4000) => (ErrorKind::NotFound, false, "the fragment is not there any more"),
+            Some(3000) => (ErrorKind::NotFound, true, "the fragment does not exist, or is not available yet"),
+            Some(3002) => (ErrorKind::Service, true, "the service could not write the rest of the response"),
+            Some(4000) => (ErrorKind::NotFound, false, "the fragment no longer exists"),
             Some(4500) => (ErrorKind::AccessDenied, false, "the caller needs kms:Decrypt on the KMS key of the stream"),
             Some(4501) => (ErrorKind::AccessDenied, false, "the KMS key of the stream is disabled"),
             Some(4502) => (ErrorKind::AccessDenied, false, "the KMS key of the stream is not valid"),
             Some(4503) => (ErrorKind::AccessDenied, true, "the KMS key of the stream is not available now"),
-            Some(4504) => (ErrorKind::AccessDenied, false, "the KMS key of the stream is not for this use"),
-            Some(4505) => (ErrorKind::AccessDenied, false, "the KMS key of the stream is in a state without use"),
-            Some(4506) => (ErrorKind::AccessDenied, false, "the KMS key of the stream is not found"),
+            Some(4504) => (ErrorKind::AccessDenied, false, "the KMS key of the stream does not allow this use"),
+            Some(4505) => {
+                (ErrorKind::AccessDenied, false, "the KMS key of the stream is in a state that allows no use")
+            }
+            Some(4506) => (ErrorKind::AccessDenied, false, "the KMS key of the stream was not found"),
             Some(4507) => (ErrorKind::NotFound, false, "the stream has been deleted"),
-            Some(5000) => (ErrorKind::Service, true, "the service failed inside"),
-            _ => (ErrorKind::Service, false, "its meaning is not known"),
+            Some(5000) => (ErrorKind::Service, true, "the service had an internal error"),
+            _ => (ErrorKind::Service, false, "this error is unknown"),
         };
         let said = self.message.as_deref().unwrap_or("");
         let message = format!("the service reported {said:?} inside the media; {meaning}");
@@ -96,33 +88,33 @@ impl Fault {
     }
 }
 
-/// Bytes of a body that are in no fragment.
+/// Bytes of a body that belong to no fragment.
 #[derive(Clone, Debug)]
 pub struct Skipped {
-    pub(super) offset: u64,
-    pub(super) length: u64,
-    pub(super) raw: Bytes,
-    pub(super) reason: SkipReason,
-    pub(super) cause: Option<Error>,
+    offset: u64,
+    length: u64,
+    raw: Bytes,
+    reason: SkipReason,
+    cause: Option<Error>,
 }
 
-/// Why bytes are in no fragment.
+/// The reason bytes belong to no fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SkipReason {
-    /// They stand behind the closing tags of a fragment, or behind a fault, and open no other
-    /// fragment.
+    /// The bytes follow the closing tags of a fragment or a fault, and do not start another fragment.
     AfterEnd,
-    /// They could not be read: see [`Skipped::cause`]. Only with [`resync`](crate::BodyDecoder::resync);
-    /// a long stretch comes in several parts.
+    /// The bytes could not be read; [`Skipped::cause`] has the error.
+    ///
+    /// Only with [`resync`](crate::BodyDecoder::resync). Many damaged bytes are yielded in several parts.
     Damaged,
 }
 
 impl SkipReason {
-    /// The reason in a few words.
+    /// Returns the reason as a short text.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::AfterEnd => "behind the end of a fragment",
+            Self::AfterEnd => "after the end of a fragment",
             Self::Damaged => "damaged",
         }
     }
@@ -135,55 +127,62 @@ impl std::fmt::Display for SkipReason {
 }
 
 impl Skipped {
-    /// Where they begin in the body.
+    pub(crate) fn new(offset: u64, raw: Bytes, reason: SkipReason, cause: Option<Error>) -> Self {
+        Self { offset, length: raw.len() as u64, raw, reason, cause }
+    }
+
+    /// Returns the offset of the first byte in the body.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// How many they are.
+    /// Returns the number of bytes.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// Why they are in no fragment.
+    /// Returns the reason the bytes were skipped.
     pub fn reason(&self) -> SkipReason {
         self.reason
     }
 
-    /// What was wrong with them, if they are damaged.
+    /// Returns the error, if the bytes are damaged.
     pub fn cause(&self) -> Option<&Error> {
         self.cause.as_ref()
     }
 
-    /// The bytes; none where this is a [`Discontinuity`](crate::Discontinuity), which would keep them.
+    /// Returns the bytes.
+    ///
+    /// Empty in a [`Discontinuity`](crate::Discontinuity), so that it does not keep the buffer alive.
     pub fn raw(&self) -> &Bytes {
         &self.raw
     }
 
-    /// Notes it among what happened before the next fragment. However much is skipped, it is one
-    /// stretch until a fragment comes.
+    /// Adds the bytes to the discontinuities before the next fragment.
+    ///
+    /// Adjacent bytes skipped for the same reason become one entry.
     pub(crate) fn note_in(mut self, noted: &mut Vec<Discontinuity>) {
-        let goes_on = |last: &mut Discontinuity| match last {
-            Discontinuity::Skipped(last) => last.extend(&self),
+        let extends = |last: &mut Discontinuity| match last {
+            Discontinuity::SkippedBytes(last) => last.extend(&self),
             _ => false,
         };
-        if !noted.last_mut().is_some_and(goes_on) {
+        if !noted.last_mut().is_some_and(extends) {
             self.raw = Bytes::new();
-            noted.push(Discontinuity::Skipped(self));
+            noted.push(Discontinuity::SkippedBytes(self));
         }
     }
 
-    /// Takes the next stretch in, if it goes on where this one ends, for the same reason.
-    pub(super) fn extend(&mut self, next: &Self) -> bool {
-        let goes_on = next.reason == self.reason && next.offset == self.offset + self.length;
-        if goes_on {
+    /// Includes `next` if it follows directly and has the same reason. Returns true if it was included.
+    fn extend(&mut self, next: &Self) -> bool {
+        let is_adjacent = next.reason == self.reason && next.offset == self.offset + self.length;
+        if is_adjacent {
             self.length += next.length;
         }
-        goes_on
+        is_adjacent
     }
 }
 
-/// Why, and what was wrong if they are damaged.
+/// Writes the reason, and the error if the bytes are damaged.
 impl std::fmt::Display for Skipped {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.cause {

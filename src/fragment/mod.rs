@@ -1,27 +1,16 @@
-//! Elements to fragments.
+//! Fragments, and their parts: tracks, tags, blocks and timestamps.
 //!
-//! A body of GetMedia or GetMediaForFragmentList is a run of small MKV documents, one a fragment.
-//! [`FragmentStream`] reads one from anything asynchronous; [`FragmentDecoder`] and [`BodyDecoder`]
-//! are the tokio-util codecs below it.
+//! A fragment is the unit that Kinesis Video Streams stores and sends: one MKV document with one Cluster.
+//! [`demux`](crate::demux) reads fragments from bytes.
 
-mod assembler;
 mod block;
-mod chunk_reader;
-#[cfg(feature = "aws")]
-mod continuity;
-mod cutter;
-mod decoder;
 mod discontinuity;
-mod document;
 mod duration;
 mod fault;
-mod framed;
 mod number;
 mod position;
-mod resync;
 mod service_tags;
 mod share;
-mod stream;
 mod tags;
 mod timestamp;
 mod track;
@@ -34,49 +23,46 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use crate::ebml::Elements;
-use crate::packet::Packet;
 
 pub use block::Block;
-pub use chunk_reader::ChunkReader;
-pub use decoder::{BodyDecoder, FragmentDecoder};
 pub use discontinuity::Discontinuity;
-pub use fault::{BodyItem, Fault, SkipReason, Skipped};
+pub use fault::{Fault, SkipReason, Skipped};
 pub use number::FragmentNumber;
 pub use position::Position;
 pub use share::{Share, Subscriber};
-pub use stream::{BodyStream, FragmentStream};
 pub use tags::{Tag, TagValue, Tags, TagsIter};
 pub use timestamp::Timestamp;
 pub use track::{Track, TrackKind};
-pub use until::{Bound, EndReason, Until};
+pub use until::{Bound, StreamEnd, Until};
 
-pub(crate) use assembler::{BlockPiece, Grain, Piece};
 pub(crate) use block::BlockEntry;
-#[cfg(feature = "aws")]
-pub(crate) use continuity::Continuity;
-pub(crate) use cutter::Cutter;
 #[cfg(any(feature = "aws", feature = "local"))]
 pub(crate) use duration::Extent;
-pub(crate) use framed::{BodyDecode, Framed};
+pub(crate) use service_tags::ServiceTags;
+pub(crate) use tags::TagCollector;
 
-/// How a fragment ended.
+/// The end of a fragment: complete, unknown or cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum End {
-    /// Inside an element: the body ended, failed or became unreadable, or the service reported an
-    /// error, before all that was announced had come. The fragment has the blocks that are whole.
+pub enum FragmentEnd {
+    /// The fragment is incomplete, and has only the blocks that arrived completely.
+    ///
+    /// The body ended or failed inside an element, could not be read, or the service reported an error.
     Cut,
-    /// With the body, between elements. Where sizes are unknown, whether more was to come cannot be
-    /// told.
+    /// The body ended between two elements.
+    ///
+    /// If the sizes of Segment and Cluster are unknown, more data may have been missing.
     EndOfBody,
-    /// Where the next document begins.
+    /// The next document started.
     NextDocument,
-    /// With the service's closing tags. The only proof that a fragment of GetMedia is whole.
+    /// The service's closing tags arrived.
+    ///
+    /// Only this proves that a fragment of GetMedia is complete.
     Trailer,
 }
 
-impl End {
-    /// `trailer`, `next`, `eof` or `cut`.
+impl FragmentEnd {
+    /// Returns `trailer`, `next`, `eof` or `cut`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cut => "cut",
@@ -87,13 +73,15 @@ impl End {
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for FragmentEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-/// What a fragment says of itself before its media: known as soon as its Cluster begins.
+/// The metadata of a fragment that precedes its media.
+///
+/// It is complete as soon as the Cluster starts. [`FragmentFooter`] has the metadata that follows.
 #[derive(Clone, Debug)]
 pub struct FragmentHeader {
     number: Option<FragmentNumber>,
@@ -101,50 +89,66 @@ pub struct FragmentHeader {
     producer_time: Option<Timestamp>,
     tracks: Arc<[Track]>,
     tags: Tags,
-    /// Of its first Cluster, in ticks.
+    /// The time of the first Cluster, in ticks.
     timecode: i64,
-    /// Nanoseconds a tick.
+    /// Nanoseconds per tick.
     timestamp_scale: u64,
 }
 
 impl FragmentHeader {
-    /// The number that the service gave the fragment.
+    /// Creates a header from the tags and tracks before the media.
+    pub(crate) fn new(
+        service: &ServiceTags,
+        tracks: Arc<[Track]>,
+        tags: Tags,
+        timecode: i64,
+        timestamp_scale: u64,
+    ) -> Self {
+        let ServiceTags { number, server_time, producer_time, .. } = service;
+        let (number, server_time, producer_time) = (number.clone(), *server_time, *producer_time);
+        Self { number, server_time, producer_time, tracks, tags, timecode, timestamp_scale }
+    }
+
+    /// Returns the fragment number, which the service assigned.
     pub fn number(&self) -> Option<&FragmentNumber> {
         self.number.as_ref()
     }
 
-    /// When the service began to receive it, on the service's clock.
+    /// Returns the time at which the service began to receive the fragment, on the service's clock.
     pub fn server_time(&self) -> Option<Timestamp> {
         self.server_time
     }
 
-    /// When it began, on the producer's clock.
+    /// Returns the time at which the fragment began, on the producer's clock.
     pub fn producer_time(&self) -> Option<Timestamp> {
         self.producer_time
     }
 
-    /// The tracks. Two fragments whose tracks were declared in the same bytes share them.
+    /// Returns the tracks.
+    ///
+    /// Consecutive fragments with identical track declarations share one allocation.
     pub fn tracks(&self) -> &Arc<[Track]> {
         &self.tracks
     }
 
-    /// The track with this number.
+    /// Returns the track with this number.
     pub fn track(&self, number: u64) -> Option<&Track> {
         self.tracks.iter().find(|track| track.number() == number)
     }
 
-    /// The producer's tags that stand before the media. Most producers' stand behind: see
-    /// [`Fragment::tags`].
+    /// Returns the producer's tags that precede the media.
+    ///
+    /// Tags of most producers follow the media: see [`Fragment::tags`] and [`FragmentFooter::tags`].
     pub fn tags(&self) -> &Tags {
         &self.tags
     }
 
-    /// The time of the Cluster in nanoseconds, on the timeline of the producer session.
+    /// Returns the time of the Cluster on the timeline of the producer session, in nanoseconds.
     pub fn timecode_ns(&self) -> i64 {
         self.ticks_to_ns(self.timecode)
     }
 
-    /// One that says only this.
+    /// Creates a header with only a number and a server time.
     #[cfg(all(test, feature = "aws"))]
     pub(crate) fn for_test(number: &str, server_millis: i64) -> Self {
         Self {
@@ -163,76 +167,91 @@ impl FragmentHeader {
         i64::try_from(ns).unwrap_or(if ns < 0 { i64::MIN } else { i64::MAX })
     }
 
-    /// The producer's time of something at `ticks` on the timeline.
+    /// Converts a time on the timeline, in ticks, to the producer's clock.
     pub(crate) fn producer_time_at(&self, ticks: i64) -> Option<Timestamp> {
         let relative = self.ticks_to_ns(ticks.saturating_sub(self.timecode));
         self.producer_time.map(|start| start.plus_nanos(relative))
     }
 }
 
-/// What a fragment says of itself behind its media, for those who take its packets one by one.
+/// The metadata of a fragment that follows its media, and how the fragment ended.
+///
+/// Streams of packets yield it after the last packet of a fragment.
 #[derive(Clone, Debug)]
-pub struct FragmentEnd {
+pub struct FragmentFooter {
     header: Arc<FragmentHeader>,
     tags: Tags,
-    end: End,
+    end: FragmentEnd,
     offset: u64,
     behind_millis: Option<u64>,
     continuation_token: Option<Arc<str>>,
 }
 
-impl FragmentEnd {
-    /// Of a fragment of which nothing more comes.
+impl FragmentFooter {
+    pub(crate) fn new(
+        header: Arc<FragmentHeader>,
+        tags: Tags,
+        end: FragmentEnd,
+        offset: u64,
+        service: ServiceTags,
+    ) -> Self {
+        let ServiceTags { behind_millis, continuation_token, .. } = service;
+        Self { header, tags, end, offset, behind_millis, continuation_token }
+    }
+
+    /// Creates the footer of a fragment whose rest will not arrive.
     #[cfg(feature = "aws")]
     pub(crate) fn cut(header: Arc<FragmentHeader>) -> Self {
         let tags = Tags::default();
-        Self { header, tags, end: End::Cut, offset: 0, behind_millis: None, continuation_token: None }
+        Self { header, tags, end: FragmentEnd::Cut, offset: 0, behind_millis: None, continuation_token: None }
     }
 
-    /// What it said of itself before its media.
+    /// Returns the metadata that precedes the media.
     pub fn fragment(&self) -> &Arc<FragmentHeader> {
         &self.header
     }
 
-    /// How it ended.
-    pub fn end(&self) -> End {
+    /// Returns how the fragment ended.
+    pub fn end_reason(&self) -> FragmentEnd {
         self.end
     }
 
-    /// Where it ended in the body: the offset of what follows.
+    /// Returns the offset in the body of the first byte after the fragment.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The producer's tags that stand behind the media.
+    /// Returns the producer's tags that follow the media.
     pub fn tags(&self) -> &Tags {
         &self.tags
     }
 
-    /// How far the fragment was behind the newest of the stream when it was sent; GetMedia only.
-    pub fn behind(&self) -> Option<Duration> {
+    /// Returns how far the fragment lagged behind the newest one when it was sent.
+    ///
+    /// This is the tag MILLIS_BEHIND_NOW, which only GetMedia sends.
+    pub fn behind_now(&self) -> Option<Duration> {
         self.behind_millis.map(Duration::from_millis)
     }
 
-    /// The token with which GetMedia goes on behind it.
+    /// Returns the token with which GetMedia resumes after the fragment.
     pub fn continuation_token(&self) -> Option<&str> {
         self.continuation_token.as_deref()
     }
 }
 
-/// When the first and the last byte of a fragment arrived, on this machine's monotonic clock.
+/// The arrival times of a fragment's first and last byte, on this machine's monotonic clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// When the read returned that brought the first byte.
+    /// The time at which the read with the first byte returned.
     pub first_byte: Instant,
-    /// When the read returned that brought the last byte.
+    /// The time at which the read with the last byte returned.
     pub last_byte: Instant,
 }
 
-/// A fragment: what the producer sent as one Cluster, with what the service says about it.
+/// A fragment: one Cluster of media from the producer, with the metadata of the service.
 ///
-/// It owns one buffer with its bytes exactly as they were received ([`raw`](Fragment::raw)) and an
-/// index of what is in it. Cheap to clone, `Send` and `'static`, so it can be handed to other
+/// It owns one buffer with its bytes exactly as they were received ([`raw`](Fragment::raw)), and an
+/// index of the blocks in it. It is cheap to clone, `Send` and `'static`, so it can be sent to other
 /// tasks. Packets and payloads are slices of the buffer and keep it alive.
 ///
 /// ```
@@ -262,7 +281,7 @@ struct Inner {
     raw: Bytes,
     blocks: Vec<BlockEntry>,
     tags: Tags,
-    end: End,
+    end: FragmentEnd,
     behind_millis: Option<u64>,
     continuation_token: Option<Arc<str>>,
     offset: u64,
@@ -271,85 +290,122 @@ struct Inner {
     discontinuities: Vec<Discontinuity>,
 }
 
-/// What makes the bytes of a fragment a file of its own.
+/// The parts of a [`Fragment`].
+pub(crate) struct FragmentParts {
+    pub(crate) header: FragmentHeader,
+    pub(crate) raw: Bytes,
+    pub(crate) blocks: Vec<BlockEntry>,
+    pub(crate) tags: Tags,
+    pub(crate) end: FragmentEnd,
+    pub(crate) service: ServiceTags,
+    pub(crate) offset: u64,
+    pub(crate) mkv: Mkv,
+}
+
+/// The change that turns the bytes of a fragment into an MKV file.
 #[derive(Clone, Debug)]
-enum Mkv {
-    /// Nothing: they are one.
+pub(crate) enum Mkv {
+    /// No change: the bytes are an MKV file.
     Whole,
-    /// The header of its document, which went with an earlier fragment.
+    /// Prepend this document header, which was sent with an earlier fragment.
     After(Bytes),
-    /// A Segment of unknown size, since the one declared covers later fragments too. Where the size
-    /// field stands and how wide it is.
+    /// Set the size of the Segment to unknown, because the declared size covers later fragments too.
+    /// `at` is the offset of the size field, and `width` is its length in bytes.
     Resized { at: u32, width: u8 },
 }
 
 impl Fragment {
-    /// The same, known not to be whole.
+    /// Creates a fragment without arrival times and discontinuities.
+    pub(crate) fn from_parts(parts: FragmentParts) -> Self {
+        let FragmentParts { header, raw, blocks, tags, end, service, offset, mkv } = parts;
+        let ServiceTags { behind_millis, continuation_token, .. } = service;
+        Self {
+            inner: Arc::new(Inner {
+                header: Arc::new(header),
+                raw,
+                blocks,
+                tags,
+                end,
+                behind_millis,
+                continuation_token,
+                offset,
+                mkv,
+                arrival: None,
+                discontinuities: Vec::new(),
+            }),
+        }
+    }
+
+    /// Marks the fragment as incomplete.
     #[cfg(feature = "aws")]
     pub(crate) fn into_cut(mut self) -> Self {
-        Arc::make_mut(&mut self.inner).end = End::Cut;
+        Arc::make_mut(&mut self.inner).end = FragmentEnd::Cut;
         self
     }
 
-    /// What it says of itself before its media.
+    /// Returns the metadata that precedes the media.
     pub fn header(&self) -> &Arc<FragmentHeader> {
         &self.inner.header
     }
 
-    /// The number that the service gave it. `None` in a file that did not come from the service.
+    /// Returns the fragment number, which the service assigned.
+    ///
+    /// Returns `None` for a file that did not come from the service.
     pub fn number(&self) -> Option<&FragmentNumber> {
         self.inner.header.number()
     }
 
-    /// When the service began to receive it, on the service's clock, to the millisecond.
+    /// Returns the time at which the service began to receive the fragment.
+    ///
+    /// It is measured on the service's clock, in whole milliseconds.
     pub fn server_time(&self) -> Option<Timestamp> {
         self.inner.header.server_time()
     }
 
-    /// When it began, on the producer's clock, to the millisecond. Near 1970 if the producer counts
-    /// from its own start.
+    /// Returns the time at which the fragment began, on the producer's clock.
+    ///
+    /// It has whole milliseconds. It is near 1970 if the producer counts from its own start.
     pub fn producer_time(&self) -> Option<Timestamp> {
         self.inner.header.producer_time()
     }
 
-    /// How far it was behind the newest of the stream when it was sent; GetMedia only.
-    pub fn behind(&self) -> Option<Duration> {
+    /// Returns how far the fragment lagged behind the newest one when it was sent.
+    ///
+    /// This is the tag MILLIS_BEHIND_NOW, which only GetMedia sends.
+    pub fn behind_now(&self) -> Option<Duration> {
         self.inner.behind_millis.map(Duration::from_millis)
     }
 
-    /// The token with which GetMedia goes on behind it.
+    /// Returns the token with which GetMedia resumes after the fragment.
     pub fn continuation_token(&self) -> Option<&str> {
         self.inner.continuation_token.as_deref()
     }
 
-    /// The producer's tags, those before and those after the media.
+    /// Returns the producer's tags, before and after the media.
     pub fn tags(&self) -> &Tags {
         &self.inner.tags
     }
 
-    /// The tracks. Two fragments whose tracks were declared in the same bytes share them.
+    /// Returns the tracks.
+    ///
+    /// Consecutive fragments with identical track declarations share one allocation.
     pub fn tracks(&self) -> &Arc<[Track]> {
         self.inner.header.tracks()
     }
 
-    /// The track with this number.
+    /// Returns the track with this number.
     pub fn track(&self, number: u64) -> Option<&Track> {
         self.inner.header.track(number)
     }
 
-    /// Its blocks, in the order they stand.
+    /// Returns the blocks in file order.
     pub fn blocks(&self) -> impl ExactSizeIterator<Item = Block<'_>> {
         self.inner.blocks.iter().map(|entry| Block { fragment: self, entry })
     }
 
-    /// Its packets: the coded frames of its blocks, in the order they stand. Each is a slice of the
-    /// fragment's buffer and keeps it alive.
-    pub fn packets(&self) -> impl Iterator<Item = Packet> + use<> {
-        Packet::all_of(self.clone())
-    }
-
-    /// The tree of its elements, read as far as it is asked for. Offsets count from the start of
-    /// the body.
+    /// Returns the EBML elements of the fragment, which are parsed lazily.
+    ///
+    /// Offsets count from the start of the body.
     ///
     /// ```
     /// # use kinesis_video::{Fragment, Result};
@@ -365,14 +421,15 @@ impl Fragment {
         Elements::at(&self.inner.raw, self.inner.offset).lenient()
     }
 
-    /// Its bytes, exactly as they were received.
+    /// Returns the bytes exactly as they were received.
     pub fn raw(&self) -> &Bytes {
         &self.inner.raw
     }
 
-    /// It as an MKV file of its own. That is [`raw`](Fragment::raw) without a copy, unless the
-    /// fragment came out of a document that held several: then it is copied behind, or with, a
-    /// header that fits.
+    /// Returns the fragment as a complete MKV file.
+    ///
+    /// This is [`raw`](Fragment::raw) without a copy, unless the fragment's document held several
+    /// fragments. Then the bytes are copied, and the document header is added or adapted.
     pub fn to_mkv(&self) -> Bytes {
         let Inner { raw, mkv, .. } = &*self.inner;
         match mkv {
@@ -395,39 +452,43 @@ impl Fragment {
         }
     }
 
-    /// How it ended.
-    pub fn end(&self) -> End {
+    /// Returns how the fragment ended.
+    pub fn end_reason(&self) -> FragmentEnd {
         self.inner.end
     }
 
-    /// Where it begins in the body.
+    /// Returns the offset of the fragment in the body.
     pub fn offset(&self) -> u64 {
         self.inner.offset
     }
 
-    /// When its bytes arrived. `None` if no [`FragmentStream`] read it.
+    /// Returns the arrival times of the first and last byte.
+    ///
+    /// Returns `None` if the fragment was decoded without a stream, for example with
+    /// [`FragmentDecoder`](crate::FragmentDecoder).
     pub fn arrival(&self) -> Option<Arrival> {
         self.inner.arrival
     }
 
-    /// What happened between the fragment before it and this one.
+    /// Returns the events between the previous fragment and this one.
     pub fn discontinuities(&self) -> &[Discontinuity] {
         &self.inner.discontinuities
     }
 
-    /// A copy that shares no buffer with anything else. A slice keeps all of the buffer that a
-    /// fragment was received into; this lets it go.
+    /// Returns a copy with its own buffer.
+    ///
+    /// A fragment is a slice of its receive buffer, and keeps all of it alive. The copy does not.
     #[must_use]
     pub fn detach(&self) -> Self {
         let raw = Bytes::copy_from_slice(&self.inner.raw);
         Self { inner: Arc::new(Inner { raw, ..(*self.inner).clone() }) }
     }
 
-    fn set_arrival(&mut self, arrival: Arrival) {
+    pub(crate) fn set_arrival(&mut self, arrival: Arrival) {
         Arc::make_mut(&mut self.inner).arrival = Some(arrival);
     }
 
-    /// Puts what happened before it in front of what it knows itself.
+    /// Inserts events before the fragment's own ones, and empties `before`.
     pub(crate) fn add_discontinuities(&mut self, before: &mut Vec<Discontinuity>) {
         if !before.is_empty() {
             let inner = Arc::make_mut(&mut self.inner);
@@ -449,7 +510,7 @@ impl fmt::Debug for Fragment {
             .field("offset", &self.offset())
             .field("bytes", &self.raw().len())
             .field("blocks", &self.inner.blocks.len())
-            .field("end", &self.end())
+            .field("end", &self.end_reason())
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! The number of a fragment.
+//! Fragment numbers.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -8,11 +8,14 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
-/// The number that the service gave a fragment: 1 to 128 decimal digits, larger for what was
-/// ingested later. Real ones have 47 digits and fit no integer type, so this keeps the text and
-/// compares it as a number.
+/// The number of a fragment, assigned by the service.
 ///
-/// Unique within a stream only. Says nothing about how many fragments lie between two.
+/// A number has 1 to 128 decimal digits. Real ones have 47, which fit no integer type, so this type
+/// keeps the text and compares it as a number. Fragments that were ingested later have larger
+/// numbers.
+///
+/// A number is unique within its stream. Numbers are not consecutive: the difference of two numbers
+/// does not tell the number of fragments between them.
 ///
 /// ```
 /// use kinesis_video::FragmentNumber;
@@ -28,21 +31,23 @@ use crate::error::{Error, Result};
 pub struct FragmentNumber(Arc<str>);
 
 impl FragmentNumber {
-    /// The digits as the service wrote them.
+    /// Returns the digits as the service wrote them.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// From text that is known to be decimal digits.
+    /// Creates a number from text that is known to be decimal digits.
     #[cfg(feature = "local")]
     pub(crate) fn from_digits(digits: String) -> Self {
         Self(digits.into())
     }
 
+    /// Returns the digits without copying them.
     pub(super) fn shared(&self) -> Arc<str> {
         Arc::clone(&self.0)
     }
 
+    /// Returns the digits without leading zeros.
     fn significant(&self) -> &str {
         self.0.trim_start_matches('0')
     }
@@ -54,7 +59,7 @@ impl FromStr for FragmentNumber {
     fn from_str(text: &str) -> Result<Self> {
         if text.is_empty() || text.len() > 128 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
             let shown: String = text.chars().take(48).collect();
-            let message = format!("a fragment number is 1 to 128 decimal digits, not {shown:?}");
+            let message = format!("{shown:?} is not a fragment number, which has 1 to 128 decimal digits");
             return Err(Error::invalid_argument(message));
         }
         Ok(Self(text.into()))
@@ -108,7 +113,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn order_is_that_of_numbers(a in any::<u128>(), b in any::<u128>(), zeros in 0usize..4) {
+        fn numbers_compare_numerically(a in any::<u128>(), b in any::<u128>(), zeros in 0usize..4) {
             let number = |n: u128, zeros: usize| format!("{}{n}", "0".repeat(zeros)).parse::<FragmentNumber>().unwrap();
             prop_assert_eq!(number(a, zeros).cmp(&number(b, 0)), a.cmp(&b));
             prop_assert_eq!(number(a, zeros), number(a, 0));
@@ -116,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_refused() {
+    fn invalid_numbers_are_rejected() {
         for text in ["", "-1", "1.0", " 1", "1 ", "½", &"9".repeat(129)] {
             assert!(text.parse::<FragmentNumber>().is_err(), "{text:?}");
         }

@@ -1,18 +1,17 @@
-//! Where to go on behind a fragment.
+//! Positions in a stream, to resume after a fragment.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Fragment, FragmentEnd, FragmentHeader, FragmentNumber, Timestamp};
+use super::{Fragment, FragmentFooter, FragmentHeader, FragmentNumber, Timestamp};
 use crate::error::{Error, Result};
 
-/// A place in a stream, right behind a fragment: what to save so that another process can go on
-/// there.
+/// The position in a stream directly after a fragment.
 ///
-/// Its text form is one short line that later versions will read too; with the feature `serde` (which
-/// `aws` includes) it is what serialises. Two positions are equal if they are behind the same
-/// fragment.
+/// Save it to resume reading in another process. The text form is one short line. Later versions of
+/// this crate will read it too. With the feature `serde`, which `aws` enables, a position is
+/// serialized as this text. Two positions are equal if they follow the same fragment.
 ///
 /// ```
 /// use kinesis_video::{FragmentStream, Position};
@@ -37,40 +36,42 @@ pub struct Position {
     producer_time: Option<Timestamp>,
 }
 
-/// What the text form begins with: its name and version.
+/// The start of the text form: its name and version.
 const PREFIX: &str = "kvs1:";
 
-/// Stands for a token that is the same as the number, as all are that were ever seen.
+/// The text for a token that equals the fragment number. All tokens seen so far do.
 const SAME: &str = "=";
 
 impl Position {
-    /// The number of the fragment.
+    /// Returns the number of the fragment.
     pub fn number(&self) -> Option<&FragmentNumber> {
         self.number.as_ref()
     }
 
-    /// The token with which GetMedia goes on behind it.
+    /// Returns the token with which GetMedia resumes after the fragment.
     pub fn continuation_token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// When the service began to receive the fragment.
+    /// Returns the time at which the service began to receive the fragment, on the service's clock.
     pub fn server_time(&self) -> Option<Timestamp> {
         self.server_time
     }
 
-    /// When the fragment began on the producer's clock.
+    /// Returns the time at which the fragment began, on the producer's clock.
     pub fn producer_time(&self) -> Option<Timestamp> {
         self.producer_time
     }
 
-    /// Whether there is nothing in it by which one could go on.
+    /// Returns true if nothing in the position allows resuming.
+    ///
+    /// This is the case for a file that did not come from the service.
     pub fn is_empty(&self) -> bool {
         self.number.is_none() && self.token.is_none() && self.server_time.is_none()
     }
 
     #[cfg(feature = "aws")]
-    pub(crate) fn behind(number: FragmentNumber) -> Self {
+    pub(crate) fn after(number: FragmentNumber) -> Self {
         Self { number: Some(number), ..Self::default() }
     }
 
@@ -90,21 +91,21 @@ impl Position {
 }
 
 impl FragmentHeader {
-    /// The place right behind the fragment, by its number and times.
+    /// Returns the position directly after the fragment, without a continuation token.
     pub fn position(&self) -> Position {
         Position::of(self, None)
     }
 }
 
 impl Fragment {
-    /// The place right behind it.
+    /// Returns the position directly after the fragment.
     pub fn position(&self) -> Position {
         Position::of(&self.inner.header, self.inner.continuation_token.as_ref())
     }
 }
 
-impl FragmentEnd {
-    /// The place right behind the fragment.
+impl FragmentFooter {
+    /// Returns the position directly after the fragment.
     pub fn position(&self) -> Position {
         Position::of(&self.header, self.continuation_token.as_ref())
     }
@@ -128,7 +129,7 @@ impl fmt::Display for Position {
         let token = self.token.as_deref().unwrap_or("");
         let token = if !token.is_empty() && token == number { SAME } else { token };
         let millis = |time: Option<Timestamp>| time.map(|time| time.as_millis().to_string()).unwrap_or_default();
-        // The token stands last: whatever is in it is the token.
+        // The token is the last part, because it may contain colons.
         write!(f, "{PREFIX}{number}:{}:{}:{token}", millis(self.server_time), millis(self.producer_time))
     }
 }
@@ -137,22 +138,23 @@ impl FromStr for Position {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let refused = |what: &str| {
+        let invalid = |what: &str| {
             let shown: String = text.chars().take(64).collect();
             Error::invalid_argument(format!("{shown:?} is not a position: {what}"))
         };
-        let rest = text.strip_prefix(PREFIX).ok_or_else(|| refused("it does not begin with kvs1:"))?;
+        let rest = text.strip_prefix(PREFIX).ok_or_else(|| invalid("it does not start with kvs1:"))?;
         let mut parts = rest.splitn(4, ':');
-        let mut part = || parts.next().ok_or_else(|| refused("a part is missing"));
+        let mut part = || parts.next().ok_or_else(|| invalid("a part is missing"));
         let (number, server, producer, token) = (part()?, part()?, part()?, part()?);
         let time = |text: &str| match text {
             "" => Ok(None),
-            text => {
-                text.parse().map(|millis| Some(Timestamp::from_millis(millis))).map_err(|_| refused("a time is odd"))
-            }
+            text => text
+                .parse()
+                .map(|millis| Some(Timestamp::from_millis(millis)))
+                .map_err(|_| invalid("a time is not a number of milliseconds")),
         };
         if token.contains(['\r', '\n']) || token.len() > 1024 {
-            return Err(refused("the token is odd"));
+            return Err(invalid("the token has a line break or more than 1024 bytes"));
         }
         let number = if number.is_empty() { None } else { Some(number.parse::<FragmentNumber>()?) };
         let token = match (token, &number) {
@@ -161,7 +163,7 @@ impl FromStr for Position {
             (token, _) => Some(token.into()),
         };
         let position = Self { number, token, server_time: time(server)?, producer_time: time(producer)? };
-        if position.is_empty() { Err(refused("it says nothing")) } else { Ok(position) }
+        if position.is_empty() { Err(invalid("it has no number, token or server time")) } else { Ok(position) }
     }
 }
 
@@ -225,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_is_stable() {
+    fn the_text_form_is_stable() {
         let text = "kvs1:123:1511852109126:-5:token.of-its_own";
         let position: Position = text.parse().unwrap();
         assert_eq!(position.to_string(), text);

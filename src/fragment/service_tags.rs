@@ -1,18 +1,18 @@
-//! The tags that the service puts into documents, in the spellings of both APIs.
+//! The tags that the service adds to MKV documents, in the spellings of both APIs.
 
 use std::sync::Arc;
 
 use super::{FragmentNumber, Timestamp};
 
-/// Every name that begins so is the service's, or reserved by it.
-pub(super) const SERVICE_PREFIX: &str = "AWS_KINESISVIDEO";
+/// The prefix of all tag names that the service uses or reserves.
+pub(crate) const SERVICE_PREFIX: &str = "AWS_KINESISVIDEO";
 
-/// What a tag of the service says.
+/// A tag of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ServiceTag {
+pub(crate) enum ServiceTag {
     ContinuationToken,
     ErrorId,
-    /// GetMedia's `ERROR_CODE` is words, the archive's documented `EXCEPTION_ERROR_CODE` a number.
+    /// GetMedia's `ERROR_CODE` is a text. The archive's documented `EXCEPTION_ERROR_CODE` is a number.
     ErrorText,
     FragmentNumber,
     MillisBehindNow,
@@ -21,7 +21,7 @@ pub(super) enum ServiceTag {
 }
 
 impl ServiceTag {
-    pub(super) fn named(name: &[u8]) -> Option<Self> {
+    pub(crate) fn named(name: &[u8]) -> Option<Self> {
         let rest = name.strip_prefix(SERVICE_PREFIX.as_bytes())?.strip_prefix(b"_")?;
         Some(match rest {
             b"CONTINUATION_TOKEN" => Self::ContinuationToken,
@@ -36,23 +36,23 @@ impl ServiceTag {
     }
 }
 
-/// What the service says of one fragment.
+/// The service's tags of one fragment.
 #[derive(Debug, Default)]
-pub(super) struct ServiceTags {
-    pub(super) number: Option<FragmentNumber>,
-    pub(super) server_time: Option<Timestamp>,
-    pub(super) producer_time: Option<Timestamp>,
-    pub(super) behind_millis: Option<u64>,
-    pub(super) continuation_token: Option<Arc<str>>,
-    /// That it said how far behind it is, readable or not: half of what closes a fragment.
-    says_behind: bool,
+pub(crate) struct ServiceTags {
+    pub(crate) number: Option<FragmentNumber>,
+    pub(crate) server_time: Option<Timestamp>,
+    pub(crate) producer_time: Option<Timestamp>,
+    pub(crate) behind_millis: Option<u64>,
+    pub(crate) continuation_token: Option<Arc<str>>,
+    /// True if a MILLIS_BEHIND_NOW tag was present, even an unreadable one. It is one of the two closing tags.
+    has_behind_now: bool,
     error_id: Option<Box<str>>,
     error_text: Option<Box<str>>,
 }
 
 impl ServiceTags {
-    /// Takes a tag in; false if its value cannot be read.
-    pub(super) fn set(&mut self, tag: ServiceTag, value: &str) -> bool {
+    /// Sets the value of a tag. Returns false if the value cannot be read.
+    pub(crate) fn set(&mut self, tag: ServiceTag, value: &str) -> bool {
         match tag {
             ServiceTag::ContinuationToken => self.continuation_token = Some(value.into()),
             ServiceTag::ErrorId => self.error_id = Some(value.into()),
@@ -62,7 +62,7 @@ impl ServiceTags {
                 return self.number.is_some();
             }
             ServiceTag::MillisBehindNow => {
-                self.says_behind = true;
+                self.has_behind_now = true;
                 self.behind_millis = value.parse().ok();
                 return self.behind_millis.is_some();
             }
@@ -78,36 +78,37 @@ impl ServiceTags {
         true
     }
 
-    /// Adds what a later Tags element says; what was said first stands.
-    pub(super) fn merge(&mut self, later: Self) {
+    /// Adds the tags of a later Tags element. Earlier values take precedence.
+    pub(crate) fn merge(&mut self, later: Self) {
         self.number = self.number.take().or(later.number);
         self.server_time = self.server_time.or(later.server_time);
         self.producer_time = self.producer_time.or(later.producer_time);
         self.behind_millis = self.behind_millis.or(later.behind_millis);
         if self.continuation_token.is_none() {
             self.continuation_token = match (&self.number, later.continuation_token) {
-                // They are equal in all that was ever seen: one text serves both.
+                // All tokens seen so far equal the number, so both share one text.
                 (Some(number), Some(token)) if number.as_str() == &*token => Some(number.shared()),
                 (_, token) => token,
             };
         }
-        self.says_behind |= later.says_behind;
+        self.has_behind_now |= later.has_behind_now;
         self.error_id = self.error_id.take().or(later.error_id);
         self.error_text = self.error_text.take().or(later.error_text);
     }
 
-    /// Whether all that stands in the closing tags was there.
-    pub(super) fn is_closed(&self) -> bool {
-        self.says_behind && self.continuation_token.is_some()
+    /// Returns true if all closing tags were present.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.has_behind_now && self.continuation_token.is_some()
     }
 
-    pub(super) fn is_fault(&self) -> bool {
+    pub(crate) fn is_fault(&self) -> bool {
         self.error_id.is_some() || self.error_text.is_some()
     }
 
-    /// The number and the words of a fault, whichever of the two spellings was used, and in
-    /// whichever place the number stands.
-    pub(super) fn fault(&mut self) -> (Option<u32>, Option<Box<str>>) {
+    /// Takes the number and the text of a fault.
+    ///
+    /// Accepts both spellings, and the number in either of the two tags.
+    pub(crate) fn fault(&mut self) -> (Option<u32>, Option<Box<str>>) {
         let (id, text) = (self.error_id.take(), self.error_text.take());
         let number = |value: &Option<Box<str>>| value.as_deref().and_then(|value| value.trim().parse().ok());
         match (number(&id), number(&text)) {

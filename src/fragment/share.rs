@@ -1,8 +1,8 @@
-//! [`Share`], the type behind `.share()`: one source, many subscribers.
+//! [`Share`], the type that `.share()` returns: one source, many subscribers.
 //!
-//! There is no task. A subscriber without a fragment polls the source, and hands what comes to all.
-//! The source is given one waker that wakes every subscriber that waits, so it never matters which
-//! of them polled it last, or whether that one is ever polled again.
+//! There is no background task. A subscriber with an empty queue polls the source, and distributes the
+//! fragment to all queues. The source gets one waker that wakes every waiting subscriber. So the stream
+//! continues even if the subscriber that polled last is never polled again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -17,16 +17,18 @@ use futures::stream::FusedStream;
 use super::{Discontinuity, Fragment};
 use crate::error::{Error, ErrorKind, Result};
 
-/// One stream of fragments for several consumers in one process, from
-/// [`share`](crate::FragmentStreamExt::share): one connection, one parser, one buffer for each fragment.
+/// A fragment stream with several subscribers, from [`share`](crate::FragmentStreamExt::share).
 ///
-/// Every [`Subscriber`] gets the same fragments in the same order, from the next one on that the
-/// source yields after it subscribed, and the same error or end. One that comes later than that gets
-/// it at once. Clones of the handle are the same; subscribers may come and go at any time.
+/// The subscribers share one connection, one parser, and one buffer per fragment.
 ///
-/// The source is polled by whichever subscriber is polled and has nothing. Without subscribers nobody
-/// polls it, and it stays where it is. It is dropped at its end, and when the last subscriber and the
-/// last handle are gone.
+/// Every [`Subscriber`] receives all fragments that the source yields after it subscribed, in the same
+/// order, and then the source's error or end. A subscriber that subscribes after the end receives the
+/// error or end at once. Clones of the handle refer to the same source. Subscribers can be added and
+/// dropped at any time.
+///
+/// A subscriber polls the source when it is polled and its queue is empty. Without subscribers the
+/// source is not polled. The source is dropped when it ends, or when the last subscriber and the last
+/// handle are dropped.
 ///
 /// ```
 /// use futures::TryStreamExt;
@@ -35,7 +37,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// # async fn f(body: tokio::fs::File) -> kinesis_video::Result<()> {
 /// let share = FragmentStream::new(body).share();
 /// let recording = share.subscribe().record(MkvSink::to_dir("recordings"));
-/// // Rather the newest fragment than every one.
+/// // Keeps only the newest fragment if it is too slow.
 /// let mut preview = share.subscribe_lossy(1);
 /// drop(share);
 /// let shown = async {
@@ -61,15 +63,18 @@ impl Share {
         Self { hub: Arc::new(Hub { state: Mutex::new(state), waiting, waker }) }
     }
 
-    /// A subscriber that gets every fragment. The source waits for the slowest of these.
+    /// Adds a subscriber that receives every fragment.
+    ///
+    /// The source waits for the slowest of these subscribers.
     pub fn subscribe(&self) -> Subscriber {
         self.add(None)
     }
 
-    /// A subscriber that never holds up the others. When more than `capacity` fragments (at least
-    /// one) wait for it, it goes back to live: all but the newest are dropped, and that one says how
-    /// many, as a [`Discontinuity::Dropped`] before its others. What the dropped ones said is gone
-    /// with them.
+    /// Adds a subscriber that never blocks the others.
+    ///
+    /// If a fragment arrives while `capacity` fragments are queued, all queued fragments are dropped.
+    /// The new fragment then starts with a [`Discontinuity::Dropped`], which has their number. The
+    /// discontinuities of dropped fragments are lost. Minimum capacity: 1.
     pub fn subscribe_lossy(&self, capacity: usize) -> Subscriber {
         self.add(Some(capacity.max(1)))
     }
@@ -87,14 +92,14 @@ impl Share {
 /// A stream of the fragments of a [`Share`].
 ///
 /// # Errors
-/// That of the source, behind all fragments that came before it.
+/// The error of the source, after all fragments that precede it.
 ///
 /// # Cancel safety
-/// Dropping a `next()` future loses nothing. A subscriber that is kept and not polled holds up the
-/// others, unless it is lossy; drop it instead.
+/// Dropping a `next()` future loses nothing. A subscriber that is kept but not polled blocks the
+/// others, unless it is lossy. Drop a subscriber that is no longer needed.
 ///
 /// # Memory
-/// One fragment; if lossy, as many as its capacity. Subscribers share the buffers of fragments.
+/// One fragment. If lossy, up to `capacity` fragments. Subscribers share the buffers of fragments.
 #[must_use = "streams do nothing unless polled"]
 pub struct Subscriber {
     hub: Arc<Hub>,
@@ -102,12 +107,14 @@ pub struct Subscriber {
     ended: bool,
 }
 
-/// What all of them share. To lock: first `state`, then `waiting`; neither while the source or a
-/// waker is called or dropped, since that may come back here.
+/// The state that all subscribers share.
+///
+/// Lock order: `state`, then `waiting`. Hold neither lock while the source or a waker is called or
+/// dropped, because both may call back into the hub.
 struct Hub {
     state: Mutex<State>,
     waiting: Arc<Waiting>,
-    /// What the source wakes: all who are waiting. It must not own the hub, which owns the source.
+    /// The waker for the source. It wakes all waiting subscribers. It must not own the hub, which owns the source.
     waker: Waker,
 }
 
@@ -115,12 +122,12 @@ type Source = Pin<Box<dyn Stream<Item = Result<Fragment>> + Send>>;
 
 #[derive(Default)]
 struct State {
-    /// Not here while it is polled, and behind its end.
+    /// `None` while it is polled, and after its end.
     source: Option<Source>,
-    /// How it ended.
+    /// The end or the error of the source.
     end: Option<Result<()>>,
     queues: BTreeMap<u64, Queue>,
-    /// How many subscribers hold up the source.
+    /// The number of queues that block the source.
     full: usize,
     next_id: u64,
 }
@@ -128,21 +135,21 @@ struct State {
 #[derive(Default)]
 struct Queue {
     fragments: VecDeque<Fragment>,
-    /// Of a lossy one.
+    /// The capacity of a lossy subscriber. `None` for one that receives every fragment.
     capacity: Option<usize>,
-    /// Before the first of `fragments`.
+    /// The number of fragments that were dropped before the first of `fragments`.
     dropped: u64,
 }
 
 impl Queue {
-    /// Whether the source has to wait for it.
+    /// Returns true if the source must wait for this queue.
     fn is_full(&self) -> bool {
         self.capacity.is_none() && !self.fragments.is_empty()
     }
 }
 
 impl State {
-    /// The next fragment for a subscriber, and how many were dropped before it.
+    /// Takes the next fragment of a subscriber, and the number of fragments dropped before it.
     fn take(&mut self, id: u64) -> Option<(Fragment, u64)> {
         let queue = self.queues.get_mut(&id)?;
         let fragment = queue.fragments.pop_front()?;
@@ -152,7 +159,7 @@ impl State {
         Some((fragment, mem::take(&mut queue.dropped)))
     }
 
-    /// Hands a fragment to all; what is dropped for it goes to `dropped`.
+    /// Adds a fragment to all queues. Dropped fragments go to `dropped`, so that the caller frees them unlocked.
     fn distribute(&mut self, fragment: &Fragment, dropped: &mut Vec<Fragment>) {
         for queue in self.queues.values_mut() {
             match queue.capacity {
@@ -168,15 +175,15 @@ impl State {
     }
 }
 
-/// Who waits for a fragment, or for the source to be free.
+/// The subscribers that wait for a fragment, or for another one to stop polling the source.
 #[derive(Default)]
 struct Waiting(Mutex<Wakers>);
 
 #[derive(Default)]
 struct Wakers {
     by_id: BTreeMap<u64, Waker>,
-    /// Whether the source has called since it was last polled.
-    called: bool,
+    /// True if the source has woken the subscribers since it was last polled.
+    was_woken: bool,
 }
 
 impl Waiting {
@@ -196,7 +203,7 @@ impl Wake for Waiting {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.wakers().called = true;
+        self.wakers().was_woken = true;
         self.wake_all();
     }
 }
@@ -207,24 +214,24 @@ impl Hub {
     }
 }
 
-/// The source while it is polled; the others do not wait for it if it panics.
+/// Owns the source while it is polled. If the source panics, dropping this ends the stream for all.
 struct Polling<'a> {
     hub: &'a Hub,
     source: Option<Source>,
 }
 
 impl Polling<'_> {
-    /// Whether the source had something for everyone.
+    /// Polls the source for subscriber `id`. Returns true if it yielded an item or ended.
     fn poll(mut self, id: u64) -> bool {
         let Some(source) = &mut self.source else { return true };
-        self.hub.waiting.wakers().called = false;
+        self.hub.waiting.wakers().was_woken = false;
         let item = source.as_mut().poll_next(&mut Context::from_waker(&self.hub.waker));
         let source = self.source.take();
         match item {
             Poll::Pending => {
                 self.hub.state().source = source;
-                // Who was woken while the source was not here could not poll it, and has to try again.
-                if self.hub.waiting.wakers().called {
+                // A subscriber that was woken during the poll found no source, so it must try again.
+                if self.hub.waiting.wakers().was_woken {
                     self.hub.waiting.wake_all();
                 }
                 return false;
@@ -238,7 +245,7 @@ impl Polling<'_> {
             Poll::Ready(Some(Err(error))) => self.hub.state().end = Some(Err(error)),
             Poll::Ready(None) => self.hub.state().end = Some(Ok(())),
         }
-        // This one need not be woken: it looks again.
+        // The calling subscriber looks into its queue again without a wake-up.
         let own = self.hub.waiting.wakers().by_id.remove(&id);
         drop(own);
         self.hub.waiting.wake_all();
@@ -249,7 +256,7 @@ impl Polling<'_> {
 impl Drop for Polling<'_> {
     fn drop(&mut self) {
         if let Some(source) = self.source.take() {
-            // Only then is it still here.
+            // The source is still here only if polling it panicked.
             let error = Error::new(ErrorKind::Io, "the shared source panicked").retryable(false);
             self.hub.state().end = Some(Err(error));
             drop(source);
@@ -266,9 +273,9 @@ impl Stream for Subscriber {
         while !this.ended {
             let hub = &*this.hub;
             let mut state = hub.state();
-            let was_held_up = state.full > 0;
+            let was_blocked = state.full > 0;
             if let Some((mut fragment, dropped)) = state.take(this.id) {
-                let is_free = was_held_up && state.full == 0;
+                let is_free = was_blocked && state.full == 0;
                 drop(state);
                 if is_free {
                     hub.waiting.wake_all();
@@ -283,9 +290,9 @@ impl Stream for Subscriber {
                 this.ended = true;
                 return Poll::Ready(end.err().map(Err));
             }
-            // Under the lock: whoever changes the state from here on finds the waker.
+            // Registers the waker under the lock, so that every later change of the state finds it.
             let old = hub.waiting.wakers().by_id.insert(this.id, cx.waker().clone());
-            let source = if was_held_up { None } else { state.source.take() };
+            let source = if was_blocked { None } else { state.source.take() };
             drop(state);
             drop(old);
             if source.is_none() || !(Polling { hub, source }.poll(this.id)) {
@@ -306,11 +313,11 @@ impl Drop for Subscriber {
     fn drop(&mut self) {
         let mut state = self.hub.state();
         let queue = state.queues.remove(&self.id);
-        let held_up = queue.as_ref().is_some_and(Queue::is_full);
-        if held_up {
+        let was_full = queue.as_ref().is_some_and(Queue::is_full);
+        if was_full {
             state.full -= 1;
         }
-        let is_free = held_up && state.full == 0;
+        let is_free = was_full && state.full == 0;
         drop(state);
         let own = self.hub.waiting.wakers().by_id.remove(&self.id);
         drop(own);

@@ -1,4 +1,4 @@
-//! Tags: what the producer said about a fragment, and what the service did.
+//! Tags of the producer and of the service.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,18 +9,19 @@ use crate::ebml::{Cursor, Item, id, uint, without_padding};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
-/// The producer's tags of a fragment, in the order they stand, whether before or after its media.
-/// Names may repeat.
+/// The producer's tags of a fragment, in file order.
 ///
-/// The service's own tags are not among them: what they say is in the methods of
-/// [`Fragment`](crate::Fragment). Those of its reserved names (`AWS_KINESISVIDEO…`) that this crate does
-/// not know or whose values it cannot read are in [`reserved`](Tags::reserved).
+/// They include the tags before and after the media. Names may repeat.
+///
+/// Tags that the service added are not included. Methods of [`Fragment`](crate::Fragment) return their
+/// values. Tags with reserved names (`AWS_KINESISVIDEO…`) whose name is unknown or whose value cannot
+/// be read are in [`reserved`](Tags::reserved).
 ///
 /// ```
 /// # use kinesis_video::Tags;
 /// # fn f(tags: &Tags) {
 /// if tags.get("ContactId").as_deref() == Some("4af1…") {
-///     println!("the call we wait for");
+///     println!("the expected contact");
 /// }
 /// for tag in tags {
 ///     println!("{} = {}", tag.name(), tag.value());
@@ -30,7 +31,7 @@ use crate::limits::Limits;
 #[derive(Clone, Default)]
 pub struct Tags {
     store: Option<Arc<Store>>,
-    /// How many of the stored ones belong here: those before the media are a front part of all.
+    /// The number of stored entries that belong here. The tags before the media are the first entries.
     length: usize,
 }
 
@@ -51,7 +52,7 @@ struct Entry {
 }
 
 impl Tags {
-    /// The value of the first tag with this name that has a text.
+    /// Returns the first text value of the tags with this name.
     pub fn get(&self, name: &str) -> Option<Cow<'_, str>> {
         self.iter().filter(|tag| tag.name() == name).find_map(|tag| match tag.value() {
             TagValue::Text(text) => Some(text),
@@ -59,28 +60,27 @@ impl Tags {
         })
     }
 
-    /// All tags with this name.
+    /// Returns all tags with this name.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Tag<'a>> + 'a {
         self.iter().filter(move |tag| tag.name() == name)
     }
 
-    /// The producer's tags.
+    /// Returns an iterator over the producer's tags.
     pub fn iter(&self) -> TagsIter<'_> {
         TagsIter { tags: self, next: 0, reserved: false }
     }
 
-    /// Tags under a name that the service reserves for itself, where this crate does not know the
-    /// name or cannot read the value.
+    /// Returns the tags with a reserved name whose name is unknown or whose value cannot be read.
     pub fn reserved(&self) -> TagsIter<'_> {
         TagsIter { tags: self, next: 0, reserved: true }
     }
 
-    /// How many tags the producer wrote.
+    /// Returns the number of the producer's tags.
     pub fn len(&self) -> usize {
         self.iter().count()
     }
 
-    /// Whether the producer wrote none.
+    /// Returns true if the producer wrote no tags.
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
@@ -101,7 +101,7 @@ impl<'a> IntoIterator for &'a Tags {
     }
 }
 
-/// Iterates over [`Tags`].
+/// An iterator over [`Tags`].
 #[derive(Clone, Debug)]
 pub struct TagsIter<'a> {
     tags: &'a Tags,
@@ -121,7 +121,7 @@ impl<'a> Iterator for TagsIter<'a> {
     }
 }
 
-/// One tag.
+/// One tag: a name and a value.
 #[derive(Clone, Copy)]
 pub struct Tag<'a> {
     store: &'a Store,
@@ -129,24 +129,25 @@ pub struct Tag<'a> {
 }
 
 impl<'a> Tag<'a> {
-    /// Its name, without padding.
+    /// Returns the name without padding.
     pub fn name(&self) -> Cow<'a, str> {
         String::from_utf8_lossy(self.slice(self.entry.name))
     }
 
-    /// Its value.
+    /// Returns the value.
     pub fn value(&self) -> TagValue<'a> {
         let value = self.slice(self.entry.value);
         if self.entry.binary { TagValue::Binary(value) } else { TagValue::Text(String::from_utf8_lossy(value)) }
     }
 
-    /// Whether it stands behind the media of its fragment. The service puts there what the producer
-    /// wrote between this fragment and the next.
+    /// Returns true if the tag follows the media of its fragment.
+    ///
+    /// The service places tags there that the producer wrote between this fragment and the next.
     pub fn is_after_media(&self) -> bool {
         self.entry.after_media
     }
 
-    /// The UID of the track that it is about; `None` when about everything.
+    /// Returns the UID of the track that the tag describes, or `None` if it applies to all tracks.
     pub fn track_uid(&self) -> Option<u64> {
         self.entry.track_uid
     }
@@ -165,13 +166,15 @@ impl fmt::Debug for Tag<'_> {
 /// The value of a tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TagValue<'a> {
-    /// Bytes.
+    /// A binary value.
     Binary(&'a [u8]),
-    /// Text without trailing NULs; trailing spaces are kept. Octets that are not UTF-8 are replaced.
+    /// A text value, without trailing NULs.
+    ///
+    /// Trailing spaces are kept. Invalid UTF-8 is replaced.
     Text(Cow<'a, str>),
 }
 
-/// The text, or lower-case hexadecimal.
+/// Writes the text, or the bytes in lower-case hexadecimal.
 impl fmt::Display for TagValue<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -186,13 +189,14 @@ impl fmt::Display for TagValue<'_> {
 pub(crate) struct TagCollector {
     store: Store,
     seen: u32,
-    /// What was stored before the last Tags element.
+    /// The lengths of the store's text and entries before the last Tags element.
     mark: (usize, usize),
 }
 
 impl TagCollector {
-    /// Takes the tags of one Tags element whose payload stands at `offset`. Those of the service go
-    /// to `service`, which says whether it could read them.
+    /// Reads the payload of the Tags element at `offset` in the body.
+    ///
+    /// Tags of the service go to `service`, which returns true if it could read the value.
     pub(crate) fn read(
         &mut self,
         payload: &[u8],
@@ -223,13 +227,13 @@ impl TagCollector {
         Ok(())
     }
 
-    /// Forgets the tags of the Tags element that was read last: they belong to the next fragment.
+    /// Removes the tags of the last Tags element, because they belong to the next fragment.
     pub(crate) fn forget_last(&mut self) {
         self.store.text.truncate(self.mark.0);
         self.store.entries.truncate(self.mark.1);
     }
 
-    /// What was collected: the tags before the media, and all.
+    /// Returns the tags before the media, and all tags.
     pub(crate) fn finish(&mut self) -> (Tags, Tags) {
         if self.store.entries.is_empty() {
             return (Tags::default(), Tags::default());
@@ -287,7 +291,7 @@ impl TagCollector {
 
     fn keep(&mut self, name: &[u8], value: &[u8], binary: bool, origin: Origin) {
         if self.store.entries.is_empty() {
-            // A producer may write ten.
+            // The service allows a producer ten tags.
             self.store.entries.reserve(10);
             self.store.text.reserve(512);
         }

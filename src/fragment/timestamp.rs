@@ -1,14 +1,13 @@
-//! Points in time, as the service and producers give them.
+//! Timestamps of the service and of producers.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A point in time on the clock that the method giving it names (the producer's or the server's),
-/// counted from the Unix epoch.
+/// A point in time since the Unix epoch, with nanosecond resolution.
 ///
-/// The service gives whole milliseconds, read from its decimal text without a detour through
-/// floating point; times of packets can be finer. A producer that counts from its own start gives
-/// times near 1970.
+/// The clock is the producer's or the service's. The method that returns the timestamp names it.
+/// Times from the service have whole milliseconds; times of packets can be finer. If a producer
+/// counts from its own start, its times are near 1970.
 ///
 /// ```
 /// use kinesis_video::Timestamp;
@@ -25,13 +24,15 @@ pub struct Timestamp {
 const NANOS_PER_MILLI: i64 = 1_000_000;
 
 impl Timestamp {
-    /// So many milliseconds after the Unix epoch.
+    /// Creates a timestamp from milliseconds since the Unix epoch.
     pub fn from_millis(millis: i64) -> Self {
         Self { nanos: millis.saturating_mul(NANOS_PER_MILLI) }
     }
 
-    /// Reads decimal seconds, such as `1511852109.126`. Digits after the third behind the point are
-    /// dropped. `None` if it is anything else, or more than 292 years from the epoch.
+    /// Parses decimal seconds, such as `1511852109.126`.
+    ///
+    /// Digits after the third decimal place are dropped. Returns `None` for other text, and for times
+    /// more than 292 years from the epoch.
     pub fn parse(text: &str) -> Option<Self> {
         let (negative, digits) = match text.strip_prefix('-') {
             Some(digits) => (true, digits),
@@ -48,17 +49,17 @@ impl Timestamp {
         Some(Self { nanos: if negative { -nanos } else { nanos } })
     }
 
-    /// Whole milliseconds since the Unix epoch, rounded down.
+    /// Returns the whole milliseconds since the Unix epoch, rounded down.
     pub fn as_millis(self) -> i64 {
         self.nanos.div_euclid(NANOS_PER_MILLI)
     }
 
-    /// Nanoseconds since the Unix epoch.
+    /// Returns the nanoseconds since the Unix epoch.
     pub fn as_nanos(self) -> i64 {
         self.nanos
     }
 
-    /// The same point as a `SystemTime`.
+    /// Converts the timestamp to a `SystemTime`.
     pub fn to_system_time(self) -> SystemTime {
         let distance = Duration::from_nanos(self.nanos.unsigned_abs());
         if self.nanos < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
@@ -69,7 +70,7 @@ impl Timestamp {
     }
 }
 
-/// Saturates outside of the 292 years around the epoch.
+/// Converts the time; times more than 292 years from the epoch saturate.
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         let nanos = |distance: Duration| i64::try_from(distance.as_nanos()).unwrap_or(i64::MAX);
@@ -80,12 +81,13 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
-/// RFC 3339 in UTC with milliseconds.
+/// Writes RFC 3339 in UTC with milliseconds.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.as_millis();
         let (days, in_day) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
-        // Civil date from a day count, in eras of 400 years that begin on 1 March.
+        // Converts a day count to a civil date. Eras of 400 years start on 1 March, so that the leap
+        // day is the last day of a year.
         let shifted = days + 719_468;
         let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
         let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -105,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_becomes_milliseconds_exactly() {
+    fn decimal_seconds_parse_exactly() {
         let cases = [
             ("1511852109.126", Some(1_511_852_109_126)),
             ("1519423069.070", Some(1_519_423_069_070)),
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_right_on_both_sides_of_leap_days_and_the_epoch() {
+    fn dates_are_correct_around_leap_days_and_the_epoch() {
         let cases = [
             (0, "1970-01-01T00:00:00.000Z"),
             (-1, "1969-12-31T23:59:59.999Z"),

@@ -1,4 +1,4 @@
-//! Tracks.
+//! Tracks and their settings (RFC 9559 section 5.1.4).
 
 use std::sync::Arc;
 
@@ -8,20 +8,22 @@ use crate::ebml::{Element, Elements, id};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
-/// What a track carries (RFC 9559 section 5.1.4.1.3).
+/// The type of media in a track (RFC 9559 section 5.1.4.1.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TrackKind {
-    /// Sound.
+    /// Audio.
     Audio,
-    /// Pictures.
+    /// Video.
     Video,
-    /// Something else, by its number in the RFC.
+    /// Another type, by its number in the RFC.
     Other(u64),
 }
 
 impl TrackKind {
-    /// `audio`, `video`, or what the RFC calls it.
+    /// Returns the name from the RFC, such as `audio`, `video` or `subtitle`.
+    ///
+    /// Returns `unknown` for a number that the RFC does not define.
     pub fn name(self) -> &'static str {
         match self {
             Self::Video => "video",
@@ -37,10 +39,10 @@ impl TrackKind {
     }
 }
 
-/// A track, as the document of a fragment declares it.
+/// A track, as the MKV document of a fragment declares it.
 ///
-/// Producers are free in what they fill in, and wrong now and then: Amazon Connect calls its raw
-/// PCM `A_AAC` and declares no sampling frequency.
+/// Producers choose which fields to set, and some set wrong values. For example, Amazon Connect
+/// declares its raw PCM as `A_AAC` and sets no sampling frequency.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Track {
     number: u64,
@@ -59,7 +61,7 @@ pub struct Track {
     encoding: Option<Encoding>,
 }
 
-/// How the pictures are meant to be shown (RFC 9559 section 5.1.4.1.28).
+/// The display settings of a video track (RFC 9559 section 5.1.4.1.28).
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Display {
     width: Option<u64>,
@@ -68,68 +70,73 @@ struct Display {
     roll: Option<f64>,
 }
 
-/// What has to be undone to get the frames of a track from its blocks (RFC 9559 section 5.1.4.1.31).
+/// The content encoding of a track, which is undone when packets are read (RFC 9559 section 5.1.4.1.31).
 #[derive(Clone, Debug, PartialEq)]
 enum Encoding {
-    /// These bytes, which all frames begin with, were left out.
+    /// These bytes were removed from the start of every frame.
     Stripped(Bytes),
-    /// Something that this crate does not undo.
+    /// An encoding that this crate does not undo.
     Unsupported(&'static str),
 }
 
 impl Track {
-    /// The number by which blocks refer to it.
+    /// Returns the track number, which blocks refer to.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// Its unique id.
+    /// Returns the unique id of the track.
     pub fn uid(&self) -> Option<u64> {
         self.uid
     }
 
-    /// What it carries.
+    /// Returns the type of media in the track.
     pub fn kind(&self) -> TrackKind {
         self.kind
     }
 
-    /// Its name, without padding: `AUDIO_FROM_CUSTOMER` for example.
+    /// Returns the name without padding, for example `AUDIO_FROM_CUSTOMER`.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// The Matroska codec id, such as `V_MPEG4/ISO/AVC`, without padding; empty if none was given.
+    /// Returns the Matroska codec id without padding, for example `V_MPEG4/ISO/AVC`.
+    ///
+    /// The text is empty if the track declares no codec.
     pub fn codec_id(&self) -> &str {
         &self.codec_id
     }
 
-    /// What the decoder needs to know beforehand: the avcC record for H.264, the
-    /// AudioSpecificConfig for AAC.
+    /// Returns the data that initializes the decoder.
+    ///
+    /// This is the avcC record for H.264, the hvcC record for H.265, and the AudioSpecificConfig for AAC.
     pub fn codec_private(&self) -> Option<&Bytes> {
         self.codec_private.as_ref()
     }
 
-    /// Nanoseconds a frame.
+    /// Returns the default duration of a frame, in nanoseconds.
     pub fn default_duration_ns(&self) -> Option<u64> {
         self.default_duration
     }
 
-    /// Pixels a line.
+    /// Returns the width of the coded pictures, in pixels.
     pub fn width(&self) -> Option<u64> {
         self.width
     }
 
-    /// Lines.
+    /// Returns the height of the coded pictures, in pixels.
     pub fn height(&self) -> Option<u64> {
         self.height
     }
 
-    /// How wide a pixel is to how high, where DisplayWidth and DisplayHeight say so.
+    /// Returns the ratio of a pixel's width to its height, as a reduced fraction.
+    ///
+    /// Returns `None` if the track does not declare DisplayWidth and DisplayHeight.
     pub fn sample_aspect_ratio(&self) -> Option<(u32, u32)> {
         let Display { width: Some(display_width), height: Some(display_height), unit, .. } = self.display else {
             return None;
         };
-        // Whatever the unit, it is the same for both, but for 4, unknown.
+        // Units 0 to 3 are the same for width and height, so they cancel. Unit 4 is "unknown".
         let (width, height) = (self.width.filter(|_| unit <= 3)?, self.height?);
         let wide = u128::from(display_width) * u128::from(height);
         let high = u128::from(display_height) * u128::from(width);
@@ -138,22 +145,22 @@ impl Track {
         Some((reduced(wide)?, reduced(high)?))
     }
 
-    /// By how many degrees, counter-clockwise, the pictures are to be turned before they are shown.
+    /// Returns the rotation to apply before display, in degrees counter-clockwise.
     pub fn rotation(&self) -> Option<f64> {
         self.display.roll
     }
 
-    /// Hertz.
+    /// Returns the sampling frequency of audio, in hertz.
     pub fn sampling_frequency(&self) -> Option<f64> {
         self.sampling_frequency
     }
 
-    /// Audio channels.
+    /// Returns the number of audio channels.
     pub fn channels(&self) -> Option<u64> {
         self.channels
     }
 
-    /// Bits a sample.
+    /// Returns the number of bits per audio sample.
     pub fn bit_depth(&self) -> Option<u64> {
         self.bit_depth
     }
@@ -162,7 +169,7 @@ impl Track {
         self.encoding.is_some()
     }
 
-    /// What all frames begin with that is not in their blocks.
+    /// Returns the bytes that header stripping removed from the start of every frame.
     pub(crate) fn stripped(&self) -> Option<&Bytes> {
         match &self.encoding {
             Some(Encoding::Stripped(bytes)) => Some(bytes),
@@ -177,7 +184,7 @@ impl Track {
         }
     }
 
-    /// Reads the payload of a Tracks element that stands at `offset`.
+    /// Reads the payload of the Tracks element at `offset` in the body.
     pub(crate) fn read_all(payload: &[u8], offset: u64, limits: &Limits) -> Result<Arc<[Self]>> {
         let mut tracks = Vec::new();
         for entry in Elements::at(payload, offset) {
@@ -229,7 +236,7 @@ impl Track {
                 }
                 id::NAME => track.name = value.as_text().map(std::convert::Into::into),
                 id::CODEC_ID => track.codec_id = value.as_text().unwrap_or_default().into(),
-                // Copied: tracks outlive the fragment that they came with.
+                // Copied, because later fragments share the tracks and must not keep this buffer alive.
                 id::CODEC_PRIVATE => track.codec_private = Some(Bytes::copy_from_slice(element.payload())),
                 id::DEFAULT_DURATION => track.default_duration = value.as_uint(),
                 id::VIDEO | id::AUDIO => track.read_settings(&element)?,
@@ -268,8 +275,8 @@ fn greatest_common_divisor(a: u128, b: u128) -> u128 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
-/// Header stripping is meant for a few bytes.
-const MOST_STRIPPED: usize = 4 << 10;
+/// The most bytes that header stripping may add to a frame. It is meant for a few bytes.
+const MAX_STRIPPED_BYTES: usize = 4 << 10;
 
 impl Encoding {
     fn read(encodings: &Element<'_>) -> Result<Option<Self>> {
@@ -293,9 +300,9 @@ impl Encoding {
                     let settings =
                         encoding.children().find("ContentCompression/ContentCompSettings").next().transpose()?;
                     let bytes = settings.map_or(&[][..], |settings| settings.payload());
-                    // It is put before every frame, so that a large one would make much of little.
+                    // These bytes precede every frame, so a large value would amplify a small input.
                     match bytes.len() {
-                        0..=MOST_STRIPPED => Self::Stripped(Bytes::copy_from_slice(bytes)),
+                        0..=MAX_STRIPPED_BYTES => Self::Stripped(Bytes::copy_from_slice(bytes)),
                         _ => Self::Unsupported("stripped of more than 4 KiB each"),
                     }
                 }
@@ -308,7 +315,7 @@ impl Encoding {
         let mut stripped = Vec::new();
         for (_, step) in &steps {
             match step {
-                // What was taken off first stands first.
+                // The bytes that were removed first come first in the frame.
                 Self::Stripped(bytes) => stripped.extend_from_slice(bytes),
                 Self::Unsupported(what) => return Ok(Some(Self::Unsupported(what))),
             }

@@ -1,4 +1,4 @@
-//! [`Until`], the type behind `.until()`.
+//! [`Until`], the stream that `.until()` returns.
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,52 +14,56 @@ use super::{Fragment, FragmentHeader, FragmentNumber, Timestamp};
 use crate::accessors::inner_accessors;
 use crate::error::Result;
 
-/// Where to stop reading.
+/// The place where a stream of fragments stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Bound {
-    /// Behind so many fragments.
+    /// Stops after this number of fragments.
     Count(u64),
-    /// At this point in real time, between two fragments: one that is coming in is left out.
+    /// Stops at this time on this machine's clock.
+    ///
+    /// A fragment that has not arrived completely is not yielded.
     Deadline(std::time::Instant),
-    /// Behind the fragment with this number, or before the first with a larger one.
+    /// Stops after the fragment with this number, or before the first with a larger number.
     Fragment(FragmentNumber),
-    /// Where the producer's clock shows this: the fragment that spans it is the last, and one that
-    /// begins then or later is left out.
+    /// Stops at this time on the producer's clock.
+    ///
+    /// The fragment that contains the time is the last. Fragments that start then or later are not
+    /// yielded.
     ProducerTime(Timestamp),
-    /// Before the first fragment that the service began to receive then or later.
+    /// Stops before the first fragment with this server time or a later one.
     ServerTime(Timestamp),
 }
 
 impl Bound {
-    /// Why a fragment that begins so is left out, if it is.
-    pub(crate) fn leaves_out(&self, header: &FragmentHeader) -> Option<EndReason> {
+    /// Returns the reason to end before a fragment with this header, if there is one.
+    pub(crate) fn ends_before(&self, header: &FragmentHeader) -> Option<StreamEnd> {
         match self {
-            Self::Fragment(last) => header.number().is_some_and(|number| number > last).then_some(EndReason::Fragment),
+            Self::Fragment(last) => header.number().is_some_and(|number| number > last).then_some(StreamEnd::Fragment),
             Self::ProducerTime(stop) => {
-                header.producer_time().is_some_and(|start| start >= *stop).then_some(EndReason::Time)
+                header.producer_time().is_some_and(|start| start >= *stop).then_some(StreamEnd::Time)
             }
             Self::ServerTime(stop) => {
-                header.server_time().is_some_and(|start| start >= *stop).then_some(EndReason::Time)
+                header.server_time().is_some_and(|start| start >= *stop).then_some(StreamEnd::Time)
             }
             Self::Count(_) | Self::Deadline(_) => None,
         }
     }
 
-    /// Why nothing belongs to it behind this fragment, the `count`th, if nothing does.
-    pub(crate) fn ends_behind(
+    /// Returns the reason to end after this fragment, the `count`th, if there is one.
+    pub(crate) fn ends_after(
         &self,
         header: &FragmentHeader,
         count: u64,
         duration: impl FnOnce() -> Duration,
-    ) -> Option<EndReason> {
+    ) -> Option<StreamEnd> {
         match self {
-            Self::Count(most) => (count >= *most).then_some(EndReason::Count),
-            Self::Fragment(last) => header.number().is_some_and(|number| number == last).then_some(EndReason::Fragment),
+            Self::Count(most) => (count >= *most).then_some(StreamEnd::Count),
+            Self::Fragment(last) => header.number().is_some_and(|number| number == last).then_some(StreamEnd::Fragment),
             Self::ProducerTime(stop) => {
                 let start = header.producer_time()?;
                 let end = start.plus_nanos(i64::try_from(duration().as_nanos()).unwrap_or(i64::MAX));
-                (end >= *stop).then_some(EndReason::Time)
+                (end >= *stop).then_some(StreamEnd::Time)
             }
             Self::Deadline(_) | Self::ServerTime(_) => None,
         }
@@ -78,29 +82,29 @@ impl From<std::time::Instant> for Bound {
     }
 }
 
-/// Why a stream has ended.
+/// The reason a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum EndReason {
-    /// As many fragments as were asked for have come.
+pub enum StreamEnd {
+    /// The requested number of fragments was yielded ([`Bound::Count`]).
     Count,
-    /// The deadline has passed.
+    /// The deadline passed ([`Bound::Deadline`]).
     Deadline,
-    /// The media ended before the bound was reached.
+    /// The source ended before the bound was reached.
     EndOfMedia,
-    /// With an error, which was the last item.
+    /// The last item was an error.
     Failed,
-    /// The last fragment that was asked for has come.
+    /// The requested last fragment was reached ([`Bound::Fragment`]).
     Fragment,
-    /// Nothing has come for as long as was to be waited.
+    /// No fragment arrived within the time set with `Live::idle_timeout`.
     IdleTimeout,
-    /// It was told to stop.
+    /// The program stopped the stream with a `StopHandle`.
     Stopped,
-    /// The time was reached on the clock that was asked for.
+    /// The requested time was reached ([`Bound::ProducerTime`], [`Bound::ServerTime`]).
     Time,
 }
 
-impl fmt::Display for EndReason {
+impl fmt::Display for StreamEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Count => "count reached",
@@ -108,7 +112,7 @@ impl fmt::Display for EndReason {
             Self::EndOfMedia => "end of media",
             Self::Failed => "failed",
             Self::Fragment => "fragment reached",
-            Self::IdleTimeout => "nothing came for too long",
+            Self::IdleTimeout => "idle for too long",
             Self::Stopped => "stopped",
             Self::Time => "time reached",
         })
@@ -116,7 +120,7 @@ impl fmt::Display for EndReason {
 }
 
 pin_project! {
-    /// Stream of the fragments up to a bound, from [`until`](crate::FragmentStreamExt::until).
+    /// A stream of fragments up to a bound, from [`until`](crate::FragmentStreamExt::until).
     #[derive(Debug)]
     #[must_use = "streams do nothing unless polled"]
     pub struct Until<S> {
@@ -124,21 +128,21 @@ pin_project! {
         fragments: S,
         bound: Bound,
         count: u64,
-        // Made when first polled: making it needs a runtime.
+        // Created at the first poll, because a timer needs a runtime.
         deadline: Option<Pin<Box<Sleep>>>,
-        reason: Option<EndReason>,
+        end_reason: Option<StreamEnd>,
     }
 }
 
 impl<S> Until<S> {
     pub(crate) fn new(fragments: S, bound: Bound) -> Self {
-        let reason = (bound == Bound::Count(0)).then_some(EndReason::Count);
-        Self { fragments, bound, count: 0, deadline: None, reason }
+        let end_reason = (bound == Bound::Count(0)).then_some(StreamEnd::Count);
+        Self { fragments, bound, count: 0, deadline: None, end_reason }
     }
 
-    /// Why the stream has ended; `None` while it goes on.
-    pub fn reason(&self) -> Option<EndReason> {
-        self.reason
+    /// Returns the reason the stream ended, or `None` while it continues.
+    pub fn end_reason(&self) -> Option<StreamEnd> {
+        self.end_reason
     }
 
     inner_accessors!(fragments: S, "fragment stream", "It may have more fragments.");
@@ -149,30 +153,30 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for Until<S> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.project();
-        if this.reason.is_some() {
+        if this.end_reason.is_some() {
             return Poll::Ready(None);
         }
         if let Bound::Deadline(deadline) = this.bound {
             let sleep = this.deadline.get_or_insert_with(|| Box::pin(sleep_until(Instant::from_std(*deadline))));
             if sleep.as_mut().poll(cx).is_ready() {
-                *this.reason = Some(EndReason::Deadline);
+                *this.end_reason = Some(StreamEnd::Deadline);
                 return Poll::Ready(None);
             }
         }
         match ready!(this.fragments.poll_next(cx)) {
             Some(Ok(fragment)) => {
                 *this.count += 1;
-                let left_out = this.bound.leaves_out(fragment.header());
-                let ends = || this.bound.ends_behind(fragment.header(), *this.count, || fragment.duration());
-                *this.reason = left_out.or_else(ends);
-                Poll::Ready(left_out.is_none().then_some(Ok(fragment)))
+                let before = this.bound.ends_before(fragment.header());
+                let after = || this.bound.ends_after(fragment.header(), *this.count, || fragment.duration());
+                *this.end_reason = before.or_else(after);
+                Poll::Ready(before.is_none().then_some(Ok(fragment)))
             }
             Some(Err(error)) => {
-                *this.reason = Some(EndReason::Failed);
+                *this.end_reason = Some(StreamEnd::Failed);
                 Poll::Ready(Some(Err(error)))
             }
             None => {
-                *this.reason = Some(EndReason::EndOfMedia);
+                *this.end_reason = Some(StreamEnd::EndOfMedia);
                 Poll::Ready(None)
             }
         }
@@ -180,7 +184,7 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for Until<S> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         let most = self.fragments.size_hint().1;
-        match (self.reason, &self.bound) {
+        match (self.end_reason, &self.bound) {
             (Some(_), _) => (0, Some(0)),
             (None, Bound::Count(count)) => {
                 let left = usize::try_from(count - self.count).unwrap_or(usize::MAX);
@@ -193,6 +197,6 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for Until<S> {
 
 impl<S: Stream<Item = Result<Fragment>>> FusedStream for Until<S> {
     fn is_terminated(&self) -> bool {
-        self.reason.is_some()
+        self.end_reason.is_some()
     }
 }

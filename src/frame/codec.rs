@@ -1,4 +1,4 @@
-//! The tracks of Matroska to the decoders of libavcodec.
+//! Maps Matroska tracks to the decoders of libavcodec.
 
 use bytes::Bytes;
 use ffmpeg_next::codec::threading;
@@ -10,10 +10,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Track;
 use crate::packet::{NalCodec, ParameterSets, is_byte_stream};
 
-/// A coded frame of more NAL units than this is damage: libavcodec takes four kilobytes for each, whatever is in it.
-const MOST_UNITS: usize = 1024;
+/// The maximum number of NAL units of a coded frame. libavcodec allocates four kilobytes for each.
+const MAX_UNITS: usize = 1024;
 
-/// What it takes to decode a track.
+/// The codec of a track and the parameters of its decoder.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Codec {
     id: Id,
@@ -25,7 +25,7 @@ pub(super) struct Codec {
     nal: Option<Nal>,
 }
 
-/// How the decoder wants the NAL units of a codec that has them.
+/// The framing of NAL units that the decoder expects.
 #[derive(Clone, Debug, PartialEq)]
 struct Nal {
     codec: NalCodec,
@@ -34,7 +34,7 @@ struct Nal {
 }
 
 impl Codec {
-    /// That of a track.
+    /// Finds the codec of a track.
     ///
     /// # Errors
     /// If there is no decoder for it.
@@ -72,21 +72,21 @@ impl Codec {
         decoder::find(codec.id).map(|_| codec).ok_or_else(unknown)
     }
 
-    /// Reads a BITMAPINFOHEADER, behind which the private data of the codec stands.
+    /// Reads a BITMAPINFOHEADER. The codec's private data follows it.
     fn read_bitmap_header(&mut self, header: &[u8; 40]) -> Option<()> {
-        let [_, _, _, _, w0, w1, w2, w3, h0, h1, h2, h3, _, _, b0, b1, behind @ ..] = header;
-        let fourcc = *behind.first_chunk()?;
+        let [_, _, _, _, w0, w1, w2, w3, h0, h1, h2, h3, _, _, b0, b1, rest @ ..] = header;
+        let fourcc = *rest.first_chunk()?;
         self.id = id_of_fourcc(fourcc)?;
         self.fourcc = Some(fourcc);
-        // A negative height says that the uppermost line comes first.
+        // A negative height means that the top row is first.
         let (width, height) = (i32::from_le_bytes([*w0, *w1, *w2, *w3]), i32::from_le_bytes([*h0, *h1, *h2, *h3]));
         self.size = Some((width, height.saturating_abs()));
         self.bits_per_pixel = u16::from_le_bytes([*b0, *b1]);
-        self.private = self.private.as_ref().map(|private| private.slice(40..)).filter(|behind| !behind.is_empty());
+        self.private = self.private.as_ref().map(|private| private.slice(40..)).filter(|private| !private.is_empty());
         Some(())
     }
 
-    /// What stands in the private data decides what the decoder expects in the packets.
+    /// Chooses the framing: the decoder derives it from the private data.
     fn framing(&mut self, codec: NalCodec) -> Nal {
         let sets = self.private.as_deref().map(|private| match codec {
             NalCodec::H264 => ParameterSets::from_avcc(private),
@@ -95,7 +95,8 @@ impl Codec {
         match sets {
             Some(Ok(sets)) => Nal { codec, sets, as_byte_stream: false },
             other => {
-                // Neither a record nor a byte stream: what the decoder needs must be in the packets.
+                // The private data is neither a configuration record nor a byte stream, so the parameter sets must be
+                // in the packets.
                 if other.is_some() && !self.private.as_deref().is_some_and(is_byte_stream) {
                     self.private = None;
                 }
@@ -104,12 +105,12 @@ impl Codec {
         }
     }
 
-    /// Which kind of NAL units there are, and what reads them.
+    /// Returns the kind of NAL units and their parameter sets, for a codec that has NAL units.
     pub(super) fn nal(&self) -> Option<(NalCodec, &ParameterSets)> {
         self.nal.as_ref().map(|nal| (nal.codec, &nal.sets))
     }
 
-    /// Whether every picture stands for itself.
+    /// Returns `true` if no picture refers to another.
     pub(super) fn is_intra_only(&self) -> bool {
         matches!(
             self.id,
@@ -117,14 +118,14 @@ impl Codec {
         )
     }
 
-    /// Whether nothing behind a key frame refers to anything before it, and pictures come in the order
-    /// in which they are shown.
+    /// Returns `true` if nothing after a key frame refers to anything before it, and the decoding order is the
+    /// presentation order.
     pub(super) fn is_in_order(&self) -> bool {
         self.is_intra_only() || matches!(self.id, Id::VP8 | Id::VP9 | Id::AV1)
     }
 
-    /// Whether a key frame of MPEG-1 or MPEG-2 says that what is shown before it refers to nothing before
-    /// it: `closed_gop` of ISO/IEC 13818-2 section 6.2.2.6.
+    /// Returns `true` if a key frame of MPEG-1 or MPEG-2 starts a closed group: `closed_gop` of ISO/IEC 13818-2
+    /// section 6.2.2.6.
     pub(super) fn is_closed_group(&self, packet: &[u8]) -> bool {
         const GROUP_START: [u8; 4] = [0, 0, 1, 0xB8];
         matches!(self.id, Id::MPEG1VIDEO | Id::MPEG2VIDEO)
@@ -133,21 +134,21 @@ impl Codec {
                 .is_some_and(|byte| byte & 0x40 != 0)
     }
 
-    /// A packet as the decoder wants it. `None` if it can be handed on as it is.
+    /// Returns the payload with the framing that the decoder expects. `None` if it has it already.
     ///
     /// # Errors
-    /// If its units do not add up.
+    /// If its NAL units cannot be parsed.
     pub(super) fn reframed(&self, packet: &[u8]) -> Result<Option<Bytes>> {
         const PRORES: &[u8] = b"icpf";
         if self.id == Id::PRORES && packet.get(4..8) != Some(PRORES) {
-            // Matroska leaves out the header of eight bytes that all frames begin with.
+            // Matroska omits the header of 8 bytes at the start of each frame.
             let length = u32::try_from(packet.len() + 8).unwrap_or(u32::MAX);
             return Ok(Some([&length.to_be_bytes(), PRORES, packet].concat().into()));
         }
         let Some(Nal { sets, as_byte_stream, .. }) = &self.nal else { return Ok(None) };
         let units = sets.units(packet)?;
-        if units.list.len() > MOST_UNITS {
-            return Err(Error::malformed(format!("a coded frame of more than {MOST_UNITS} NAL units")));
+        if units.list.len() > MAX_UNITS {
+            return Err(Error::malformed(format!("a coded frame of more than {MAX_UNITS} NAL units")));
         }
         match (units.are_byte_stream, *as_byte_stream) {
             (false, true) => sets.to_annex_b(packet).map(Some),
@@ -156,11 +157,11 @@ impl Codec {
         }
     }
 
-    /// A new decoder, in whose state nothing is left of any other.
+    /// Opens a new decoder.
     ///
     /// # Errors
-    /// If libavcodec refuses the parameters.
-    pub(super) fn open(&self, most_pixels: u64) -> Result<decoder::Video> {
+    /// If libavcodec rejects the parameters.
+    pub(super) fn open(&self, max_pixels: u64) -> Result<decoder::Video> {
         let failed = |error| {
             let message = format!("libavcodec cannot decode {:?} with these parameters", self.name);
             Error::new(ErrorKind::Unsupported, message).caused_by(error)
@@ -171,38 +172,38 @@ impl Codec {
             private: self.private.as_deref().unwrap_or_default(),
             fourcc: self.fourcc,
             bits_per_pixel: self.bits_per_pixel,
-            size: self.size.filter(|size| is_allowed(*size, most_pixels)),
-            most_pixels,
+            size: self.size.filter(|size| is_allowed(*size, max_pixels)),
+            max_pixels,
         };
         set_parameters(&mut context, &parameters).map_err(failed)?;
         context.set_threading(threading::Config::count(1));
-        // Damaged pictures come out too, marked, so that it is known which they are.
+        // The decoder then yields damaged pictures too, marked as such.
         context.set_flags(Flags::OUTPUT_CORRUPT);
         if self.id == Id::H264 {
-            // Where the parameter sets do not say how far pictures are reordered, it is taken from the
-            // level (ITU-T H.264 section A.3.1) instead of guessed, at the price of pictures.
+            // If the parameter sets do not specify the reordering depth, the decoder then takes it from the level
+            // (ITU-T H.264 section A.3.1). Otherwise it guesses, and may lose pictures.
             context.compliance(Compliance::Strict);
         }
         let mut decoder = context.decoder();
         if self.id == Id::MJPEG {
-            // Otherwise a picture that ends early is grey from there on, and nobody is told.
+            // Otherwise the decoder fills the rest of a truncated picture with grey and reports no error.
             decoder.check(Check::EXPLODE);
         }
         decoder.open_as(codec).and_then(decoder::Opened::video).map_err(failed)
     }
 }
 
-/// A larger size is not worth declaring: what the pictures say of theirs counts.
-fn is_allowed((width, height): (i32, i32), most_pixels: u64) -> bool {
-    width > 0 && height > 0 && u64::from(width.unsigned_abs()) * u64::from(height.unsigned_abs()) <= most_pixels
+/// Returns `true` if the size may be declared to the decoder. The size in the pictures has precedence anyway.
+fn is_allowed((width, height): (i32, i32), max_pixels: u64) -> bool {
+    width > 0 && height > 0 && u64::from(width.unsigned_abs()) * u64::from(height.unsigned_abs()) <= max_pixels
 }
 
-/// What stands in the private data of a track that is one of Video for Windows.
+/// Returns the BITMAPINFOHEADER of a Video for Windows track.
 fn bitmap_header(track: &Track) -> Option<&[u8; 40]> {
     track.codec_private().filter(|_| track.codec_id() == "V_MS/VFW/FOURCC")?.first_chunk()
 }
 
-/// The codec ids of Matroska's codec mappings.
+/// Returns the decoder for a codec id of Matroska's codec mappings.
 fn id_of(codec_id: &str) -> Option<Id> {
     Some(match codec_id {
         "V_AV1" => Id::AV1,

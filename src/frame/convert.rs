@@ -1,4 +1,4 @@
-//! [`Convert`], the type behind the adapters that convert pictures.
+//! [`Convert`], the stream of the adapters that convert pictures.
 
 use std::fmt;
 use std::pin::Pin;
@@ -16,29 +16,28 @@ use pin_project_lite::pin_project;
 type Conversion<T> = Arc<dyn Fn(Frame) -> Result<T> + Send + Sync>;
 
 pin_project! {
-    /// Stream of converted pictures, from the methods of
-    /// [`FrameStreamExt`](crate::FrameStreamExt).
+    /// Stream of converted pictures, from the methods of [`FrameStreamExt`](crate::FrameStreamExt).
     ///
-    /// They are converted on tokio's threads for blocking work and come in the order of the pictures.
+    /// Pictures are converted on tokio's threads for blocking work and yielded in their original order.
     ///
     /// # Errors
-    /// Those of the picture stream, and what cannot be converted. Either comes behind all pictures before,
-    /// and after it the stream is at its end.
+    /// An error of the picture stream, or of a conversion. It is yielded after all earlier pictures. After an
+    /// error the stream ends.
     ///
     /// # Cancel safety
-    /// Dropping a `next()` future loses nothing. Dropping the stream drops what it reads from; what is being
-    /// converted is finished first.
+    /// Dropping a `next()` future loses nothing. Dropping the stream drops the picture stream. Conversions that
+    /// are running finish first.
     ///
     /// # Memory
-    /// As many pictures as are converted at once: see [`concurrency`](Convert::concurrency).
+    /// As many pictures as are [converted at once](Convert::concurrency).
     #[must_use = "streams do nothing unless polled"]
     pub struct Convert<S, T> {
         #[pin]
         frames: S,
         conversion: Result<Conversion<T>>,
-        in_work: FuturesOrdered<OnThread<Result<T>>>,
+        running: FuturesOrdered<OnThread<Result<T>>>,
         concurrency: usize,
-        // The source has ended, or failed.
+        // Set when the picture stream has ended, with its error if it failed.
         end: Option<Option<Error>>,
         is_done: bool,
     }
@@ -47,10 +46,12 @@ pin_project! {
 impl<S, T> Convert<S, T> {
     pub(crate) fn new(frames: S, conversion: Result<Conversion<T>>) -> Self {
         let concurrency = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { frames, conversion, in_work: FuturesOrdered::new(), concurrency, end: None, is_done: false }
+        Self { frames, conversion, running: FuturesOrdered::new(), concurrency, end: None, is_done: false }
     }
 
-    /// How many pictures are converted at once. By default as many as there are processors; 0 counts as 1.
+    /// Sets the number of pictures that are converted at once. Default: the number of processors.
+    ///
+    /// 0 counts as 1.
     pub fn concurrency(mut self, pictures: usize) -> Self {
         self.concurrency = pictures.max(1);
         self
@@ -71,7 +72,7 @@ where
         if *this.is_done {
             return Poll::Ready(None);
         }
-        while this.end.is_none() && this.in_work.len() < *this.concurrency {
+        while this.end.is_none() && this.running.len() < *this.concurrency {
             let frame = match &this.conversion {
                 Err(error) => Poll::Ready(Some(Err(error.clone()))),
                 Ok(conversion) => match this.frames.as_mut().poll_next(cx) {
@@ -79,7 +80,7 @@ where
                         let conversion = Arc::clone(conversion);
                         match on_thread("converting", move || conversion(frame)) {
                             Ok(converted) => {
-                                this.in_work.push_back(converted);
+                                this.running.push_back(converted);
                                 continue;
                             }
                             Err(error) => Poll::Ready(Some(Err(error))),
@@ -93,9 +94,9 @@ where
                 Poll::Pending => break,
             }
         }
-        let converted = match ready!(Pin::new(&mut *this.in_work).poll_next(cx)) {
+        let converted = match ready!(Pin::new(&mut *this.running).poll_next(cx)) {
             Some(converted) => Some(converted.flatten()),
-            // Nothing is in work: the source has ended, failed, or nothing yet.
+            // No conversion is running: the source has ended, has failed, or is pending.
             None => match this.end.take() {
                 None => return Poll::Pending,
                 Some(end) => end.map(Err),
@@ -103,7 +104,7 @@ where
         };
         if !matches!(converted, Some(Ok(_))) {
             *this.is_done = true;
-            *this.in_work = FuturesOrdered::new();
+            *this.running = FuturesOrdered::new();
         }
         Poll::Ready(converted)
     }
@@ -123,7 +124,7 @@ impl<S: fmt::Debug, T> fmt::Debug for Convert<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Convert")
             .field("frames", &self.frames)
-            .field("in_work", &self.in_work.len())
+            .field("running", &self.running.len())
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! A run of one decoder: over one fragment, or over several that continue each other.
+//! Decodes one fragment, or several that continue each other, with one decoder.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
@@ -18,58 +18,57 @@ use super::{Frame, FrameInfo};
 use crate::error::{Error, Result};
 use crate::packet::Packet;
 
-/// One step gives about so many pictures and reports, or bytes of them, before it lets others have the
-/// thread.
+/// A step ends after about this many items or bytes, to free its thread for others.
 pub(super) const STEP_ITEMS: usize = 16;
 const STEP_BYTES: usize = 16 << 20;
 
-/// One step decodes so many coded frames at most, whether anything comes of them or not.
+/// The maximum number of coded frames that a step decodes, also if they yield no picture.
 const STEP_FRAMES: usize = 64;
 
-/// The most pictures that are held back to see whether what they refer to is whole. Decoders reorder no
-/// more than 16 (ITU-T H.264 section A.3.1, H.265 section A.4.1).
-const MOST_HELD: usize = 16;
+/// The maximum number of pictures held back until their references are known to be whole. Decoders reorder at
+/// most 16 pictures (ITU-T H.264 section A.3.1, H.265 section A.4.1).
+const MAX_HELD: usize = 16;
 
-/// A coded frame of which nothing came while so many behind it were decoded will not come any more.
-const GIVEN_UP_AFTER: i64 = 64;
+/// A coded frame counts as having no picture after this many later frames were decoded.
+const GIVE_UP_AFTER: i64 = 64;
 
-/// libavcodec counts bytes in 32 bits with a sign, and puts some behind.
-const MOST_CODED: usize = (1 << 31) - 1024;
+/// The maximum size of a coded frame. libavcodec stores sizes as `int` and adds padding.
+const MAX_CODED: usize = (1 << 31) - 1024;
 
-/// How often a decoder may fail in a row before it is taken to be at its end.
-const MOST_ERRORS: usize = 64;
+/// The number of failures in a row after which the decoder counts as drained for now.
+const MAX_ERRORS: usize = 64;
 
 pub(super) struct Decode {
     options: FrameOptions,
     codec: Option<Codec>,
     decoder: Option<decoder::Video>,
     fragments: VecDeque<FragmentReport>,
-    /// Those that are not settled yet, in decoding order. The first has the number `first`, which is also
-    /// its time for the decoder: unlike timecodes, numbers are never the same.
+    /// The coded frames that are not settled, in decoding order. They are numbered from `first`. The decoder gets
+    /// the numbers as timestamps because, unlike timecodes, they are unique.
     entries: VecDeque<Entry>,
     first: i64,
-    /// How many of `entries` the decoder has had.
+    /// The number of `entries` that the decoder has received.
     sent: usize,
     groups: u32,
-    /// More fragments may be added.
+    /// `true` while more fragments may be added.
     is_open: bool,
     is_drained: bool,
     held: VecDeque<Held>,
-    /// References that the decoder has had and not given: whether they are whole is not known.
+    /// References that the decoder has received and not yielded, so it is unknown if they are whole.
     undecided: BTreeSet<i64>,
     /// The first damaged reference of each group that still matters.
     damaged_references: Vec<(i64, u32)>,
     last_out: i64,
-    /// When the blocks were to be shown that gave no picture, and are not told of yet.
+    /// The presentation times of the blocks without a picture that no frame has counted yet.
     missing: BinaryHeap<Reverse<i64>>,
-    /// With [`OnDecodeError::Fail`], what failed first, and when it was to be shown.
+    /// With [`OnDecodeError::Fail`], the failure with the earliest presentation time, and that time.
     failure: Option<(i64, Error)>,
 }
 
 struct Entry {
     source: Arc<Source>,
     unit: Unit,
-    /// What the decoder said about it.
+    /// The error of the decoder, if there was one.
     error: Option<Error>,
     outcome: Option<Outcome>,
 }
@@ -80,7 +79,7 @@ enum Outcome {
     Skipped(NoPicture),
 }
 
-/// A picture of which it is not known yet whether all that it refers to is whole.
+/// A picture whose references are not yet known to be whole.
 struct Held {
     number: i64,
     video: frame::Video,
@@ -117,7 +116,7 @@ impl Decode {
         self.options.probe.clone()
     }
 
-    /// Adds a fragment. In a run of several, one of the same track parameters.
+    /// Adds a fragment. All fragments of a run must have the same track parameters.
     pub(super) fn push(&mut self, plan: Plan) {
         self.fragments.push_back(FragmentReport {
             fragment: Arc::clone(&plan.source.fragment),
@@ -136,30 +135,30 @@ impl Decode {
         }
     }
 
-    /// No fragment will be added any more.
+    /// Declares that no fragment will be added.
     pub(super) fn close(&mut self) {
         self.is_open = false;
     }
 
-    /// Whether a step would get any further.
+    /// Returns `true` if a step would make progress.
     pub(super) fn has_work(&self) -> bool {
         self.sent < self.entries.len() || !self.is_open && !self.is_drained
     }
 
-    /// Whether nothing will come any more.
+    /// Returns `true` if no item will follow.
     pub(super) fn is_finished(&self) -> bool {
         self.is_drained && !self.is_open
     }
 
-    /// How many blocks gave no picture since the last one.
+    /// Returns the number of blocks without a picture since the last picture.
     pub(super) fn missing(&self) -> u32 {
         self.missing.len() as u32
     }
 
-    /// Decodes until there is something worth giving out, or nothing left to do.
+    /// Decodes until a batch of items is ready or no work is left.
     ///
     /// # Errors
-    /// If the decoder cannot be made, or damage is to be an error.
+    /// If the decoder cannot be opened, or at damage with [`OnDecodeError::Fail`].
     pub(super) fn step(&mut self, is_stopped: &AtomicBool, out: &mut Vec<FrameItem>) -> Result<()> {
         let (mut seen, mut bytes) = (0, 0);
         for _ in 0..STEP_FRAMES {
@@ -178,7 +177,7 @@ impl Decode {
         }
     }
 
-    /// Hands the decoder the next coded frame, or tells it that there is none.
+    /// Sends the next coded frame to the decoder, or drains it if there is none.
     fn send_next(&mut self) -> Result<()> {
         let number = self.first + self.sent as i64;
         let Some(entry) = self.entries.get_mut(self.sent) else {
@@ -207,7 +206,7 @@ impl Decode {
         };
         let Some(codec) = &self.codec else { return Ok(()) };
         if self.decoder.is_none() {
-            self.decoder = Some(codec.open(self.options.most_pixels).map_err(|error| entry.place(error))?);
+            self.decoder = Some(codec.open(self.options.max_pixels).map_err(|error| entry.at_position(error))?);
         }
         #[cfg(test)]
         self.options.probe.visit();
@@ -216,12 +215,12 @@ impl Decode {
         }
         let has_picture = !matches!(entry.unit.fate, Fate::Parameters);
         match send(codec, self.decoder.as_mut(), &entry.unit.packet, number) {
-            // libavcodec misses the picture in what has none.
+            // libavcodec fails on a packet without a picture.
             Err(_) if !has_picture => {}
             Err(error) => self.note_damage(number, Some(error)),
             Ok(()) => {}
         }
-        if !has_picture && let Some(entry) = self.place_of(number).and_then(|at| self.entries.get_mut(at)) {
+        if !has_picture && let Some(entry) = self.index_of(number).and_then(|at| self.entries.get_mut(at)) {
             entry.outcome = Some(Outcome::Skipped(NoPicture::Parameters));
         }
         self.receive(number);
@@ -234,13 +233,13 @@ impl Decode {
         Ok(())
     }
 
-    /// Takes what the decoder has to give. If it fails, that is laid to the coded frame it had last.
+    /// Receives all pictures that the decoder has ready. Attributes a failure to the coded frame `number`.
     fn receive(&mut self, number: i64) {
         let mut errors = 0;
-        while let Some(decoder) = self.decoder.as_mut().filter(|_| errors < MOST_ERRORS) {
+        while let Some(decoder) = self.decoder.as_mut().filter(|_| errors < MAX_ERRORS) {
             let mut video = frame::Video::empty();
             match decoder.receive_frame(&mut video) {
-                Ok(()) => self.hold(video),
+                Ok(()) => self.hold_back(video),
                 Err(ffmpeg_next::Error::Eof | ffmpeg_next::Error::Other { errno: EAGAIN }) => return,
                 Err(error) => {
                     errors += 1;
@@ -250,10 +249,10 @@ impl Decode {
         }
     }
 
-    /// Gets all out of the decoder, and makes it ready to begin anew.
+    /// Drains the decoder and resets it.
     fn flush(&mut self, number: i64) {
         if let Some(decoder) = &mut self.decoder {
-            // It fails only if it is at its end already.
+            // Sending the end fails only if it was sent before.
             let _ = decoder.send_eof();
         }
         self.receive(number);
@@ -263,18 +262,18 @@ impl Decode {
         self.undecided.clear();
     }
 
-    fn hold(&mut self, video: frame::Video) {
+    fn hold_back(&mut self, video: frame::Video) {
         let Some(number) = video.pts() else { return };
         self.undecided.remove(&number);
         let is_held = self.held.iter().any(|held| held.number == number);
-        // A block may give a second picture: the other of a pair of fields, for example.
-        let entry = self.place_of(number).and_then(|at| self.entries.get(at));
+        // A block may yield a second picture: the second field of a pair, for example.
+        let entry = self.index_of(number).and_then(|at| self.entries.get(at));
         if is_held || entry.is_none_or(|entry| entry.outcome.is_some()) {
             return;
         }
         self.last_out = self.last_out.max(number);
-        // Marked, but without errors: not whole yet, on the way to a recovery point. The decoder itself knows which pictures
-        // behind it are.
+        // Marked as corrupt but without errors: a picture before the recovery point. The decoder itself tracks which
+        // later pictures are whole.
         let is_damaged = video.has_decode_errors() || entry.is_some_and(|entry| entry.error.is_some());
         let is_unrecovered = video.is_corrupt() && !is_damaged;
         if is_damaged {
@@ -285,12 +284,12 @@ impl Decode {
 
     fn note_damage(&mut self, number: i64, error: Option<Error>) {
         self.undecided.remove(&number);
-        let Some(entry) = self.place_of(number).and_then(|at| self.entries.get_mut(at)) else { return };
+        let Some(entry) = self.index_of(number).and_then(|at| self.entries.get_mut(at)) else { return };
         let unit = &entry.unit;
         if unit.is_reference {
-            // What is decoded from now on refers to this group or, if it is shown before it, the last.
+            // Frames decoded from now on refer to this group or, if they are leading, to the previous one.
             self.damaged_references.retain(|(_, group)| group + 1 >= unit.group);
-            // Of each group the first says it all.
+            // The first damaged reference of a group affects all later frames of the group.
             match self.damaged_references.iter_mut().find(|(_, group)| *group == unit.group) {
                 Some((first, _)) => *first = number.min(*first),
                 None => self.damaged_references.push((number, unit.group)),
@@ -309,22 +308,22 @@ impl Decode {
         }
     }
 
-    /// Gives out the pictures of which it is known whether what they refer to is whole.
+    /// Emits the pictures whose references are known to be whole or damaged.
     fn release(&mut self, out: &mut Vec<FrameItem>) -> Result<()> {
         while let Some(head) = self.held.front() {
             let is_decided = self.undecided.first().is_none_or(|oldest| *oldest >= head.number);
-            if !is_decided && !self.is_drained && self.held.len() <= MOST_HELD {
+            if !is_decided && !self.is_drained && self.held.len() <= MAX_HELD {
                 break;
             }
             if let Some(head) = self.held.pop_front() {
-                self.give(head, out)?;
+                self.emit(head, out)?;
             }
         }
         Ok(())
     }
 
-    fn give(&mut self, held: Held, out: &mut Vec<FrameItem>) -> Result<()> {
-        let Some(at) = self.place_of(held.number) else { return Ok(()) };
+    fn emit(&mut self, held: Held, out: &mut Vec<FrameItem>) -> Result<()> {
+        let Some(at) = self.index_of(held.number) else { return Ok(()) };
         let Some(entry) = self.entries.get_mut(at) else { return Ok(()) };
         let unit = &entry.unit;
         if let Some((timecode, error)) = &self.failure
@@ -365,14 +364,13 @@ impl Decode {
         Ok(())
     }
 
-    /// Lets go of the coded frames at the front of which it is known what became of them, and reports the
-    /// fragments that are through.
+    /// Pops settled entries and emits finished reports.
     fn settle(&mut self, out: &mut Vec<FrameItem>) -> Result<()> {
         loop {
             while let Some(report) = self.fragments.pop_front_if(|report| report.is_complete()) {
                 out.push(FrameItem::Report(report));
             }
-            let is_late = self.is_drained || self.first.saturating_add(GIVEN_UP_AFTER) < self.last_out;
+            let is_late = self.is_drained || self.first.saturating_add(GIVE_UP_AFTER) < self.last_out;
             let Some(entry) = self.entries.front_mut().filter(|_| self.sent > 0) else { return Ok(()) };
             if entry.outcome.is_none() {
                 if !is_late || self.held.iter().any(|held| held.number == self.first) {
@@ -397,7 +395,7 @@ impl Decode {
         }
     }
 
-    fn place_of(&self, number: i64) -> Option<usize> {
+    fn index_of(&self, number: i64) -> Option<usize> {
         usize::try_from(number.checked_sub(self.first)?).ok()
     }
 }
@@ -410,7 +408,7 @@ impl Drop for Decode {
 }
 
 impl Entry {
-    /// The picture, with all that is known of it.
+    /// Creates the frame for a decoded picture.
     fn frame(&self, video: frame::Video, index: u32, is_damaged: bool, missing_before: u32) -> Frame {
         let Self { source, unit, .. } = self;
         let aspect = video.aspect_ratio();
@@ -433,15 +431,15 @@ impl Entry {
         Frame::new(info, Picture::decoded(video))
     }
 
-    /// Says where an error was found.
-    fn place(&self, error: Error) -> Error {
+    /// Adds the position of the coded frame to an error.
+    fn at_position(&self, error: Error) -> Error {
         let number = self.source.fragment.number().map(ToString::to_string);
         error.at(self.unit.offset).in_fragment(number.as_deref()).on_track(self.source.track)
     }
 
     fn failure(&self, cause: Option<Error>) -> Error {
         let message = format!("the coded frame {} is damaged, or one that it refers to is", self.unit.packet.ordinal());
-        let error = self.place(Error::malformed(message));
+        let error = self.at_position(Error::malformed(message));
         if let Some(cause) = cause { error.caused_by(cause) } else { error }
     }
 
@@ -463,10 +461,10 @@ fn send(codec: &Codec, decoder: Option<&mut decoder::Video>, packet: &Packet, nu
     let Some(decoder) = decoder else { return Ok(()) };
     let reframed = codec.reframed(packet.payload())?;
     let bytes = reframed.as_ref().unwrap_or(packet.payload());
-    if bytes.len() > MOST_CODED {
+    if bytes.len() > MAX_CODED {
         return Err(Error::limit(format!("a coded frame of {} bytes is more than libavcodec takes", bytes.len())));
     }
-    // Copied, since libavcodec wants to read a little beyond the end.
+    // libavcodec reads a little beyond the end, so it needs a padded copy.
     let mut coded = ffmpeg_next::Packet::copy(bytes);
     coded.set_pts(Some(number));
     coded.set_dts(Some(number));
@@ -477,10 +475,10 @@ fn send(codec: &Codec, decoder: Option<&mut decoder::Video>, packet: &Packet, nu
 }
 
 fn of_libavcodec(error: ffmpeg_next::Error) -> Error {
-    Error::malformed("the decoder refused it").caused_by(error)
+    Error::malformed("the decoder rejected the coded frame").caused_by(error)
 }
 
-/// The angle of a display matrix: 9 numbers, of which the first two columns turn and stretch.
+/// Returns the rotation of a display matrix. The first two columns of its 9 numbers rotate and scale.
 fn rotation_of(video: &frame::Video) -> Option<f64> {
     let matrix = video.side_data(side_data::Type::DisplayMatrix)?;
     let number = |index: usize| {

@@ -1,4 +1,4 @@
-//! Pictures as others want them: red, green and blue, JPEG, PNG.
+//! Pictures in RGB, and encoded as JPEG or PNG.
 
 use bytes::Bytes;
 use image::RgbImage;
@@ -7,7 +7,7 @@ use super::{Frame, FrameInfo};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image_format::ImageFormat;
 
-/// A picture in red, green and blue of 8 bits, from [`rgb`](crate::FrameStreamExt::rgb).
+/// A picture in 8-bit RGB, from [`rgb`](crate::FrameStreamExt::rgb).
 #[derive(Clone, Debug)]
 pub struct RgbFrame {
     info: FrameInfo,
@@ -19,24 +19,23 @@ impl RgbFrame {
         Ok(Self { info: frame.info().clone(), image: frame.to_rgb()? })
     }
 
-    /// Where it comes from, and when it was taken.
+    /// Returns its origin, time and size.
     pub fn info(&self) -> &FrameInfo {
         &self.info
     }
 
-    /// The picture.
+    /// Returns the pixels.
     pub fn image(&self) -> &RgbImage {
         &self.image
     }
 
-    /// The picture.
+    /// Returns the pixels and drops the [`FrameInfo`].
     pub fn into_image(self) -> RgbImage {
         self.image
     }
 }
 
-/// A picture as a file, from [`jpeg`](crate::FrameStreamExt::jpeg) or
-/// [`png`](crate::FrameStreamExt::png).
+/// A picture encoded by [`jpeg`](crate::FrameStreamExt::jpeg) or [`png`](crate::FrameStreamExt::png).
 #[derive(Clone, Debug)]
 pub struct EncodedFrame {
     info: FrameInfo,
@@ -53,24 +52,24 @@ impl EncodedFrame {
         Ok(Self { info: frame.info().clone(), format: ImageFormat::Png, bytes: to_png(&frame.to_rgb()?)? })
     }
 
-    /// Where it comes from, and when it was taken.
+    /// Returns its origin, time and size.
     pub fn info(&self) -> &FrameInfo {
         &self.info
     }
 
-    /// What it is.
+    /// Returns its file format.
     pub fn format(&self) -> ImageFormat {
         self.format
     }
 
-    /// The file.
+    /// Returns the bytes of the file.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 }
 
-/// From this quality on, chroma is as fine as luma. Below, it is halved both ways, as it is in nearly all
-/// video.
+/// Lowest quality with full chroma resolution. Below it, chroma has half the width and height (4:2:0), as in
+/// nearly all video.
 const FULL_CHROMA: u8 = 90;
 
 #[cfg(feature = "turbojpeg")]
@@ -104,7 +103,10 @@ fn to_jpeg(image: &RgbImage, quality: u8) -> Result<Bytes> {
     });
     let size = u16::try_from(image.width()).ok().zip(u16::try_from(image.height()).ok());
     let Some((width, height)) = size else {
-        return Err(Error::new(ErrorKind::Unsupported, "a JPEG has at most 65535 pixels a side"));
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "the picture cannot be written as JPEG: a side has more than 65535 pixels",
+        ));
     };
     let encoded = encoder.encode(image.as_raw(), width, height, jpeg_encoder::ColorType::Rgb);
     encoded.map(|()| bytes.into()).map_err(|error| failed("JPEG", error))
@@ -126,13 +128,13 @@ mod tests {
 
     /// With and without the feature `turbojpeg`: see `.ci/run`.
     #[test]
-    fn a_jpeg_has_the_size_and_the_chroma_that_was_asked_for() {
+    fn jpeg_has_the_requested_size_and_chroma() {
         let image = RgbImage::from_fn(67, 35, |x, y| image::Rgb([x as u8 * 3, y as u8 * 7, 90]));
         for (quality, luma_blocks) in [(1, 0x22), (80, 0x22), (90, 0x11), (100, 0x11)] {
             let file = to_jpeg(&image, quality).unwrap();
             assert!(file.starts_with(&[0xFF, 0xD8]) && file.ends_with(&[0xFF, 0xD9]));
-            // ITU-T T.81 section B.2.2: precision, lines, samples a line, components; the first of them has
-            // a number of its own, then how much finer it is than the others.
+            // ITU-T T.81 section B.2.2: precision, lines, samples per line, number of components. Each component
+            // has its id, then its sampling factors.
             let frame = file.windows(2).position(|two| matches!(two, [0xFF, 0xC0 | 0xC2])).unwrap();
             assert_eq!(file[frame + 4..frame + 10], [8, 0, 35, 0, 67, 3], "quality {quality}");
             assert_eq!(file[frame + 11], luma_blocks, "quality {quality}");

@@ -1,4 +1,4 @@
-//! [`FrameItems`]: fragments to pictures and reports.
+//! [`FrameItems`]: a stream of pictures and reports.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,11 +19,10 @@ use crate::error::{Error, Result};
 use crate::fragment::Fragment;
 
 pin_project! {
-    /// Stream of pictures, and of reports on what became of the blocks of each fragment, from
-    /// [`with_reports`](super::Frames::with_reports).
+    /// Stream of pictures and of a report per fragment, from [`with_reports`](super::Frames::with_reports).
     ///
     /// # Errors, cancel safety, memory
-    /// As [`Frames`](super::Frames).
+    /// The same as for [`Frames`](super::Frames).
     #[must_use = "streams do nothing unless polled"]
     pub struct FrameItems<S> {
         #[pin]
@@ -32,19 +31,19 @@ pin_project! {
     }
 }
 
-/// All but the source.
+/// The state apart from the fragment stream.
 pub(super) struct Work {
     pub(super) options: FrameOptions,
     pub(super) concurrency: usize,
     pub(super) is_continuous: bool,
-    /// With the thread that plans, while one does.
+    /// `None` while a thread plans a fragment with it.
     planner: Option<Planner>,
     planning: Option<OnThread<(Result<Plan>, Planner)>>,
-    has_begun: bool,
+    has_started: bool,
     runs: VecDeque<Run>,
-    /// How many blocks gave no picture behind the last one of the runs that are over.
+    /// The number of blocks without a picture after the last picture of the finished runs.
     missing: u32,
-    has_all: bool,
+    is_source_done: bool,
     is_done: bool,
 }
 
@@ -56,10 +55,10 @@ impl<S> FrameItems<S> {
             is_continuous: false,
             planner: None,
             planning: None,
-            has_begun: false,
+            has_started: false,
             runs: VecDeque::new(),
             missing: 0,
-            has_all: false,
+            is_source_done: false,
             is_done: false,
         };
         Self { fragments, work }
@@ -73,16 +72,16 @@ impl<S> FrameItems<S> {
 }
 
 impl Work {
-    /// Whether there is room for another fragment.
+    /// Returns `true` if another fragment can be taken.
     fn has_room(&mut self) -> bool {
         match self.runs.back_mut() {
-            _ if self.has_all || self.planning.is_some() => false,
-            Some(last) if self.is_continuous => last.hungry().is_some(),
+            _ if self.is_source_done || self.planning.is_some() => false,
+            Some(last) if self.is_continuous => last.accepting().is_some(),
             _ => self.runs.len() < self.concurrency,
         }
     }
 
-    /// Has a fragment planned, which looks into each of its packets: not on the executor's thread either.
+    /// Starts to plan a fragment on another thread, because planning parses each packet.
     fn plan(&mut self, fragment: Fragment) {
         let (options, is_continuous) = (&self.options, self.is_continuous);
         let mut planner = self.planner.take().unwrap_or_else(|| Planner::new(options.clone(), is_continuous));
@@ -93,7 +92,7 @@ impl Work {
     }
 
     fn begin(&mut self, plan: Result<Plan>) {
-        let follows = self.runs.back_mut().and_then(Run::hungry);
+        let follows = self.runs.back_mut().and_then(Run::accepting);
         match (plan, follows) {
             (Ok(plan), Some(decode)) if plan.continues => decode.push(plan),
             (plan, follows) => {
@@ -109,8 +108,8 @@ impl Work {
     }
 
     fn end(&mut self, error: Option<Error>) {
-        self.has_all = true;
-        if let Some(decode) = self.runs.back_mut().and_then(Run::hungry) {
+        self.is_source_done = true;
+        if let Some(decode) = self.runs.back_mut().and_then(Run::accepting) {
             decode.close();
         }
         self.runs.extend(error.map(Run::failed));
@@ -126,7 +125,7 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for FrameItems<S> {
         if work.is_done {
             return Poll::Ready(None);
         }
-        if !std::mem::replace(&mut work.has_begun, true)
+        if !std::mem::replace(&mut work.has_started, true)
             && let Err(error) = work.options.check().and_then(|()| check(work.concurrency))
         {
             work.is_done = true;
@@ -163,7 +162,7 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for FrameItems<S> {
                 }
             }
             let Some(first) = work.runs.front_mut() else {
-                if !work.has_all {
+                if !work.is_source_done {
                     return Poll::Pending;
                 }
                 work.is_done = true;
@@ -192,7 +191,7 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for FrameItems<S> {
 
 fn check(concurrency: usize) -> Result<()> {
     match concurrency {
-        0 => Err(Error::invalid_argument("a concurrency of 0: nothing would ever be decoded")),
+        0 => Err(Error::invalid_argument("a concurrency of 0: it must be 1 or more")),
         _ => Ok(()),
     }
 }

@@ -1,9 +1,11 @@
-//! Frames: decoded pictures.
+//! Decodes video into pictures with libavcodec.
 //!
-//! [`frames`](crate::FragmentStreamExt::frames) decodes the pictures of a fragment stream with
-//! libavcodec, away from the threads of the executor, and [`Fragment::frames`] those of one fragment.
-//! Each fragment is decoded by itself, as if there were no other. What follows, conversion and
-//! writing, is in [`FrameStreamExt`](crate::FrameStreamExt).
+//! [`frames`](crate::FragmentStreamExt::frames) decodes the pictures of a fragment stream.
+//! [`Fragment::frames`] decodes the pictures of one fragment. Both run on tokio's threads for blocking work.
+//! Each fragment is decoded independently of the others.
+//!
+//! [`FrameStreamExt`](crate::FrameStreamExt) has the adapters that scale, convert and encode pictures. The
+//! guide is in `docs/pictures.md`.
 //!
 //! ```
 //! use kinesis_video::{FragmentStream, FragmentStreamExt, FrameStreamExt, ImageSink, RecordExt};
@@ -17,26 +19,27 @@
 //! # }
 //! ```
 //!
-//! # Which pictures
+//! # Sampling
 //!
-//! | option | gives |
+//! | option | yields |
 //! |---|---|
-//! | (none) | every picture, in the order in which they are shown |
+//! | (none) | every picture, in presentation order |
 //! | [`sample_ratio(n)`](Frames::sample_ratio) | pictures 0, n, 2n, … of each fragment |
-//! | [`sample_every(d)`](Frames::sample_every) | the first picture in each stretch of `d` on the producer's clock |
-//! | [`keyframes()`](Frames::keyframes) | those that can be decoded without others; goes with either of the two |
+//! | [`sample_every(d)`](Frames::sample_every) | the first picture of each interval `d` on the producer's clock |
+//! | [`keyframes()`](Frames::keyframes) | key frames only; combines with the other two |
 //!
-//! Which those are is read from the blocks beforehand, so that what is not asked for costs little:
-//! it is not converted, and not decoded either if no other picture needs it. In what order pictures are shown is read from
-//! the timecodes of their blocks; where a producer gives them in the order of decoding instead, pictures still come in the
-//! right order, but are numbered and sampled in that one.
+//! The choice is made from the blocks, before decoding. A picture that is not sampled is not converted. It is
+//! decoded only if a sampled picture refers to it.
+//!
+//! The presentation order is taken from the timecodes of the blocks. Some producers number blocks in decoding
+//! order instead. Their pictures are still yielded in presentation order, but indexed and sampled in decoding
+//! order.
 //!
 //! # Blocks without a picture
 //!
-//! A picture needs its block, and often others. Where a stream of cameras is cut into fragments inside a group
-//! of pictures, where blocks are damaged, some give none. They are left out and counted
-//! ([`FrameInfo::missing_before`]), and [`FrameItem::Report`] says for each fragment which they were and why.
-//! [`OnDecodeError`] chooses what to do with damage.
+//! A block yields no picture if it is damaged, or if it refers to a picture that is damaged or belongs to an
+//! earlier fragment. Such blocks are skipped and counted in [`FrameInfo::missing_before`]. For each fragment,
+//! [`FrameItem::Report`] lists them with their reasons. [`OnDecodeError`] sets the handling of damage.
 
 mod codec;
 mod convert;
@@ -77,7 +80,9 @@ pub use pixels::{ColorMatrix, ColorRange, PixelFormat};
 pub use report::{FragmentReport, FrameItem, NoPicture, SkippedBlock};
 pub use stream::{FragmentFrames, Frames};
 
-/// Where a picture comes from, and when it was taken: what stays with it through conversions.
+/// The origin, time and size of a picture.
+///
+/// It stays with the picture through conversions.
 #[derive(Clone, Debug)]
 pub struct FrameInfo {
     fragment: Arc<FragmentHeader>,
@@ -96,74 +101,79 @@ pub struct FrameInfo {
 }
 
 impl FrameInfo {
-    /// What its fragment says of itself: number, times, tracks.
+    /// Returns the header of its fragment: number, times, tracks.
     pub fn fragment(&self) -> &Arc<FragmentHeader> {
         &self.fragment
     }
 
-    /// The producer's tags of its fragment, those before and those after the media.
+    /// Returns the producer's tags of its fragment, from before and after the media.
     pub fn tags(&self) -> &Tags {
         &self.tags
     }
 
-    /// Which fragment of the stream it is in, from 0.
+    /// Returns the index of its fragment in the stream, from 0.
     pub fn fragment_index(&self) -> u64 {
         self.fragment_index
     }
 
-    /// Its place among the pictures of its fragment in the order in which they are shown, from 0.
-    /// Counted are the blocks from which a picture is to be expected, by their timecodes: damage to
-    /// one does not move the others.
+    /// Returns its index among the pictures of its fragment in presentation order, from 0.
+    ///
+    /// The index counts all blocks that should yield a picture, ordered by timecode. A damaged block does not
+    /// change the index of later pictures.
     pub fn index(&self) -> u32 {
         self.index
     }
 
-    /// The time of its block in nanoseconds on the timeline of the producer session. Starts anew with
-    /// each session, so compare [`producer_time`](FrameInfo::producer_time) across fragments.
+    /// Returns the time of its block in nanoseconds on the timeline of the producer session.
+    ///
+    /// The timeline restarts with each session. Use [`producer_time`](FrameInfo::producer_time) to compare
+    /// pictures of different fragments.
     pub fn timecode_ns(&self) -> i64 {
         self.timecode_ns
     }
 
-    /// Its time on the producer's clock. `None` if the fragment has no producer time.
+    /// Returns its time on the producer's clock. `None` if the fragment has no producer time.
     pub fn producer_time(&self) -> Option<Timestamp> {
         self.producer_time
     }
 
-    /// Whether its block is flagged as decodable without others.
+    /// Returns `true` if its block is flagged as a key frame.
     pub fn is_key(&self) -> bool {
         self.is_key
     }
 
-    /// Whether something in it is damaged, or in a picture that it refers to. Only with
-    /// [`OnDecodeError::Conceal`].
+    /// Returns `true` if it, or a picture that it refers to, is damaged.
+    ///
+    /// Only [`OnDecodeError::Conceal`] yields damaged pictures.
     pub fn is_damaged(&self) -> bool {
         self.is_damaged
     }
 
-    /// How many blocks since the picture before it in the stream gave none, although they were to be
-    /// decoded.
+    /// Returns the number of blocks since the previous picture that should have yielded one and did not.
     pub fn missing_before(&self) -> u32 {
         self.missing_before
     }
 
-    /// Pixels a line.
+    /// Returns the width in pixels.
     pub fn width(&self) -> u32 {
         self.width
     }
 
-    /// Lines.
+    /// Returns the height in pixels.
     pub fn height(&self) -> u32 {
         self.height
     }
 
-    /// How wide a pixel is to how high, if the coded picture or else its track says so. It is not
-    /// applied.
+    /// Returns the width and height of a pixel as a ratio. It is not applied to the picture.
+    ///
+    /// It is taken from the coded picture, or else from the track. `None` if neither has one.
     pub fn sample_aspect_ratio(&self) -> Option<(u32, u32)> {
         self.sample_aspect_ratio
     }
 
-    /// By how many degrees, counter-clockwise, the picture is to be turned before it is shown, if the
-    /// coded picture or else its track says so. It is not applied.
+    /// Returns the counter-clockwise rotation for display in degrees. It is not applied to the picture.
+    ///
+    /// It is taken from the coded picture, or else from the track. `None` if neither has one.
     pub fn rotation(&self) -> Option<f64> {
         self.rotation
     }
@@ -175,9 +185,9 @@ impl FrameInfo {
 
 /// A decoded picture.
 ///
-/// Cheap to clone, `Send` and `'static`. It holds the decoder's own buffer, and converts when it is
-/// asked to. That takes a few milliseconds for a large one: on an executor, leave it to the adapters of
-/// [`FrameStreamExt`](crate::FrameStreamExt).
+/// It is cheap to clone, `Send` and `'static`. It holds the decoder's own buffer and converts on request. A
+/// conversion takes a few milliseconds for a large picture. In async code, use the adapters of
+/// [`FrameStreamExt`](crate::FrameStreamExt), which convert on threads for blocking work.
 ///
 /// ```
 /// use futures::TryStreamExt;
@@ -209,53 +219,54 @@ impl Frame {
         Self { inner: Arc::new(Inner { info, picture }) }
     }
 
-    /// Where it comes from, and when it was taken.
+    /// Returns its origin, time and size.
     pub fn info(&self) -> &FrameInfo {
         &self.inner.info
     }
 
-    /// How it lies in memory.
+    /// Returns its layout in memory.
     pub fn format(&self) -> PixelFormat {
         self.inner.picture.format
     }
 
-    /// Which of the numbers it uses.
+    /// Returns the range of its sample values.
     pub fn range(&self) -> ColorRange {
         self.inner.picture.range
     }
 
-    /// How red, green and blue became luma and chroma.
+    /// Returns the matrix that converted RGB to luma and chroma.
     pub fn matrix(&self) -> ColorMatrix {
         self.inner.picture.matrix
     }
 
-    /// One of its planes, without a copy: of luma and two of chroma for most formats. More than 8 bits a
-    /// sample take two bytes, the lower first. `None` if it has no such plane, or lies in memory in a way
-    /// that this crate does not know.
+    /// Returns a plane without copying it. `None` if the picture has no plane of this index.
+    ///
+    /// Most formats have a plane of luma and two of chroma. Samples of more than 8 bits are little-endian, two
+    /// bytes each. `None` too if this crate does not know the pixel format's layout.
     pub fn plane(&self, index: usize) -> Option<Plane<'_>> {
         self.inner.picture.plane(index)
     }
 
-    /// It in red, green and blue of 8 bits.
+    /// Converts it to 8-bit RGB.
     ///
     /// # Errors
-    /// If its pixel format or colour matrix cannot be converted; the error names it.
+    /// If its pixel format or colour matrix cannot be converted. The error names it.
     pub fn to_rgb(&self) -> Result<RgbImage> {
         self.inner.picture.to_rgb()
     }
 
-    /// It in grey of 8 bits: its luma, spread to the full range.
+    /// Converts it to 8-bit grey: its luma, scaled to the full range.
     ///
     /// # Errors
-    /// If its pixel format cannot be converted; the error names it.
+    /// If its pixel format cannot be converted. The error names it.
     pub fn to_luma(&self) -> Result<GrayImage> {
         self.inner.picture.to_luma()
     }
 
-    /// It as an array of height x width x 3 numbers: red, green and blue of 8 bits.
+    /// Converts it to 8-bit RGB in an array of height x width x 3.
     ///
     /// # Errors
-    /// If its pixel format or colour matrix cannot be converted; the error names it.
+    /// If its pixel format or colour matrix cannot be converted. The error names it.
     ///
     /// ```
     /// # fn f(frame: &kinesis_video::Frame) -> kinesis_video::Result<()> {
@@ -268,12 +279,15 @@ impl Frame {
     pub fn to_ndarray(&self) -> Result<ndarray::Array3<u8>> {
         let image = self.to_rgb()?;
         let shape = (image.height() as usize, image.width() as usize, 3);
-        ndarray::Array3::from_shape_vec(shape, image.into_raw())
-            .map_err(|error| Error::new(ErrorKind::Unsupported, "a picture that is no array").caused_by(error))
+        ndarray::Array3::from_shape_vec(shape, image.into_raw()).map_err(|error| {
+            Error::new(ErrorKind::Unsupported, "the picture does not fit into an array").caused_by(error)
+        })
     }
 
-    /// It made smaller, so that it is at most so wide and so high, in the same proportions and in the same
-    /// pixel format where that can be; itself if it is small enough.
+    /// Scales it down to fit into `width` x `height`, with the same proportions.
+    ///
+    /// A picture that fits already is returned as it is. Scaling keeps the pixel format, except for packed
+    /// formats of 2 or 4 bytes per pixel, which become 8-bit RGB.
     ///
     /// # Errors
     /// If the width or height is 0, or its pixel format cannot be converted.
@@ -285,21 +299,21 @@ impl Frame {
         }
     }
 
-    /// It in exactly this size, whatever becomes of its proportions.
+    /// Scales it to exactly this size and ignores its proportions.
     #[cfg(feature = "local")]
     pub(crate) fn stretched(&self, width: u32, height: u32) -> Result<Self> {
         let scaled = self.inner.picture.scaled_to((width, height))?;
         Ok(Self::new(self.inner.info.resized(width, height), scaled))
     }
 
-    /// Adds blocks that gave no picture before it, while nobody else has it.
+    /// Adds to the blocks missing before it. Works only before the frame is cloned.
     fn add_missing(&mut self, blocks: u32) {
         if let Some(inner) = Arc::get_mut(&mut self.inner) {
             inner.info.missing_before += blocks;
         }
     }
 
-    /// How much memory it takes, about.
+    /// Returns its approximate size in memory.
     fn bytes(&self) -> usize {
         self.inner.picture.bytes()
     }
@@ -320,8 +334,9 @@ impl fmt::Debug for Frame {
 }
 
 impl Fragment {
-    /// Decodes its pictures. To be combined at will: the stream is `Send` and `'static` and needs no other,
-    /// so that `buffer_unordered` bounds how many are worked on at once.
+    /// Decodes its pictures.
+    ///
+    /// The stream is `Send` and `'static`, so `try_buffer_unordered(n)` decodes up to `n` fragments at once.
     ///
     /// ```
     /// use futures::{StreamExt, TryStreamExt};
@@ -344,3 +359,8 @@ impl Fragment {
         FragmentFrames::new(self.clone(), options)
     }
 }
+
+/// Compiles and runs the examples of the guide with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/pictures.md")]
+struct Guide;

@@ -1,12 +1,12 @@
-//! [`FrameOptions`]: which pictures, and what of them.
+//! [`FrameOptions`]: sampling and the handling of damage.
 
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// Which pictures are decoded, and what happens to those that are damaged.
+/// Options of [`Fragment::frames`](crate::Fragment::frames): sampling, damage handling, track.
 ///
-/// [`Frames`](super::Frames) has the same methods; this is for [`Fragment::frames`](crate::Fragment::frames).
+/// [`Frames`](super::Frames) has the same setters.
 ///
 /// ```
 /// use kinesis_video::frame::FrameOptions;
@@ -20,12 +20,12 @@ pub struct FrameOptions {
     pub(super) only_keyframes: bool,
     pub(super) on_decode_error: OnDecodeError,
     pub(super) track: Option<u64>,
-    pub(super) most_pixels: u64,
+    pub(super) max_pixels: u64,
     #[cfg(test)]
     pub(super) probe: super::probe::Probe,
 }
 
-/// Which of the pictures are taken.
+/// The sampling of pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sampling {
     All,
@@ -33,91 +33,103 @@ pub(super) enum Sampling {
     Every(Duration),
 }
 
-/// What happens to pictures that are damaged, or refer to ones that are.
+/// The handling of pictures that are damaged, or refer to damaged pictures.
 ///
-/// Damaged is what cannot be taken apart, what the decoder refuses, and what it says it had to mend. How much of it
-/// libavcodec notices depends on the codec: H.264 and MPEG nearly all, of MJPEG what ends too early, of H.265, VP8 and VP9
-/// little within a picture. That a whole block is missing, none notices.
+/// A picture is damaged if its block cannot be parsed, or the decoder rejects it or reports that it concealed
+/// errors. Detection depends on the codec:
+///
+/// | codec | damage that libavcodec detects |
+/// |---|---|
+/// | H.264, MPEG | nearly all |
+/// | MJPEG | a picture that ends early |
+/// | H.265, VP8, VP9 | little within a picture |
+/// | all | not a missing block |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnDecodeError {
-    /// They come as the decoder mended them, and say so: [`FrameInfo::is_damaged`](super::FrameInfo::is_damaged).
+    /// Yields damaged pictures as the decoder concealed them, marked by
+    /// [`FrameInfo::is_damaged`](super::FrameInfo::is_damaged).
     Conceal,
-    /// The first one is an error, and with it the stream ends.
+    /// Ends the stream with an error at the first damaged picture.
     Fail,
-    /// They are left out and reported. What comes is what would have come without the damage that was noticed.
+    /// Skips damaged pictures and reports them.
+    ///
+    /// Each yielded picture is the same as without the detected damage.
     #[default]
     Skip,
 }
 
 impl FrameOptions {
-    /// All pictures of the first video track, damaged ones left out.
+    /// Creates options that select all undamaged pictures of the first video track.
     pub fn new() -> Self {
         Self {
             sampling: Sampling::All,
             only_keyframes: false,
             on_decode_error: OnDecodeError::default(),
             track: None,
-            most_pixels: 8192 * 4352,
+            max_pixels: 8192 * 4352,
             #[cfg(test)]
             probe: super::probe::Probe::default(),
         }
     }
 
-    /// Takes pictures 0, n, 2n, … in the order in which they are shown, counting anew in each fragment.
-    /// 0 is an error, which the stream gives as its first item.
+    /// Selects pictures 0, n, 2n, … of each fragment in presentation order.
+    ///
+    /// If `n` is 0, the first item of the stream is an error.
     #[must_use]
     pub fn sample_ratio(mut self, n: usize) -> Self {
         self.sampling = Sampling::Ratio(n);
         self
     }
 
-    /// Takes the first picture in each stretch of this length on the producer's clock, counting from the
-    /// epoch and across fragments. Where fragments have no producer time, the clock is their timecode.
-    /// Zero is an error, which the stream gives as its first item.
+    /// Selects the first picture of each interval on the producer's clock.
+    ///
+    /// Intervals are aligned to the epoch and span fragments. Fragments without a producer time are sampled by
+    /// their timecodes. If the interval is zero, the first item of the stream is an error.
     #[must_use]
     pub fn sample_every(mut self, interval: Duration) -> Self {
         self.sampling = Sampling::Every(interval);
         self
     }
 
-    /// Takes only pictures whose blocks are flagged as decodable without others, each decoded by itself.
-    /// [`sample_ratio`](FrameOptions::sample_ratio) and [`sample_every`](FrameOptions::sample_every) then count
-    /// those.
+    /// Selects only pictures whose blocks are flagged as key frames. Each is decoded by itself.
+    ///
+    /// [`sample_ratio`](FrameOptions::sample_ratio) and [`sample_every`](FrameOptions::sample_every) then sample
+    /// the key frames.
     #[must_use]
     pub fn keyframes(mut self) -> Self {
         self.only_keyframes = true;
         self
     }
 
-    /// What happens to damaged pictures. By default they are left out and reported.
+    /// Sets the handling of damaged pictures. Default: [`OnDecodeError::Skip`].
     #[must_use]
     pub fn on_decode_error(mut self, on_decode_error: OnDecodeError) -> Self {
         self.on_decode_error = on_decode_error;
         self
     }
 
-    /// The track to decode. By default the first that is one of video.
+    /// Sets the number of the track to decode. Default: the first video track.
     #[must_use]
     pub fn track(mut self, number: u64) -> Self {
         self.track = Some(number);
         self
     }
 
-    /// The most pixels a picture may have; a larger one is damage. By default 8192 x 4352, which is more
-    /// than 8K. A decoder keeps up to 16 pictures, whatever a few bytes of a stream ask for.
+    /// Sets the maximum number of pixels of a picture. Default: 8192 x 4352, more than 8K.
+    ///
+    /// A larger picture counts as damaged. The maximum bounds the memory of a decoder, which keeps up to 16
+    /// pictures of a size that the stream declares.
     #[must_use]
     pub fn max_pixels(mut self, pixels: u64) -> Self {
-        self.most_pixels = pixels;
+        self.max_pixels = pixels;
         self
     }
 
     pub(super) fn check(&self) -> Result<()> {
         let zero = match self.sampling {
-            Sampling::Ratio(0) => {
-                "a sample ratio of 0: the first picture of every so many is taken, at least of every 1"
-            }
-            Sampling::Every(Duration::ZERO) => "a sampling interval of zero",
+            Sampling::Ratio(0) => "a sample ratio of 0: it must be 1 or more",
+            Sampling::Every(Duration::ZERO) => "a sampling interval of zero: it must be longer",
             _ => return Ok(()),
         };
         Err(Error::invalid_argument(zero))

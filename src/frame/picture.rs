@@ -1,4 +1,4 @@
-//! The samples of a picture.
+//! Pictures in memory: planes and samples.
 
 use ffmpeg_next::frame;
 
@@ -6,7 +6,7 @@ use super::pixels::{ColorMatrix, ColorRange, Layout, PixelFormat};
 use super::raw::{colors_of, plane_of};
 use crate::error::{Error, ErrorKind, Result};
 
-/// One plane of a picture, as it lies in memory.
+/// One plane of a picture in memory.
 #[derive(Clone, Copy)]
 pub struct Plane<'a> {
     pub(super) data: &'a [u8],
@@ -16,28 +16,29 @@ pub struct Plane<'a> {
 }
 
 impl<'a> Plane<'a> {
-    /// All of its bytes: [`rows`](Plane::rows) rows, each [`stride`](Plane::stride) bytes behind the one
-    /// before. What lies behind the last row may be missing.
+    /// Returns all of its bytes: [`rows`](Plane::rows) rows, each [`stride`](Plane::stride) bytes after the last.
+    ///
+    /// The padding after the last row may be missing.
     pub fn data(&self) -> &'a [u8] {
         self.data
     }
 
-    /// Bytes from the start of a row to that of the next.
+    /// Returns the number of bytes from the start of one row to the start of the next.
     pub fn stride(&self) -> usize {
         self.stride
     }
 
-    /// Bytes of a row that belong to the picture.
+    /// Returns the number of bytes of a row that belong to the picture.
     pub fn row_bytes(&self) -> usize {
         self.row_bytes
     }
 
-    /// How many rows there are.
+    /// Returns the number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Its rows, from the top, without what lies between them.
+    /// Iterates over its rows from the top, without padding.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         let Self { data, stride, row_bytes, rows } = *self;
         (0..rows).map(move |row| data.get(row * stride..row * stride + row_bytes).unwrap_or_default())
@@ -45,7 +46,7 @@ impl<'a> Plane<'a> {
 }
 
 impl<'a> Plane<'a> {
-    /// Its rows without anything between them, if the last of them ends too early for some.
+    /// Returns a copy of its rows without padding, if the padding after the last row is missing.
     pub(super) fn packed_if_short(&self) -> Option<Vec<u8>> {
         (self.data.len() < self.stride * self.rows).then(|| self.iter().flatten().copied().collect())
     }
@@ -68,7 +69,7 @@ impl std::fmt::Debug for Plane<'_> {
     }
 }
 
-/// Samples, and what they mean.
+/// Samples, with the format, range and matrix that give them meaning.
 pub(super) struct Picture {
     pub(super) width: u32,
     pub(super) height: u32,
@@ -84,7 +85,7 @@ enum Samples {
     Owned(Vec<OwnedPlane>),
 }
 
-/// Rows without anything between them.
+/// Rows without padding.
 pub(super) struct OwnedPlane {
     pub(super) data: Vec<u8>,
     pub(super) row_bytes: usize,
@@ -114,7 +115,7 @@ impl Picture {
         Self { width, height, format, range, matrix, samples: Samples::Owned(planes) }
     }
 
-    /// A plane. `None` if there is none, or it is not known how the format lies in memory.
+    /// Returns a plane. `None` if there is none of this index, or the format's layout is unknown.
     pub(super) fn plane(&self, index: usize) -> Option<Plane<'_>> {
         let layout = self.format.layout().filter(|layout| index < layout.planes())?;
         let (row_bytes, rows) = layout.plane_size(index, self.width, self.height);
@@ -126,10 +127,10 @@ impl Picture {
         (end <= data.len()).then_some(Plane { data, stride, row_bytes, rows })
     }
 
-    /// All planes, and how they lie.
+    /// Returns the layout and all planes.
     ///
     /// # Errors
-    /// If that is not known.
+    /// If the format's layout is unknown.
     pub(super) fn planes(&self) -> Result<(Layout, Vec<Plane<'_>>)> {
         let layout = self.format.layout();
         let planes = layout.and_then(|layout| (0..layout.planes()).map(|index| self.plane(index)).collect());
@@ -139,7 +140,7 @@ impl Picture {
         })
     }
 
-    /// How much memory it takes, about.
+    /// Returns its approximate size in memory.
     pub(super) fn bytes(&self) -> usize {
         match self.format.layout() {
             Some(layout) => (0..layout.planes())

@@ -1,18 +1,18 @@
-//! What the numbers of a picture mean.
+//! Pixel formats, colour ranges and colour matrices.
 
 use ffmpeg_next::format::Pixel;
 
-/// How a picture lies in memory: FFmpeg's pixel formats.
+/// The layout of a picture in memory: one of FFmpeg's pixel formats.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PixelFormat(pub(super) Pixel);
 
 impl PixelFormat {
-    /// FFmpeg's name for it: `yuv420p`, `yuv420p10le`, `nv12`, `rgb24`.
+    /// Returns FFmpeg's name of the format: `yuv420p`, `yuv420p10le`, `nv12`, `rgb24`.
     pub fn name(self) -> &'static str {
         self.0.descriptor().map_or("none", |descriptor| descriptor.name())
     }
 
-    /// What is known of it here. `None` if that is nothing.
+    /// Returns its layout. `None` if this crate does not know the format.
     pub(super) fn layout(self) -> Option<Layout> {
         let yuv = |across, down, bits| Some(Layout::Yuv { across, down, bits });
         match self.0 {
@@ -54,21 +54,21 @@ impl std::fmt::Debug for PixelFormat {
     }
 }
 
-/// Which samples a picture has, and where.
+/// The planes of a picture and the samples in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// Three planes; the chroma's are smaller by these powers of two. More than 8 bits take two bytes,
-    /// the lower first.
+    /// Three planes. Those of chroma are smaller by these powers of two. Samples of more than 8 bits are
+    /// little-endian, two bytes each.
     Yuv { across: u8, down: u8, bits: u8 },
     /// One plane of luma.
     Gray { bits: u8 },
     /// Planes of green, blue and red.
     Gbr { bits: u8 },
-    /// Luma, and a plane of chroma in pairs, half as wide and half as high.
+    /// A plane of luma and a plane of interleaved chroma, half as wide and half as high.
     Nv12,
     /// Two pixels in four bytes.
     Packed422 { luma_first: bool },
-    /// A pixel behind the other, so many bytes each; where red, green and blue are in them.
+    /// One plane of pixels of `bytes` bytes. `places` are the offsets of red, green and blue in a pixel.
     Rgb { bytes: u8, places: [u8; 3] },
 }
 
@@ -81,7 +81,7 @@ impl Layout {
         }
     }
 
-    /// How many bytes of a row, and how many rows, a plane has.
+    /// Returns the bytes of a row and the number of rows of a plane.
     pub(super) fn plane_size(self, plane: usize, width: u32, height: u32) -> (usize, usize) {
         let (width, height) = (width as usize, height as usize);
         let bytes = |bits: u8| usize::from(bits.div_ceil(8));
@@ -98,22 +98,23 @@ impl Layout {
     }
 }
 
-/// Which of the numbers are used.
+/// The range of sample values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ColorRange {
-    /// All: black is 0, white 255 at 8 bits.
+    /// All values: at 8 bits, black is 0 and white is 255.
     Full,
-    /// Luma from 16 to 235, chroma from 16 to 240 at 8 bits, as in television. Also what is taken for
-    /// granted of luma and chroma where a stream does not say.
+    /// At 8 bits, luma from 16 to 235 and chroma from 16 to 240, as in television.
+    ///
+    /// Luma and chroma have this range if the stream does not specify one.
     Limited,
 }
 
 impl ColorRange {
-    /// By its number: AVColorRange.
+    /// Returns the range for a value of AVColorRange.
     pub(super) fn of(range: i32, format: PixelFormat) -> Self {
         let full_by_format =
             matches!(format.0, Pixel::YUVJ420P | Pixel::YUVJ422P | Pixel::YUVJ444P | Pixel::YUVJ440P | Pixel::YUVJ411P);
-        // As FFmpeg does where nothing is said.
+        // FFmpeg assumes the full range for these formats if the stream does not specify one.
         let has_no_chroma =
             matches!(format.layout(), Some(Layout::Gbr { .. } | Layout::Gray { .. } | Layout::Rgb { .. }));
         match range {
@@ -125,35 +126,35 @@ impl ColorRange {
     }
 }
 
-/// How red, green and blue became luma and chroma (ITU-T H.273 section 8.3).
+/// The matrix that converted RGB to luma and chroma (ITU-T H.273 section 8.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ColorMatrix {
-    /// Standard definition, JPEG, and what is taken for granted where a stream does not say.
+    /// BT.601: standard definition and JPEG. Assumed if the stream does not specify a matrix.
     Bt601,
-    /// High definition.
+    /// BT.709: high definition.
     Bt709,
-    /// Ultra high definition.
+    /// BT.2020: ultra high definition.
     Bt2020,
-    /// An early form of high definition.
+    /// SMPTE 240M: early high definition.
     Smpte240,
-    /// American television of 1953.
+    /// FCC: American television of 1953.
     Fcc,
-    /// They did not: the samples are green, blue and red.
+    /// No matrix: the samples are RGB.
     Rgb,
-    /// Something that cannot be converted here.
+    /// Another matrix, which this crate cannot convert.
     Other,
 }
 
 impl ColorMatrix {
-    /// By its number: ITU-T H.273 table 4, as AVColorSpace has it.
+    /// Returns the matrix for a value of ITU-T H.273 table 4, which AVColorSpace uses.
     pub(super) fn of(matrix: i32, format: PixelFormat) -> Self {
         if matches!(format.layout(), Some(Layout::Gbr { .. } | Layout::Rgb { .. })) {
             return Self::Rgb;
         }
         match matrix {
             1 => Self::Bt709,
-            // 2 says that it is not known, 3 is reserved.
+            // 2 means unspecified, 3 is reserved.
             2 | 3 | 5 | 6 => Self::Bt601,
             4 => Self::Fcc,
             7 => Self::Smpte240,

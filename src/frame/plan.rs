@@ -1,4 +1,4 @@
-//! Which pictures of a fragment are wanted, and which blocks it takes to decode them.
+//! Selects the pictures of a fragment and the blocks that have to be decoded for them.
 
 use std::sync::Arc;
 
@@ -6,26 +6,26 @@ use super::codec::Codec;
 use super::options::{FrameOptions, Sampling};
 use super::report::NoPicture;
 use crate::error::{Error, Result};
-use crate::fragment::{End, Fragment, FragmentHeader, Tags, Timestamp, Track, TrackKind};
+use crate::fragment::{Fragment, FragmentEnd, FragmentHeader, Tags, Timestamp, Track, TrackKind};
 use crate::packet::{NalCodec, Packet, PictureUnits};
 
-/// As many as there are blocks in a fragment by default: more come of lacing alone.
-const MOST_FRAMES: usize = 1 << 18;
+/// The maximum number of coded frames of a fragment: the default limit of its blocks. Lacing can exceed it.
+const MAX_FRAMES: usize = 1 << 18;
 
-/// Of a fragment with one picture it is not known how long that lasts: not longer than the longest fragment.
-const LONGEST_NS: i64 = 20_000_000_000;
+/// The assumed duration of a picture that is alone in its fragment: the maximum duration of a fragment.
+const MAX_DURATION_NS: i64 = 20_000_000_000;
 
 /// A fragment, ready to be decoded.
 pub(super) struct Plan {
     pub(super) source: Arc<Source>,
-    /// `None` if it has no such track, or nothing in it.
+    /// `None` if the fragment does not have the track, or the track is empty.
     pub(super) codec: Option<Codec>,
     pub(super) units: Vec<Unit>,
-    /// What it refers to before its first key frame is there.
+    /// `true` if the previous fragment is available for pictures before the first key frame.
     pub(super) continues: bool,
 }
 
-/// What all pictures of a fragment have in common.
+/// The data shared by all pictures of a fragment.
 pub(super) struct Source {
     pub(super) fragment: Arc<FragmentHeader>,
     pub(super) tags: Tags,
@@ -38,19 +38,19 @@ pub(super) struct Source {
 /// A coded frame.
 pub(super) struct Unit {
     pub(super) packet: Packet,
-    /// Where it begins in the body.
+    /// The byte offset of its payload in the body.
     pub(super) offset: u64,
     pub(super) fate: Fate,
-    /// Others may refer to it.
+    /// `true` if other pictures may refer to it.
     pub(super) is_reference: bool,
-    /// How many entries there are up to here: a picture refers to its own group, and if it is shown before
-    /// its entry, to the group before too.
+    /// The number of entry points up to here. A picture refers to its own group. If it is shown before the entry
+    /// point of its group, it may also refer to the previous group.
     pub(super) group: u32,
     pub(super) is_leading: bool,
 }
 
 impl Unit {
-    /// The index of its picture, if that is wanted.
+    /// Returns the index of its picture, if the picture is selected.
     pub(super) fn wanted(&self) -> Option<u32> {
         match self.fate {
             Fate::Decode { index, wanted: true } | Fate::Alone { index } => Some(index),
@@ -59,53 +59,53 @@ impl Unit {
     }
 }
 
-/// What is done with a coded frame.
+/// The treatment of a coded frame.
 pub(super) enum Fate {
-    /// It is decoded, for itself if it is `wanted`, else for others.
+    /// Decode it. If it is not `wanted`, only because others refer to it.
     Decode { index: u32, wanted: bool },
-    /// It is decoded apart from all others.
+    /// Decode it without any other.
     Alone { index: u32 },
-    /// There is no picture in it, only what the decoder needs to know for others.
+    /// Send it to the decoder, though it has parameters only and no picture.
     Parameters,
-    /// Nobody asked for it.
+    /// Do not decode it: it is not selected, nor needed for others.
     Unsampled,
-    /// There is nothing to be had from it.
+    /// Do not decode it: it cannot yield a picture.
     Skip(NoPicture),
 }
 
-/// Plans one fragment after the other. What counts across fragments is kept here.
+/// Plans fragment by fragment and keeps the state that spans fragments.
 pub(super) struct Planner {
     options: FrameOptions,
-    /// Fragments may continue each other.
+    /// `true` if fragments may continue each other.
     is_continuous: bool,
     fragments: u64,
-    /// The stretch of the producer's clock from which a picture was taken last.
-    last_stretch: Option<i64>,
-    /// The fragment before, if the next may continue it.
+    /// The sampling interval of the last selected picture.
+    last_interval: Option<i64>,
+    /// The previous fragment, if the next one may continue it.
     last: Option<Last>,
 }
 
-/// A fragment that others may continue.
+/// A fragment that the next one may continue.
 struct Last {
     track: Track,
     start: i64,
-    /// When its last picture is shown, and how long one is at most.
+    /// The presentation time of its last picture, and the longest interval between two of its pictures.
     end: i64,
     longest: i64,
 }
 
 impl Last {
-    /// `None` if nothing continues it.
+    /// Returns `None` if no fragment can continue it.
     fn of(fragment: &Fragment, track: &Track, packets: &[Packet]) -> Option<Self> {
         let mut times: Vec<i64> = packets.iter().map(Packet::timecode_ns).collect();
         times.sort_unstable();
         let longest =
-            times.windows(2).filter_map(|pair| Some(pair.last()? - pair.first()?)).max().unwrap_or(LONGEST_NS);
+            times.windows(2).filter_map(|pair| Some(pair.last()? - pair.first()?)).max().unwrap_or(MAX_DURATION_NS);
         let (start, end) = (fragment.header().timecode_ns(), *times.last()?);
-        (fragment.end() != End::Cut).then(|| Self { track: track.clone(), start, end, longest })
+        (fragment.end_reason() != FragmentEnd::Cut).then(|| Self { track: track.clone(), start, end, longest })
     }
 
-    /// Whether a fragment goes on where it ends: if one is missing, there is a hole.
+    /// Returns `true` if the fragment starts where this one ends, with none missing between them.
     fn is_continued_by(&self, fragment: &Fragment, track: Option<&Track>, packets: &[Packet]) -> bool {
         let first = packets.iter().map(Packet::timecode_ns).min().unwrap_or(i64::MIN);
         track == Some(&self.track)
@@ -117,10 +117,10 @@ impl Last {
 
 impl Planner {
     pub(super) fn new(options: FrameOptions, is_continuous: bool) -> Self {
-        Self { options, is_continuous, fragments: 0, last_stretch: None, last: None }
+        Self { options, is_continuous, fragments: 0, last_interval: None, last: None }
     }
 
-    /// Plans a fragment: by itself, or as one that continues what is before it and may be continued.
+    /// Plans a fragment by itself or, in continuous mode, as a possible continuation of the previous one.
     ///
     /// # Errors
     /// If there is no decoder for its track.
@@ -137,11 +137,11 @@ impl Planner {
         self.fragments += 1;
         let packets =
             fragment.packets().filter(|packet| track.is_some_and(|track| packet.track_number() == track.number()));
-        // A few bytes of lacing make hundreds of frames.
-        let packets: Vec<Packet> = packets.take(MOST_FRAMES + 1).collect();
+        // A few bytes of lacing expand to hundreds of frames.
+        let packets: Vec<Packet> = packets.take(MAX_FRAMES + 1).collect();
         let number = fragment.number().map(ToString::to_string);
-        if packets.len() > MOST_FRAMES {
-            let message = format!("more than {MOST_FRAMES} coded frames of one track in a fragment");
+        if packets.len() > MAX_FRAMES {
+            let message = format!("more than {MAX_FRAMES} coded frames of one track in a fragment");
             let error = Error::limit(message).at(fragment.offset()).in_fragment(number.as_deref());
             return Err(error.on_track(source.track));
         }
@@ -158,7 +158,7 @@ impl Planner {
         Ok(Plan { source, codec, units: units.unwrap_or_default(), continues })
     }
 
-    /// The track to decode.
+    /// Returns the track to decode.
     fn track<'a>(&self, fragment: &'a Fragment) -> Option<&'a Track> {
         match self.options.track {
             Some(number) => fragment.track(number),
@@ -169,7 +169,7 @@ impl Planner {
     fn units(&mut self, fragment: &Fragment, codec: &Codec, packets: Vec<Packet>, continues: bool) -> Vec<Unit> {
         let found: Vec<Option<PictureUnits>> = packets.iter().map(|packet| examine(codec, packet)).collect();
         let pictures: Vec<PictureUnits> = found.iter().map(|found| found.unwrap_or_default()).collect();
-        // Flags lie now and then: where the units say where one can begin to decode, they count.
+        // Key flags are sometimes wrong. The NAL units have precedence if they mark entry points.
         let has_entries = codec.nal().is_some() && pictures.iter().any(|picture| picture.is_entry);
         let is_entry = |packet: &Packet, picture: &PictureUnits| picture.is_entry || packet.is_key() && !has_entries;
         let first_entry =
@@ -187,8 +187,9 @@ impl Planner {
             }
             let shown_before = entry.is_some_and(|(timecode, _)| packet.timecode_ns() < timecode);
             let is_leading = picture.is_skipped_leading || (shown_before && !picture.is_decodable_leading);
-            let is_behind_open_entry = !continues && group == 1 && entry.is_some_and(|(_, is_refresh)| !is_refresh);
-            // Only H.265 tells which of those do; the decoders of the others want none of them.
+            let is_after_open_entry = !continues && group == 1 && entry.is_some_and(|(_, is_refresh)| !is_refresh);
+            // Only H.265 marks the leading pictures that refer to earlier ones. The decoders of other codecs
+            // cannot decode any leading picture here.
             let refers_to_before = match codec.nal() {
                 Some((NalCodec::H265, _)) => picture.is_skipped_leading,
                 _ => is_leading,
@@ -199,7 +200,7 @@ impl Planner {
                 Fate::Parameters
             } else if first_entry.is_some_and(|first| at < first) {
                 Fate::Skip(NoPicture::BeforeKeyFrame)
-            } else if is_behind_open_entry && refers_to_before {
+            } else if is_after_open_entry && refers_to_before {
                 Fate::Skip(NoPicture::OpenGroup)
             } else {
                 Fate::Decode { index: 0, wanted: true }
@@ -212,17 +213,17 @@ impl Planner {
             let is_reference = !is_disposable && found.is_some();
             units.push(Unit { packet, offset, fate, is_reference, group, is_leading });
         }
-        self.choose(&mut units);
+        self.select(&mut units);
         if self.options.only_keyframes {
-            leave_alone(&mut units);
+            isolate_wanted(&mut units);
         } else {
-            leave_out(&mut units, &pictures, codec, self.is_continuous);
+            skip_unneeded(&mut units, &pictures, codec, self.is_continuous);
         }
         units
     }
 
-    /// Numbers the pictures in the order in which they are shown, and chooses among them.
-    fn choose(&mut self, units: &mut [Unit]) {
+    /// Numbers the pictures in presentation order and selects among them.
+    fn select(&mut self, units: &mut [Unit]) {
         let mut shown: Vec<&mut Unit> =
             units.iter_mut().filter(|unit| matches!(unit.fate, Fate::Decode { .. })).collect();
         shown.sort_by_key(|unit| (unit.packet.timecode_ns(), unit.packet.ordinal()));
@@ -236,8 +237,8 @@ impl Planner {
                     Sampling::Every(interval) => {
                         let time = unit.packet.producer_time().map_or(unit.packet.timecode_ns(), Timestamp::as_nanos);
                         let length = i64::try_from(interval.as_nanos()).unwrap_or(i64::MAX).max(1);
-                        let stretch = Some(time.div_euclid(length));
-                        stretch != std::mem::replace(&mut self.last_stretch, stretch)
+                        let this = Some(time.div_euclid(length));
+                        this != std::mem::replace(&mut self.last_interval, this)
                     }
                 };
             candidates += usize::from(is_candidate);
@@ -246,23 +247,23 @@ impl Planner {
     }
 }
 
-/// What a packet says of its picture. `None` if there is none in it.
+/// Reads the properties of the picture in a packet. `None` if it has no picture.
 fn examine(codec: &Codec, packet: &Packet) -> Option<PictureUnits> {
     let Some((nal, sets)) = codec.nal() else {
-        let stands_alone = codec.is_intra_only()
+        let is_independent = codec.is_intra_only()
             || packet.is_key() && (codec.is_in_order() || codec.is_closed_group(packet.payload()));
-        return Some(PictureUnits { is_refresh: stands_alone, is_entry: stands_alone, ..PictureUnits::default() });
+        return Some(PictureUnits { is_refresh: is_independent, is_entry: is_independent, ..PictureUnits::default() });
     };
     match sets.units(packet.payload()) {
         Ok(units) => PictureUnits::of(nal, &units.list),
-        // That they do not add up is for the decoder to say.
+        // The decoder reports the damage.
         Err(_) => Some(PictureUnits::default()),
     }
 }
 
-/// Leaves out what no wanted picture needs: what stands behind the last of them, what no picture refers
-/// to, and whole groups to which nothing refers that stands behind them.
-fn leave_out(units: &mut [Unit], pictures: &[PictureUnits], codec: &Codec, is_open: bool) {
+/// Skips the coded frames that no selected picture needs: those after the last selected picture of a group, and
+/// those that no picture refers to.
+fn skip_unneeded(units: &mut [Unit], pictures: &[PictureUnits], codec: &Codec, is_open: bool) {
     let mut is_needed = is_open;
     for (unit, picture) in units.iter_mut().zip(pictures).rev() {
         if let Fate::Decode { wanted, .. } = unit.fate {
@@ -277,7 +278,8 @@ fn leave_out(units: &mut [Unit], pictures: &[PictureUnits], codec: &Codec, is_op
     }
 }
 
-fn leave_alone(units: &mut [Unit]) {
+/// Decodes each selected picture by itself.
+fn isolate_wanted(units: &mut [Unit]) {
     for unit in units {
         match unit.fate {
             Fate::Decode { index, wanted: true } => unit.fate = Fate::Alone { index },

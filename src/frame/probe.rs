@@ -1,10 +1,10 @@
-//! What tests can see of the decoding threads, and hold up.
+//! Lets tests observe and block the decoding threads.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::ThreadId;
 
-/// One for each set of options, so that tests do not see each other's.
+/// A probe belongs to one set of options, so tests do not affect each other.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Probe {
     seen: Arc<(Mutex<Seen>, Condvar)>,
@@ -13,15 +13,15 @@ pub(super) struct Probe {
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) threads: HashSet<ThreadId>,
-    /// How many coded frames the decoders have had.
+    /// The number of coded frames sent to decoders.
     pub(super) coded: usize,
-    /// How many threads wait at the gate.
+    /// The number of threads that wait at the gate.
     pub(super) waiting: usize,
-    /// The coded frame at which decoding is held up.
+    /// The number of coded frames at which decoding blocks.
     pub(super) gate: Option<usize>,
-    /// How many runs are alive.
+    /// The number of live runs.
     pub(super) runs: usize,
-    /// How many threads are at work.
+    /// The number of threads that run a step.
     pub(super) steps: usize,
 }
 
@@ -33,13 +33,13 @@ impl Probe {
         result
     }
 
-    /// A thread is at work as long as this lives.
+    /// Counts a running step until the returned guard is dropped.
     pub(super) fn begin(&self) -> impl Drop + use<> {
         self.with(|seen| seen.steps += 1);
         AtWork(self.clone())
     }
 
-    /// A coded frame is about to be decoded.
+    /// Counts a coded frame that is about to be decoded, and waits while the gate is closed.
     pub(super) fn visit(&self) {
         let (seen, changed) = &*self.seen;
         let mut seen = seen.lock().unwrap();

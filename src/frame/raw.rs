@@ -1,44 +1,40 @@
-//! What the binding to FFmpeg does not do, or not soundly: the one place with `unsafe`.
-#![allow(
-    unsafe_code,
-    reason = "fields of FFmpeg's structures that the binding does not set, or takes for what they need not be"
-)]
+//! Access to fields that the FFmpeg binding does not cover, or covers unsoundly. The only `unsafe` code.
+#![allow(unsafe_code, reason = "the binding does not set some fields of FFmpeg's structures and misreads others")]
 
 use std::ptr;
 
 use ffmpeg_next::{Error, codec, ffi, frame};
 
-/// libavcodec prints to the standard error output what is lower than 32, and a library has no business
-/// there: with this much added nothing of a decoder is, unless the program asks FFmpeg for debugging output.
+/// The offset added to the log level of a decoder's messages. libavcodec prints messages with a level up to 32
+/// to the standard error output. With the offset it prints none, unless the program raises FFmpeg's log level.
 const QUIET: i32 = 32;
 
-/// What a decoder has to know beforehand.
+/// The parameters that a decoder needs before it is opened.
 pub(super) struct Parameters<'a> {
     pub(super) private: &'a [u8],
     pub(super) fourcc: Option<[u8; 4]>,
     pub(super) bits_per_pixel: u16,
     pub(super) size: Option<(i32, i32)>,
-    pub(super) most_pixels: u64,
+    pub(super) max_pixels: u64,
 }
 
-/// Hands them to a codec context that is not opened yet.
+/// Sets them on a codec context that is not open yet.
 ///
 /// # Errors
-/// If there is no memory.
+/// If memory cannot be allocated.
 pub(super) fn set_parameters(context: &mut codec::Context, parameters: &Parameters<'_>) -> Result<(), Error> {
-    let Parameters { private, fourcc, bits_per_pixel, size, most_pixels } = parameters;
+    let Parameters { private, fourcc, bits_per_pixel, size, max_pixels } = parameters;
     let length = i32::try_from(private.len()).map_err(|_| Error::InvalidData)?;
-    // SAFETY: `context` owns the codec context that the pointer is to, and is not opened yet, so that
-    // its fields may be set. libavcodec frees `extradata` with the context and wants it in memory of
-    // its own allocator, with zeros behind it, which `av_mallocz` gives; of it no more than
-    // `private.len()` bytes are written.
+    // SAFETY: `context` owns the codec context that the pointer points to. It is not open yet, so its fields may
+    // be set. libavcodec frees `extradata` with the context. It requires memory of its own allocator with zero
+    // padding at the end, which `av_mallocz` returns. At most `private.len()` bytes of it are written.
     unsafe {
         let raw = context.as_mut_ptr();
         if raw.is_null() {
             return Err(Error::Unknown);
         }
         (*raw).log_level_offset = QUIET;
-        (*raw).max_pixels = i64::try_from(*most_pixels).unwrap_or(i64::MAX);
+        (*raw).max_pixels = i64::try_from(*max_pixels).unwrap_or(i64::MAX);
         if !private.is_empty() {
             let padded = private.len() + ffi::AV_INPUT_BUFFER_PADDING_SIZE as usize;
             let extradata = ffi::av_mallocz(padded).cast::<u8>();
@@ -60,11 +56,12 @@ pub(super) fn set_parameters(context: &mut codec::Context, parameters: &Paramete
     Ok(())
 }
 
-/// The numbers of a picture's colour range and matrix (AVColorRange, AVColorSpace). Some decoders copy them from the stream
-/// as they are, so that they need not be any that the binding's enums have.
+/// Returns the values of a picture's colour range and matrix (AVColorRange, AVColorSpace).
+///
+/// Some decoders copy them from the stream unchecked, so they may be values that the binding's enums lack.
 pub(super) fn colors_of(video: &frame::Video) -> (i32, i32) {
-    // SAFETY: `video` owns the frame that the pointer is to. The fields are C enums of the size of an `int`; they are read
-    // as integers, never as Rust enums.
+    // SAFETY: `video` owns the frame that the pointer points to. The fields are C enums of the size of an `int`.
+    // They are read as integers, never as Rust enums.
     unsafe {
         let raw = video.as_ptr();
         let range = ptr::addr_of!((*raw).color_range).cast::<i32>().read();
@@ -73,11 +70,12 @@ pub(super) fn colors_of(video: &frame::Video) -> (i32, i32) {
     }
 }
 
-/// The bytes of a plane of so many rows, and from one row to the next. `None` if it lies upside down, or outside of the
-/// frame's buffers. The bytes end with the last row, or with what lies behind it if that is in the buffer.
+/// Returns the bytes of a plane and its stride. `None` if it is stored bottom up, or outside the frame's buffers.
+///
+/// The bytes include the padding after the last row if that is in the buffer.
 pub(super) fn plane_of(video: &frame::Video, index: usize, row_bytes: usize, rows: usize) -> Option<(&[u8], usize)> {
-    // SAFETY: `video` owns the frame that the pointer is to. The slice is checked to lie in one of the buffers that the
-    // frame holds a reference to, so that it lives as long as `video` does; what is decoded is not written to again.
+    // SAFETY: `video` owns the frame that the pointer points to. The slice is checked to be inside one of the
+    // buffers that the frame references, so it lives as long as `video`. A decoded frame is not written again.
     unsafe {
         let raw = &*video.as_ptr();
         let (data, stride) = (*raw.data.get(index)?, usize::try_from(*raw.linesize.get(index)?).ok()?);

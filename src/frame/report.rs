@@ -1,4 +1,4 @@
-//! What became of the blocks of a fragment.
+//! Reports on the blocks of a fragment.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use super::Frame;
 use crate::error::Error;
 use crate::fragment::FragmentHeader;
 
-/// What decoding gives, nothing left out.
+/// An item of [`FrameItems`](super::FrameItems): a picture or a report.
 #[derive(Clone, Debug)]
 pub enum FrameItem {
     /// A picture.
     Frame(Frame),
-    /// What became of the blocks of a fragment. Comes behind its last picture.
+    /// The report on a fragment, after its last picture.
     Report(FragmentReport),
 }
 
@@ -24,7 +24,7 @@ impl FrameItem {
     }
 }
 
-/// What became of the blocks of a fragment's track.
+/// The outcome of decoding the blocks of a fragment's track.
 ///
 /// `blocks = pictures + unsampled + skipped`.
 #[derive(Clone, Debug)]
@@ -38,27 +38,27 @@ pub struct FragmentReport {
 }
 
 impl FragmentReport {
-    /// Of which fragment.
+    /// Returns the header of the fragment.
     pub fn fragment(&self) -> &Arc<FragmentHeader> {
         &self.fragment
     }
 
-    /// Which fragment of the stream it is, from 0.
+    /// Returns the index of the fragment in the stream, from 0.
     pub fn fragment_index(&self) -> u64 {
         self.fragment_index
     }
 
-    /// How many coded frames the track has in it. 0 if it has no such track.
+    /// Returns the number of coded frames of the track. 0 if the fragment does not have the track.
     pub fn blocks(&self) -> u32 {
         self.blocks
     }
 
-    /// How many pictures were given.
+    /// Returns the number of pictures yielded.
     pub fn pictures(&self) -> u32 {
         self.pictures
     }
 
-    /// How many pictures were not asked for.
+    /// Returns the number of pictures that sampling left out.
     pub fn unsampled(&self) -> u32 {
         self.unsampled
     }
@@ -67,13 +67,13 @@ impl FragmentReport {
         self.pictures + self.unsampled + self.skipped.len() as u32 >= self.blocks
     }
 
-    /// Those that gave none although they were to, in the order they stand.
+    /// Returns the blocks that should have yielded a picture and did not, in the order of the fragment.
     pub fn skipped(&self) -> &[SkippedBlock] {
         &self.skipped
     }
 }
 
-/// A coded frame that gave no picture.
+/// A coded frame that yielded no picture.
 #[derive(Clone, Debug)]
 pub struct SkippedBlock {
     pub(super) ordinal: u32,
@@ -83,49 +83,49 @@ pub struct SkippedBlock {
 }
 
 impl SkippedBlock {
-    /// Its place among the packets of its fragment, from 0:
-    /// [`Packet::ordinal`](crate::Packet::ordinal).
+    /// Returns its index among the packets of its fragment: [`Packet::ordinal`](crate::Packet::ordinal).
     pub fn ordinal(&self) -> u32 {
         self.ordinal
     }
 
-    /// Where its bytes begin in the body.
+    /// Returns the byte offset of its payload in the body.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Its time in nanoseconds on the timeline of the producer session.
+    /// Returns its time in nanoseconds on the timeline of the producer session.
     pub fn timecode_ns(&self) -> i64 {
         self.timecode_ns
     }
 
-    /// Why.
+    /// Returns the reason.
     pub fn reason(&self) -> &NoPicture {
         &self.reason
     }
 }
 
-/// Why a coded frame gave no picture.
+/// The reason a coded frame yielded no picture.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum NoPicture {
-    /// It stands before the first key frame of its fragment.
+    /// It is before the first key frame of its fragment.
     BeforeKeyFrame,
-    /// It is shown before the first key frame of its fragment and refers to pictures of the fragment before:
-    /// its group of pictures is open. [`continuous`](super::Frames::continuous) gives it.
+    /// It refers to the previous fragment, because its group of pictures is open.
+    ///
+    /// It is shown before the first key frame of its own fragment.
+    /// [`continuous`](super::Frames::continuous) decodes it.
     OpenGroup,
-    /// There are no bytes in it.
+    /// It has no bytes.
     Empty,
-    /// There is no picture in it, only parameters or messages for the decoder. It does not count as missing.
+    /// It has only parameters or messages for the decoder, no picture. It does not count as missing.
     Parameters,
-    /// It stands before the point from which on the pictures of its fragment are whole, where they are refreshed bit by
-    /// bit.
+    /// It is before the recovery point of a stream with gradual refresh, so its picture is not whole yet.
     NotRecovered,
-    /// It is damaged, or the decoder finds it so. With what the decoder said, if it said something.
+    /// It is damaged. Holds the error of the parser or decoder, if there was one.
     Damaged(Option<Error>),
-    /// It refers to a damaged one.
+    /// It refers to a damaged picture.
     RefersToDamaged,
-    /// The decoder took it and gave nothing. So do frames that are not to be shown, and second fields.
+    /// The decoder accepted it and yielded no picture: a hidden frame or a second field, for example.
     NoOutput,
 }
 
@@ -139,7 +139,7 @@ impl std::fmt::Display for NoPicture {
             Self::NotRecovered => "before the recovery point",
             Self::Damaged(_) => "damaged",
             Self::RefersToDamaged => "refers to a damaged picture",
-            Self::NoOutput => "gave no picture",
+            Self::NoOutput => "yielded no picture",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Pictures made smaller.
+//! Scales pictures.
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
@@ -9,10 +9,10 @@ use super::pixels::{ColorMatrix, ColorRange, Layout, PixelFormat};
 use crate::error::{Error, ErrorKind, Result};
 
 impl Picture {
-    /// The largest size within these bounds that has the picture's proportions and is not larger than it.
+    /// Returns the largest size within the bounds that keeps the proportions and does not enlarge the picture.
     pub(super) fn size_within(&self, width: u32, height: u32) -> Result<(u32, u32)> {
         if width == 0 || height == 0 {
-            return Err(Error::invalid_argument("a picture of no width or height"));
+            return Err(Error::invalid_argument("a width or height of 0: a picture needs at least 1 pixel"));
         }
         let (wide, high) = (u64::from(self.width), u64::from(self.height));
         let (width, height) = (u64::from(width).min(wide), u64::from(height).min(high));
@@ -68,11 +68,11 @@ fn scale(plane: &Plane<'_>, pixel: PixelType, row_bytes: usize, rows: usize) -> 
     };
     let (from_width, from_height) = ((plane.row_bytes() / size) as u32, plane.rows() as u32);
     let mut target = Image::new((row_bytes / size) as u32, rows as u32, pixel);
-    // Every source sample counts, so that fine detail does not turn into patterns.
+    // A convolution uses every source sample, so fine detail does not cause moiré patterns.
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
     let resized = match ImageRef::new(from_width, from_height, source, pixel) {
         Ok(source) => Resizer::new().resize(&source, &mut target, &options).map_err(|error| failed(&error)),
-        // Samples of two bytes must stand at even addresses.
+        // Samples of two bytes must be aligned.
         Err(_) => {
             let source = Image::from_vec_u8(from_width, from_height, source.to_vec(), pixel);
             let source = source.map_err(|error| failed(&error))?;

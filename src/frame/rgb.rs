@@ -1,4 +1,4 @@
-//! Pictures to red, green and blue, or to grey.
+//! Converts pictures to RGB and grey.
 
 use image::{GrayImage, RgbImage};
 use yuv::{YuvBiPlanarImage, YuvError, YuvPackedImage, YuvPlanarImage, YuvRange, YuvStandardMatrix};
@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 impl Picture {
     pub(super) fn to_rgb(&self) -> Result<RgbImage> {
         let (layout, planes) = self.planes()?;
-        // Converters want whole rows, the last one too.
+        // The converters require whole rows with padding, also for the last row.
         let whole: Vec<Option<Vec<u8>>> = planes.iter().map(Plane::packed_if_short).collect();
         let planes: Vec<Plane<'_>> = planes.iter().zip(&whole).map(|(plane, whole)| plane.or_packed(whole)).collect();
         let (width, height) = (self.width, self.height);
@@ -73,13 +73,13 @@ impl Picture {
         let (range, matrix) = self.coefficients()?;
         let stride = width * 3;
         if bits == 8 {
-            // Chroma that lies in a way of its own is spread out first.
-            let spread = match (across, down) {
+            // There is no converter for other chroma layouts, so chroma is upsampled first.
+            let upsampled = match (across, down) {
                 (1, 1) | (1, 0) | (0, 0) => None,
-                _ => Some([planes[1], planes[2]].map(|plane| spread(plane, across, down, width, height))),
+                _ => Some([planes[1], planes[2]].map(|plane| upsample(plane, across, down, width, height))),
             };
             let [y, u, v] = planes.map(|plane| (plane.data, plane.stride as u32));
-            let [u, v] = match &spread {
+            let [u, v] = match &upsampled {
                 Some([u, v]) => [(&u[..], width), (&v[..], width)],
                 None => [u, v],
             };
@@ -103,7 +103,7 @@ impl Picture {
             (1, 1, _) => yuv::i012_to_rgb(&image, rgb, stride, range, matrix),
             (1, 0, _) => yuv::i212_to_rgb(&image, rgb, stride, range, matrix),
             (_, _, 10) => {
-                // The one that there is no conversion without alpha for.
+                // The converter for this format exists only with alpha.
                 let mut rgba = vec![0; width as usize * height as usize * 4];
                 let converted = yuv::i410_to_rgba(&image, &mut rgba, width * 4, range, matrix);
                 for (to, from) in rgb.chunks_exact_mut(3).zip(rgba.chunks_exact(4)) {
@@ -148,7 +148,7 @@ impl Picture {
         image
     }
 
-    /// Luma, or red, green and blue, to what a screen shows.
+    /// Returns the map from a sample value to the full range.
     fn grey_levels(&self) -> impl Fn(u8) -> u8 + use<> {
         let mut levels: [u8; 256] = std::array::from_fn(|luma| luma as u8);
         if self.range == ColorRange::Limited {
@@ -169,7 +169,10 @@ impl Picture {
             ColorMatrix::Smpte240 => YuvStandardMatrix::Smpte240,
             ColorMatrix::Fcc => YuvStandardMatrix::Fcc,
             ColorMatrix::Rgb | ColorMatrix::Other => {
-                return Err(Error::new(ErrorKind::Unsupported, "pictures with this colour matrix cannot be converted"));
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("pictures with the colour matrix {:?} cannot be converted", self.matrix),
+                ));
             }
         };
         Ok((range, matrix))
@@ -195,7 +198,7 @@ fn planar<'a, T: Copy + std::fmt::Debug>(
     }
 }
 
-/// Samples of a row, brought to 8 bits.
+/// Iterates over the samples of a row, converted to 8 bits.
 fn samples(row: &[u8], bits: u8) -> impl Iterator<Item = u8> {
     let (step, shift) = if bits == 8 { (1, 0) } else { (2, bits - 8) };
     row.chunks_exact(step).map(move |bytes| match *bytes {
@@ -208,8 +211,8 @@ fn samples(row: &[u8], bits: u8) -> impl Iterator<Item = u8> {
     })
 }
 
-/// A plane of chroma as large as that of the luma.
-fn spread(plane: &Plane<'_>, across: u8, down: u8, width: u32, height: u32) -> Vec<u8> {
+/// Returns a plane of chroma in the size of the luma.
+fn upsample(plane: &Plane<'_>, across: u8, down: u8, width: u32, height: u32) -> Vec<u8> {
     let mut out = Vec::with_capacity(width as usize * height as usize);
     let rows: Vec<&[u8]> = plane.iter().collect();
     for y in 0..height as usize {

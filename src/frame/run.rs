@@ -1,4 +1,4 @@
-//! A run of a decoder on the threads for blocking work, a step at a time.
+//! Runs a decoder on threads for blocking work, one step at a time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,18 +14,20 @@ use super::report::FrameItem;
 use super::thread::{OnThread, on_thread};
 use crate::error::{Error, Result};
 
-/// While pictures of so many bytes wait to be taken, no more are decoded.
-const MOST_WAITING: usize = 32 << 20;
+/// Decoding pauses while this many bytes of pictures wait to be polled.
+const MAX_WAITING: usize = 32 << 20;
 
-/// Steps are short and no thread waits between them: however many streams there are, and however slow
-/// those who take their pictures, none can use up the threads that others need.
+/// A decoder that runs step by step.
+///
+/// Steps are short and no thread waits between them, so many streams or slow consumers cannot exhaust the
+/// thread pool.
 pub(super) struct Run {
     state: State,
     waiting: VecDeque<Result<FrameItem>>,
     bytes: usize,
-    /// At the end, how many blocks behind the last picture gave none.
+    /// Set at the end: the number of blocks without a picture after the last picture.
     missing: u32,
-    /// Ends a step that is under way before its next picture.
+    /// Ends a running step before its next picture.
     is_stopped: Arc<AtomicBool>,
 }
 
@@ -42,7 +44,7 @@ struct Step {
 }
 
 impl Run {
-    /// A run over one fragment, or, if `is_open`, over more to come.
+    /// Creates a run over one fragment, or over more to follow if `is_open`.
     pub(super) fn new(plan: Plan, options: FrameOptions, is_open: bool) -> Self {
         let mut decode = Box::new(Decode::new(options, is_open));
         decode.push(plan);
@@ -55,25 +57,25 @@ impl Run {
         }
     }
 
-    /// One that has nothing but an error to give.
+    /// Creates a run that yields only an error.
     pub(super) fn failed(error: Error) -> Self {
         Self { state: State::Done, waiting: [Err(error)].into(), bytes: 0, missing: 0, is_stopped: Arc::default() }
     }
 
-    /// The decoder of an open run that has nothing left to do: give it more, or close it.
-    pub(super) fn hungry(&mut self) -> Option<&mut Decode> {
+    /// Returns the decoder of an open run without work, to push another fragment or close it.
+    pub(super) fn accepting(&mut self) -> Option<&mut Decode> {
         match &mut self.state {
             State::Idle(decode) if !decode.has_work() && !decode.is_finished() => Some(decode),
             _ => None,
         }
     }
 
-    /// At the end, how many blocks behind the last picture gave none.
+    /// Returns, at the end, the number of blocks without a picture after the last picture.
     pub(super) fn missing(&self) -> u32 {
         self.missing
     }
 
-    /// The next item, `None` at the end.
+    /// Polls the next item. `None` at the end.
     pub(super) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<FrameItem>>> {
         let progress = self.poll_progress(cx);
         match self.waiting.pop_front() {
@@ -85,26 +87,26 @@ impl Run {
         }
     }
 
-    /// Works ahead as far as it may. Ready when nothing more will come.
+    /// Decodes ahead as far as the buffer allows. Is ready when no item will follow.
     pub(super) fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match &mut self.state {
                 State::Working(step) => {
                     let step = ready!(step.poll_done(cx));
-                    self.take(step);
+                    self.finish_step(step);
                 }
                 State::Done => return Poll::Ready(()),
                 State::Idle(decode) if decode.is_finished() => {
                     self.missing = decode.missing();
                     self.state = State::Done;
                 }
-                State::Idle(decode) if !decode.has_work() || self.bytes >= MOST_WAITING => return Poll::Pending,
-                State::Idle(_) => self.work_on(),
+                State::Idle(decode) if !decode.has_work() || self.bytes >= MAX_WAITING => return Poll::Pending,
+                State::Idle(_) => self.start_step(),
             }
         }
     }
 
-    fn work_on(&mut self) {
+    fn start_step(&mut self) {
         let State::Idle(mut decode) = std::mem::replace(&mut self.state, State::Done) else { return };
         let is_stopped = Arc::clone(&self.is_stopped);
         let step = on_thread("decoding", move || {
@@ -120,7 +122,7 @@ impl Run {
         }
     }
 
-    fn take(&mut self, step: Result<Step>) {
+    fn finish_step(&mut self, step: Result<Step>) {
         self.state = match step {
             Ok(Step { decode, items, result }) => {
                 self.bytes += items.iter().map(FrameItem::bytes).sum::<usize>();
@@ -144,7 +146,7 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         self.is_stopped.store(true, Ordering::Relaxed);
-        // Freeing a decoder is its thread's work, too.
+        // Freeing a decoder takes time, so a thread for blocking work does it.
         if let (State::Idle(decode), Ok(executor)) =
             (std::mem::replace(&mut self.state, State::Done), Handle::try_current())
         {
@@ -170,12 +172,13 @@ mod tests {
     use super::super::probe::Probe;
     use super::super::stream::Frames;
     use super::*;
+    use crate::demux::FragmentStream;
     use crate::error::ErrorKind;
-    use crate::fragment::{Fragment, FragmentStream};
+    use crate::fragment::Fragment;
 
     type Source = futures::stream::Iter<std::vec::IntoIter<Result<Fragment>>>;
 
-    /// Pictures of four fragments, what can be seen of the threads at work, and the gate.
+    /// Returns the pictures of four fragments and the probe of their decoding.
     async fn frames() -> (Frames<Source>, Probe) {
         let camera = include_bytes!("../../tests/data/camera.mkv");
         let fragment = FragmentStream::new(&camera[..]).try_next().await.unwrap().unwrap();
@@ -186,18 +189,18 @@ mod tests {
         (Frames::new(futures::stream::iter(fragments)).with_options(options), probe)
     }
 
-    async fn until(mut is_so: impl FnMut() -> bool) {
+    async fn wait_until(mut condition: impl FnMut() -> bool) {
         tokio::time::timeout(Duration::from_secs(60), async {
-            while !is_so() {
+            while !condition() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         })
         .await
-        .expect("it comes to that");
+        .expect("the condition holds within a minute");
     }
 
     #[tokio::test]
-    async fn a_decoder_that_takes_its_time_stops_nobody_else() {
+    async fn a_slow_decoder_does_not_block_the_runtime() {
         let (mut frames, probe) = frames().await;
         probe.with(|seen| seen.gate = Some(20));
         let decoding = tokio::spawn(async move {
@@ -207,8 +210,8 @@ mod tests {
             }
             count
         });
-        until(|| probe.with(|seen| seen.waiting) == 1).await;
-        // The only thread of this runtime goes on while the decoder is held up.
+        wait_until(|| probe.with(|seen| seen.waiting) == 1).await;
+        // The only thread of this runtime continues while the decoder is blocked.
         let ticks = Arc::new(AtomicUsize::new(0));
         let ticking = Arc::clone(&ticks);
         tokio::spawn(async move {
@@ -217,7 +220,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         });
-        until(|| ticks.load(Ordering::SeqCst) > 1000).await;
+        wait_until(|| ticks.load(Ordering::SeqCst) > 1000).await;
         assert_eq!(probe.with(|seen| seen.coded), 20);
         assert!(!decoding.is_finished());
         probe.with(|seen| seen.gate = None);
@@ -227,12 +230,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn dropping_the_stream_ends_the_work() {
+    async fn dropping_the_stream_stops_decoding() {
         let (frames, probe) = frames().await;
         let mut frames = frames.concurrency(3);
         probe.with(|seen| seen.gate = Some(40));
-        // Three fragments are in work, and all three come to the gate.
-        let waiting = async { until(|| probe.with(|seen| seen.waiting) == 3).await };
+        // Three fragments are being decoded, and all three reach the gate.
+        let waiting = async { wait_until(|| probe.with(|seen| seen.waiting) == 3).await };
         let mut given = 0;
         tokio::select! {
             () = waiting => {}
@@ -244,7 +247,7 @@ mod tests {
             seen.gate = None;
             seen.coded
         });
-        until(|| probe.with(|seen| seen.runs) == 0).await;
+        wait_until(|| probe.with(|seen| seen.runs) == 0).await;
         assert_eq!(probe.with(|seen| (seen.coded, seen.waiting)), (coded, 0), "nothing more was decoded");
     }
 
@@ -252,11 +255,10 @@ mod tests {
     async fn no_thread_waits_for_a_slow_consumer() {
         let (mut frames, probe) = frames().await;
         assert!(frames.try_next().await.unwrap().is_some());
-        // Nobody takes the rest: the second step, which the first picture let begin, is finished, and no
-        // third is begun.
-        until(|| probe.with(|seen| seen.coded > STEP_ITEMS + 8 && seen.steps == 0)).await;
+        // The rest is not polled: the second step, started with the first picture, finishes, and no third starts.
+        wait_until(|| probe.with(|seen| seen.coded > STEP_ITEMS + 8 && seen.steps == 0)).await;
         let coded = probe.with(|seen| seen.coded);
-        assert!(coded < 60, "it has not decoded it all");
+        assert!(coded < 60, "decoding pauses before the end");
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert_eq!(probe.with(|seen| (seen.coded, seen.steps)), (coded, 0));
         let rest: Vec<_> = frames.try_collect().await.unwrap();
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_runtime_there_is_an_error() {
+    fn without_a_runtime_the_stream_fails() {
         let (mut frames, _) = futures::executor::block_on(frames());
         let error = futures::executor::block_on(frames.try_next()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);

@@ -1,4 +1,4 @@
-//! [`Frames`] and [`FragmentFrames`]: streams of pictures.
+//! [`Frames`] and [`FragmentFrames`]: streams of decoded pictures.
 
 use std::fmt;
 use std::pin::Pin;
@@ -19,26 +19,33 @@ use crate::error::Result;
 use crate::fragment::Fragment;
 
 pin_project! {
-    /// Stream of the pictures of a fragment stream, from
-    /// [`frames`](crate::FragmentStreamExt::frames).
+    /// Stream of the pictures of a fragment stream, from [`frames`](crate::FragmentStreamExt::frames).
     ///
-    /// Pictures come in the order in which they are shown, fragment by fragment. Each fragment is decoded
-    /// by itself, on tokio's threads for blocking work; the stream only needs to be polled in a tokio
-    /// runtime.
+    /// It yields pictures in presentation order, fragment by fragment. Each fragment is decoded by itself, on
+    /// tokio's threads for blocking work. The stream must be polled in a tokio runtime.
     ///
     /// # Errors
-    /// Those of the fragment stream, behind the pictures of all fragments before; a codec that the
-    /// installed libavcodec cannot decode; arguments that cannot be right; more than 262,144 coded frames in one
-    /// fragment; damage with [`OnDecodeError::Fail`]. After an error the stream is at its end.
+    /// - An error of the fragment stream, after the pictures of all fragments before it.
+    /// - A codec that the installed libavcodec cannot decode.
+    /// - An invalid option, as the first item.
+    /// - More than 262,144 coded frames of one track in a fragment.
+    /// - Damage, with [`OnDecodeError::Fail`].
+    ///
+    /// After an error the stream ends.
     ///
     /// # Cancel safety
-    /// Dropping a `next()` future loses nothing. Dropping the stream ends the work on the picture that is
-    /// being decoded, and with it all.
+    /// Dropping a `next()` future loses nothing. Dropping the stream stops decoding after the picture that is
+    /// being decoded.
     ///
     /// # Memory
-    /// For each of [`concurrency`](Frames::concurrency) fragments its buffer, the pictures that the decoder
-    /// keeps (up to 16 and as many again that wait in their order, as the stream's level says), and up to 48
-    /// MiB, or one, that wait to be taken.
+    /// For each of [`concurrency`](Frames::concurrency) fragments:
+    ///
+    /// | buffer | size |
+    /// |---|---|
+    /// | the fragment | its bytes |
+    /// | reference pictures of the decoder | up to 16 pictures, depending on the level of the stream |
+    /// | pictures that wait for their order | up to 16 pictures |
+    /// | decoded pictures not yet polled | up to 48 MiB, or one picture |
     #[derive(Debug)]
     #[must_use = "streams do nothing unless polled"]
     pub struct Frames<S> {
@@ -63,57 +70,66 @@ impl<S> Frames<S> {
         self.with(|_| options)
     }
 
-    /// Takes pictures 0, n, 2n, … of each fragment in the order in which they are shown, counting anew in
-    /// each. 0 is an error, which the stream gives as its first item.
+    /// Selects pictures 0, n, 2n, … of each fragment in presentation order.
+    ///
+    /// If `n` is 0, the first item of the stream is an error.
     pub fn sample_ratio(self, n: usize) -> Self {
         self.with(|options| options.sample_ratio(n))
     }
 
-    /// Takes the first picture in each stretch of this length on the producer's clock, counting from the
-    /// epoch and across fragments. Where fragments have no producer time, the clock is their timecode.
-    /// Zero is an error, which the stream gives as its first item.
+    /// Selects the first picture of each interval on the producer's clock.
+    ///
+    /// Intervals are aligned to the epoch and span fragments. Fragments without a producer time are sampled by
+    /// their timecodes. If the interval is zero, the first item of the stream is an error.
     pub fn sample_every(self, interval: Duration) -> Self {
         self.with(|options| options.sample_every(interval))
     }
 
-    /// Takes only pictures whose blocks are flagged as decodable without others, each decoded by itself.
-    /// [`sample_ratio`](Frames::sample_ratio) and [`sample_every`](Frames::sample_every) then count those.
+    /// Selects only pictures whose blocks are flagged as key frames. Each is decoded by itself.
+    ///
+    /// [`sample_ratio`](Frames::sample_ratio) and [`sample_every`](Frames::sample_every) then sample the key
+    /// frames.
     pub fn keyframes(self) -> Self {
         self.with(FrameOptions::keyframes)
     }
 
-    /// What happens to damaged pictures. By default they are left out and reported.
+    /// Sets the handling of damaged pictures. Default: [`OnDecodeError::Skip`].
     pub fn on_decode_error(self, on_decode_error: OnDecodeError) -> Self {
         self.with(|options| options.on_decode_error(on_decode_error))
     }
 
-    /// The track to decode. By default the first of each fragment that is one of video.
+    /// Sets the number of the track to decode. Default: the first video track of each fragment.
     pub fn track(self, number: u64) -> Self {
         self.with(|options| options.track(number))
     }
 
-    /// The most pixels a picture may have; a larger one is damage. By default 8192 x 4352.
+    /// Sets the maximum number of pixels of a picture. A larger picture counts as damaged. Default: 8192 x 4352.
     pub fn max_pixels(self, pixels: u64) -> Self {
         self.with(|options| options.max_pixels(pixels))
     }
 
-    /// How many fragments are decoded at once. Their pictures come in order all the same. By default 1;
-    /// 0 is an error, which the stream gives as its first item.
+    /// Sets the number of fragments that are decoded at once. Default: 1.
+    ///
+    /// Pictures are yielded in order in any case. If the number is 0, the first item of the stream is an error.
     pub fn concurrency(mut self, fragments: usize) -> Self {
         self.items.work().concurrency = fragments;
         self
     }
 
-    /// Decodes across fragments, for producers that cut their groups of pictures in two. The last pictures
-    /// of a fragment then wait for the next one, and there is no [`concurrency`](Frames::concurrency). Where
-    /// there is a hole of more than two pictures between the timecodes of two fragments, where bytes were skipped or the
-    /// fragment before was cut, where the track changes or the timeline starts anew, decoding starts anew too.
+    /// Decodes across fragments, for producers that split a group of pictures between fragments.
+    ///
+    /// The last pictures of a fragment are then yielded after the next fragment has arrived.
+    /// [`concurrency`](Frames::concurrency) has no effect. Decoding restarts at a fragment if
+    ///
+    /// - its first timecode is more than two pictures after the end of the previous fragment,
+    /// - bytes were skipped before it, or the previous fragment was cut,
+    /// - its track differs, or its timeline restarts.
     pub fn continuous(mut self) -> Self {
         self.items.work().is_continuous = true;
         self
     }
 
-    /// With a report behind the pictures of each fragment.
+    /// Also yields a report after the pictures of each fragment.
     ///
     /// ```
     /// use futures::TryStreamExt;
@@ -167,7 +183,7 @@ impl<S: Stream<Item = Result<Fragment>>> FusedStream for Frames<S> {
 /// Stream of the pictures of one fragment, from [`Fragment::frames`](crate::Fragment::frames).
 ///
 /// # Errors, cancel safety, memory
-/// As [`Frames`] with a concurrency of 1.
+/// The same as for [`Frames`] with a concurrency of 1.
 #[must_use = "streams do nothing unless polled"]
 pub struct FragmentFrames {
     items: FrameItems<Once<Ready<Result<Fragment>>>>,
@@ -181,7 +197,7 @@ impl FragmentFrames {
         Self { items, report: None }
     }
 
-    /// What became of the blocks. `None` before the end.
+    /// Returns the report on the fragment. `None` before the last picture.
     pub fn report(&self) -> Option<&FragmentReport> {
         self.report.as_ref()
     }

@@ -1,4 +1,4 @@
-//! Work on tokio's threads for blocking work.
+//! Runs work on tokio's threads for blocking work.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,13 +8,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Work on another thread. If it has not begun, dropping this keeps it from it.
+/// Work on another thread. Dropping it cancels work that has not started.
 pub(super) struct OnThread<T> {
     work: AbortOnDropHandle<T>,
     what: &'static str,
 }
 
-/// Has this done on another thread.
+/// Starts work on another thread.
 ///
 /// # Errors
 /// If there is no tokio runtime.
@@ -29,14 +29,14 @@ pub(super) fn on_thread<T: Send + 'static>(
 }
 
 impl<T> OnThread<T> {
-    /// What came of it.
+    /// Polls the result.
     ///
     /// # Errors
     /// If the thread panicked, or the runtime is shut down.
     pub(super) fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Result<T>> {
         Poll::Ready(ready!(Pin::new(&mut self.work).poll(cx)).map_err(|error| {
-            let happened = if error.is_panic() { "its thread panicked" } else { "the runtime shuts down" };
-            Error::new(ErrorKind::Unsupported, format!("{} did not end: {happened}", self.what)).caused_by(error)
+            let cause = if error.is_panic() { "its thread panicked" } else { "the runtime shut down" };
+            Error::new(ErrorKind::Unsupported, format!("{} did not finish: {cause}", self.what)).caused_by(error)
         }))
     }
 }

@@ -64,7 +64,7 @@ use store::streams::Stream;
 /// door.finish();
 ///
 /// let kvs = KinesisVideo::new(&endpoint.sdk_config());
-/// let live = kvs.live("door").start(Start::Earliest).resume(false);
+/// let live = kvs.live("door").start(Start::Earliest).reconnect(false);
 /// let fragments: Vec<_> = live.fragments().try_collect().await?;
 /// assert_eq!(fragments.len(), 1);
 /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
@@ -130,7 +130,7 @@ impl LocalEndpoint {
     ///
     /// let kvs = KinesisVideo::new(&endpoint.sdk_config());
     /// // By itself it would try again.
-    /// let error = kvs.live("door").resume(false).fragments().try_next().await.unwrap_err();
+    /// let error = kvs.live("door").reconnect(false).fragments().try_next().await.unwrap_err();
     /// assert_eq!(error.kind(), ErrorKind::Throttled);
     /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
     /// ```

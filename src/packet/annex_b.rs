@@ -1,9 +1,9 @@
-//! H.264 and H.265 as decoders, files and RTP want them: NAL units behind start codes.
+//! Conversion of H.264 and H.265 to and from the Annex B byte stream.
 //!
-//! In Matroska, and so in Kinesis Video Streams, each NAL unit stands behind its length, and the
-//! parameter sets are apart, in the codec private data of the track (ISO/IEC 14496-15). Most other
-//! places want the byte stream of Annex B of ITU-T H.264 and H.265: start codes, and the parameter
-//! sets before each key frame.
+//! Matroska, and therefore Kinesis Video Streams, stores a length before each NAL unit. The parameter
+//! sets are in the codec private data of the track (ISO/IEC 14496-15). Most decoders, files and RTP
+//! use the byte stream of Annex B of ITU-T H.264 and H.265: a start code before each NAL unit, and the
+//! parameter sets before each key frame.
 
 use bytes::{Bytes, BytesMut};
 
@@ -13,11 +13,12 @@ use crate::fragment::Track;
 
 const START_CODE: [u8; 4] = [0, 0, 0, 1];
 
-/// No picture has so many, and each is kept track of.
-const MOST_UNITS: usize = 1 << 16;
+/// The most NAL units in a packet. No real picture has that many; it limits the memory of the index.
+const MAX_UNITS: usize = 1 << 16;
 
-/// The parameter sets of an H.264 or H.265 track, and how wide its lengths are: what its codec
-/// private data says.
+/// The parameter sets of an H.264 or H.265 track, and the width of its length fields.
+///
+/// The codec private data of the track contains both.
 ///
 /// ```
 /// use kinesis_video::packet::ParameterSets;
@@ -38,11 +39,12 @@ pub struct ParameterSets {
 }
 
 impl ParameterSets {
-    /// Those of a track. `None` if it is neither H.264 nor H.265, or has no codec private data.
+    /// Returns the parameter sets of a track.
+    ///
+    /// Returns `None` if the track is neither H.264 nor H.265, or has no codec private data.
     ///
     /// # Errors
-    /// If the codec private data is not an avcC or hvcC record. Some producers put other things
-    /// there.
+    /// If the codec private data is not an avcC or hvcC record. Some producers store other data there.
     pub fn of_track(track: &Track) -> Result<Option<Self>> {
         match (track.codec_id(), track.codec_private()) {
             ("V_MPEG4/ISO/AVC", Some(private)) => Self::from_avcc(private).map(Some),
@@ -51,10 +53,12 @@ impl ParameterSets {
         }
     }
 
-    /// Those of an AVCDecoderConfigurationRecord (ISO/IEC 14496-15 section 5.3.3.1): SPS, then PPS.
+    /// Reads an AVCDecoderConfigurationRecord (ISO/IEC 14496-15 section 5.3.3.1).
+    ///
+    /// The parameter sets are in this order: SPS, PPS.
     ///
     /// # Errors
-    /// If it is none, or ends too early.
+    /// If the version of the record is not 1, or the record ends too early.
     pub fn from_avcc(record: &[u8]) -> Result<Self> {
         let mut input = Input { rest: record, name: "avcC" };
         let [version, _, _, _, lengths] = input.array()?;
@@ -71,11 +75,12 @@ impl ParameterSets {
         Ok(Self { sets, length_size: usize::from(lengths & 3) + 1 })
     }
 
-    /// Those of an HEVCDecoderConfigurationRecord (ISO/IEC 14496-15 section 8.3.3.1): its arrays in
-    /// the order they stand, usually VPS, SPS, PPS.
+    /// Reads an HEVCDecoderConfigurationRecord (ISO/IEC 14496-15 section 8.3.3.1).
+    ///
+    /// The parameter sets are in the order of the record, usually VPS, SPS, PPS.
     ///
     /// # Errors
-    /// If it is none, or ends too early.
+    /// If the version of the record is not 1, or the record ends too early.
     pub fn from_hvcc(record: &[u8]) -> Result<Self> {
         let mut input = Input { rest: record, name: "hvcC" };
         let fixed: [u8; 21] = input.array()?;
@@ -91,21 +96,22 @@ impl ParameterSets {
         Ok(Self { sets, length_size: usize::from(lengths & 3) + 1 })
     }
 
-    /// The parameter sets, in the order they stand, without start codes.
+    /// Returns the parameter sets in the order of the record, without start codes.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.sets.iter().map(|set| &set[..])
     }
 
-    /// How many bytes the length before each NAL unit takes: 1, 2 or 4.
+    /// Returns the width of the length before each NAL unit: 1, 2 or 4 bytes.
     pub fn length_size(&self) -> usize {
         self.length_size
     }
 
-    /// A packet as a byte stream, with the parameter sets before it if it is a key frame: ready for
-    /// a decoder that starts with it.
+    /// Converts a packet to a byte stream.
+    ///
+    /// A key frame is preceded by the parameter sets, so that a decoder can start with it.
     ///
     /// # Errors
-    /// If the lengths in the packet do not add up.
+    /// If the lengths of the NAL units do not match the length of the packet.
     pub fn packet_to_annex_b(&self, packet: &Packet) -> Result<Bytes> {
         let mut out = BytesMut::new();
         if packet.is_key() {
@@ -115,28 +121,32 @@ impl ParameterSets {
         Ok(out.freeze())
     }
 
-    /// Length-prefixed NAL units as a byte stream. One that is a byte stream already, which some
-    /// producers send in spite of what they declare, is left as it is.
+    /// Converts length-prefixed NAL units to a byte stream.
+    ///
+    /// Input that is already a byte stream is returned unchanged. Some producers send one although they
+    /// declare length-prefixed units.
     ///
     /// # Errors
-    /// If the lengths do not add up.
+    /// If the lengths of the NAL units do not match the length of the input.
     pub fn to_annex_b(&self, units: &[u8]) -> Result<Bytes> {
         let mut out = BytesMut::new();
         self.append_units(&mut out, units)?;
         Ok(out.freeze())
     }
 
-    /// A byte stream as NAL units behind their lengths.
+    /// Converts a byte stream to length-prefixed NAL units.
     ///
     /// # Errors
-    /// If it does not begin with a start code, or a unit is too long for its length field.
+    /// If the input does not start with a start code, or a unit is too long for its length field.
     pub fn from_annex_b(&self, stream: &[u8]) -> Result<Bytes> {
         let mut out = BytesMut::with_capacity(stream.len());
         for unit in units_of(stream)? {
             let length = unit.len() as u64;
             if self.length_size < 8 && length >> (8 * self.length_size) != 0 {
-                let message =
-                    format!("a NAL unit of {length} bytes does not fit a length of {} bytes", self.length_size);
+                let message = format!(
+                    "a NAL unit of {length} bytes is too long for a length field of {} bytes",
+                    self.length_size
+                );
                 return Err(Error::invalid_argument(message));
             }
             out.extend_from_slice(length.to_be_bytes().get(8 - self.length_size..).unwrap_or_default());
@@ -156,7 +166,7 @@ impl ParameterSets {
         Ok(())
     }
 
-    /// The NAL units of a packet, and how they stand in it.
+    /// Returns the NAL units of a packet, and their format.
     pub(crate) fn units<'a>(&self, packet: &'a [u8]) -> Result<Units<'a>> {
         match self.lengths(packet) {
             Ok(list) => Ok(Units { list, are_byte_stream: false }),
@@ -165,7 +175,9 @@ impl ParameterSets {
         }
     }
 
-    /// Those of a track that declares none: they are in its packets, and lengths take four bytes.
+    /// Creates the value for a track without codec private data.
+    ///
+    /// Its parameter sets are in its packets, and lengths have four bytes.
     #[cfg(feature = "ffmpeg")]
     pub(crate) fn in_band() -> Self {
         Self { sets: Vec::new(), length_size: 4 }
@@ -175,21 +187,21 @@ impl ParameterSets {
         let mut found = Vec::new();
         let mut rest = units;
         while !rest.is_empty() {
-            let unit = rest.split_at_checked(self.length_size).and_then(|(length, behind)| {
+            let unit = rest.split_at_checked(self.length_size).and_then(|(length, after)| {
                 let length = length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
-                behind.split_at_checked(length)
+                after.split_at_checked(length)
             });
-            let Some((unit, behind)) = unit else {
+            let Some((unit, after)) = unit else {
                 let at = units.len() - rest.len();
-                return Err(Error::malformed("the lengths of the NAL units do not add up").at(at as u64));
+                return Err(Error::malformed("a NAL unit ends after the end of the packet").at(at as u64));
             };
             if !unit.is_empty() {
                 found.push(unit);
             }
-            if found.len() > MOST_UNITS {
-                return Err(Error::limit(format!("more than {MOST_UNITS} NAL units in one packet")));
+            if found.len() > MAX_UNITS {
+                return Err(Error::limit(format!("more than {MAX_UNITS} NAL units in one packet")));
             }
-            rest = behind;
+            rest = after;
         }
         Ok(found)
     }
@@ -197,9 +209,9 @@ impl ParameterSets {
 
 /// The NAL units of a packet.
 pub(crate) struct Units<'a> {
-    /// Without what separates them.
+    /// The units, without start codes or lengths.
     pub(crate) list: Vec<&'a [u8]>,
-    /// Each stands behind a start code, and not behind its length.
+    /// True if start codes separate the units. False if each has a length.
     pub(crate) are_byte_stream: bool,
 }
 
@@ -212,21 +224,21 @@ fn append(out: &mut BytesMut, unit: &[u8]) {
     out.extend_from_slice(unit);
 }
 
-/// The NAL units of a byte stream, without start codes and the zeros between them.
+/// Returns the NAL units of a byte stream, without start codes and the zeros between them.
 fn units_of(stream: &[u8]) -> Result<Vec<&[u8]>> {
     let marker = &START_CODE[1..];
-    let starts: Vec<usize> = memchr::memmem::find_iter(stream, marker).take(MOST_UNITS + 1).collect();
-    if starts.len() > MOST_UNITS {
-        return Err(Error::limit(format!("more than {MOST_UNITS} NAL units in one packet")));
+    let starts: Vec<usize> = memchr::memmem::find_iter(stream, marker).take(MAX_UNITS + 1).collect();
+    if starts.len() > MAX_UNITS {
+        return Err(Error::limit(format!("more than {MAX_UNITS} NAL units in one packet")));
     }
     let first = starts.first().copied().unwrap_or(stream.len());
     if !stream.is_empty() && (starts.is_empty() || stream.iter().take(first).any(|&byte| byte != 0)) {
-        return Err(Error::invalid_argument("a byte stream begins with a start code"));
+        return Err(Error::invalid_argument("the byte stream does not start with a start code"));
     }
     let ends = starts.iter().copied().skip(1).chain([stream.len()]);
     let units = starts.iter().zip(ends).map(|(start, end)| {
         let mut unit = stream.get(start + marker.len()..end).unwrap_or_default();
-        // A NAL unit ends in a bit that is set: zeros behind it belong to the stream.
+        // The last bit of a NAL unit is 1, so zero bytes after it belong to the stream.
         while let [inside @ .., 0] = unit {
             unit = inside;
         }
@@ -258,12 +270,12 @@ impl<'a> Input<'a> {
         if version == 1 {
             return Ok(());
         }
-        let message = format!("codec private data that is no {} record: its version is {version}, not 1", self.name);
+        let message = format!("the codec private data is not an {} record: its version is {version}, not 1", self.name);
         Err(Error::malformed(message))
     }
 
     fn short(&self) -> Error {
-        Error::malformed(format!("codec private data that ends inside its {} record", self.name))
+        Error::malformed(format!("the codec private data ends inside its {} record", self.name))
     }
 }
 
@@ -279,11 +291,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn there_and_back(
+        fn conversion_round_trips(
             units in proptest::collection::vec(proptest::collection::vec(2u8.., 1..200), 1..6),
             length_size in prop_oneof![Just(1usize), Just(2), Just(4)],
         ) {
-            // Without zeros a unit cannot look like a start code, as none in a real stream does.
+            // Units have no zeros, so that they contain no start code. Neither do units of real streams.
             let sets = sets(length_size);
             let mut prefixed = Vec::new();
             for unit in &units {
@@ -296,7 +308,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+        fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
             let _ = ParameterSets::from_avcc(&bytes);
             let _ = ParameterSets::from_hvcc(&bytes);
             for length_size in 1..=4 {
@@ -307,14 +319,14 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_stream_stays_one() {
+    fn a_byte_stream_is_unchanged() {
         let stream = [0, 0, 0, 1, 0x65, 1, 2, 0, 0, 1, 0x41, 3];
         assert_eq!(&sets(4).to_annex_b(&stream).unwrap()[..], stream);
         assert_eq!(&sets(4).from_annex_b(&stream).unwrap()[..], [0, 0, 0, 3, 0x65, 1, 2, 0, 0, 0, 2, 0x41, 3]);
     }
 
     #[test]
-    fn what_does_not_add_up_is_an_error() {
+    fn inconsistent_lengths_are_errors() {
         assert!(sets(4).to_annex_b(&[0, 0, 0, 9, 1]).is_err());
         assert!(sets(4).from_annex_b(&[7, 0, 0, 1, 2]).is_err());
         assert!(sets(1).from_annex_b(&[&[0, 0, 1][..], &[1; 300]].concat()).is_err());

@@ -1,4 +1,4 @@
-//! [`Keyframes`], the type behind `.keyframes()`.
+//! [`Keyframes`], the stream that `.keyframes()` returns.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,8 +12,11 @@ use crate::accessors::inner_accessors;
 use crate::error::Result;
 
 pin_project! {
-    /// Stream of the key frames among packets, from
+    /// A stream of the key frames of video tracks, from
     /// [`keyframes`](crate::PacketStreamExt::keyframes).
+    ///
+    /// All other packets are dropped, including all audio. The flags of the blocks tell key frames; no
+    /// decoder is involved.
     #[derive(Debug)]
     #[must_use = "streams do nothing unless polled"]
     pub struct Keyframes<S> {

@@ -1,44 +1,41 @@
-//! Packets: coded frames.
+//! Packets: the coded frames in fragments.
 
 mod annex_b;
-mod decoder;
 mod keyframes;
 #[cfg(feature = "ffmpeg")]
 mod nal;
 mod packets;
-mod stream;
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::fragment::{BlockEntry, BlockPiece, Fragment, FragmentHeader, Timestamp, Track, TrackKind};
+use crate::fragment::{BlockEntry, Fragment, FragmentHeader, Timestamp, Track, TrackKind};
 
 pub use annex_b::ParameterSets;
-pub use decoder::{PacketDecoder, PacketItem};
 pub use keyframes::Keyframes;
 pub use packets::Packets;
-pub use stream::PacketStream;
 
 #[cfg(feature = "ffmpeg")]
 pub(crate) use annex_b::is_byte_stream;
 #[cfg(feature = "ffmpeg")]
 pub(crate) use nal::{NalCodec, PictureUnits};
 
-/// One coded frame of one track, as the producer sent it: length-prefixed for H.264 and H.265, raw
-/// PCM from Amazon Connect.
+/// One coded frame of one track, as the producer sent it.
 ///
-/// What lacing put together and header stripping left out is undone. Its payload is a slice of the
-/// buffer that it was received into and keeps all of that alive; [`detach`](Packet::detach) gives one
-/// that does not.
+/// H.264 and H.265 frames contain length-prefixed NAL units. Frames from Amazon Connect are raw PCM.
+/// Lacing and header stripping are undone.
+///
+/// The payload is a slice of the buffer that it was received into, and keeps the whole buffer alive.
+/// [`detach`](Packet::detach) returns a packet with its own buffer.
 #[derive(Clone)]
 pub struct Packet {
     header: Arc<FragmentHeader>,
     payload: Bytes,
     track: u64,
     timecode: i64,
-    /// Behind `timecode`, for all but the first frame of a laced block.
+    /// The time after `timecode`. Not zero only after the first frame of a laced block.
     lace_ns: i64,
     duration: Option<i64>,
     ordinal: u32,
@@ -46,56 +43,64 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// What its fragment says of itself: number, times, tracks.
+    /// Returns the header of its fragment, which has the number, times and tracks.
     pub fn fragment(&self) -> &Arc<FragmentHeader> {
         &self.header
     }
 
-    /// The number of its track.
+    /// Returns the number of its track.
     pub fn track_number(&self) -> u64 {
         self.track
     }
 
-    /// Its track, if the document declares it.
+    /// Returns its track, if the document declares it.
     pub fn track(&self) -> Option<&Track> {
         self.header.track(self.track)
     }
 
-    /// Its time in nanoseconds on the timeline of the producer session. Starts anew with each
-    /// session, so compare [`producer_time`](Packet::producer_time) across fragments.
+    /// Returns the time on the timeline of the producer session, in nanoseconds.
+    ///
+    /// Every session has its own timeline. To compare packets of different fragments, use
+    /// [`producer_time`](Packet::producer_time).
     pub fn timecode_ns(&self) -> i64 {
         self.header.ticks_to_ns(self.timecode).saturating_add(self.lace_ns)
     }
 
-    /// Its time on the producer's clock: the fragment's producer time plus how far the packet is
-    /// into the fragment. `None` if the fragment has no producer time.
+    /// Returns the time on the producer's clock.
+    ///
+    /// This is the producer time of the fragment, plus the offset of the packet in the fragment.
+    /// Returns `None` if the fragment has no producer time.
     pub fn producer_time(&self) -> Option<Timestamp> {
         let time = self.header.producer_time_at(self.timecode)?;
         Some(time.plus_nanos(self.lace_ns))
     }
 
-    /// How long it lasts, in nanoseconds: what its block says, else the default of its track.
+    /// Returns the duration in nanoseconds.
+    ///
+    /// This is the duration of its block, or else the default duration of its track.
     pub fn duration_ns(&self) -> Option<i64> {
         let ticks = self.duration.map(|ticks| self.header.ticks_to_ns(ticks));
         ticks.or_else(|| self.track()?.default_duration_ns()?.try_into().ok())
     }
 
-    /// Whether it is flagged as decodable without others. Audio packets usually are.
+    /// Returns true if the packet is flagged as decodable without other packets.
+    ///
+    /// Audio packets usually are.
     pub fn is_key(&self) -> bool {
         self.key
     }
 
-    /// Its place among the packets of its fragment, from 0.
+    /// Returns the index of the packet in its fragment, from 0.
     pub fn ordinal(&self) -> u32 {
         self.ordinal
     }
 
-    /// The coded bytes.
+    /// Returns the coded bytes.
     pub fn payload(&self) -> &Bytes {
         &self.payload
     }
 
-    /// The same packet with its payload in a buffer of its own.
+    /// Returns a copy whose payload has its own buffer.
     #[must_use]
     pub fn detach(&self) -> Self {
         Self { payload: Bytes::copy_from_slice(&self.payload), ..self.clone() }
@@ -105,11 +110,7 @@ impl Packet {
         self.key && self.track().is_some_and(|track| track.kind() == TrackKind::Video)
     }
 
-    pub(crate) fn all_of(fragment: Fragment) -> PacketIter {
-        PacketIter { fragment, block: 0, laces: Laces::default(), ordinal: 0 }
-    }
-
-    /// The next packet of a block, and whether it is the last.
+    /// Returns the next packet of a block, and true if it is the last one.
     fn next_of(
         header: &Arc<FragmentHeader>,
         raw: &Bytes,
@@ -128,7 +129,7 @@ impl Packet {
             lace_ns = step.saturating_mul(lace);
             (start, length) = (start + at, size);
         }
-        // In the buffer, since the block was when it was read.
+        // Blocks were checked against the buffer when they were read. `min` only rules out a panic.
         let end = (start + length).min(raw.len());
         let mut payload = raw.slice(start.min(end)..end);
         if let Some(stripped) = header.track(entry.track).and_then(Track::stripped) {
@@ -163,7 +164,7 @@ impl fmt::Debug for Packet {
     }
 }
 
-/// The frames of the current block, if it is laced, and which is next.
+/// The frames of the current block if it is laced, and the index of the next one.
 #[derive(Debug, Default)]
 struct Laces {
     frames: Vec<(u32, u32)>,
@@ -171,10 +172,10 @@ struct Laces {
 }
 
 impl Laces {
-    /// The next frame: its place, where it starts in `payload`, its length, whether it is the last.
+    /// Returns the next frame: its index, its start in `payload`, its length, and true if it is the last.
     fn next(&mut self, entry: &BlockEntry, payload: &[u8]) -> (i64, usize, usize, bool) {
         if self.next == 0 {
-            // Lacing that does not add up was an error when the block was read.
+            // Invalid lacing was reported when the block was read.
             self.frames = entry.frames(payload).unwrap_or_default();
         }
         let lace = self.next;
@@ -185,32 +186,49 @@ impl Laces {
     }
 }
 
-/// The packets of a block that came by itself.
+/// The packets of a single block, without its fragment.
 #[derive(Debug)]
-struct BlockPackets {
-    piece: BlockPiece,
+pub(crate) struct BlockPackets {
+    header: Arc<FragmentHeader>,
+    entry: BlockEntry,
+    raw: Bytes,
     laces: Laces,
 }
 
 impl BlockPackets {
-    fn new(piece: BlockPiece) -> Self {
-        Self { piece, laces: Laces::default() }
+    /// Creates the packets of a block. `entry` refers to `raw`.
+    pub(crate) fn new(header: Arc<FragmentHeader>, entry: BlockEntry, raw: Bytes) -> Self {
+        Self { header, entry, raw, laces: Laces::default() }
     }
 
-    /// The next packet, the `ordinal`th of its fragment, and whether it is the last of the block.
-    fn next(&mut self, ordinal: u32) -> (Packet, bool) {
-        let BlockPiece { header, entry, raw } = &self.piece;
-        Packet::next_of(header, raw, entry, &mut self.laces, ordinal)
+    /// Returns the next packet, and true if it is the last of the block. `ordinal` is its index in the fragment.
+    pub(crate) fn next(&mut self, ordinal: u32) -> (Packet, bool) {
+        Packet::next_of(&self.header, &self.raw, &self.entry, &mut self.laces, ordinal)
     }
 }
 
-/// The packets of one fragment.
+/// An iterator over the packets of one fragment.
 #[derive(Debug)]
 pub(crate) struct PacketIter {
     fragment: Fragment,
     block: usize,
     laces: Laces,
     ordinal: u32,
+}
+
+impl PacketIter {
+    pub(crate) fn new(fragment: Fragment) -> Self {
+        Self { fragment, block: 0, laces: Laces::default(), ordinal: 0 }
+    }
+}
+
+impl Fragment {
+    /// Returns the packets of the fragment in the order of its blocks.
+    ///
+    /// Each packet is one coded frame. Its payload is a slice of the fragment's buffer and keeps the buffer alive.
+    pub fn packets(&self) -> impl Iterator<Item = Packet> + use<> {
+        PacketIter::new(self.clone())
+    }
 }
 
 impl Iterator for PacketIter {

@@ -1,23 +1,22 @@
-//! What the NAL units of a packet say about decoding it: the headers of ITU-T H.264 section 7.3.1 and
-//! H.265 section 7.3.1.2.
+//! NAL unit headers, as far as decoding needs them (ITU-T H.264 section 7.3.1, H.265 section 7.3.1.2).
 
-/// A codec of NAL units.
+/// A codec with NAL units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NalCodec {
     H264,
     H265,
 }
 
-/// What is known of a picture by the headers of its units.
+/// The properties of a picture that its NAL unit headers declare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PictureUnits {
-    /// Nothing behind it in decoding order refers to anything before it.
+    /// No picture after it in decoding order refers to a picture before it (IDR).
     pub(crate) is_refresh: bool,
-    /// One can begin to decode here, but what is shown before it may refer to earlier pictures.
+    /// Decoding can start here. Pictures that are shown before it may still refer to earlier pictures.
     pub(crate) is_entry: bool,
-    /// Shown before the entry that it follows, and refers to what stands before that.
+    /// Decoded after an entry but shown before it, and refers to pictures before the entry (RASL).
     pub(crate) is_skipped_leading: bool,
-    /// Shown before the entry that it follows, and refers to nothing before that.
+    /// Decoded after an entry but shown before it, and refers to no picture before the entry (RADL).
     pub(crate) is_decodable_leading: bool,
     /// No picture of the same temporal layer or a lower one refers to it.
     pub(crate) is_disposable: bool,
@@ -25,7 +24,7 @@ pub(crate) struct PictureUnits {
 }
 
 impl PictureUnits {
-    /// Reads the units of one packet. `None` if there is no picture in it, only parameters or messages.
+    /// Reads the units of one packet. Returns `None` if it has no picture, only parameters or messages.
     pub(crate) fn of(codec: NalCodec, units: &[&[u8]]) -> Option<Self> {
         let mut found: Option<Self> = None;
         let mut is_recovery = false;
@@ -36,8 +35,8 @@ impl PictureUnits {
                 NalCodec::H265 => Self::of_h265(unit),
             };
             let Some(picture) = picture else { continue };
-            // The first slice says what the picture is; the second field of a pair can still be one
-            // that others refer to.
+            // The first slice has the type of the picture. The second field of a pair can still be a
+            // reference although the first is not.
             let first = found.get_or_insert(picture);
             first.is_disposable &= picture.is_disposable;
         }
@@ -69,14 +68,15 @@ impl PictureUnits {
     }
 }
 
-/// Whether a unit of H.264 is a message that one can begin to decode here: a recovery point (section D.1.8).
+/// Returns true if an H.264 unit is an SEI with a recovery point, where decoding can start (section D.1.8).
 fn is_recovery_point(unit: &[u8]) -> bool {
     const RECOVERY_POINT: usize = 6;
     let Some((header, mut rest)) = unit.split_first() else { return false };
     if header & 0x1F != 6 {
         return false;
     }
-    // Messages, each a type and a size, sums of octets up to one below 255. Preventing octets do not matter for finding it.
+    // Each message has a type and a size, which are sums of octets that end with an octet below 255.
+    // Emulation prevention octets do not affect finding the type.
     while rest.len() > 2 {
         let mut number = || {
             let ones = rest.iter().take_while(|octet| **octet == 255).count();
@@ -114,7 +114,7 @@ mod tests {
         assert!(!h264(&[&[0x41, 0x9A]]).is_disposable);
         assert!(!h264(&[&[0x01, 0x9A], &[0x41, 0x9A]]).is_disposable, "a second field that is referred to");
         assert_eq!(PictureUnits::of(NalCodec::H264, &[&[], &[0x06, 5], &[0x67, 1]]), None);
-        // An I slice behind other messages and a recovery point, and without one.
+        // An I slice after other messages and a recovery point, and without a recovery point.
         let message = [0x06, 5, 3, 9, 9, 9, 6, 1, 0xC4, 0x80];
         assert!(h264(&[&message, &[0x41, 0x88]]).is_entry && !h264(&[&message, &[0x41, 0x88]]).is_refresh);
         assert!(!h264(&[&message[..6], &[0x41, 0x88]]).is_entry);

@@ -1,4 +1,4 @@
-//! [`Packets`], the type behind `.packets()`.
+//! [`Packets`], the stream that `.packets()` returns.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::fragment::Fragment;
 
 pin_project! {
-    /// Stream of the packets of a fragment stream, from
+    /// A stream of the packets of all fragments, from
     /// [`packets`](crate::FragmentStreamExt::packets).
     #[derive(Debug)]
     #[must_use = "streams do nothing unless polled"]
@@ -51,7 +51,7 @@ impl<S: Stream<Item = Result<Fragment>>> Stream for Packets<S> {
                 return Poll::Ready(None);
             }
             match ready!(this.fragments.as_mut().poll_next(cx)) {
-                Some(Ok(fragment)) => *this.current = Some(Packet::all_of(fragment)),
+                Some(Ok(fragment)) => *this.current = Some(PacketIter::new(fragment)),
                 Some(Err(error)) => {
                     *this.ended = true;
                     return Poll::Ready(Some(Err(error)));

@@ -1,24 +1,11 @@
 //! The service: where bytes come from when they come from AWS.
 
-mod archive;
 mod archived;
-mod backoff;
-mod body;
 mod call;
-mod clips;
-mod clock;
-mod endpoint;
-mod failure;
-mod images;
-mod lazy;
+mod client;
+mod continuity;
 mod live;
-pub mod playback;
-mod rates;
-mod reply_probe;
-mod span;
-mod start;
 mod stream_id;
-mod watched_body;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,18 +14,17 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_kinesisvideo::types::ApiName;
 
-pub use archive::{Archive, ArchiveProgress, FragmentInfo, FragmentList, Order, Unavailable};
-pub use body::SdkBody;
-pub use clips::{Clip, Clips};
-pub use clock::Clock;
-pub use images::{ArchivedImage, Images, NoImage};
-pub use live::{AgedOut, Damaged, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, StopHandle};
-pub use playback::{DashSession, HlsSession, PlaybackUrl};
-pub use start::Start;
+pub use archived::{
+    Archive, ArchiveFragments, ArchiveProgress, ArchivedImage, Clip, ClipStream, Clips, Clock, DashSession,
+    FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, NoImage, OnUnavailable, Order,
+    PlaybackUrl, playback,
+};
+pub use call::{RetryConfig, SdkBody};
+pub use live::{Live, LiveFragments, LivePackets, LiveStatus, LiveStream, OnAgedOut, OnDamage, Start, StopHandle};
 pub use stream_id::StreamId;
 
-use endpoint::EndpointCache;
-use rates::Rates;
+use call::EndpointCache;
+use client::Client;
 
 use crate::error::Result;
 
@@ -57,18 +43,14 @@ const ENDPOINT_LIMIT: Duration = Duration::from_secs(10);
 /// let kvs = KinesisVideo::from_env().await;
 /// let mut fragments = kvs.live("front-door").start(Start::Now).fragments();
 /// while let Some(fragment) = fragments.try_next().await? {
-///     println!("{:?} is {:?} behind", fragment.number(), fragment.behind());
+///     println!("{:?} is {:?} behind", fragment.number(), fragment.behind_now());
 /// }
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone)]
 pub struct KinesisVideo {
-    control: aws_sdk_kinesisvideo::Client,
-    media: aws_sdk_kinesisvideomedia::Client,
-    archived: aws_sdk_kinesisvideoarchivedmedia::Client,
-    endpoints: Arc<EndpointCache>,
-    rates: Arc<Rates>,
+    client: Client,
 }
 
 impl KinesisVideo {
@@ -92,7 +74,7 @@ impl KinesisVideo {
         media: aws_sdk_kinesisvideomedia::Client,
         archived: aws_sdk_kinesisvideoarchivedmedia::Client,
     ) -> Self {
-        Self { control, media, archived, endpoints: Arc::default(), rates: Arc::default() }
+        Self { client: Client { control, media, archived, endpoints: Arc::default(), rates: Arc::default() } }
     }
 
     /// The same client, but with this data endpoint for all streams and APIs: GetDataEndpoint is not called. For
@@ -107,18 +89,19 @@ impl KinesisVideo {
     /// let endpoint = LocalEndpoint::start().await?;
     /// endpoint.create_stream("door").finish();
     /// let kvs = KinesisVideo::new(&endpoint.sdk_config()).with_data_endpoint(endpoint.url());
-    /// assert!(kvs.live("door").resume(false).fragments().reason().is_none());
+    /// assert!(kvs.live("door").reconnect(false).fragments().end_reason().is_none());
     /// assert!(endpoint.calls(Operation::GetDataEndpoint, "door").is_empty());
     /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
     /// ```
     #[must_use]
     pub fn with_data_endpoint(self, url: &str) -> Self {
-        Self { endpoints: Arc::new(EndpointCache::fixed(url)), ..self }
+        let endpoints = Arc::new(EndpointCache::fixed(url));
+        Self { client: Client { endpoints, ..self.client } }
     }
 
     /// The SDK's client of the control plane, for what this crate does not do.
     pub fn control(&self) -> &aws_sdk_kinesisvideo::Client {
-        &self.control
+        &self.client.control
     }
 
     /// The SDK's client of GetMedia for a stream: one that talks to the data endpoint that serves it, over
@@ -127,8 +110,9 @@ impl KinesisVideo {
     /// # Errors
     /// If the service does not tell the endpoint within 10 seconds.
     pub async fn media_client(&self, stream: impl Into<StreamId>) -> Result<aws_sdk_kinesisvideomedia::Client> {
-        let endpoint = self.endpoints.get(self, &stream.into(), ApiName::GetMedia, ENDPOINT_LIMIT).await?;
-        let config = self.media.config().to_builder().endpoint_url(&*endpoint).build();
+        let endpoint =
+            self.client.endpoints.get(&self.client, &stream.into(), ApiName::GetMedia, ENDPOINT_LIMIT).await?;
+        let config = self.client.media.config().to_builder().endpoint_url(&*endpoint).build();
         Ok(aws_sdk_kinesisvideomedia::Client::from_conf(config))
     }
 
@@ -145,51 +129,51 @@ impl KinesisVideo {
         stream: impl Into<StreamId>,
         api: ApiName,
     ) -> Result<aws_sdk_kinesisvideoarchivedmedia::Client> {
-        let endpoint = self.endpoints.get(self, &stream.into(), api, ENDPOINT_LIMIT).await?;
-        let config = self.archived.config().to_builder().endpoint_url(&*endpoint).build();
+        let endpoint = self.client.endpoints.get(&self.client, &stream.into(), api, ENDPOINT_LIMIT).await?;
+        let config = self.client.archived.config().to_builder().endpoint_url(&*endpoint).build();
         Ok(aws_sdk_kinesisvideoarchivedmedia::Client::from_conf(config))
     }
 
     /// Reads a stream as it is produced, with GetMedia, over as many connections as it takes. A stream
     /// is named by name or ARN; nothing is sent before the first fragment is asked for.
     pub fn live(&self, stream: impl Into<StreamId>) -> Live {
-        Live::new(self.clone(), stream.into())
+        Live::new(self.client.clone(), stream.into())
     }
 
     /// Reads what is stored of a stream, with ListFragments and GetMediaForFragmentList, in as many calls as
     /// it takes. Nothing is sent before the first fragment is asked for.
     pub fn archive(&self, stream: impl Into<StreamId>) -> Archive {
-        Archive::new(self.clone(), stream.into())
+        Archive::new(self.client.clone(), stream.into())
     }
 
     /// Lists what is stored of a stream, with ListFragments, over as many pages as it takes. Nothing is sent
     /// before the first is asked for.
     pub fn list_fragments(&self, stream: impl Into<StreamId>) -> FragmentList {
-        FragmentList::new(self.clone(), stream.into())
+        FragmentList::new(self.client.clone(), stream.into())
     }
 
     /// Cuts what is stored of a stream into MP4 files, with GetClip, as many as it takes. Nothing is sent
     /// before the first is asked for.
     pub fn clips(&self, stream: impl Into<StreamId>) -> Clips {
-        Clips::new(self.clone(), stream.into())
+        Clips::new(self.client.clone(), stream.into())
     }
 
     /// Has the service take pictures of what is stored of a stream, with GetImages, over as many pages as it
     /// takes. Nothing is sent before the first is asked for.
     pub fn images(&self, stream: impl Into<StreamId>) -> Images {
-        Images::new(self.clone(), stream.into())
+        Images::new(self.client.clone(), stream.into())
     }
 
     /// Asks for a URL with which a player plays a stream over HLS: what is produced now, unless told
     /// otherwise.
     pub fn hls(&self, stream: impl Into<StreamId>) -> HlsSession {
-        HlsSession::new(self.clone(), stream.into())
+        HlsSession::new(self.client.clone(), stream.into())
     }
 
     /// Asks for a URL with which a player plays a stream over MPEG-DASH: what is produced now, unless told
     /// otherwise.
     pub fn dash(&self, stream: impl Into<StreamId>) -> DashSession {
-        DashSession::new(self.clone(), stream.into())
+        DashSession::new(self.client.clone(), stream.into())
     }
 }
 

@@ -11,7 +11,7 @@ use super::MediaSink;
 use super::files::Files;
 use super::pattern::Pattern;
 use crate::error::{Error, Result};
-use crate::fragment::{Discontinuity, End, Fragment};
+use crate::fragment::{Discontinuity, Fragment, FragmentEnd};
 use crate::summary::Summary;
 
 /// Writes each fragment to an MKV file of its own.
@@ -23,7 +23,7 @@ use crate::summary::Summary;
 /// written as `NAME.part` and renamed when it is complete, so a program that watches the folder sees only
 /// whole files.
 ///
-/// A fragment that is [cut](End::Cut) is written as `NAME.cut.mkv`, so it never replaces a whole one. It
+/// A fragment that is [cut](FragmentEnd::Cut) is written as `NAME.cut.mkv`, so it never replaces a whole one. It
 /// counts as a gap in the summary. If a pattern gives two fragments the same name, the later file replaces
 /// the earlier. `{number}` and `{index}` prevent this.
 ///
@@ -99,7 +99,7 @@ impl MkvSink {
             };
             value.unwrap_or_else(|| self.index.to_string())
         });
-        if fragment.end() == End::Cut {
+        if fragment.end_reason() == FragmentEnd::Cut {
             let stem = name.len() - name.strip_suffix(".mkv").map_or(0, |_| ".mkv".len());
             name.insert_str(stem, ".cut");
         }
@@ -117,7 +117,8 @@ impl Sink<Fragment> for MkvSink {
     fn start_send(mut self: Pin<&mut Self>, fragment: Fragment) -> Result<()> {
         let name = self.name(&fragment);
         self.index += 1;
-        let is_gap = fragment.end() == End::Cut || fragment.discontinuities().iter().any(Discontinuity::is_loss);
+        let is_gap =
+            fragment.end_reason() == FragmentEnd::Cut || fragment.discontinuities().iter().any(Discontinuity::is_loss);
         let gaps = u64::from(is_gap);
         self.files.write(name, fragment.to_mkv(), gaps);
         Ok(())

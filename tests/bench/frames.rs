@@ -1,5 +1,6 @@
-//! What decoding pictures costs, against a bare loop around libavcodec on the same packets, and against
-//! what AWS's Python library does. Ratios of one run; absolute figures move with the machine.
+//! Compares decoding with a bare loop around libavcodec, and with AWS's Python library.
+//!
+//! The figures are ratios within one run, because absolute times depend on the machine.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -29,7 +30,7 @@ use kinesis_video::{Fragment, FragmentStream, FragmentStreamExt, FrameStreamExt,
 const SIZE: &str = "1920x1080";
 
 fn main() {
-    // In a process of its own, since memory is counted for a whole process.
+    // A process of its own measures the memory of one case.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     if let [mode, path] = &arguments[..]
@@ -37,7 +38,9 @@ fn main() {
     {
         return executor.block_on(to_files(path, mode == "whole"));
     }
-    println!("Ten seconds of {SIZE} at 30 pictures a second, in fragments of one second; times against the bare loop");
+    println!(
+        "Ten seconds of {SIZE} at 30 pictures per second, in fragments of one second; times relative to the bare loop"
+    );
     println!(
         "{:<18} {:>9} {:>7} {:>9} {:>9} {:>9} {:>9} {:>9}",
         "", "bare ms", "all", "5 to RGB", "2 at once", "key", "5 to JPEG", "1 to JPEG"
@@ -94,7 +97,7 @@ fn fastest(mut work: impl FnMut()) -> Duration {
     times.min().unwrap()
 }
 
-/// Makes the footage, if it is not there.
+/// Creates the footage if it does not exist.
 fn make(b_frames: &str, group: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/footage");
     std::fs::create_dir_all(&folder).unwrap();
@@ -120,7 +123,7 @@ async fn whole(path: &Path) -> Fragment {
     footage::fragment(&Bytes::from(std::fs::read(path).unwrap())).await
 }
 
-/// The fragments that a camera would make of it, one a second.
+/// Splits the footage into fragments of one second, as a camera does.
 async fn seconds(file: &Fragment) -> Vec<Fragment> {
     let time = Timestamp::from_millis(1_700_000_000_000);
     let stamp = Stamp { number: fragment_number(1, 0), server_time: time, producer_time: time };
@@ -133,7 +136,7 @@ fn packets(path: &Path) -> Vec<ffmpeg_next::Packet> {
     input.packets().map(|(_, packet)| packet).collect()
 }
 
-/// What anyone must do: hand libavcodec the packets, take the pictures. One thread, as ours.
+/// Decodes the packets with libavcodec and nothing else, on one thread like this crate.
 fn bare_loop(path: &Path, packets: &[ffmpeg_next::Packet]) -> usize {
     let input = ffmpeg_next::format::input(path).unwrap();
     let parameters = input.stream(0).unwrap().parameters();
@@ -156,8 +159,9 @@ fn bare_loop(path: &Path, packets: &[ffmpeg_next::Packet]) -> usize {
     pictures
 }
 
-/// One picture in five to JPEG files: the seconds it took, and the most memory that the process had, in all and above
-/// what it had before, in KiB.
+/// Writes one picture in five to JPEG files.
+///
+/// Prints the time in seconds, the peak memory of the process in KiB, and its increase during the run in KiB.
 async fn to_files(path: &str, is_whole: bool) {
     let most = |status: &str| -> u64 {
         let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
@@ -179,10 +183,10 @@ async fn to_files(path: &str, is_whole: bool) {
 
 fn against_python(executor: &tokio::runtime::Runtime) {
     println!(
-        "\nTen seconds, one picture in five to JPEG files of quality 80; ours with two fragments at once if there are"
+        "\nTen seconds, one picture in five to JPEG files of quality 80. With several fragments, ours decodes two at once."
     );
     println!(
-        "several; memory above what the process has with the fragments in it (ours, aim 150 MB), and in all (Python)"
+        "Memory: ours is the increase after the fragments are loaded (target 150 MB), Python's is the whole process."
     );
     let cases = [
         ("without B-frames", "0", "30"),
@@ -230,7 +234,7 @@ fn against_python(executor: &tokio::runtime::Runtime) {
             Some(python) => {
                 println!("; Python {:.2} s, {:.0} MB: {:.1} times", python[0], python[1] / 1e3, python[0] / ours[0]);
             }
-            None => println!("; Python: KVS_JUDGES does not name one with av, imageio and pillow"),
+            None => println!("; Python: set KVS_JUDGES to a Python with av, imageio and pillow"),
         }
     }
 }

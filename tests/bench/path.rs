@@ -87,6 +87,6 @@ async fn drain(endpoint: &LocalEndpoint, mut copy: Option<BytesMut>) -> usize {
 
 async fn read(endpoint: &LocalEndpoint) -> usize {
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
-    let fragments = kvs.live("bench").start(Start::Earliest).resume(false).fragments();
+    let fragments = kvs.live("bench").start(Start::Earliest).reconnect(false).fragments();
     fragments.try_fold(0, async |read, fragment| Ok(read + fragment.raw().len())).await.unwrap()
 }

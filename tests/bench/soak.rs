@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::TryStreamExt;
 use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
-use kinesis_video::{End, Fragment, KinesisVideo, Start, StopHandle};
+use kinesis_video::{Fragment, FragmentEnd, KinesisVideo, Start, StopHandle};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, sleep_until};
@@ -178,7 +178,7 @@ fn read(kvs: &KinesisVideo, streams: u64, total: &Arc<Total>, overloads: bool) -
         tasks.spawn(async move {
             let mut last = None;
             while let Some(fragment) = fragments.try_next().await.unwrap() {
-                assert_eq!(fragment.end(), End::Trailer, "stream {n}");
+                assert_eq!(fragment.end_reason(), FragmentEnd::Trailer, "stream {n}");
                 let ordinal = ordinal(&fragment);
                 // A reader that has fallen behind by more than is kept is what load() looks for.
                 let is_next = last.is_none_or(|last| ordinal == last + 1);

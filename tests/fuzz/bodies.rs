@@ -1,9 +1,10 @@
 //! What the fuzz targets do with their input, as functions, so that tests can run them too.
 
 use bytes::BytesMut;
-use kinesis_video::ebml::{Element, Elements, Event, Reader, Value, Width, Writer};
-use kinesis_video::packet::{PacketDecoder, PacketItem};
-use kinesis_video::{BodyDecoder, BodyItem, End, Limits};
+use kinesis_video::demux::{PacketDecoder, PacketItem};
+use kinesis_video::ebml::{Element, Elements, Value};
+use kinesis_video::internals::{Event, Reader, Width, Writer};
+use kinesis_video::{BodyDecoder, BodyItem, FragmentEnd, Limits};
 use tokio_util::codec::Decoder;
 
 /// Limits under which a fuzzer cannot fill the memory.
@@ -130,7 +131,7 @@ pub fn block_lacing(input: &[u8]) {
     out.binary(id::SIMPLE_BLOCK, input);
     let mut received = BytesMut::from(out.as_bytes());
     if let Ok(Some(BodyItem::Fragment(fragment))) = BodyDecoder::new().limits(limits()).decode_eof(&mut received)
-        && fragment.end() == End::EndOfBody
+        && fragment.end_reason() == FragmentEnd::EndOfBody
     {
         let laced: usize = fragment.packets().map(|packet| packet.payload().len()).sum();
         assert!(laced <= input.len());

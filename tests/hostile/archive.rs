@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use futures::TryStreamExt;
 use kinesis_video::local::{Document, LocalEndpoint, Mishap, Operation, Quotas, Shape, Stamp};
-use kinesis_video::{Archive, End, KinesisVideo};
+use kinesis_video::{Archive, ArchiveFragments, FragmentEnd, KinesisVideo};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
 
@@ -63,12 +63,12 @@ async fn endpoint(stamps: &[Stamp], mishaps: impl IntoIterator<Item = Mishap>) -
 }
 
 /// Reads all, now and then slowly: each once, whole and in order, or it panics.
-async fn read(mut archive: Archive, stamps: &[Stamp]) {
+async fn read(mut archive: ArchiveFragments, stamps: &[Stamp]) {
     let mut expected = vec![0; BLOCK];
     for (n, stamp) in stamps.iter().enumerate() {
         let fragment = archive.try_next().await.unwrap().unwrap_or_else(|| panic!("only {n}"));
         assert_eq!(fragment.number(), Some(&stamp.number));
-        assert_ne!(fragment.end(), End::Cut);
+        assert_ne!(fragment.end_reason(), FragmentEnd::Cut);
         expected.fill(n as u8);
         assert_eq!(fragment.packets().count(), BLOCKS as usize);
         assert!(fragment.packets().all(|packet| packet.payload()[..] == expected[..]), "fragment {n}");
@@ -91,7 +91,7 @@ fn check(runtime: &Runtime, endpoint: &LocalEndpoint, stamps: &[Stamp], (name, o
     let ((), usage) = counting::of(|| {
         runtime.block_on(async {
             let kvs = KinesisVideo::new(&config);
-            read(options(kvs.archive("door").attempts(60)), stamps).await;
+            read(options(kvs.archive("door").attempts(60)).fragments(), stamps).await;
             drop(kvs);
             // Until both sides have closed their connections.
             sleep(Duration::from_millis(200)).await;
@@ -161,7 +161,7 @@ fn what_is_to_come_takes_little() {
         let range = stamps[0].server_time..=stamps[count - 1].server_time;
         let (archive, usage) = counting::of(|| {
             let kvs = KinesisVideo::new(&endpoint.sdk_config());
-            let mut archive = kvs.archive("door").range(range).buffer_bytes(1).connections(1);
+            let mut archive = kvs.archive("door").range(range).buffer_bytes(1).connections(1).fragments();
             let first = runtime.block_on(archive.try_next()).unwrap().unwrap();
             assert_eq!(first.number(), Some(&stamps[0].number));
             archive

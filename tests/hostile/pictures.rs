@@ -1,4 +1,4 @@
-//! Pictures of what was once a good stream.
+//! Decodes mutated streams.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::mutation::{Random, mutated, rounds};
 
 type Source<'a> = FragmentStream<&'a [u8]>;
 
-/// What comes of it: pictures, how many blocks were skipped, whether it failed.
+/// Returns the pictures, the number of skipped blocks, and `true` if the stream failed.
 async fn all(frames: Frames<Source<'_>>) -> (Vec<Frame>, usize, bool) {
     let (mut pictures, mut skipped) = (Vec::new(), 0);
     let mut items = frames.with_reports();
@@ -31,12 +31,12 @@ async fn all(frames: Frames<Source<'_>>) -> (Vec<Frame>, usize, bool) {
     (pictures, skipped, false)
 }
 
-fn told(pictures: &[Frame]) -> Vec<(u64, u32, String)> {
+fn identities(pictures: &[Frame]) -> Vec<(u64, u32, String)> {
     pictures.iter().map(|frame| (frame.info().fragment_index(), frame.info().index(), hash(frame))).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mutations_decode_or_are_reported() {
+async fn mutated_blocks_decode_or_are_reported() {
     let source = "testsrc2=size=96x64:rate=10:duration=3";
     let mut bodies: Vec<Bytes> = Vec::new();
     let arguments = [
@@ -55,7 +55,7 @@ async fn mutations_decode_or_are_reported() {
         let frames = || FragmentStream::new(&input[..]).resync(true).frames();
         let once = all(frames()).await;
         let again = all(frames().concurrency(3)).await;
-        assert_eq!((told(&once.0), once.1, once.2), (told(&again.0), again.1, again.2), "round {round}");
+        assert_eq!((identities(&once.0), once.1, once.2), (identities(&again.0), again.1, again.2), "round {round}");
         let other = match random.next(5) {
             0 => frames().on_decode_error(OnDecodeError::Conceal),
             1 => frames().on_decode_error(OnDecodeError::Fail),
@@ -64,7 +64,7 @@ async fn mutations_decode_or_are_reported() {
             _ => frames().sample_every(Duration::from_millis(250)),
         };
         for frame in all(other).await.0.iter().take(3) {
-            // Whatever it is, it can be looked at.
+            // Every yielded picture can be converted.
             let rgb = frame.to_rgb().unwrap();
             assert_eq!(rgb.dimensions(), (frame.info().width(), frame.info().height()));
             frame.to_luma().unwrap();
@@ -74,7 +74,7 @@ async fn mutations_decode_or_are_reported() {
         skipped += once.1;
         failed += usize::from(once.2);
     }
-    println!("{pictures} pictures, {skipped} blocks without one, {failed} errors");
+    println!("{pictures} pictures, {skipped} blocks without a picture, {failed} errors");
     assert!(pictures > 0 && skipped > 0);
     let whole: Vec<Frame> = FragmentStream::new(&bodies[0][..]).frames().try_collect().await.unwrap();
     assert_eq!(whole.len(), 45);

@@ -6,10 +6,11 @@ use std::mem::size_of;
 use futures::stream::FusedStream;
 use kinesis_video::audio::{ConnectAudio, Rechunk, Stereo};
 use kinesis_video::checkpoint::Acknowledged;
+use kinesis_video::demux::{PacketDecoder, PacketItem, PacketStream};
 use kinesis_video::frame::{
     Convert, FragmentFrames, FragmentReport, FrameInfo, FrameItem, FrameItems, FrameOptions, Frames,
 };
-use kinesis_video::packet::{Keyframes, PacketDecoder, PacketItem, PacketStream, Packets};
+use kinesis_video::packet::{Keyframes, Packets};
 use kinesis_video::{
     Acks, AudioChunk, BodyDecoder, BodyItem, BodyStream, EncodedFrame, Error, FileCheckpoint, Fragment,
     FragmentDecoder, FragmentNumber, FragmentStream, Frame, ImageSink, KinesisVideo, Limits, Live, LiveFragments,
@@ -85,10 +86,10 @@ fn streams_can_be_spawned_and_selected() {
     stream::<LiveFragments>();
     stream::<LivePackets>();
     stream::<kinesis_video::Clip>();
-    stream::<kinesis_video::Archive>();
-    stream::<kinesis_video::Clips>();
-    stream::<kinesis_video::FragmentList>();
-    stream::<kinesis_video::Images>();
+    stream::<kinesis_video::ArchiveFragments>();
+    stream::<kinesis_video::ClipStream>();
+    stream::<kinesis_video::FragmentEntries>();
+    stream::<kinesis_video::ImageStream>();
     stream::<kinesis_video::fragment::Until<LiveFragments>>();
     stream::<PacketStream<File>>();
     stream::<Subscriber>();

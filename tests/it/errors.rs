@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 
-use kinesis_video::{BodyItem, End, Error, ErrorKind};
+use kinesis_video::{BodyItem, Error, ErrorKind, FragmentEnd};
 
 use crate::support::bodies::{Chunking, bodies, items};
 
@@ -32,7 +32,7 @@ async fn texts() {
 async fn whole_blocks_before_the_damage_are_given_out() {
     let (items, error) = read("lying size").await;
     let [BodyItem::Fragment(fragment)] = &items[..] else { panic!("{items:?}") };
-    assert_eq!((fragment.end(), fragment.blocks().len()), (End::Cut, 3));
+    assert_eq!((fragment.end_reason(), fragment.blocks().len()), (FragmentEnd::Cut, 3));
     assert_eq!(error.unwrap().position().offset(), Some(fragment.raw().len() as u64));
 }
 

@@ -22,9 +22,9 @@ use kinesis_video::{
 };
 use serde_json::{Value, json};
 
-use crate::endpoint::images::red_and_green;
-use crate::endpoint::playback::{AVCC, FRAME, now, stamp_at};
-use crate::support::bodies::{CAMERA, fragments, live_body, producer_document, stamp};
+use crate::support::bodies::{AVCC, CAMERA, FRAME, fragments, live_body, producer_document, stamp, stamp_at};
+use crate::support::endpoint::now_millis;
+use crate::support::footage::red_and_green;
 
 /// A judge to run, or `None`, saying so, where there are none.
 fn command(script: &str) -> Option<Command> {
@@ -100,7 +100,7 @@ async fn boto3_takes_the_archive_for_the_service() {
     let quotas = Quotas::default().calls_per_second(None).metadata_points(None).media_points(None);
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
     // Whole seconds, since that is all that some releases of boto3 send.
-    let start = now() / 1000 - 600;
+    let start = now_millis() / 1000 - 600;
     let stamp = |index: u32| {
         let millis = (start + i64::from(index) * 2) * 1000;
         stamp_at(index + 1, millis, millis)
@@ -192,7 +192,7 @@ async fn ebmlite_reads_what_we_write() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     endpoint.loop_media("camera", CAMERA).unwrap();
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
-    let looped = kvs.live("camera").start(Start::Earliest).resume(false).fragments();
+    let looped = kvs.live("camera").start(Start::Earliest).reconnect(false).fragments();
     let looped: Vec<Fragment> = futures::StreamExt::take(looped, 2).try_collect().await.unwrap();
     let looped: Vec<u8> = looped.iter().flat_map(|fragment| fragment.raw().to_vec()).collect();
     for payload in [generated, looped.into()] {
@@ -320,7 +320,7 @@ async fn moto_tells_where_data_are() {
         assert!(kvs.dash(stream).attempts(1).url().await.is_err());
         hosts.push(asked("getDASHStreamingSessionURL"));
         let archive = kvs.archive(stream).numbers(["7".parse().unwrap()]).attempts(1);
-        assert!(archive.try_collect::<Vec<_>>().await.is_err());
+        assert!(archive.fragments().try_collect::<Vec<_>>().await.is_err());
         hosts.push(asked("getMediaForFragmentList"));
     }
     let is_archive = |host: &String| host.starts_with("b-") && host.ends_with(".kinesisvideo.us-west-2.amazonaws.com");
@@ -337,7 +337,7 @@ async fn moto_tells_where_data_are() {
         assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, Some("ResourceNotFoundException")));
         assert_eq!(error.context().stream(), Some("nobody"));
     }
-    let error = kvs.list_fragments("nobody").attempts(1).try_next().await.unwrap_err();
+    let error = kvs.list_fragments("nobody").attempts(1).entries().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(nowhere.0.lock().unwrap().is_empty());
 }
@@ -362,14 +362,14 @@ async fn moto_plays_what_we_ask_for() {
         for url in [
             kvs.hls(stream).url().await,
             kvs.hls(stream).live_replay(start..).expires(minutes).display_timestamps(true).url().await,
-            kvs.hls(stream).on_demand(start..=end).by(Clock::Producer).max_fragments(5000).url().await,
+            kvs.hls(stream).on_demand(start..=end).clock(Clock::Producer).max_fragments(5000).url().await,
         ] {
             is_url(&url.unwrap(), HLS);
         }
         for url in [
             kvs.dash(stream).url().await,
             kvs.dash(stream).live_replay(start..=end).display_numbers(true).url().await,
-            kvs.dash(stream).on_demand(start..=end).by(Clock::Server).url().await,
+            kvs.dash(stream).on_demand(start..=end).clock(Clock::Server).url().await,
         ] {
             is_url(&url.unwrap(), DASH);
         }
@@ -409,7 +409,7 @@ async fn moto_cuts_the_clips_that_we_ask_for() {
     let range = Timestamp::from_millis(millis(0))..=Timestamp::from_millis(millis(249));
     for stream in ["door", &arn] {
         for clock in [Clock::Server, Clock::Producer] {
-            let mut clips = kvs.clips(stream).range(range.clone()).by(clock);
+            let mut clips = kvs.clips(stream).range(range.clone()).clock(clock).clips();
             let (mut fragments, mut files) = (Vec::new(), 0);
             while let Some(clip) = clips.try_next().await.unwrap() {
                 fragments.extend(clip.fragments().iter().map(|info| info.number().to_string()));
@@ -435,7 +435,7 @@ async fn moto_cuts_the_clips_that_we_ask_for() {
         );
     let clip = client.get_clip().stream_arn(&arn).clip_fragment_selector(selector.build().unwrap()).send().await;
     assert_eq!(clip.unwrap().payload.collect().await.unwrap().into_bytes(), &b"sample-mp4-video"[..]);
-    let error = kvs.clips("nobody").range(range).attempts(1).try_next().await.unwrap_err();
+    let error = kvs.clips("nobody").range(range).attempts(1).clips().try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, Some("ResourceNotFoundException")));
 }
 
@@ -446,14 +446,15 @@ async fn moto_says_what_keeps_nothing() {
     let keeping = create(&kvs, "keeping", 2).await;
     let keeping_nothing = create(&kvs, "keeping-nothing", 0).await;
     for stream in ["keeping", &keeping] {
-        let list: Vec<_> = kvs.list_fragments(stream).sorted(Order::Number).try_collect().await.unwrap();
+        let list: Vec<_> = kvs.list_fragments(stream).order(Order::Number).entries().try_collect().await.unwrap();
         assert!(list.is_empty());
     }
     for stream in ["keeping-nothing", &keeping_nothing] {
-        let error = kvs.list_fragments(stream).try_next().await.unwrap_err();
+        let error = kvs.list_fragments(stream).entries().try_next().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Retention, "{error}");
     }
     // moto has neither, and says so in HTML.
-    let error = kvs.archive("keeping").numbers(["7".parse().unwrap()]).attempts(2).try_next().await.unwrap_err();
+    let error =
+        kvs.archive("keeping").numbers(["7".parse().unwrap()]).attempts(2).fragments().try_next().await.unwrap_err();
     assert!(!error.is_retryable() && error.to_string().contains("GetMediaForFragmentList"), "{error}");
 }

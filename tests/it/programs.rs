@@ -187,9 +187,9 @@ async fn frames_to_jpeg_saves_pictures_of_files_and_streams() {
 async fn connect_to_wav_saves_calls() {
     let dir = tempfile::tempdir().unwrap();
     let call = |name: &str| {
-        let call = crate::media::connect_audio::scenarios().into_iter().find(|(found, _)| *found == name).unwrap().1;
+        let call = crate::support::conversation::scenarios().into_iter().find(|(found, _)| *found == name).unwrap().1;
         let path = dir.path().join(name);
-        std::fs::write(&path, crate::media::connect_audio::body(&call)).unwrap();
+        std::fs::write(&path, crate::support::conversation::audio_body(&call)).unwrap();
         path
     };
     let run = |name: &str, arguments: &[&str], folder: &str| -> (Vec<String>, String) {
@@ -229,7 +229,7 @@ async fn what_a_killed_recorder_leaves_can_be_read() {
     let dir = tempfile::tempdir().unwrap();
     let endpoint = kinesis_video::local::LocalEndpoint::start().await.unwrap();
     let stream = endpoint.create_stream("call");
-    let call = crate::media::connect_audio::steady(Some("a"), 0, 6);
+    let call = crate::support::conversation::steady(Some("a"), 0, 6);
     let mut run = program("connect_to_wav");
     run.args(["--stream", "call", "--out"]).arg(dir.path().join("call")).stdout(Stdio::null());
     run.env("AWS_ENDPOINT_URL", endpoint.url()).env("AWS_REGION", "us-west-2");
@@ -237,7 +237,7 @@ async fn what_a_killed_recorder_leaves_can_be_read() {
     let mut recorder = run.spawn().unwrap();
     let part = dir.path().join("call-a.wav.part");
     for (at, described) in (1..).zip(&call) {
-        stream.push(&crate::media::connect_audio::document(described));
+        stream.push(&crate::support::conversation::audio_document(described));
         let there = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |there| there.len());
         for _ in 0..3000 {
             if there(&part) >= at * 8192 / 800 * 800 * 4 {
@@ -251,14 +251,14 @@ async fn what_a_killed_recorder_leaves_can_be_read() {
     recorder.kill().unwrap(); // SIGKILL
     recorder.wait().unwrap();
     let frames = 6 * 8192 / 800 * 800;
-    assert_eq!(crate::media::wav::probed(&part), [(2, frames); 2]);
-    let heard = crate::media::connect_audio::heard(
-        &crate::media::connect_audio::body(&call),
+    assert_eq!(crate::support::conversation::probe_wav(&part), [(2, frames); 2]);
+    let heard = crate::support::conversation::read_audio(
+        &crate::support::conversation::audio_body(&call),
         crate::support::bodies::Chunking::Whole,
     )
     .await;
-    let said = crate::media::wav::said(&heard, Some("a"));
-    let read = crate::media::wav::wave(&part);
+    let said = crate::support::conversation::party_samples(&heard, Some("a"));
+    let read = crate::support::conversation::wav_channels(&part);
     assert_eq!(read.len(), 2);
     for (read, said) in read.iter().zip(&said) {
         assert!(read[..] == said[..frames as usize]);
@@ -412,14 +412,14 @@ async fn archive_window_shows_what_is_stored() {
 
     let (is_well, _, told) = window(&["--start", "5m ago", "--mkv", "files"]).await;
     assert!(is_well && files("files") == 3, "{told}");
-    assert!(told.contains("3 of 3 fragments") && told.contains("1 gaps and other oddities"), "{told}");
+    assert!(told.contains("3 of 3 fragments") && told.contains("1 gaps and other discontinuities"), "{told}");
     assert!(told.contains(": gap of 2"), "{told}");
     let (is_well, _, told) = window(&["--start", "5m ago", "--jpeg", "pictures", "--ratio", "10"]).await;
     assert!(is_well && files("pictures") >= 6, "{told}");
     assert!(told.contains("3 of 3 fragments"), "{told}");
 
     let (is_well, out, told) = window(&["--start", "5m ago", "--hls"]).await;
-    assert!(is_well && out.starts_with(endpoint.url()) && told.starts_with("good until 20"), "{out}{told}");
+    assert!(is_well && out.starts_with(endpoint.url()) && told.starts_with("valid until 20"), "{out}{told}");
     let (is_well, out, _) = window(&["--start", "5m ago", "--clip", "clip.mp4"]).await;
     assert!(is_well && out.starts_with("clip.mp4  ") && out.contains("  3 fragments  "), "{out}");
     assert!(std::fs::read(folder.path().join("clip.mp4")).unwrap()[4..].starts_with(b"ftyp"));

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::ebml::{ElementId, Width, Writer, id};
+use crate::ebml::writer::{Width, Writer};
+use crate::ebml::{ElementId, id};
 use crate::fragment::{FragmentNumber, Timestamp};
 
 /// Which producer's manner a [`Document`] is in.
@@ -34,7 +35,7 @@ pub struct Stamp {
 /// ```
 /// use futures::TryStreamExt;
 /// use kinesis_video::local::{fragment_number, Document, Shape, Stamp};
-/// use kinesis_video::{End, FragmentStream, Timestamp};
+/// use kinesis_video::{FragmentEnd, FragmentStream, Timestamp};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let document = Document::new(Shape::Producer)
@@ -48,7 +49,7 @@ pub struct Stamp {
 /// let body = document.to_bytes(&stamp, 0);
 ///
 /// let fragment = FragmentStream::new(&body[..]).try_next().await?.unwrap();
-/// assert_eq!(fragment.end(), End::Trailer);
+/// assert_eq!(fragment.end_reason(), FragmentEnd::Trailer);
 /// assert_eq!(fragment.number(), Some(&stamp.number));
 /// assert_eq!(fragment.tags().get("place").as_deref(), Some("front door"));
 /// assert_eq!(fragment.packets().last().unwrap().timecode_ns(), 1_040_000_000);

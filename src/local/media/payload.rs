@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use tokio_util::codec::Decoder;
 
+use crate::demux::{BodyDecoder, BodyItem};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::{BodyDecoder, BodyItem};
 use crate::limits::Limits;
 
 /// The items of a payload, up to the first error. It is on this machine already, so one fragment may

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::ebml::{Element, Elements, Writer, id};
+use crate::ebml::writer::Writer;
+use crate::ebml::{Element, Elements, id};
 use crate::fragment::FragmentNumber;
 use crate::local::media::document::{Document, service_tags};
 

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::fragment::{BodyItem, Fragment, Timestamp};
+use crate::demux::BodyItem;
+use crate::fragment::{Fragment, Timestamp};
 use crate::local::faults::injected_fault::Operation;
 use crate::local::media::payload::items;
 use crate::local::operations::codecs::{self, Played};

@@ -6,9 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
-use crate::ebml::{Element, Elements, Width, Writer, id};
+use crate::demux::BodyItem;
+use crate::ebml::writer::{Width, Writer};
+use crate::ebml::{Element, Elements, id};
 use crate::error::{Error, Result};
-use crate::fragment::{Block, BodyItem, Extent, Fragment, Timestamp};
+use crate::fragment::{Block, Extent, Fragment, Timestamp};
 use crate::local::media::document::{Stamp, leading_tags};
 use crate::local::media::payload::items;
 use crate::local::store::streams::Stream;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::ebml::Writer;
-use crate::fragment::{BodyItem, FragmentNumber, Timestamp};
+use crate::demux::BodyItem;
+use crate::ebml::writer::Writer;
+use crate::fragment::{FragmentNumber, Timestamp};
 use crate::local::clock::Clock;
 use crate::local::faults::injected_fault::Operation;
 use crate::local::media::document::{Stamp, trailer};

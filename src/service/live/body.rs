@@ -2,11 +2,11 @@
 
 use futures::Stream;
 
+use crate::demux::BodyStream;
+use crate::demux::PacketStream;
 use crate::error::Result;
-use crate::fragment::BodyStream;
 use crate::limits::Limits;
-use crate::packet::PacketStream;
-use crate::service::watched_body::WatchedBody;
+use crate::service::call::WatchedBody;
 
 /// What reads a body, in fragments or in packets.
 pub(super) trait ReadBody: Stream<Item = Result<Self::Piece>> + Send + Unpin {
@@ -19,7 +19,7 @@ pub(super) trait ReadBody: Stream<Item = Result<Self::Piece>> + Send + Unpin {
 }
 
 impl ReadBody for BodyStream<WatchedBody> {
-    type Piece = crate::fragment::BodyItem;
+    type Piece = crate::demux::BodyItem;
 
     fn open(body: WatchedBody, limits: Limits, resync: bool) -> Self {
         Self::new(body).limits(limits).resync(resync)
@@ -31,7 +31,7 @@ impl ReadBody for BodyStream<WatchedBody> {
 }
 
 impl ReadBody for PacketStream<WatchedBody> {
-    type Piece = crate::packet::PacketItem;
+    type Piece = crate::demux::PacketItem;
 
     fn open(body: WatchedBody, limits: Limits, resync: bool) -> Self {
         Self::new(body).limits(limits).resync(resync)

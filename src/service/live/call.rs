@@ -6,21 +6,22 @@ use aws_sdk_kinesisvideo::types::ApiName;
 use aws_sdk_kinesisvideomedia::config::{Config, StalledStreamProtectionConfig, retry::RetryConfig};
 use aws_smithy_types::byte_stream::ByteStream;
 
+use super::start::Start;
 use crate::error::Result;
-use crate::service::call::{Call, Reply};
-use crate::service::rates::Rate;
-use crate::service::{KinesisVideo, Start, StreamId};
+use crate::service::call::{Call, Rate, Reply};
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
 
 /// Calls GetMedia once, when that is allowed. An answer may take as long as `limit`.
 pub(super) async fn get_media(
-    kvs: &KinesisVideo,
+    client: &Client,
     stream: &StreamId,
     start: &Start,
     limit: Duration,
 ) -> Result<Reply<ByteStream>> {
     let selector = start.to_selector().map_err(|error| error.of_stream(stream.as_str()))?;
     let cost = [Rate::call("GetMedia")];
-    let call = Call { kvs, stream, api: ApiName::GetMedia, operation: "GetMedia", cost: &cost, limit };
+    let call = Call { client, stream, api: ApiName::GetMedia, operation: "GetMedia", cost: &cost, limit };
     let reply = call.once(|endpoint, probe| {
         // A live body is silent between fragments, so the guard against stalled bodies would kill it.
         let overrides = Config::builder()
@@ -28,7 +29,7 @@ pub(super) async fn get_media(
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .retry_config(RetryConfig::disabled());
         let (name, arn) = stream.name_and_arn();
-        let call = kvs.media.get_media().set_stream_name(name).set_stream_arn(arn).start_selector(selector.clone());
+        let call = client.media.get_media().set_stream_name(name).set_stream_arn(arn).start_selector(selector.clone());
         call.customize().config_override(overrides).interceptor(probe).send()
     });
     let Reply { output, origin, date } = reply.await?;

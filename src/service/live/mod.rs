@@ -1,118 +1,164 @@
-//! Reading a stream as it is produced, for ever.
+//! Live reading with GetMedia, over as many connections as it takes.
 
 mod body;
 mod call;
-mod fragments;
-mod line;
-mod meter;
-mod packets;
+mod connection;
+mod fragment_source;
+mod metrics;
+mod packet_source;
 mod resume;
-mod source;
+mod session;
+mod start;
 mod status;
 mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{KinesisVideo, Start, StreamId};
 use crate::checkpoint::{Acks, CheckpointStore};
-use crate::fragment::Bound;
+use crate::fragment::{Bound, Position};
 use crate::limits::Limits;
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
 
+pub use start::Start;
 pub use status::LiveStatus;
 pub use stream::{LiveFragments, LivePackets, LiveStream, StopHandle};
 
-/// What to do when the place to go on is not kept any more: a consumer that was away for longer than
-/// the stream's retention, or too slow for it.
+/// The action to take when the resume position is no longer retained.
+///
+/// That happens to a consumer that was away for longer than the stream's retention, or is too slow for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum AgedOut {
-    /// End with the error.
+pub enum OnAgedOut {
+    /// Ends the stream with the error.
     Fail,
-    /// Go on with the oldest that there is: no more is lost than is gone.
+    /// Continues with the oldest retained fragment. No retained fragment is lost.
     #[default]
     Earliest,
-    /// Go on with the newest.
+    /// Continues with the newest fragment.
     Now,
 }
 
-/// What to do about a fragment that cannot be read, twice at the same place.
+/// The action to take on a fragment that fails to parse twice at the same place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Damaged {
-    /// End with the error.
+pub enum OnDamage {
+    /// Ends the stream with the error.
     Fail,
-    /// Give out what is whole of it, flagged as [`Cut`](crate::End::Cut), and go on behind it. What
-    /// cannot be read is reported: [`PassedOver`](crate::Discontinuity::PassedOver), or
-    /// [`Skipped`](crate::Discontinuity::Skipped) if it has no number.
+    /// Yields the intact part, flagged as [`Cut`](crate::FragmentEnd::Cut), and continues after the fragment.
+    ///
+    /// The loss is reported as [`SkippedFragment`](crate::Discontinuity::SkippedFragment), or as
+    /// [`SkippedBytes`](crate::Discontinuity::SkippedBytes) if the fragment has no number.
     #[default]
-    PassOver,
+    Skip,
 }
 
-/// How to read a stream live, from [`KinesisVideo::live`]. Unless told otherwise it is read for ever.
+/// A builder for reading a stream live with GetMedia, from [`KinesisVideo::live`].
+///
+/// By default it reads for ever.
 ///
 /// ```no_run
 /// use std::time::Duration;
 /// use futures::TryStreamExt;
-/// use kinesis_video::{AgedOut, Bound, KinesisVideo, Start};
+/// use kinesis_video::{Bound, KinesisVideo, OnAgedOut};
 ///
 /// # async fn f(kvs: KinesisVideo, saved: kinesis_video::Position) -> kinesis_video::Result<()> {
 /// let mut fragments = kvs
 ///     .live("front-door")
-///     .start(saved)
-///     .when_aged_out(AgedOut::Now)
+///     .start_after(saved)
+///     .on_aged_out(OnAgedOut::Now)
 ///     .idle_timeout(Duration::from_secs(600))
 ///     .until(Bound::Count(1000))
 ///     .fragments();
 /// while let Some(fragment) = fragments.try_next().await? {
 ///     println!("{:?}, {:?}", fragment.number(), fragment.discontinuities());
 /// }
-/// println!("{:?}", fragments.reason());
+/// println!("{:?}", fragments.end_reason());
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// # What it does by itself
+/// # Settings
 ///
-/// The service ends bodies that had no media for 3 seconds, and all after about 45 minutes; connections
-/// break, calls are throttled, hosts change. None of that ends the stream: the next call begins behind
-/// the last fragment that came in whole. Fragments that come again are dropped, by number; a fragment
-/// that was cut is given out once it has come in whole, or as far as it came if it cannot be had any
-/// more. What happened before a fragment [is on the fragment](crate::Fragment::discontinuities).
+/// | setting | default |
+/// |---|---|
+/// | [`start`](Self::start) | [`Start::Now`] |
+/// | [`until`](Self::until) | no end |
+/// | [`reconnect`](Self::reconnect) | `true` |
+/// | [`on_aged_out`](Self::on_aged_out) | [`OnAgedOut::Earliest`] |
+/// | [`on_damage`](Self::on_damage) | [`OnDamage::Skip`] |
+/// | [`idle_timeout`](Self::idle_timeout) | none |
+/// | [`call_timeout`](Self::call_timeout) | 10 s |
+/// | [`first_byte_timeout`](Self::first_byte_timeout) | 30 s |
+/// | [`read_timeout`](Self::read_timeout) | 30 s |
+/// | [`gap_tolerance`](Self::gap_tolerance) | 500 ms |
 ///
-/// # What ends it
+/// # Reconnecting
 ///
-/// What was [asked for](Live::until); [silence](Live::idle_timeout), if that was asked for; the
-/// [stop handle](LiveStream::stop_handle); and an error that will not go away by itself: no such
-/// stream, no permission, a request that makes no sense, tracks that are stored in a way that this
-/// crate cannot undo. Five times more is tried what nobody has heard of, and, on a stream that has been
-/// read, what has to do with credentials. Why it ended says [`LiveStream::reason`].
+/// The service ends a body after 3 s without media, and every body after about 45 minutes. Connections break,
+/// calls are throttled, hosts change. None of that ends the stream: the next call starts after the last complete
+/// fragment.
+///
+/// - A fragment that arrives again is dropped. Fragments are compared by number.
+/// - A fragment that was cut is yielded once it has arrived complete. If it does not arrive again, its intact part
+///   is yielded.
+/// - Each event is reported on the [next fragment](crate::Fragment::discontinuities).
+///
+/// # End of the stream
+///
+/// [`LiveStream::end_reason`] returns why the stream ended. It ends
+///
+/// - at its [bound](Live::until),
+/// - after the [idle timeout](Live::idle_timeout),
+/// - when its [stop handle](LiveStream::stop_handle) is used,
+/// - with an error that retrying does not help: an unknown stream, a missing permission, an invalid request, or
+///   tracks whose encoding this crate cannot undo.
+///
+/// Unknown service errors are retried five times. So are expired or invalid credentials, once the stream has been
+/// read.
 ///
 /// # Calls
 ///
-/// At most 5 a second for a stream and operation, for all clones of a [`KinesisVideo`] together.
-/// Pauses between failures grow, at random, to 5 seconds; to 10 when throttled, to 15 when there are
-/// too many connections, and to 60 where permissions or keys are missing. A [data endpoint](super) is asked for again after 40 minutes.
+/// Clones of one [`KinesisVideo`] together make at most 5 calls per second for each stream and operation. Failed
+/// calls are retried after a random backoff with a growing bound:
 ///
-/// # Numbers
+/// | failure | last bound |
+/// |---|---|
+/// | most failures | 5 s |
+/// | the service throttles the call | 10 s |
+/// | too many connections to the stream | 15 s |
+/// | missing permissions or invalid credentials | 60 s |
 ///
-/// [`LiveStream::status`] tells how a stream is doing. With the feature `metrics` the `metrics` facade
-/// is told, too, each with the name of the stream as the label `stream`: the counters
-/// `kinesis_video_live_fragments_total`, `kinesis_video_live_bytes_total`,
-/// `kinesis_video_live_reconnects_total` and, by `kind`, `kinesis_video_live_errors_total`, and the
-/// gauge `kinesis_video_live_behind_seconds`. What happens is logged with `tracing`, in a span `live`
-/// with the field `stream`.
+/// A data endpoint is requested again after 40 minutes.
+///
+/// # Metrics
+///
+/// [`LiveStream::status`] returns counters and the last error. With the feature `metrics`, these are also recorded
+/// with the `metrics` facade. Each has the stream's name as the label `stream`:
+///
+/// | metric | type |
+/// |---|---|
+/// | `kinesis_video_live_fragments_total` | counter |
+/// | `kinesis_video_live_bytes_total` | counter |
+/// | `kinesis_video_live_reconnects_total` | counter |
+/// | `kinesis_video_live_errors_total`, by `kind` | counter |
+/// | `kinesis_video_live_behind_seconds` | gauge |
+///
+/// Events are logged with `tracing`, in a span `live` with the field `stream`.
 ///
 /// # Many streams
 ///
-/// A task for each, in a [`JoinSet`](tokio::task::JoinSet), over clones of one [`KinesisVideo`]: that is
-/// no thread, and they share connections and endpoints. The example `many_streams` adds and removes some
-/// while it runs. What several consumers of *one* stream want is
-/// [`share`](crate::FragmentStreamExt::share): the service allows only three connections.
+/// Run one task for each stream, in a [`JoinSet`](tokio::task::JoinSet), over clones of one [`KinesisVideo`].
+/// They share connections and endpoints, and need no thread of their own. The example `many_streams` adds and
+/// removes streams at run time.
+///
+/// Several consumers of *one* stream use [`share`](crate::FragmentStreamExt::share), because the service allows
+/// only three connections to a stream.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is read before fragments() or packets() is called and polled"]
 pub struct Live {
-    kvs: KinesisVideo,
+    client: Client,
     options: Options,
 }
 
@@ -121,11 +167,11 @@ struct Options {
     stream: StreamId,
     start: Start,
     until: Option<Bound>,
-    resume: bool,
-    aged_out: AgedOut,
-    damaged: Damaged,
+    reconnect: bool,
+    on_aged_out: OnAgedOut,
+    on_damage: OnDamage,
     idle_timeout: Option<Duration>,
-    connect_timeout: Duration,
+    call_timeout: Duration,
     first_byte_timeout: Duration,
     read_timeout: Duration,
     gap_tolerance: Duration,
@@ -133,114 +179,137 @@ struct Options {
 }
 
 impl Live {
-    pub(super) fn new(kvs: KinesisVideo, stream: StreamId) -> Self {
+    pub(super) fn new(client: Client, stream: StreamId) -> Self {
         let options = Options {
             stream,
             start: Start::default(),
             until: None,
-            resume: true,
-            aged_out: AgedOut::default(),
-            damaged: Damaged::default(),
+            reconnect: true,
+            on_aged_out: OnAgedOut::default(),
+            on_damage: OnDamage::default(),
             idle_timeout: None,
-            connect_timeout: Duration::from_secs(10),
+            call_timeout: Duration::from_secs(10),
             first_byte_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(30),
             gap_tolerance: Duration::from_millis(500),
             limits: Limits::default(),
         };
-        Self { kvs, options }
+        Self { client, options }
     }
 
-    /// Where to begin: [`Start::Now`] unless set. Takes a saved [`Position`](crate::Position), too.
-    pub fn start(mut self, start: impl Into<Start>) -> Self {
-        self.options.start = start.into();
+    /// Sets where to start reading. Default: [`Start::Now`].
+    pub fn start(mut self, start: Start) -> Self {
+        self.options.start = start;
         self
     }
 
-    /// Where to end: nowhere unless set. As [`until`](crate::FragmentStreamExt::until), which comes
-    /// behind; here a time on the server's clock also ends a stream in which nothing comes any more.
+    /// Starts reading after a saved [`Position`], as [`Start::AfterPosition`] does.
+    pub fn start_after(self, position: Position) -> Self {
+        self.start(Start::AfterPosition(position))
+    }
+
+    /// Sets where to stop reading. Default: nowhere.
+    ///
+    /// It works as [`FragmentStreamExt::until`](crate::FragmentStreamExt::until), with one addition: a time on the
+    /// server's clock also ends a stream that receives no more media.
     pub fn until(mut self, bound: impl Into<Bound>) -> Self {
         self.options.until = Some(bound.into());
         self
     }
 
-    /// Whether to go on behind the end of a body: true unless set. If not, one body is read, and its
-    /// end is [`EndReason::EndOfMedia`](crate::EndReason::EndOfMedia) and its error the stream's.
-    pub fn resume(mut self, resume: bool) -> Self {
-        self.options.resume = resume;
+    /// Sets whether to reconnect after the end of a body. Default: true.
+    ///
+    /// Without reconnecting, one body is read. Its end is
+    /// [`StreamEnd::EndOfMedia`](crate::StreamEnd::EndOfMedia), and its error is the stream's error.
+    pub fn reconnect(mut self, reconnect: bool) -> Self {
+        self.options.reconnect = reconnect;
         self
     }
 
-    /// What to do when the place to go on is not kept any more: [`AgedOut::Earliest`] unless set.
-    pub fn when_aged_out(mut self, what: AgedOut) -> Self {
-        self.options.aged_out = what;
+    /// Sets the action to take when the resume position is no longer retained. Default: [`OnAgedOut::Earliest`].
+    pub fn on_aged_out(mut self, action: OnAgedOut) -> Self {
+        self.options.on_aged_out = action;
         self
     }
 
-    /// What to do about fragments that cannot be read: [`Damaged::PassOver`] unless set.
-    pub fn when_damaged(mut self, what: Damaged) -> Self {
-        self.options.damaged = what;
+    /// Sets the action to take on a damaged fragment. Default: [`OnDamage::Skip`].
+    pub fn on_damage(mut self, action: OnDamage) -> Self {
+        self.options.on_damage = action;
         self
     }
 
-    /// Ends the stream when whoever reads it has waited so long for a fragment, whatever the reason:
-    /// never unless set. A fragment that was cut comes before the end, as far as it came; it is not counted
-    /// as given out, since another time it may come in whole. The reason is [`EndReason::IdleTimeout`](crate::EndReason::IdleTimeout); if
-    /// the service was never reached, the stream ends with what was wrong.
+    /// Sets how long a reader waits for an item before the stream ends. Default: no limit.
+    ///
+    /// The time runs only while the reader polls. The end reason is
+    /// [`StreamEnd::IdleTimeout`](crate::StreamEnd::IdleTimeout). If the service was never reached, the stream ends
+    /// with the error of the last call instead.
+    ///
+    /// The intact part of a cut fragment is yielded before the end. It is not saved as a checkpoint, because the
+    /// fragment may be complete at the next attempt.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.options.idle_timeout = Some(timeout);
         self
     }
 
-    /// How long the answer to a call may take: 10 seconds unless set. Then the call is made again.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.options.connect_timeout = timeout;
+    /// Sets how long the response to an API call may take before the call is retried. Default: 10 s.
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.options.call_timeout = timeout;
         self
     }
 
-    /// How long the first byte of a body may take: 30 seconds unless set. The service itself ends a
-    /// body without media after 3. Then the connection is made again.
+    /// Sets how long the first byte of a body may take before reconnecting. Default: 30 s.
+    ///
+    /// The service itself ends a body after 3 s without media.
     pub fn first_byte_timeout(mut self, timeout: Duration) -> Self {
         self.options.first_byte_timeout = timeout;
         self
     }
 
-    /// How long nothing may come in the middle of a body: 30 seconds unless set. A fragment may last
-    /// 20. Then the connection is taken for lost, and made again.
+    /// Sets how long a body may be silent before reconnecting. Default: 30 s.
+    ///
+    /// One fragment may take up to 20 s.
     pub fn read_timeout(mut self, timeout: Duration) -> Self {
         self.options.read_timeout = timeout;
         self
     }
 
-    /// How much time between two fragments is a [gap](crate::Discontinuity::Gap), on the producer's
-    /// clock: more than half a second unless set.
+    /// Sets how much time between two fragments is reported as a gap. Default: more than 500 ms.
+    ///
+    /// The time is measured on the producer's clock and reported as [`Gap`](crate::Discontinuity::Gap).
     pub fn gap_tolerance(mut self, tolerance: Duration) -> Self {
         self.options.gap_tolerance = tolerance;
         self
     }
 
-    /// Sets the limits. A fragment beyond them counts as damaged.
+    /// Sets the parser's limits. A fragment that exceeds them counts as damaged.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.options.limits = limits;
         self
     }
 
-    /// The fragments, each once, each as soon as its last byte has come.
+    /// Returns a stream of fragments. Each is yielded once, as soon as its last byte has arrived.
     pub fn fragments(self) -> LiveFragments {
         LiveFragments::fragments(self)
     }
 
-    /// The fragments from the checkpoint on that this store has, or from the [start](Live::start) if it has
-    /// none, and the handle by which whoever is done with one says so.
+    /// Returns a stream of fragments that starts after a stored checkpoint, and a handle to acknowledge them.
     ///
-    /// What is saved is the position behind which nothing is missing, so that fragments may be worked on
-    /// side by side and get done in any order. After a crash, each is given out *at least once*: again
-    /// are those that were not done, those done while one before them was not, and those of which that
-    /// had not been saved yet. Saving goes on in the background; [`Acks::close`] waits for it.
+    /// Without a checkpoint in the store, the stream begins at the [start](Live::start).
     ///
-    /// A store that cannot be read is the first item, an error. So is, later, an
-    /// [`ErrorKind::Limit`](crate::ErrorKind::Limit) where 65,536 fragments wait for the first of them to
-    /// be done.
+    /// The saved position is the last one before which every fragment is acknowledged. Fragments may therefore be
+    /// processed concurrently and finish in any order. After a crash, each fragment is delivered *at least once*.
+    /// These are delivered again:
+    ///
+    /// - fragments that were not acknowledged,
+    /// - acknowledged fragments that follow an unacknowledged one,
+    /// - acknowledged fragments whose checkpoint was not yet saved.
+    ///
+    /// Saving continues in the background. [`Acks::close`] waits for it.
+    ///
+    /// # Errors
+    /// The stream ends with an error if the store cannot be read. It ends with
+    /// [`ErrorKind::Limit`](crate::ErrorKind::Limit) if 65,536 fragments wait for the first of them to be
+    /// acknowledged.
     ///
     /// ```
     /// # #[cfg(feature = "local")]
@@ -276,8 +345,9 @@ impl Live {
         LiveFragments::checkpointed(self, Arc::new(store))
     }
 
-    /// The packets, each once, each as soon as its last byte has come, between the start and the end of
-    /// their fragments.
+    /// Returns a stream of packets. Each is yielded once, as soon as its last byte has arrived.
+    ///
+    /// The start and the end of a fragment are items, too.
     pub fn packets(self) -> LivePackets {
         LivePackets::packets(self)
     }

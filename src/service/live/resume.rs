@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::start::Start;
 use crate::error::{Error, ErrorKind};
 use crate::fragment::{FragmentHeader, FragmentNumber, Position, Timestamp};
-use crate::service::Start;
 
 /// How often a fragment may fail at the same place before it is passed over...
 const FAILURES: u32 = 2;
@@ -89,8 +89,8 @@ pub(super) enum Refused {
 impl Resume {
     pub(super) fn new(begin: Start) -> Self {
         let last = match &begin {
-            Start::Position(position) => Some(position.clone()),
-            Start::AfterFragment(number) => Some(Position::behind(number.clone())),
+            Start::AfterPosition(position) => Some(position.clone()),
+            Start::AfterFragment(number) => Some(Position::after(number.clone())),
             _ => None,
         };
         let newest = last.as_ref().and_then(Position::server_time);
@@ -114,7 +114,7 @@ impl Resume {
             Way::Elsewhere(start) => return start.clone(),
             Way::Behind { nth, .. } => *nth,
         };
-        if let Some(start) = self.last.as_ref().and_then(|last| Start::behind(last, nth)) {
+        if let Some(start) = self.last.as_ref().and_then(|last| Start::after(last, nth)) {
             return start;
         }
         // Nothing came yet. What was produced since the first call is not to be lost for that; the
@@ -171,7 +171,7 @@ impl Resume {
             }
             Way::Elsewhere(_) => Refused::Wrong,
             Way::Behind { nth, .. } => match &self.last {
-                Some(last) if Start::behind(last, *nth + 1).is_some() => {
+                Some(last) if Start::after(last, *nth + 1).is_some() => {
                     *nth += 1;
                     Refused::Again
                 }
@@ -204,7 +204,7 @@ impl Resume {
                 if now.duration_since(*not_found.get_or_insert(now)) < SETTLED {
                     return Refused::Again;
                 }
-                let next = self.last.as_ref().and_then(|last| Start::behind(last, *nth + 1));
+                let next = self.last.as_ref().and_then(|last| Start::after(last, *nth + 1));
                 if !matches!(next, Some(Start::AfterFragment(_))) {
                     return Refused::AgedOut;
                 }
@@ -495,7 +495,7 @@ mod tests {
 
     #[test]
     fn a_position_that_nobody_understands_has_aged_out() {
-        let mut resume = Resume::new(Start::Position(position(6, 60)));
+        let mut resume = Resume::new(Start::AfterPosition(position(6, 60)));
         for expected in [Start::AfterFragment("6".parse().unwrap()), Start::ServerTime(Timestamp::from_millis(60))] {
             assert_eq!(resume.not_understood(), Refused::Again);
             assert_eq!(resume.start(), expected);

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::meter::Meter;
+use super::metrics::Meter;
 use crate::error::Error;
 use crate::fragment::{FragmentHeader, Position};
-use crate::service::StreamId;
+use crate::service::stream_id::StreamId;
 
 /// How a live stream is doing, from [`LiveStream::status`](super::LiveStream::status).
 #[derive(Clone, Debug, Default)]

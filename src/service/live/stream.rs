@@ -12,15 +12,16 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-use super::fragments::FragmentSource;
-use super::line::Line;
-use super::packets::PacketSource;
+use super::connection::Line;
+use super::fragment_source::FragmentSource;
+use super::packet_source::PacketSource;
+use super::start::Start;
 use super::status::Observer;
 use super::{Live, LiveStatus};
 use crate::checkpoint::{Acks, CheckpointStore, Ledger, pair};
+use crate::demux::PacketItem;
 use crate::error::Result;
-use crate::fragment::{EndReason, Fragment};
-use crate::packet::PacketItem;
+use crate::fragment::{Fragment, StreamEnd};
 
 /// Ends a live stream from elsewhere. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -28,7 +29,7 @@ pub struct StopHandle(CancellationToken);
 
 impl StopHandle {
     /// Ends the stream: at once, or behind the fragment that is coming in, for which it waits ten
-    /// seconds at most. The reason is [`EndReason::Stopped`].
+    /// seconds at most. The reason is [`StreamEnd::Stopped`].
     pub fn stop(&self) {
         self.0.cancel();
     }
@@ -40,7 +41,7 @@ pub struct LiveStream<T> {
     items: BoxStream<'static, Result<T>>,
     stop: CancellationToken,
     status: watch::Receiver<LiveStatus>,
-    reason: Arc<OnceLock<EndReason>>,
+    reason: Arc<OnceLock<StreamEnd>>,
     span: Span,
     ended: bool,
 }
@@ -66,7 +67,7 @@ pub type LiveFragments = LiveStream<Fragment>;
 /// the packets that were given out are compared and dropped, and the others follow; to whoever reads
 /// nothing happened. If one is not the same,
 /// [`PacketDiffers`](crate::Discontinuity::PacketDiffers) says so. If the fragment does not come again,
-/// it ends [`Cut`](crate::End::Cut).
+/// it ends [`Cut`](crate::FragmentEnd::Cut).
 ///
 /// # Errors
 /// Those of [`LiveFragments`]. The open fragment ends before.
@@ -80,7 +81,7 @@ pub type LiveFragments = LiveStream<Fragment>;
 /// ```no_run
 /// # async fn f(kvs: kinesis_video::KinesisVideo) -> kinesis_video::Result<()> {
 /// use futures::TryStreamExt;
-/// use kinesis_video::packet::PacketItem;
+/// use kinesis_video::demux::PacketItem;
 ///
 /// let mut items = kvs.live("front-door").packets();
 /// while let Some(item) = items.try_next().await? {
@@ -103,7 +104,7 @@ impl<T: Send + 'static> LiveStream<T> {
     }
 
     /// Why the stream has ended; `None` while it goes on.
-    pub fn reason(&self) -> Option<EndReason> {
+    pub fn end_reason(&self) -> Option<StreamEnd> {
         self.reason.get().copied()
     }
 
@@ -133,7 +134,7 @@ impl<T: Send + 'static> LiveStream<T> {
 /// How the inside of a stream is told to end, and tells that it has.
 struct Stopping {
     stop: CancellationToken,
-    reason: Arc<OnceLock<EndReason>>,
+    reason: Arc<OnceLock<StreamEnd>>,
 }
 
 impl LiveFragments {
@@ -154,7 +155,7 @@ impl LiveFragments {
                     Some((store, ledger)) => {
                         if let Some(position) = store.load().await? {
                             tracing::info!(%position, "going on behind the checkpoint");
-                            live.options.start = position.into();
+                            live.options.start = Start::AfterPosition(position);
                         }
                         Some(ledger)
                     }
@@ -165,7 +166,7 @@ impl LiveFragments {
                     match source.next().await? {
                         Ok((fragment, counts)) => {
                             if let Some(ledger) = ledger.as_ref().filter(|_| counts) {
-                                ledger.gave_out(fragment.position())?;
+                                ledger.record(fragment.position())?;
                             }
                             yield fragment;
                         }
@@ -214,7 +215,7 @@ impl<T: Send + 'static> Stream for LiveStream<T> {
             *ended = true;
             // Drops the connection.
             *items = futures::stream::iter(std::iter::empty()).boxed();
-            let _ = reason.set(EndReason::Failed);
+            let _ = reason.set(StreamEnd::Failed);
         }
         item
     }

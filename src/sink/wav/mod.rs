@@ -1,4 +1,4 @@
-//! [`WavSink`]: calls to WAV files.
+//! [`WavSink`]: Amazon Connect audio to WAV files.
 
 mod writer;
 
@@ -17,41 +17,48 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::summary::Summary;
 use writer::{LARGEST, Writer};
 
-/// So many bytes are gathered before a thread is asked to write them.
+/// Bytes to buffer before a thread for blocking work writes them.
 const BATCH: usize = 256 << 10;
 
-/// Writes calls as WAV files of 8 kHz and 16 bits.
+/// Writes Amazon Connect conversations as WAV files of 8 kHz and 16 bits.
 ///
-/// | made with | takes | writes |
+/// | constructor | takes | writes |
 /// |---|---|---|
-/// | [`create(path)`](WavSink::create) | [`StereoChunk`], or [`AudioChunk`] of one party | that file |
+/// | [`create(path)`](WavSink::create) | [`StereoChunk`], or [`AudioChunk`] of one party | one file at `path` |
 /// | [`per_party(prefix)`](WavSink::per_party) | either | `PREFIX-AUDIO_FROM_CUSTOMER.wav` and `PREFIX-AUDIO_TO_CUSTOMER.wav`, equally long |
-/// | [`per_contact(prefix)`](WavSink::per_contact) | either | `PREFIX-CONTACT.wav`, or the two of each party with the contact before the party |
-/// | [`per_fragment(prefix)`](WavSink::per_fragment) | [`AudioChunk`] | `PREFIX-FRAGMENT-AUDIO_…_CUSTOMER.wav`, what came in it and nothing else |
+/// | [`per_contact(prefix)`](WavSink::per_contact) | [`StereoChunk`] | `PREFIX-CONTACT.wav` |
+/// | [`per_contact(prefix)`](WavSink::per_contact) | [`AudioChunk`] | `PREFIX-CONTACT-AUDIO_FROM_CUSTOMER.wav` and `PREFIX-CONTACT-AUDIO_TO_CUSTOMER.wav`, equally long |
+/// | [`per_fragment(prefix)`](WavSink::per_fragment) | [`AudioChunk`] | `PREFIX-FRAGMENT-AUDIO_…_CUSTOMER.wav`, the fragment's own audio without filled silence |
 ///
-/// Files begin with the contact's first sample; a party that was never heard has none. Each is written as `NAME.part` and
-/// renamed when it is whole. What its header says is brought up to date with each stretch that is written, every 256 KiB or
-/// when nothing more comes for now, so that also after a crash it can be read. One that would become larger than a WAV file
-/// can be, 4 GiB, goes on in `NAME-2.wav`; so does a contact that comes back after another.
+/// Files begin with the contact's first sample. A party without audio gets no file. Each file is written as
+/// `NAME.part` and renamed when it is complete.
+///
+/// Samples are written in batches of 256 KiB, and when the stream has nothing more for now. Each batch updates
+/// the header, so a file can also be read after a crash.
+///
+/// Audio continues in `NAME-2.wav` when a file reaches the 4 GiB limit of WAV, and when a contact starts again
+/// after another contact.
 ///
 /// # Errors
-/// When it is closed, if there was no audio at all: no file is made then. When another contact begins, unless it is
-/// [`per_contact`](WavSink::per_contact) or [`per_fragment`](WavSink::per_fragment). For chunks that were made in
-/// [real time](crate::audio::Stereo::real_time), since something may be missing from them.
+/// - On close, if the sink received no audio. No file is created then.
+/// - When another contact begins, except with [`per_contact`](WavSink::per_contact) and
+///   [`per_fragment`](WavSink::per_fragment).
+/// - For chunks made in [real time](crate::audio::Stereo::real_time), because audio may be missing from them.
 ///
 /// # Cancel safety
-/// Dropping a `send()` future loses nothing that was sent. Dropping the sink without closing it leaves what was written under
-/// its temporary name, with a header that is right; what was sent since the last stretch is lost.
+/// Dropping a `send()` future loses no chunk that was sent before. Dropping the sink without closing it leaves
+/// the written batches under the temporary name, with a correct header. Chunks sent after the last batch are
+/// lost.
 ///
 /// # Memory
-/// Half a megabyte, and the names of its files.
+/// Half a megabyte, plus the names of its files.
 ///
 /// ```
 /// use kinesis_video::{AudioStreamExt, FragmentStream, FragmentStreamExt, RecordExt, WavSink};
 ///
 /// # async fn f(body: &[u8]) -> kinesis_video::Result<()> {
-/// let call = FragmentStream::new(body).connect_audio().contact("4a573372-1f28-4e26-b97b-3f8b5d2a9e11");
-/// let summary = call.stereo().record(WavSink::create("call.wav")).await?;
+/// let audio = FragmentStream::new(body).connect_audio().contact("4a573372-1f28-4e26-b97b-3f8b5d2a9e11");
+/// let summary = audio.stereo().record(WavSink::create("conversation.wav")).await?;
 /// println!("{summary}");
 /// # Ok(())
 /// # }
@@ -59,23 +66,23 @@ const BATCH: usize = 256 << 10;
 #[must_use = "sinks do nothing unless something is sent to them"]
 pub struct WavSink {
     state: State,
-    pending: Vec<Order>,
+    pending: Vec<Job>,
     bytes: usize,
     is_closing: bool,
-    /// What went wrong first while it was being closed.
+    /// The first error while closing.
     failure: Option<Error>,
-    /// As of the last batch that was written.
+    /// The totals after the last written batch.
     summary: Summary,
 }
 
 enum State {
     Idle(Box<Writer>),
     Working(JoinHandle<(Box<Writer>, Result<()>)>),
-    /// With the thread that had it.
+    /// The writer is lost because its thread failed.
     Lost,
 }
 
-/// How files are called, and what goes into one.
+/// The names of the files, and the audio that goes into each.
 #[derive(Clone, Debug)]
 enum Layout {
     One(PathBuf),
@@ -84,37 +91,41 @@ enum Layout {
     Fragment(PathBuf),
 }
 
-/// What is to be written.
-enum Order {
+/// A piece of work for the writer.
+enum Job {
     Mono(AudioChunk),
     Stereo(StereoChunk),
-    /// All files are finished.
+    /// Finish all files.
     Finish,
 }
 
 impl WavSink {
-    /// Writes one call to this file.
+    /// Creates a sink that writes one conversation to the file `path`.
     pub fn create(path: impl Into<PathBuf>) -> Self {
         Self::new(Layout::One(path.into()))
     }
 
-    /// Writes one call to two files, one for each party.
+    /// Creates a sink that writes one conversation to two files, one for each party.
     pub fn per_party(prefix: impl Into<PathBuf>) -> Self {
         Self::new(Layout::Party(prefix.into()))
     }
 
-    /// Writes each contact to files of its own, with its id in their names.
+    /// Creates a sink that writes each contact to files of its own, named by the contact id.
     pub fn per_contact(prefix: impl Into<PathBuf>) -> Self {
         Self::new(Layout::Contact(prefix.into()))
     }
 
-    /// Writes each track of each fragment to a file of its own, as AWS's library for Python does.
+    /// Creates a sink that writes each track of each fragment to a file of its own.
+    ///
+    /// AWS's Python library writes its files like this.
     pub fn per_fragment(prefix: impl Into<PathBuf>) -> Self {
         Self::new(Layout::Fragment(prefix.into()))
     }
 
-    /// How a contact is called in the names of [`per_contact`](WavSink::per_contact): its id, with anything but
-    /// letters, digits, `-`, `_` and `.` replaced by `_`.
+    /// Returns the text for a contact in the file names of [`per_contact`](WavSink::per_contact).
+    ///
+    /// It is the contact id, with each character other than ASCII letters, digits, `-`, `_` and `.` replaced by
+    /// `_`.
     ///
     /// ```
     /// assert_eq!(kinesis_video::WavSink::contact_in_name(Some("../a b")), ".._a_b");
@@ -125,7 +136,7 @@ impl WavSink {
         id.map_or_else(|| "unknown".into(), |id| id.chars().take(128).map(plain).collect())
     }
 
-    /// The size at which a file goes on in another. By default what a WAV file can hold.
+    /// Sets the file size in bytes at which audio continues in another file. Default: the limit of WAV, 4 GiB.
     pub fn roll_over_at(mut self, bytes: u64) -> Self {
         if let State::Idle(writer) = &mut self.state {
             writer.largest = bytes.clamp(1024, LARGEST);
@@ -144,13 +155,13 @@ impl WavSink {
         }
     }
 
-    fn order(&mut self, order: Order, bytes: usize) {
-        self.pending.push(order);
+    fn enqueue(&mut self, job: Job, bytes: usize) {
+        self.pending.push(job);
         self.bytes += bytes;
     }
 
-    /// Has what is pending written if it is worth it, or if `all` is to be. Ready when there is room for more, or when
-    /// all is written.
+    /// Writes the pending jobs when they fill a batch, or in any case if `all`. Is ready when there is room for
+    /// more jobs, or, if `all`, when all are written.
     fn poll_write(&mut self, cx: &mut Context<'_>, all: bool) -> Poll<Result<()>> {
         loop {
             match &mut self.state {
@@ -170,14 +181,14 @@ impl WavSink {
                 }
                 State::Idle(_) if self.pending.is_empty() || !all && self.bytes < BATCH => return Poll::Ready(Ok(())),
                 State::Idle(_) => {
-                    let orders = std::mem::take(&mut self.pending);
+                    let jobs = std::mem::take(&mut self.pending);
                     self.bytes = 0;
                     let executor = Handle::try_current().map_err(|error| {
                         Error::new(ErrorKind::Unsupported, "writing audio needs a tokio runtime").caused_by(error)
                     })?;
                     let State::Idle(mut writer) = std::mem::replace(&mut self.state, State::Lost) else { continue };
                     self.state = State::Working(executor.spawn_blocking(move || {
-                        let result = writer.carry_out_all(orders);
+                        let result = writer.run_all(jobs);
                         (writer, result)
                     }));
                 }
@@ -186,11 +197,11 @@ impl WavSink {
         }
     }
 
-    /// Has the rest written, and all files finished, whatever went wrong with what was written before.
+    /// Writes the rest and finishes all files, also after an earlier failure.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if !self.is_closing {
             self.is_closing = true;
-            self.order(Order::Finish, 0);
+            self.enqueue(Job::Finish, 0);
         }
         loop {
             let written = ready!(self.poll_write(cx, true));
@@ -220,7 +231,7 @@ impl Sink<AudioChunk> for WavSink {
     fn start_send(mut self: Pin<&mut Self>, chunk: AudioChunk) -> Result<()> {
         self.check_open()?;
         let bytes = chunk.samples().len() * 2 + 64;
-        self.order(Order::Mono(chunk), bytes);
+        self.enqueue(Job::Mono(chunk), bytes);
         Ok(())
     }
 
@@ -243,11 +254,11 @@ impl Sink<StereoChunk> for WavSink {
     fn start_send(mut self: Pin<&mut Self>, chunk: StereoChunk) -> Result<()> {
         self.check_open()?;
         if chunk.is_real_time() {
-            let message = "audio made in real time is for listening: record what is not, so that nothing is missing";
+            let message = "real-time audio may have samples missing: record audio made without `real_time`";
             return Err(Error::invalid_argument(message));
         }
         let bytes = chunk.samples().len() * 2 + 64;
-        self.order(Order::Stereo(chunk), bytes);
+        self.enqueue(Job::Stereo(chunk), bytes);
         Ok(())
     }
 
@@ -274,7 +285,7 @@ impl MediaSink<StereoChunk> for WavSink {
 
 impl Drop for WavSink {
     fn drop(&mut self) {
-        // Dropping an open file writes its header: not on the executor's thread.
+        // Dropping an open file writes its header, which blocks the thread.
         if let (State::Idle(writer), Ok(executor)) =
             (std::mem::replace(&mut self.state, State::Lost), Handle::try_current())
         {
@@ -290,5 +301,5 @@ impl fmt::Debug for WavSink {
 }
 
 fn lost() -> Error {
-    Error::new(ErrorKind::Io, "the thread that writes audio is lost").retryable(false)
+    Error::new(ErrorKind::Io, "the thread that writes audio panicked, or the runtime shut down").retryable(false)
 }

@@ -1,4 +1,4 @@
-//! The side of a [`WavSink`] that writes files.
+//! Writes the files of a [`WavSink`], on a thread for blocking work.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -8,31 +8,31 @@ use std::sync::Arc;
 
 use hound::{SampleFormat, WavSpec, WavWriter};
 
-use super::{BATCH, Layout, Order, WavSink};
+use super::{BATCH, Job, Layout, WavSink};
 use crate::audio::{AudioChunk, Party, SAMPLE_RATE, StereoChunk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::FragmentHeader;
 use crate::summary::Summary;
 
-/// What stands before the samples.
+/// Bytes of a WAV header.
 const HEADER: u64 = 44;
 
-/// Sizes in a WAV file have 32 bits.
+/// Largest file: WAV stores sizes in 32 bits.
 pub(super) const LARGEST: u64 = u32::MAX as u64 - (64 << 10);
 
-/// The side that writes, on a thread for blocking work.
+/// The files being written, and the totals so far.
 pub(super) struct Writer {
     layout: Layout,
     pub(super) largest: u64,
     contact: Option<Arc<str>>,
     fragment: Option<Arc<FragmentHeader>>,
-    /// How many fragments there were before.
+    /// The number of fragments before this one.
     fragments: u64,
-    /// Of a single file of one party, whose it is.
+    /// The party of a single mono file.
     party: Option<Party>,
-    /// One, or one for each party.
+    /// One file, or one for each party.
     files: [Option<OpenFile>; 2],
-    /// All that were made: none replaces another.
+    /// The names used so far, so that no file replaces another.
     names: HashSet<PathBuf>,
     failed: Option<Error>,
     pub(super) summary: Summary,
@@ -44,7 +44,7 @@ struct OpenFile {
     part: PathBuf,
     channels: u16,
     bytes: u64,
-    /// How many frames were written, to the files before too if it goes on from one.
+    /// Frames written so far, including those of the files that this one continues.
     frames: u64,
 }
 
@@ -64,13 +64,13 @@ impl Writer {
         }
     }
 
-    /// Carries out orders, and makes headers say what there is. After a failure no more audio is written: what follows would
+    /// Runs the jobs and updates the headers. After a failure it writes no more audio, because later audio would
     /// be in the wrong place.
-    pub(super) fn carry_out_all(&mut self, orders: Vec<Order>) -> Result<()> {
-        for order in orders {
-            let is_finish = matches!(order, Order::Finish);
+    pub(super) fn run_all(&mut self, jobs: Vec<Job>) -> Result<()> {
+        for job in jobs {
+            let is_finish = matches!(job, Job::Finish);
             if self.failed.is_none() || is_finish {
-                let result = self.carry_out(order);
+                let result = self.run(job);
                 if let Err(error) = &result
                     && !is_finish
                 {
@@ -86,25 +86,26 @@ impl Writer {
         }
     }
 
-    fn carry_out(&mut self, order: Order) -> Result<()> {
-        match order {
-            Order::Mono(chunk) => self.mono(&chunk),
-            Order::Stereo(chunk) => self.stereo(&chunk),
-            Order::Finish => self.finish(),
+    fn run(&mut self, job: Job) -> Result<()> {
+        match job {
+            Job::Mono(chunk) => self.mono(&chunk),
+            Job::Stereo(chunk) => self.stereo(&chunk),
+            Job::Finish => self.finish(),
         }
     }
 
     fn mono(&mut self, chunk: &AudioChunk) -> Result<()> {
         let party = chunk.party();
         match self.layout {
-            // As they came, without what was filled.
+            // A file of a fragment has only the audio received in it.
             Layout::Fragment(_) if chunk.is_filled() => return Ok(()),
             Layout::Fragment(_) => self.begin_fragment(chunk.fragment())?,
             _ => self.begin_contact(chunk.contact())?,
         }
         let (lane, of_party) = match self.layout {
             Layout::One(_) if self.party.replace(party).is_some_and(|before| before != party) => {
-                let message = "audio of both parties for one file: make it stereo, or use WavSink::per_party";
+                let message =
+                    "audio of both parties cannot go to one mono file: use `stereo()` or `WavSink::per_party`";
                 return Err(Error::invalid_argument(message));
             }
             Layout::One(_) => (0, None),
@@ -121,7 +122,7 @@ impl Writer {
         match self.layout {
             Layout::Fragment(_) => {
                 return Err(Error::invalid_argument(
-                    "stereo audio is of no one fragment: record it before it is stereo",
+                    "WavSink::per_fragment takes no stereo audio: record the audio before `stereo()`",
                 ));
             }
             Layout::Party(_) => {
@@ -146,7 +147,7 @@ impl Writer {
             if !matches!(self.layout, Layout::Contact(_)) {
                 let id = contact.map_or("one without an id", |id| &**id);
                 return Err(Error::invalid_argument(format!(
-                    "another contact begins, {id}: choose one with `contact`, or use WavSink::per_contact"
+                    "another contact begins, {id}: choose one with `contact`, or use `WavSink::per_contact`"
                 )));
             }
             self.finish_files()?;
@@ -164,7 +165,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes interleaved samples that begin at this frame, or behind what there is.
+    /// Writes interleaved samples that begin at frame `position`, or after the last frame.
     fn write(
         &mut self,
         lane: usize,
@@ -196,7 +197,7 @@ impl Writer {
         while !samples.is_empty() {
             let Some(slot) = self.files.get_mut(lane) else { return Ok(()) };
             if let Some(file) = slot {
-                // In whole frames, whether they have two bytes or four.
+                // A multiple of 4 bytes is a whole number of frames, mono or stereo.
                 let room = usize::try_from(self.largest.saturating_sub(file.bytes) / 4 * 2).unwrap_or(usize::MAX);
                 let (now, later) = samples.split_at(samples.len().min(room));
                 file.append(now)?;
@@ -216,7 +217,7 @@ impl Writer {
         Ok(())
     }
 
-    /// What the next file is called.
+    /// Returns the name of the next file.
     fn free_name(&self, party: Option<Party>) -> PathBuf {
         let (prefix, middle) = match &self.layout {
             Layout::One(path) => {
@@ -241,7 +242,7 @@ impl Writer {
         self.unused(name.into(), &PathBuf::from(stem), "wav")
     }
 
-    /// This path, or one with a number if there was one of this name before.
+    /// Returns `path`, or a numbered variant if this sink has used the name before.
     fn unused(&self, path: PathBuf, stem: &Path, extension: &str) -> PathBuf {
         let numbered = (2u64..).map(|number| {
             let mut name = stem.as_os_str().to_owned();
@@ -260,7 +261,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Finishes what is open. Both parties of a contact get files of the same length.
+    /// Finishes the open files. Silence makes the files of both parties equally long.
     fn finish_files(&mut self) -> Result<()> {
         if !matches!(self.layout, Layout::Fragment(_)) {
             let ends = self.files.each_ref().map(|file| file.as_ref().map(|file| file.frames));
@@ -276,14 +277,14 @@ impl Writer {
     }
 
     fn finish(&mut self) -> Result<()> {
-        // What could not be written is not whole, and keeps its temporary name.
+        // A file that could not be written completely keeps its temporary name.
         if self.failed.as_ref().is_some_and(|error| error.kind() == ErrorKind::Io) {
             return Ok(());
         }
         self.finish_files()?;
         match self.summary.files {
             0 if self.failed.is_none() => {
-                Err(Error::new(ErrorKind::NotFound, "there was no audio: no file was written"))
+                Err(Error::new(ErrorKind::NotFound, "the stream had no audio: no file was written"))
             }
             _ => Ok(()),
         }
@@ -299,7 +300,7 @@ impl OpenFile {
         if file.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
             && let Some(folder) = path.parent()
         {
-            std::fs::create_dir_all(folder).map_err(|error| Error::of_file("making the folder", folder, error))?;
+            std::fs::create_dir_all(folder).map_err(|error| Error::of_file("creating the folder", folder, error))?;
             file = File::create(&part);
         }
         let file = file.map_err(|error| Error::of_file("writing", &part, error))?;
@@ -319,7 +320,7 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Makes the header say how much there is.
+    /// Writes the current length into the header.
     fn refresh(&mut self) -> Result<()> {
         self.writer.flush().map_err(|error| failed(&self.part, error))
     }

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use bytes::Bytes;
 use fastrand::Rng;
 use futures::TryStreamExt;
 use kinesis_video::local::{LocalEndpoint, LocalStream, Mishap, Operation, Quotas};
-use kinesis_video::{Archive, Discontinuity, Fragment, FragmentNumber, KinesisVideo, Timestamp};
+use kinesis_video::{Archive, Discontinuity, Fragment, KinesisVideo, Timestamp};
 use tokio::time::{Instant, sleep};
 
-use crate::live::chaos::{document, put};
+use crate::support::random_media::{Pushed, push, random_document};
 
 /// How many runs, more in `make proof`, of which each reads so many fragments.
 fn how_many() -> u64 {
@@ -19,9 +18,6 @@ fn how_many() -> u64 {
 }
 
 const FRAGMENTS: usize = 150;
-
-/// A fragment that was put in.
-type Put = (FragmentNumber, Bytes);
 
 fn refuse(rng: &mut Rng) -> Mishap {
     let names = ["ClientLimitExceededException", "ThrottlingException", "InternalFailure", "ServiceUnavailable"];
@@ -66,10 +62,10 @@ fn mishap(rng: &mut Rng, sized: bool) -> (Operation, Mishap) {
     (Operation::GetMediaForFragmentList, mishap)
 }
 
-async fn fill(stream: &LocalStream, rng: &mut Rng, fragments: usize) -> Vec<Put> {
+async fn fill(stream: &LocalStream, rng: &mut Rng, fragments: usize) -> Vec<Pushed> {
     let mut all = Vec::new();
     for n in 0..fragments {
-        all.push(put(stream, &document(rng, n)));
+        all.push(push(stream, &random_document(rng, n)));
         sleep(Duration::from_millis(rng.u64(0..1500))).await;
     }
     all
@@ -89,13 +85,13 @@ fn options(archive: Archive, rng: &mut Rng) -> Archive {
         .attempts(60)
 }
 
-fn same(fragments: &[Fragment], all: &[Put], context: &str) {
+fn same(fragments: &[Fragment], all: &[Pushed], context: &str) {
     let numbers: Vec<_> = fragments.iter().map(|fragment| fragment.number().unwrap()).collect();
     let expected: Vec<_> = all.iter().map(|(number, _)| number).collect();
     assert!(numbers == expected, "{context}: not the same fragments in the same order\n{numbers:?}\n{expected:?}");
     for (fragment, (number, bytes)) in fragments.iter().zip(all) {
-        assert!(fragment.raw() == bytes, "{context}: fragment {number} {:?}", fragment.end());
-        let lost = fragment.discontinuities().iter().find(|d| matches!(d, Discontinuity::PassedOver { .. }));
+        assert!(fragment.raw() == bytes, "{context}: fragment {number} {:?}", fragment.end_reason());
+        let lost = fragment.discontinuities().iter().find(|d| matches!(d, Discontinuity::SkippedFragment { .. }));
         assert!(lost.is_none(), "{context}: {lost:?}");
     }
 }
@@ -121,6 +117,7 @@ async fn run(seed: u64) -> BTreeMap<&'static str, u64> {
         true => archive.range(ever()),
         false => archive.numbers(all.iter().map(|(number, _)| number.clone())),
     };
+    let archive = archive.fragments();
     let progress = archive.progress();
     let start = Instant::now();
     let read = tokio::time::timeout(Duration::from_secs(3 * 3600), archive.try_collect::<Vec<_>>());

@@ -10,19 +10,16 @@ use aws_sdk_kinesisvideoarchivedmedia::types::{ClipFragmentSelector, ClipTimesta
 use aws_smithy_types::body::SdkBody;
 use futures::{StreamExt, TryStreamExt};
 use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Shape};
-use kinesis_video::{Clip, Clock, ErrorKind, KinesisVideo, Timestamp};
+use kinesis_video::{Clip, Clock, ErrorKind, KinesisVideo};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
-use crate::endpoint::playback::{AVCC, FRAME, now, refusal, stamp_at, unlimited};
+use crate::support::bodies::{AVCC, FRAME, stamp_at};
+use crate::support::endpoint::{now_millis, refusal, time, unlimited};
 use crate::support::stand_in::{Answer, Asked, stand_in};
 
 const T: i64 = 1_700_000_000_126;
 const DAY: i64 = 24 * 3600 * 1000;
-
-fn at(millis: i64) -> Timestamp {
-    Timestamp::from_millis(millis)
-}
 
 fn push(stream: &LocalStream, ordinal: u32, server: i64, producer: i64) {
     let document = Document::new(Shape::Ffmpeg).codec_private(AVCC).video_track(1).block(1, 0, true, FRAME);
@@ -52,13 +49,13 @@ async fn bytes(clip: Clip) -> kinesis_video::Result<Vec<u8>> {
 async fn each_fragment_of_a_long_range_is_in_one_clip() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let door = endpoint.create_stream("door");
-    let base = now() - 3_600_000;
+    let base = now_millis() - 3_600_000;
     for ordinal in 0..450 {
         push(&door, ordinal + 1, base + i64::from(ordinal) * 2000, base);
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     // The first begins before the range, the last with its end.
-    let mut clips = kvs.clips("door").range(at(base + 1)..=at(base + 449 * 2000));
+    let mut clips = kvs.clips("door").range(time(base + 1)..=time(base + 449 * 2000)).clips();
     let (mut all, mut counts, mut behind) = (Vec::new(), Vec::new(), base);
     for index in 1.. {
         let Some(clip) = clips.try_next().await.unwrap() else { break };
@@ -74,10 +71,11 @@ async fn each_fragment_of_a_long_range_is_in_one_clip() {
         all.extend(numbers);
     }
     assert_eq!(counts, [200, 200, 49]);
-    let list = kvs.list_fragments("door").range(at(base + 1)..=at(base + DAY)).sorted(kinesis_video::Order::Time);
+    let list =
+        kvs.list_fragments("door").range(time(base + 1)..=time(base + DAY)).order(kinesis_video::Order::Time).entries();
     let listed: Vec<String> = list.map_ok(|info| info.number().to_string()).try_collect().await.unwrap();
     assert_eq!(all, listed);
-    assert!(kvs.clips("door").range(at(1)..=at(2)).try_next().await.unwrap().is_none());
+    assert!(kvs.clips("door").range(time(1)..=time(2)).clips().try_next().await.unwrap().is_none());
 }
 
 /// By the producer's clock, with fragments that are sent again at once or much later: what a clip says
@@ -87,15 +85,15 @@ async fn what_a_clip_says_it_covers_is_what_it_covers() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     let mut random = fastrand::Rng::with_seed(11);
-    let base = now() - 7_200_000;
+    let base = now_millis() - 7_200_000;
     let (mut left_out, mut clips_of_round) = (0, 0);
     for round in 0..30 {
         let door = endpoint.create_stream("door");
         let mut starts: Vec<i64> = Vec::new();
-        let mut time = base;
+        let mut next = base;
         for _ in 0..random.usize(1..500) {
-            time += random.i64(1..4000);
-            starts.push(time);
+            next += random.i64(1..4000);
+            starts.push(next);
             // A connection broke: the last few are sent again.
             if random.u32(0..40) == 0 {
                 let from = starts.len() - random.usize(0..starts.len().min(5));
@@ -109,8 +107,8 @@ async fn what_a_clip_says_it_covers_is_what_it_covers() {
         for (ordinal, start) in (1..).zip(&starts) {
             push(&door, ordinal, base + i64::from(ordinal), *start);
         }
-        let range = at(base)..=at(*starts.iter().max().unwrap());
-        let clips = kvs.clips("door").range(range).by(Clock::Producer);
+        let range = time(base)..=time(*starts.iter().max().unwrap());
+        let clips = kvs.clips("door").range(range).clock(Clock::Producer).clips();
         let clips: Vec<Clip> = clips.try_collect().await.unwrap();
         let mut times: HashMap<i64, usize> = HashMap::new();
         let mut listed = 0;
@@ -167,14 +165,15 @@ type Cut = (i64, i64, Vec<u32>);
 
 async fn cuts(fragments: Vec<(u32, i64, u64)>, clock: Clock, start: i64, end: i64) -> Vec<Cut> {
     let (kvs, asked) = archive(fragments).await;
-    let clips: Vec<Clip> = kvs.clips("door").range(at(start)..=at(end)).by(clock).try_collect().await.unwrap();
+    let clips: Vec<Clip> =
+        kvs.clips("door").range(time(start)..=time(end)).clock(clock).clips().try_collect().await.unwrap();
     let sent = asked.take();
     let sent: Vec<Value> = sent.into_iter().filter(|(path, _)| path == "getClip").map(|(_, body)| body).collect();
     assert_eq!(sent.len(), clips.len());
     for (clip, sent) in clips.iter().zip(&sent) {
         let range = &sent["ClipFragmentSelector"]["TimestampRange"];
         let millis = |member: &str| (range[member].as_f64().unwrap() * 1000.0).round() as i64;
-        assert_eq!(at(millis("StartTimestamp"))..=at(millis("EndTimestamp")), clip.range());
+        assert_eq!(time(millis("StartTimestamp"))..=time(millis("EndTimestamp")), clip.range());
     }
     let ordinal = |info: &kinesis_video::FragmentInfo| info.number().as_str().parse().unwrap();
     clips
@@ -238,7 +237,7 @@ async fn what_cannot_be_cut_is_an_error_in_its_place() {
     let mut crowd: Vec<_> = (2..=202).map(|ordinal| (ordinal, T + 5, 1)).collect();
     crowd.push((1, T, 1));
     let (kvs, _) = archive(crowd.clone()).await;
-    let mut clips = kvs.clips("door").range(at(T)..=at(T + 9)).by(Clock::Server);
+    let mut clips = kvs.clips("door").range(time(T)..=time(T + 9)).clock(Clock::Server).clips();
     assert_eq!(clips.try_next().await.unwrap().unwrap().fragments().len(), 1);
     let error = clips.try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.context().stream()), (ErrorKind::Limit, Some("door")), "{error}");
@@ -247,7 +246,7 @@ async fn what_cannot_be_cut_is_an_error_in_its_place() {
     assert_eq!(cuts(crowd, Clock::Producer, T, T + 9).await, [(0, 5, vec![1, 202])]);
     let tight: Vec<_> = (1..).zip([T, T + 1, T + 2]).map(|(ordinal, start)| (ordinal, start, 60_000_000)).collect();
     let (kvs, _) = archive(tight).await;
-    let mut clips = kvs.clips("door").range(at(T - 1)..=at(T + 9));
+    let mut clips = kvs.clips("door").range(time(T - 1)..=time(T + 9)).clips();
     assert!(clips.try_next().await.unwrap().is_some());
     assert_eq!(clips.try_next().await.unwrap_err().kind(), ErrorKind::Unsupported);
 }
@@ -257,7 +256,7 @@ async fn requests_say_what_was_chosen() {
     let arn = "arn:aws:kinesisvideo:eu-west-1:1:stream/door/2";
     for (clock, name) in [(Clock::Producer, "PRODUCER_TIMESTAMP"), (Clock::Server, "SERVER_TIMESTAMP")] {
         let (kvs, asked) = archive(vec![(1, T, 10), (2, T + 1000, 20)]).await;
-        let clips = kvs.clips(arn).range(at(T - 5)..=at(T + 5000)).by(clock);
+        let clips = kvs.clips(arn).range(time(T - 5)..=time(T + 5000)).clock(clock).clips();
         let clips: Vec<Clip> = clips.try_collect().await.unwrap();
         assert_eq!(clips[0].listed_bytes(), 30);
         let (path, body) = asked.take().pop().unwrap();
@@ -271,15 +270,16 @@ async fn requests_say_what_was_chosen() {
 #[tokio::test]
 async fn every_rule_is_kept_on_both_sides_of_the_wire() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
-    let base = now() - 60_000;
+    let base = now_millis() - 60_000;
     push(&endpoint.create_stream("door"), 1, base, base);
     let (kvs, raw) = (KinesisVideo::new(&endpoint.sdk_config()), Client::new(&endpoint.sdk_config()));
     let before = endpoint.requests();
-    for (mut clips, rule) in [
+    for (clips, rule) in [
         (kvs.clips("door"), "the range must be given"),
-        (kvs.clips("door").range(at(base)..=at(base)), "EndTimestamp must be later than StartTimestamp"),
-        (kvs.clips("door").range(at(base)..=at(base - 1)), "EndTimestamp must be later than StartTimestamp"),
+        (kvs.clips("door").range(time(base)..=time(base)), "EndTimestamp must be later than StartTimestamp"),
+        (kvs.clips("door").range(time(base)..=time(base - 1)), "EndTimestamp must be later than StartTimestamp"),
     ] {
+        let mut clips = clips.clips();
         let error = clips.try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.context().stream()), (ErrorKind::InvalidArgument, Some("door")));
         assert!(error.to_string().contains(rule), "{error} does not say {rule}");
@@ -316,7 +316,7 @@ async fn exceptions_are_of_a_kind_and_say_what_to_do() {
             _ => Answer::refusal(status, name, "as it said"),
         })
         .await;
-        let error = kvs.clips("door").range(at(T)..=at(T + 1)).try_next().await.unwrap_err();
+        let error = kvs.clips("door").range(time(T)..=time(T + 1)).clips().try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.code()), (kind, Some(name)));
         assert!(error.to_string().contains(advice), "{error}");
     }
@@ -326,19 +326,19 @@ async fn exceptions_are_of_a_kind_and_say_what_to_do() {
 async fn a_clip_is_read_written_and_dropped() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let door = endpoint.create_stream("door");
-    let base = now() - 3_600_000;
+    let base = now_millis() - 3_600_000;
     for ordinal in 0..300 {
         push(&door, ordinal + 1, base + i64::from(ordinal) * 2000, base);
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
-    let clips = || kvs.clips("door").range(at(base)..=at(base + 3_500_000));
-    let mut whole = clips();
+    let clips = || kvs.clips("door").range(time(base)..=time(base + 3_500_000));
+    let mut whole = clips().clips();
     let expected = bytes(whole.try_next().await.unwrap().unwrap()).await.unwrap();
     // The second is asked for though the first of another reading was dropped unread.
-    let mut unread = clips();
+    let mut unread = clips().clips();
     drop(unread.try_next().await.unwrap().unwrap());
     assert_eq!(unread.try_next().await.unwrap().unwrap().fragments().len(), 100);
-    let first = async || clips().try_next().await.unwrap().unwrap();
+    let first = async || clips().clips().try_next().await.unwrap().unwrap();
 
     let mut read = Vec::new();
     first().await.into_async_read().read_to_end(&mut read).await.unwrap();
@@ -357,7 +357,7 @@ async fn a_clip_is_read_written_and_dropped() {
     assert_eq!(std::fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
     // So does one that brings nothing.
     endpoint.script(Operation::GetClip, None, Mishap::Stall { after: 3000, pause: Duration::from_secs(20) });
-    let mut clip = clips().read_timeout(Duration::from_millis(200)).try_next().await.unwrap().unwrap();
+    let mut clip = clips().read_timeout(Duration::from_millis(200)).clips().try_next().await.unwrap().unwrap();
     let error = loop {
         if let Err(error) = clip.try_next().await {
             break error;
@@ -366,7 +366,7 @@ async fn a_clip_is_read_written_and_dropped() {
     assert_eq!(error.kind(), ErrorKind::Io);
     assert!(clip.next().await.is_none());
     // The same once more, by its range.
-    let again = kvs.clips("door").range(clip.range()).try_next().await.unwrap().unwrap();
+    let again = kvs.clips("door").range(clip.range()).clips().try_next().await.unwrap().unwrap();
     assert!(bytes(again).await.unwrap() == expected);
 
     // As an `io::Error` it is the same error.
@@ -381,7 +381,7 @@ async fn a_clip_is_read_written_and_dropped() {
 async fn what_may_go_away_by_itself_is_waited_for() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     let door = endpoint.create_stream("door");
-    let base = now() - 3_600_000;
+    let base = now_millis() - 3_600_000;
     for ordinal in 0..1000 {
         push(&door, ordinal + 1, base + i64::from(ordinal) * 2000, base);
     }
@@ -396,15 +396,15 @@ async fn what_may_go_away_by_itself_is_waited_for() {
         endpoint.script(operation, None, mishap);
     }
     // Six clips of 200 are more points than there are in a second: which are waited for, not refused.
-    let clips = kvs.clips("door").range(at(base)..=at(base + 3_500_000));
+    let clips = kvs.clips("door").range(time(base)..=time(base + 3_500_000)).clips();
     let counts: Vec<usize> = clips.map_ok(|clip| clip.fragments().len()).try_collect().await.unwrap();
     assert_eq!(counts, [200; 5]);
     assert_eq!(endpoint.scripted(), 0);
     // A host that does not know the operation is not a clip; another one may be.
     endpoint.script(Operation::GetClip, None, Mishap::UnknownOperation);
-    assert!(kvs.clips("door").range(at(base)..=at(base + 1)).try_next().await.unwrap().is_some());
+    assert!(kvs.clips("door").range(time(base)..=time(base + 1)).clips().try_next().await.unwrap().is_some());
     (0..3).for_each(|_| endpoint.script(Operation::GetClip, None, Mishap::UnknownOperation));
-    let error = kvs.clips("door").range(at(base)..=at(base + 1)).attempts(3).try_next().await.unwrap_err();
+    let error = kvs.clips("door").range(time(base)..=time(base + 1)).attempts(3).clips().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
 }
 
@@ -413,7 +413,7 @@ async fn what_may_go_away_by_itself_is_waited_for() {
 async fn a_range_in_which_the_media_change_is_cut_where_they_do() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let door = endpoint.create_stream("door");
-    let base = now() - 3_600_000;
+    let base = now_millis() - 3_600_000;
     let mut other = AVCC.to_vec();
     let last = other.len() - 1;
     other[last] ^= 1;
@@ -425,8 +425,8 @@ async fn a_range_in_which_the_media_change_is_cut_where_they_do() {
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     for clock in [Clock::Server, Clock::Producer] {
-        let mut clips = kvs.clips("door").range(at(base)..=at(base + 600_000)).by(clock);
-        let (mut all, mut before) = (0, at(0));
+        let mut clips = kvs.clips("door").range(time(base)..=time(base + 600_000)).clock(clock).clips();
+        let (mut all, mut before) = (0, time(0));
         while let Some(clip) = clips.try_next().await.unwrap() {
             assert!(*clip.range().start() > before, "{clip:?}");
             before = *clip.range().end();
@@ -443,7 +443,7 @@ async fn a_range_in_which_the_media_change_is_cut_where_they_do() {
 async fn what_cannot_be_a_clip_names_its_range() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let door = endpoint.create_stream("door");
-    let base = now() - 3_600_000;
+    let base = now_millis() - 3_600_000;
     for ordinal in 0..10u32 {
         let document = Document::new(Shape::Ffmpeg);
         let document = match ordinal {
@@ -454,7 +454,7 @@ async fn what_cannot_be_a_clip_names_its_range() {
         door.push_stamped(&document.block(1, 0, true, FRAME), stamp_at(ordinal + 1, time, time));
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
-    let mut clips = kvs.clips("door").range(at(base)..=at(base + 600_000));
+    let mut clips = kvs.clips("door").range(time(base)..=time(base + 600_000)).clips();
     let error = loop {
         match clips.try_next().await {
             Ok(clip) => drop(clip.unwrap()),
@@ -463,9 +463,9 @@ async fn what_cannot_be_a_clip_names_its_range() {
     };
     assert_eq!((error.kind(), error.position().fragment().is_some()), (ErrorKind::Unsupported, true));
     let place = error.position().path().unwrap();
-    assert!(place.contains(&at(base + 12_000).to_string()), "{error}");
+    assert!(place.contains(&time(base + 12_000).to_string()), "{error}");
     // Behind it, it goes on.
-    let mut clips = kvs.clips("door").range(at(base + 12_001)..=at(base + 600_000));
+    let mut clips = kvs.clips("door").range(time(base + 12_001)..=time(base + 600_000)).clips();
     let mut all = 0;
     while let Some(clip) = clips.try_next().await.unwrap() {
         all += clip.fragments().len();
@@ -479,13 +479,13 @@ async fn what_is_no_longer_kept_when_its_clip_is_asked_for() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let door = endpoint.create_stream("door");
     door.set_retention(Duration::from_secs(3600));
-    let base = now() - 3_550_000;
+    let base = now_millis() - 3_550_000;
     for ordinal in 0..600 {
         let time = base + i64::from(ordinal) * 2000;
         push(&door, ordinal + 1, time, time);
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
-    let mut clips = kvs.clips("door").range(at(base)..=at(base + 1_199_000));
+    let mut clips = kvs.clips("door").range(time(base)..=time(base + 1_199_000)).clips();
     assert_eq!(clips.try_next().await.unwrap().unwrap().fragments().len(), 200);
     // 250 of them are gone by then.
     tokio::time::sleep(Duration::from_secs(48 + 500)).await;
@@ -503,19 +503,19 @@ async fn what_is_no_longer_kept_when_its_clip_is_asked_for() {
 async fn a_clip_without_a_byte_is_an_error() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let door = endpoint.create_stream("door");
-    let base = now() - 3_600_000;
+    let base = now_millis() - 3_600_000;
     (0..2).for_each(|ordinal| push(&door, ordinal + 1, base + i64::from(ordinal) * 2000, base));
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("clip.mp4");
     std::fs::write(&path, b"what was there").unwrap();
     endpoint.script(Operation::GetClip, None, Mishap::BreakOff(0));
-    let clip = kvs.clips("door").range(at(base)..=at(base + 4000)).try_next().await.unwrap().unwrap();
+    let clip = kvs.clips("door").range(time(base)..=time(base + 4000)).clips().try_next().await.unwrap().unwrap();
     let error = clip.write_to(&path).await.unwrap_err();
     assert!(error.to_string().contains("the clip has no bytes"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), b"what was there");
     // A folder cannot be replaced: nothing is left of the attempt.
-    let clip = kvs.clips("door").range(at(base)..=at(base + 4000)).try_next().await.unwrap().unwrap();
+    let clip = kvs.clips("door").range(time(base)..=time(base + 4000)).clips().try_next().await.unwrap().unwrap();
     clip.write_to(dir.path()).await.unwrap_err();
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     let beside = dir.path().with_extension("part");

@@ -8,10 +8,12 @@ use kinesis_video::local::{
     Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Spelling, Stamp, fragment_number,
 };
 use kinesis_video::{
-    Archive, Clock, Discontinuity, End, Error, ErrorKind, Fragment, FragmentNumber, KinesisVideo, Limits, Order,
-    Timestamp, Unavailable,
+    ArchiveFragments, Clock, Discontinuity, Error, ErrorKind, Fragment, FragmentEnd, FragmentNumber, KinesisVideo,
+    Limits, OnUnavailable, Order, Timestamp,
 };
 use tokio::time::Instant;
+
+use crate::support::bodies::numbers_of;
 
 const START: i64 = 1_700_000_000_000;
 
@@ -23,7 +25,7 @@ fn ever() -> RangeInclusive<Timestamp> {
     Timestamp::from_millis(0)..=at(1_000_000_000)
 }
 
-fn document(payload: usize) -> Document {
+fn two_blocks(payload: usize) -> Document {
     Document::new(Shape::Producer).video_track(1).block(1, 0, true, &vec![7; payload]).block(1, 900, false, &[8; 30])
 }
 
@@ -35,7 +37,7 @@ fn nth(n: u32) -> Stamp {
 
 /// An endpoint with a stream of so many fragments, one a second.
 async fn world(fragments: u32) -> (LocalEndpoint, LocalStream, KinesisVideo) {
-    world_with(fragments, Quotas::default(), |_| document(1000)).await
+    world_with(fragments, Quotas::default(), |_| two_blocks(1000)).await
 }
 
 async fn world_with(
@@ -50,16 +52,12 @@ async fn world_with(
     (endpoint, stream, kvs)
 }
 
-fn numbers(fragments: &[Fragment]) -> Vec<FragmentNumber> {
-    fragments.iter().map(|fragment| fragment.number().unwrap().clone()).collect()
-}
-
 fn stamped(range: impl IntoIterator<Item = u32>) -> Vec<FragmentNumber> {
     range.into_iter().map(|n| nth(n).number).collect()
 }
 
 /// What came, and the error that ended it.
-async fn until_error(mut archive: Archive) -> (Vec<Fragment>, Option<Error>) {
+async fn until_error(mut archive: ArchiveFragments) -> (Vec<Fragment>, Option<Error>) {
     let mut fragments = Vec::new();
     loop {
         match archive.next().await {
@@ -80,8 +78,8 @@ async fn a_fragment_that_cannot_be_had_ends_it_where_it_stands() {
     let mut wanted = stamped(0..6);
     wanted.insert(3, unknown.clone());
     let start = Instant::now();
-    let (fragments, error) = until_error(kvs.archive("door").numbers(wanted.clone()).attempts(5)).await;
-    assert_eq!(numbers(&fragments), stamped(0..3));
+    let (fragments, error) = until_error(kvs.archive("door").numbers(wanted.clone()).attempts(5).fragments()).await;
+    assert_eq!(numbers_of(&fragments), stamped(0..3));
     let error = error.unwrap();
     assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, Some("3000")));
     assert_eq!(error.position().fragment(), Some("12345"));
@@ -90,16 +88,16 @@ async fn a_fragment_that_cannot_be_had_ends_it_where_it_stands() {
     assert!((Duration::from_millis(750)..Duration::from_secs(10)).contains(&start.elapsed()), "{:?}", start.elapsed());
     assert_eq!(endpoint.calls(Operation::GetMediaForFragmentList, "door").len(), 5);
 
-    let mut archive = kvs.archive("door").numbers(wanted).attempts(2).when_unavailable(Unavailable::Skip);
+    let mut archive = kvs.archive("door").numbers(wanted).attempts(2).on_unavailable(OnUnavailable::Skip).fragments();
     let progress = archive.progress();
     let mut fragments: Vec<Fragment> = Vec::new();
     while let Some(fragment) = archive.try_next().await.unwrap() {
         fragments.push(fragment);
     }
-    assert_eq!(numbers(&fragments), stamped(0..6));
+    assert_eq!(numbers_of(&fragments), stamped(0..6));
     for (n, fragment) in fragments.iter().enumerate() {
         let passed = fragment.discontinuities().iter().find_map(|what| match what {
-            Discontinuity::PassedOver { number, cause } => Some((number.clone(), cause.kind())),
+            Discontinuity::SkippedFragment { number, cause, .. } => Some((number.clone(), cause.kind())),
             _ => None,
         });
         assert_eq!(passed, (n == 3).then(|| (unknown.clone(), ErrorKind::NotFound)));
@@ -113,10 +111,10 @@ async fn a_fragment_that_cannot_be_had_ends_it_where_it_stands() {
 async fn what_is_skipped_behind_the_last_is_said_too() {
     let (_endpoint, _door, kvs) = world(2).await;
     let wanted = stamped(0..2).into_iter().chain(["5".parse().unwrap(), "6".parse().unwrap()]);
-    let mut archive = kvs.archive("door").numbers(wanted).attempts(1).when_unavailable(Unavailable::Skip);
-    assert_eq!(numbers(&archive.by_ref().try_collect::<Vec<_>>().await.unwrap()), stamped(0..2));
+    let mut archive = kvs.archive("door").numbers(wanted).attempts(1).on_unavailable(OnUnavailable::Skip).fragments();
+    assert_eq!(numbers_of(&archive.by_ref().try_collect::<Vec<_>>().await.unwrap()), stamped(0..2));
     let trailing: Vec<_> = archive.trailing().iter().map(ToString::to_string).collect();
-    assert!(trailing.len() == 2 && trailing[0].starts_with("fragment 5 passed over"), "{trailing:?}");
+    assert!(trailing.len() == 2 && trailing[0].starts_with("fragment 5 skipped"), "{trailing:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,21 +130,21 @@ async fn what_is_stored_damaged_comes_as_far_as_it_goes() {
     let second = bytes.windows(100).position(|window| window == [2; 100]).unwrap();
     bytes[second - 6..second].fill(0);
     door.push_bytes(bytes, nth(3));
-    (4..6).for_each(|n| door.push_stamped(&document(50), nth(n)));
+    (4..6).for_each(|n| door.push_stamped(&two_blocks(50), nth(n)));
 
-    let (fragments, error) = until_error(kvs.archive("door").range(ever())).await;
-    assert_eq!(numbers(&fragments), stamped(0..4));
-    assert_eq!(fragments[3].end(), End::Cut);
+    let (fragments, error) = until_error(kvs.archive("door").range(ever()).fragments()).await;
+    assert_eq!(numbers_of(&fragments), stamped(0..4));
+    assert_eq!(fragments[3].end_reason(), FragmentEnd::Cut);
     assert_eq!(fragments[3].packets().count(), 1, "what is whole of it");
     let error = error.unwrap();
     assert_eq!(error.kind(), ErrorKind::Malformed);
     assert_eq!(error.position().fragment(), Some(nth(3).number.as_str()));
 
-    let archive = kvs.archive("door").range(ever()).when_unavailable(Unavailable::Skip);
+    let archive = kvs.archive("door").range(ever()).on_unavailable(OnUnavailable::Skip).fragments();
     let fragments: Vec<_> = archive.try_collect().await.unwrap();
-    assert_eq!(numbers(&fragments), stamped(0..6));
+    assert_eq!(numbers_of(&fragments), stamped(0..6));
     let passed = |fragment: &Fragment| {
-        fragment.discontinuities().iter().any(|what| matches!(what, Discontinuity::PassedOver { .. }))
+        fragment.discontinuities().iter().any(|what| matches!(what, Discontinuity::SkippedFragment { .. }))
     };
     assert_eq!(fragments.iter().map(passed).collect::<Vec<_>>(), [false, false, false, false, true, false]);
 }
@@ -154,14 +152,14 @@ async fn what_is_stored_damaged_comes_as_far_as_it_goes() {
 #[tokio::test(start_paused = true)]
 async fn one_beyond_the_limits_counts_as_damaged() {
     let (_endpoint, _door, kvs) =
-        world_with(5, Quotas::default(), |n| document(if n == 2 { 100_000 } else { 100 })).await;
+        world_with(5, Quotas::default(), |n| two_blocks(if n == 2 { 100_000 } else { 100 })).await;
     let archive = || kvs.archive("door").range(ever()).limits(Limits::default().fragment_bytes(50_000));
-    let (fragments, error) = until_error(archive()).await;
-    assert!(fragments.len() <= 3 && numbers(&fragments)[..2] == stamped(0..2), "{fragments:?}");
+    let (fragments, error) = until_error(archive().fragments()).await;
+    assert!(fragments.len() <= 3 && numbers_of(&fragments)[..2] == stamped(0..2), "{fragments:?}");
     assert_eq!(error.unwrap().kind(), ErrorKind::Limit);
-    let fragments: Vec<_> = archive().when_unavailable(Unavailable::Skip).try_collect().await.unwrap();
-    let whole: Vec<_> = fragments.into_iter().filter(|fragment| fragment.end() != End::Cut).collect();
-    assert_eq!(numbers(&whole), stamped([0, 1, 3, 4]));
+    let fragments: Vec<_> = archive().on_unavailable(OnUnavailable::Skip).fragments().try_collect().await.unwrap();
+    let whole: Vec<_> = fragments.into_iter().filter(|fragment| fragment.end_reason() != FragmentEnd::Cut).collect();
+    assert_eq!(numbers_of(&whole), stamped([0, 1, 3, 4]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,9 +167,9 @@ async fn a_key_that_cannot_be_used_ends_it_at_once() {
     let (endpoint, _door, kvs) = world(10).await;
     let message = "KMS_KEY_ACCESS_DENIED".to_owned();
     endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::FaultAt { fragment: 4, id: 4500, message });
-    let archive = kvs.archive("door").range(ever()).when_unavailable(Unavailable::Skip);
+    let archive = kvs.archive("door").range(ever()).on_unavailable(OnUnavailable::Skip).fragments();
     let (fragments, error) = until_error(archive).await;
-    assert_eq!(numbers(&fragments), stamped(0..4));
+    assert_eq!(numbers_of(&fragments), stamped(0..4));
     let error = error.unwrap();
     assert_eq!((error.kind(), error.code()), (ErrorKind::AccessDenied, Some("4500")));
     assert_eq!(endpoint.calls(Operation::GetMediaForFragmentList, "door").len(), 1);
@@ -188,10 +186,10 @@ async fn only_what_is_missing_is_asked_for_again() {
     ] {
         let (endpoint, _door, kvs) = world(40).await;
         endpoint.script(Operation::GetMediaForFragmentList, None, mishap.clone());
-        let archive = kvs.archive("door").range(ever());
+        let archive = kvs.archive("door").range(ever()).fragments();
         let progress = archive.progress();
         let fragments: Vec<_> = archive.try_collect().await.unwrap();
-        assert_eq!(numbers(&fragments), stamped(0..40), "{mishap:?}");
+        assert_eq!(numbers_of(&fragments), stamped(0..40), "{mishap:?}");
         let bytes: u64 = fragments.iter().map(|fragment| fragment.raw().len() as u64).sum();
         let received = progress.borrow().received_bytes;
         // One fragment may have been in the middle.
@@ -203,13 +201,13 @@ async fn only_what_is_missing_is_asked_for_again() {
 async fn what_comes_out_of_order_does_not_pile_up() {
     let quotas = Quotas::default().list_connections(Some(5));
     // What came first makes the others look small.
-    let (endpoint, _door, kvs) = world_with(200, quotas, |n| document(if n < 20 { 100 } else { 10_000 })).await;
+    let (endpoint, _door, kvs) = world_with(200, quotas, |n| two_blocks(if n < 20 { 100 } else { 10_000 })).await;
     (0..1000).for_each(|n| endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::Shuffle(n)));
-    let archive = kvs.archive("door").numbers(stamped(0..200)).buffer_bytes(60_000).connections(3);
+    let archive = kvs.archive("door").numbers(stamped(0..200)).buffer_bytes(60_000).connections(3).fragments();
     let progress = archive.progress();
     let mut most = 0;
     let read = archive.inspect_ok(|_| most = most.max(progress.borrow().held_bytes));
-    assert_eq!(numbers(&read.try_collect::<Vec<_>>().await.unwrap()), stamped(0..200));
+    assert_eq!(numbers_of(&read.try_collect::<Vec<_>>().await.unwrap()), stamped(0..200));
     assert!(most > 0 && most < 60_000 + 3 * 11_000, "{most} bytes waited for their turn");
     assert!(endpoint.happened()["shuffle"] > 0);
 }
@@ -217,10 +215,10 @@ async fn what_comes_out_of_order_does_not_pile_up() {
 #[tokio::test]
 async fn dropping_it_closes_its_connections() {
     let quotas = Quotas::default().media_points(None);
-    let (endpoint, door, _) = world_with(60, quotas, |_| document(1_000_000)).await;
+    let (endpoint, door, _) = world_with(60, quotas, |_| two_blocks(1_000_000)).await;
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
     // More in each answer than fits into the buffers of a connection.
-    let mut archive = kvs.archive("door").range(ever()).connections(3);
+    let mut archive = kvs.archive("door").range(ever()).connections(3).fragments();
     archive.try_next().await.unwrap().unwrap();
     assert!(door.open_list_bodies() > 0);
     drop(archive);
@@ -239,32 +237,32 @@ async fn arguments_that_cannot_be_right_are_refused_before_anything_is_sent() {
     let position = |text: &str| text.parse().unwrap();
     let archives = [
         (kvs.archive("door"), "neither a range nor fragment numbers"),
-        (kvs.archive("door").range(back.clone()), "behind its end"),
+        (kvs.archive("door").range(back.clone()), "after its end"),
         (kvs.archive("door").range(ever()).batch(0), "1 to 1000 fragments, not 0"),
         (kvs.archive("door").range(ever()).batch(1001), "1 to 1000 fragments, not 1001"),
         (kvs.archive("door").range(ever()).connections(0), "more than 0"),
         (kvs.archive("door").range(ever()).points_per_second(0), "more than 0"),
         (kvs.archive("door").range(ever()).attempts(0), "more than 0"),
-        (kvs.archive("door").range(ever()).resume(position("kvs1::5::")), "does not say where it is"),
+        (kvs.archive("door").range(ever()).start_after(position("kvs1::5::")), "lacks the number or time"),
         (
-            kvs.archive("door").range(ever()).order(Order::Time).resume(position("kvs1:5:::")),
-            "does not say where it is",
+            kvs.archive("door").range(ever()).order(Order::Time).start_after(position("kvs1:5:::")),
+            "lacks the number or time",
         ),
-        (kvs.archive("door").numbers(stamped(0..3)).resume(position("kvs1:5:::")), "is not in the list"),
+        (kvs.archive("door").numbers(stamped(0..3)).start_after(position("kvs1:5:::")), "is not in the list"),
     ];
     for (archive, expected) in archives {
-        let (fragments, error) = until_error(archive).await;
+        let (fragments, error) = until_error(archive.fragments()).await;
         let error = error.unwrap();
         assert!(fragments.is_empty());
         assert!(error.kind() == ErrorKind::InvalidArgument && error.to_string().contains(expected), "{error}");
         assert_eq!(error.context().stream(), Some("door"));
     }
     for (list, expected) in [
-        (kvs.list_fragments("door").range(back), "behind its end"),
+        (kvs.list_fragments("door").range(back), "after its end"),
         (kvs.list_fragments("door").page_size(0), "1 to 1000"),
         (kvs.list_fragments("door").page_size(1001), "1 to 1000"),
     ] {
-        let error = list.try_collect::<Vec<_>>().await.unwrap_err();
+        let error = list.entries().try_collect::<Vec<_>>().await.unwrap_err();
         assert!(error.kind() == ErrorKind::InvalidArgument && error.to_string().contains(expected), "{error}");
     }
     assert_eq!(endpoint.requests(), 0);
@@ -273,18 +271,18 @@ async fn arguments_that_cannot_be_right_are_refused_before_anything_is_sent() {
 #[tokio::test(start_paused = true)]
 async fn nothing_wanted_is_nothing_sent() {
     let (endpoint, _door, kvs) = world(3).await;
-    assert!(kvs.archive("door").numbers([]).try_next().await.unwrap().is_none());
-    assert!(kvs.archive("door").listed([]).try_next().await.unwrap().is_none());
+    assert!(kvs.archive("door").numbers([]).fragments().try_next().await.unwrap().is_none());
+    assert!(kvs.archive("door").listed([]).fragments().try_next().await.unwrap().is_none());
     assert_eq!(endpoint.requests(), 0);
     // Nothing in the range, of a stream that keeps what it has.
-    assert!(kvs.archive("door").range(at(-2000)..=at(-1000)).try_next().await.unwrap().is_none());
+    assert!(kvs.archive("door").range(at(-2000)..=at(-1000)).fragments().try_next().await.unwrap().is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_keeps_nothing_says_so() {
     let (_endpoint, door, kvs) = world(3).await;
     door.set_retention(Duration::ZERO);
-    let error = kvs.archive("door").range(ever()).try_next().await.unwrap_err();
+    let error = kvs.archive("door").range(ever()).fragments().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retention);
     assert_eq!(
         error.to_string(),
@@ -309,7 +307,7 @@ async fn errors_of_both_calls_are_the_services() {
         for (name, kind, calls) in cases {
             let (endpoint, _door, kvs) = world(3).await;
             (0..5).for_each(|_| endpoint.script(operation, None, Mishap::Refuse(name.into())));
-            let error = kvs.archive("door").range(ever()).attempts(3).try_next().await.unwrap_err();
+            let error = kvs.archive("door").range(ever()).attempts(3).fragments().try_next().await.unwrap_err();
             assert_eq!((error.kind(), error.code()), (kind, Some(name)), "{operation:?}");
             // Which fragment it is that is not understood is found out by asking for fewer.
             let is_about_one = (operation, kind) == (Operation::GetMediaForFragmentList, ErrorKind::InvalidArgument);
@@ -323,10 +321,10 @@ async fn errors_of_both_calls_are_the_services() {
         // A host that does not know the operation: the SDK takes its answer for an empty one.
         let (endpoint, _door, kvs) = world(3).await;
         (0..5).for_each(|_| endpoint.script(operation, None, Mishap::UnknownOperation));
-        let error = kvs.archive("door").range(ever()).attempts(3).try_next().await.unwrap_err();
+        let error = kvs.archive("door").range(ever()).attempts(3).fragments().try_next().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
         assert_eq!(endpoint.calls(operation, "door").len(), 3);
-        let fragments: Vec<_> = kvs.archive("door").range(ever()).try_collect().await.unwrap();
+        let fragments: Vec<_> = kvs.archive("door").range(ever()).fragments().try_collect().await.unwrap();
         assert_eq!(fragments.len(), 3, "once it does");
     }
 }
@@ -334,9 +332,9 @@ async fn errors_of_both_calls_are_the_services() {
 #[tokio::test(start_paused = true)]
 async fn a_list_that_goes_round_in_circles_ends() {
     let quotas = Quotas::default().metadata_points(None);
-    let (endpoint, _door, kvs) = world_with(30, quotas, |_| document(10)).await;
+    let (endpoint, _door, kvs) = world_with(30, quotas, |_| two_blocks(10)).await;
     (0..5000).for_each(|_| endpoint.script(Operation::ListFragments, None, Mishap::RepeatPage));
-    let mut list = kvs.list_fragments("door").range(ever()).page_size(10);
+    let mut list = kvs.list_fragments("door").range(ever()).page_size(10).entries();
     let mut listed = 0;
     let error = loop {
         match list.try_next().await {
@@ -352,7 +350,7 @@ async fn a_list_that_goes_round_in_circles_ends() {
 async fn pages_are_fetched_ahead_as_far_as_was_said() {
     for (prefetch, expected) in [(0, 1), (1, 2), (3, 4)] {
         let (endpoint, _door, kvs) = world(100).await;
-        let mut list = kvs.list_fragments("door").range(ever()).page_size(10).prefetch(prefetch);
+        let mut list = kvs.list_fragments("door").range(ever()).page_size(10).prefetch(prefetch).entries();
         for _ in 0..8 {
             list.try_next().await.unwrap().unwrap();
             tokio::time::sleep(Duration::from_secs(5)).await;
@@ -370,15 +368,20 @@ async fn what_has_just_been_stored_is_waited_for() {
     let door = endpoint.create_stream("door");
     let mut pushed = Vec::new();
     for _ in 0..5 {
-        pushed.push(door.push(&document(10)).number);
+        pushed.push(door.push(&two_blocks(10)).number);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
-    let listed: Vec<_> = kvs.list_fragments("door").range(ever()).try_collect().await.unwrap();
+    let listed: Vec<_> = kvs.list_fragments("door").range(ever()).entries().try_collect().await.unwrap();
     assert!(listed.is_empty(), "the service does not list them yet");
-    let fragments: Vec<_> =
-        kvs.archive("door").range(at(0)..=Timestamp::from_millis(4_000_000_000_000)).try_collect().await.unwrap();
-    assert_eq!(numbers(&fragments), pushed);
+    let fragments: Vec<_> = kvs
+        .archive("door")
+        .range(at(0)..=Timestamp::from_millis(4_000_000_000_000))
+        .fragments()
+        .try_collect()
+        .await
+        .unwrap();
+    assert_eq!(numbers_of(&fragments), pushed);
     assert!(endpoint.happened()["fault"] == 0, "no mishap was scripted");
 }
 
@@ -389,8 +392,8 @@ async fn either_spelling_of_the_tags() {
         door.set_archive_spelling(spelling);
         let mut wanted = stamped(0..4);
         wanted.push("77".parse().unwrap());
-        let (fragments, error) = until_error(kvs.archive("door").numbers(wanted).attempts(2)).await;
-        assert_eq!(numbers(&fragments), stamped(0..4));
+        let (fragments, error) = until_error(kvs.archive("door").numbers(wanted).attempts(2).fragments()).await;
+        assert_eq!(numbers_of(&fragments), stamped(0..4));
         for (n, fragment) in (0..).zip(&fragments) {
             assert_eq!((fragment.server_time(), fragment.producer_time()), (Some(at(n * 1000)), Some(at(n * 1000))));
         }
@@ -411,12 +414,12 @@ async fn gaps_and_sessions_are_on_the_fragments() {
     for (n, millis) in (0..).zip(times) {
         let stamp = Stamp { producer_time: at(millis), ..nth(n) };
         let document =
-            document(10).cluster_time(u64::try_from(at(millis).as_millis()).unwrap()).block(1, 950, false, &[1]);
+            two_blocks(10).cluster_time(u64::try_from(at(millis).as_millis()).unwrap()).block(1, 950, false, &[1]);
         door.push_stamped(&document, stamp);
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     let said = async |order| {
-        let archive = kvs.archive("door").range(ever()).by(Clock::Producer).order(order);
+        let archive = kvs.archive("door").range(ever()).clock(Clock::Producer).order(order).fragments();
         let fragments: Vec<_> = archive.try_collect().await.unwrap();
         let said = |fragment: &Fragment| {
             fragment.discontinuities().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
@@ -453,11 +456,11 @@ async fn what_comes_before_an_error_comes_first() {
                 true => kvs.archive("door").range(ever()),
                 false => kvs.archive("door").numbers(stamped(0..60)),
             };
-            let archive = archive.batch(10).connections(3);
+            let archive = archive.batch(10).connections(3).fragments();
             let progress = archive.progress();
             let (fragments, error) = until_error(archive).await;
             let expected = if matches!(mishap, Mishap::Refuse(_)) { 10 } else { 14 };
-            assert_eq!(numbers(&fragments), stamped(0..expected), "{mishap:?}");
+            assert_eq!(numbers_of(&fragments), stamped(0..expected), "{mishap:?}");
             assert_eq!(error.as_ref().unwrap().kind(), ErrorKind::AccessDenied, "{error:?}");
             assert_eq!(error.unwrap().position().fragment(), Some(nth(expected).number.as_str()));
             let progress = progress.borrow();
@@ -473,8 +476,9 @@ async fn a_wave_of_failures_is_one() {
     for mishap in [Mishap::Refuse("ThrottlingException".into()), Mishap::UnknownOperation, Mishap::CutAfter(0)] {
         let (endpoint, _door, kvs) = world(60).await;
         (0..5).for_each(|_| endpoint.script(Operation::GetMediaForFragmentList, None, mishap.clone()));
-        let fragments: Vec<_> = kvs.archive("door").range(ever()).batch(10).attempts(2).try_collect().await.unwrap();
-        assert_eq!(numbers(&fragments), stamped(0..60), "{mishap:?}");
+        let fragments: Vec<_> =
+            kvs.archive("door").range(ever()).batch(10).attempts(2).fragments().try_collect().await.unwrap();
+        assert_eq!(numbers_of(&fragments), stamped(0..60), "{mishap:?}");
         assert_eq!(endpoint.scripted(), 0);
     }
 }
@@ -483,21 +487,21 @@ async fn a_wave_of_failures_is_one() {
 #[tokio::test(start_paused = true)]
 async fn a_part_is_not_gone_on_behind() {
     let (endpoint, _door, kvs) = world(5).await;
-    let size = document(1000).to_bytes_without_trailer(&nth(0)).len() as u64;
+    let size = two_blocks(1000).to_bytes_without_trailer(&nth(0)).len() as u64;
     // Broken in the middle of the third, time and again: between its blocks, where it looks whole.
     endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::BreakOff(size * 3 - 41));
     (0..20).for_each(|_| endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::BreakOff(size - 41)));
-    let archive = kvs.archive("door").range(ever()).attempts(3);
+    let archive = kvs.archive("door").range(ever()).attempts(3).fragments();
     let progress = archive.progress();
     let (fragments, error) = until_error(archive).await;
-    assert_eq!(numbers(&fragments), stamped(0..3));
-    assert_eq!(fragments.iter().map(Fragment::end).collect::<Vec<_>>()[2], End::Cut);
+    assert_eq!(numbers_of(&fragments), stamped(0..3));
+    assert_eq!(fragments.iter().map(Fragment::end_reason).collect::<Vec<_>>()[2], FragmentEnd::Cut);
     assert!(error.is_some());
     let saved = progress.borrow().position.clone().unwrap();
     assert_eq!(saved.number(), Some(&nth(1).number));
     let (endpoint, _door, kvs) = world(5).await;
-    let rest: Vec<_> = kvs.archive("door").range(ever()).resume(saved).try_collect().await.unwrap();
-    assert_eq!(numbers(&rest), stamped(2..5));
+    let rest: Vec<_> = kvs.archive("door").range(ever()).start_after(saved).fragments().try_collect().await.unwrap();
+    assert_eq!(numbers_of(&rest), stamped(2..5));
     drop(endpoint);
 }
 
@@ -505,10 +509,10 @@ async fn a_part_is_not_gone_on_behind() {
 #[tokio::test]
 async fn a_slow_reader_makes_no_call_fail() {
     let quotas = Quotas::default().media_points(None);
-    let (endpoint, _, _) = world_with(300, quotas, |_| document(1000)).await;
+    let (endpoint, _, _) = world_with(300, quotas, |_| two_blocks(1000)).await;
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
     let timeout = Duration::from_millis(300);
-    let mut archive = kvs.archive("door").range(ever()).batch(20).attempts(1).call_timeout(timeout);
+    let mut archive = kvs.archive("door").range(ever()).batch(20).attempts(1).call_timeout(timeout).fragments();
     let mut read = Vec::new();
     while let Some(fragment) = archive.try_next().await.unwrap() {
         if read.len() % 60 == 10 {
@@ -516,10 +520,10 @@ async fn a_slow_reader_makes_no_call_fail() {
         }
         read.push(fragment);
     }
-    assert_eq!(numbers(&read), stamped(0..300));
+    assert_eq!(numbers_of(&read), stamped(0..300));
     assert_eq!(endpoint.calls(Operation::GetMediaForFragmentList, "door").len(), 15);
 
-    let mut list = kvs.list_fragments("door").range(ever()).page_size(50).attempts(1).call_timeout(timeout);
+    let mut list = kvs.list_fragments("door").range(ever()).page_size(50).attempts(1).call_timeout(timeout).entries();
     let mut listed = 0;
     while list.try_next().await.unwrap().is_some() {
         if listed % 50 == 20 {
@@ -542,7 +546,7 @@ async fn odd_one(odd: &'static str, tail: fn() -> Vec<u8>) -> (KinesisVideo, cra
         }
         let documents = wanted.iter().map(|number| {
             let stamp = Stamp { number: number.parse().unwrap(), ..nth(0) };
-            document(10).to_bytes_without_trailer(&stamp).to_vec()
+            two_blocks(10).to_bytes_without_trailer(&stamp).to_vec()
         });
         let mut media = documents.collect::<Vec<_>>().concat();
         media.extend(tail());
@@ -558,11 +562,11 @@ async fn a_number_that_is_not_understood_spoils_no_others() {
     let (kvs, _) = odd_one("999", Vec::new).await;
     let wanted: Vec<FragmentNumber> = (900..1020).map(|number: u32| number.to_string().parse().unwrap()).collect();
     let archive = || kvs.archive("door").numbers(wanted.clone());
-    let read: Vec<_> = archive().when_unavailable(Unavailable::Skip).try_collect().await.unwrap();
+    let read: Vec<_> = archive().on_unavailable(OnUnavailable::Skip).fragments().try_collect().await.unwrap();
     let others: Vec<_> = wanted.iter().filter(|number| number.as_str() != "999").cloned().collect();
-    assert_eq!(numbers(&read), others);
-    let (read, error) = until_error(archive()).await;
-    assert_eq!(numbers(&read), wanted[..99]);
+    assert_eq!(numbers_of(&read), others);
+    let (read, error) = until_error(archive().fragments()).await;
+    assert_eq!(numbers_of(&read), wanted[..99]);
     let error = error.unwrap();
     assert_eq!((error.kind(), error.position().fragment()), (ErrorKind::InvalidArgument, Some("999")));
 }
@@ -576,8 +580,8 @@ async fn faults_about_others_are_of_no_consequence() {
     };
     let (kvs, asked) = odd_one("none", tail).await;
     let wanted: Vec<FragmentNumber> = (900..960).map(|number: u32| number.to_string().parse().unwrap()).collect();
-    let read: Vec<_> = kvs.archive("door").numbers(wanted.clone()).batch(7).try_collect().await.unwrap();
-    assert_eq!(numbers(&read), wanted);
+    let read: Vec<_> = kvs.archive("door").numbers(wanted.clone()).batch(7).fragments().try_collect().await.unwrap();
+    assert_eq!(numbers_of(&read), wanted);
     let asked: usize = asked.bodies().iter().map(|body| body["Fragments"].as_array().unwrap().len()).sum();
     assert_eq!(asked, 60, "nothing was asked for twice");
 }

@@ -9,18 +9,15 @@ use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
 use aws_sdk_kinesisvideoarchivedmedia::types::{Format, FormatConfigKey};
 use futures::{StreamExt, TryStreamExt};
 use kinesis_video::local::{Document, LocalEndpoint, Mishap, Operation, Shape};
-use kinesis_video::{ArchivedImage, Clock, ErrorKind, ImageFormat, Images, KinesisVideo, NoImage, Timestamp};
+use kinesis_video::{ArchivedImage, Clock, ErrorKind, ImageFormat, Images, KinesisVideo, NoImage};
 use serde_json::{Value, json};
 
-use crate::endpoint::images::red_and_green;
-use crate::endpoint::playback::{AVCC, FRAME, now, refusal, stamp_at, unlimited};
+use crate::support::bodies::{AVCC, FRAME, stamp_at};
+use crate::support::endpoint::{now_millis, refusal, time, unlimited};
+use crate::support::footage::red_and_green;
 use crate::support::stand_in::{Answer, stand_in};
 
 const T: i64 = 1_700_000_000_126;
-
-fn at(millis: i64) -> Timestamp {
-    Timestamp::from_millis(millis)
-}
 
 fn millis(body: &Value, member: &str) -> i64 {
     (body[member].as_f64().unwrap() * 1000.0).round() as i64
@@ -56,7 +53,7 @@ async fn times(images: Images) -> Vec<i64> {
         assert_eq!(image.content().unwrap(), time.to_string().as_bytes());
         time
     };
-    images.map_ok(time).try_collect().await.unwrap()
+    images.images().map_ok(time).try_collect().await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,7 +68,7 @@ async fn the_grid_goes_on_over_calls_and_pages() {
         (1_000_000, 400_000, 25, false),
     ] {
         let (kvs, asked) = stand_in(move |_, body| take(body, page, is_end_included)).await;
-        let images = kvs.images("door").range(at(T)..=at(T + length)).every(Duration::from_millis(every));
+        let images = kvs.images("door").range(time(T)..=time(T + length)).sample_every(Duration::from_millis(every));
         let expected: Vec<i64> = (T..=T + length).step_by(every as usize).collect();
         assert_eq!(times(images).await, expected, "{length} every {every}");
         // No call more than pages need.
@@ -82,7 +79,7 @@ async fn the_grid_goes_on_over_calls_and_pages() {
 #[tokio::test]
 async fn requests_say_what_was_chosen() {
     let (kvs, asked) = stand_in(|_, body| take(body, 1, true)).await;
-    assert_eq!(times(kvs.images("door").range(at(T)..=at(T + 1500))).await.len(), 2);
+    assert_eq!(times(kvs.images("door").range(time(T)..=time(T + 1500))).await.len(), 2);
     let mut expected = json!({
         "StreamName": "door", "ImageSelectorType": "SERVER_TIMESTAMP",
         "StartTimestamp": 1_700_000_000.126, "EndTimestamp": 1_700_000_001.626,
@@ -93,7 +90,8 @@ async fn requests_say_what_was_chosen() {
     assert_eq!(asked.bodies(), [expected.take(), next]);
 
     let arn = "arn:aws:kinesisvideo:eu-west-1:1:stream/door/2";
-    let images = kvs.images(arn).range(at(T)..=at(T)).by(Clock::Producer).every(Duration::from_millis(200));
+    let images =
+        kvs.images(arn).range(time(T)..=time(T)).clock(Clock::Producer).sample_every(Duration::from_millis(200));
     let images = images.quality(100).size(3840, 2160).page_size(100);
     assert_eq!(times(images).await, [T]);
     assert_eq!(
@@ -105,7 +103,7 @@ async fn requests_say_what_was_chosen() {
             "WidthPixels": 3840, "HeightPixels": 2160, "MaxResults": 100,
         })]
     );
-    let images = kvs.images("door").range(at(T)..=at(T)).format(ImageFormat::Png);
+    let images = kvs.images("door").range(time(T)..=time(T)).format(ImageFormat::Png);
     times(images).await;
     assert_eq!(asked.bodies()[0]["Format"], "PNG");
 }
@@ -122,7 +120,7 @@ async fn what_is_no_picture_is_data() {
         ] }))
     })
     .await;
-    let images = kvs.images("door").range(at(0)..=at(5000)).format(ImageFormat::Png);
+    let images = kvs.images("door").range(time(0)..=time(5000)).format(ImageFormat::Png).images();
     let images: Vec<ArchivedImage> = images.try_collect().await.unwrap();
     let contents: Vec<_> = images.iter().map(|image| image.clone().into_content()).collect();
     let (moon, nothing) = (NoImage::Other("MOON".into()), NoImage::Other(String::new()));
@@ -143,13 +141,13 @@ async fn answers_that_make_no_sense_are_errors() {
         (json!({ "Images": [], "NextToken": "again" }), ErrorKind::Service),
     ] {
         let (kvs, _) = stand_in(move |_, _| Answer::json(answer.clone())).await;
-        let mut images = kvs.images("door").range(at(0)..=at(5000));
+        let mut images = kvs.images("door").range(time(0)..=time(5000)).images();
         let error = images.try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.context().stream()), (kind, Some("door")), "{error}");
         assert!(images.next().await.is_none());
     }
     let (kvs, asked) = stand_in(|_, _| Answer::unknown_operation()).await;
-    let error = kvs.images("door").attempts(3).range(at(0)..=at(5000)).try_next().await.unwrap_err();
+    let error = kvs.images("door").attempts(3).range(time(0)..=time(5000)).images().try_next().await.unwrap_err();
     assert_eq!((error.kind(), asked.take().len()), (ErrorKind::WrongEndpoint, 3));
 }
 
@@ -168,10 +166,10 @@ async fn throttled_pages_are_asked_for_again() {
         }
     })
     .await;
-    let range = at(T)..=at(T + 19_000);
+    let range = time(T)..=time(T + 19_000);
     assert_eq!(times(kvs.images("door").range(range.clone())).await.len(), 20);
     assert_eq!(asked.take().len(), 12);
-    let mut images = kvs.images("door").range(range).attempts(1);
+    let mut images = kvs.images("door").range(range).attempts(1).images();
     let error = images.try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Throttled, true));
 }
@@ -181,18 +179,18 @@ async fn throttled_pages_are_asked_for_again() {
 #[tokio::test]
 async fn every_rule_is_kept_on_both_sides_of_the_wire() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
-    let base = now() - 60_000;
+    let base = now_millis() - 60_000;
     let document = Document::new(Shape::Ffmpeg).codec_private(AVCC).video_track(1).block(1, 0, true, FRAME);
     endpoint.create_stream("door").push_stamped(&document, stamp_at(1, base, base));
     let (kvs, raw) = (KinesisVideo::new(&endpoint.sdk_config()), Client::new(&endpoint.sdk_config()));
-    let ask = || kvs.images("door").range(at(base)..=at(base + 1000));
+    let ask = || kvs.images("door").range(time(base)..=time(base + 1000));
     let before = endpoint.requests();
-    for (mut images, rule) in [
+    for (images, rule) in [
         (kvs.images("door"), "the range must be given"),
-        (ask().range(at(base)..=at(base - 1)), "EndTimestamp must be StartTimestamp or later"),
-        (ask().every(Duration::from_millis(199)), "SamplingInterval must be 200 whole milliseconds or more"),
-        (ask().every(Duration::from_micros(200_500)), "SamplingInterval must be"),
-        (ask().every(Duration::MAX), "SamplingInterval must be"),
+        (ask().range(time(base)..=time(base - 1)), "EndTimestamp must be StartTimestamp or later"),
+        (ask().sample_every(Duration::from_millis(199)), "SamplingInterval must be 200 whole milliseconds or more"),
+        (ask().sample_every(Duration::from_micros(200_500)), "SamplingInterval must be"),
+        (ask().sample_every(Duration::MAX), "SamplingInterval must be"),
         (ask().size(0, 1), "WidthPixels must be 1 to 3840, not 0"),
         (ask().size(3841, 1), "WidthPixels must be 1 to 3840, not 3841"),
         (ask().size(1, 0), "HeightPixels must be 1 to 2160, not 0"),
@@ -203,6 +201,7 @@ async fn every_rule_is_kept_on_both_sides_of_the_wire() {
         (ask().page_size(0), "MaxResults must be 1 to 100, not 0"),
         (ask().page_size(101), "MaxResults must be 1 to 100, not 101"),
     ] {
+        let mut images = images.images();
         let error = images.try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.context().stream()), (ErrorKind::InvalidArgument, Some("door")));
         assert!(error.to_string().contains(rule), "{error} does not say {rule}");
@@ -239,7 +238,7 @@ async fn every_rule_is_kept_on_both_sides_of_the_wire() {
 #[tokio::test]
 async fn pictures_of_the_local_endpoint() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
-    let base = now() - 700_000;
+    let base = now_millis() - 700_000;
     let door = endpoint.create_stream("door");
     let picture = red_and_green().await;
     for (ordinal, millis) in [(1, 0), (2, 310_000)] {
@@ -247,7 +246,12 @@ async fn pictures_of_the_local_endpoint() {
     }
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
     endpoint.script(Operation::GetImages, None, Mishap::UnknownOperation);
-    let images = kvs.images("door").range(at(base)..=at(base + 620_000)).every(Duration::from_secs(10)).size(64, 48);
+    let images = kvs
+        .images("door")
+        .range(time(base)..=time(base + 620_000))
+        .sample_every(Duration::from_secs(10))
+        .size(64, 48)
+        .images();
     let images: Vec<ArchivedImage> = images.try_collect().await.unwrap();
     let times: Vec<i64> = images.iter().map(|image| image.time().as_millis() - base).collect();
     assert_eq!(times, (0..=620_000).step_by(10_000).collect::<Vec<i64>>());
@@ -257,9 +261,9 @@ async fn pictures_of_the_local_endpoint() {
         .map(|image| image.time().as_millis() - base)
         .collect();
     assert_eq!(with_media, [0, 310_000]);
-    let error = kvs.images("window").range(at(0)..=at(1)).try_next().await.unwrap_err();
+    let error = kvs.images("window").range(time(0)..=time(1)).images().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     door.set_retention(Duration::ZERO);
-    let error = kvs.images("door").range(at(base)..=at(base)).try_next().await.unwrap_err();
+    let error = kvs.images("door").range(time(base)..=time(base)).images().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retention);
 }

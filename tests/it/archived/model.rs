@@ -15,12 +15,13 @@ use kinesis_video::local::{
     Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Spelling, Stamp, fragment_number,
 };
 use kinesis_video::{
-    Archive, Clock, Discontinuity, ErrorKind, Fragment, FragmentInfo, FragmentNumber, KinesisVideo, Order, Position,
-    Start, Timestamp, Unavailable,
+    Archive, Clock, Discontinuity, ErrorKind, Fragment, FragmentInfo, FragmentNumber, KinesisVideo, OnUnavailable,
+    Order, Position, Start, Timestamp,
 };
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use crate::support::bodies::numbers_of;
 use crate::support::stand_in::{Answer, stand_in};
 
 const START: i64 = 1_700_000_000_000;
@@ -65,7 +66,7 @@ fn store(stream: &LocalStream, document: &Document, millis: u64, ordinal: u32, p
 }
 
 /// A fragment of two pictures, of which the second begins so many milliseconds behind the first.
-fn document(millis: i16, payload: &[u8]) -> Document {
+fn two_pictures(millis: i16, payload: &[u8]) -> Document {
     Document::new(Shape::Producer).video_track(1).block(1, 0, true, payload).block(1, millis, false, payload)
 }
 
@@ -78,7 +79,7 @@ async fn door_with(quotas: Quotas, stored: &[(i64, i64)]) -> (LocalEndpoint, Loc
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
     let stream = endpoint.create_stream("door");
     let store = |(ordinal, &(producer, server))| {
-        store(&stream, &document(1000, &[ordinal as u8; 50]), 2000, ordinal, producer, server)
+        store(&stream, &two_pictures(1000, &[ordinal as u8; 50]), 2000, ordinal, producer, server)
     };
     let kept = (1..).zip(stored).map(store).collect();
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
@@ -86,15 +87,11 @@ async fn door_with(quotas: Quotas, stored: &[(i64, i64)]) -> (LocalEndpoint, Loc
 }
 
 async fn listed(kvs: &KinesisVideo, range: &Range, clock: Clock, order: Order) -> Vec<FragmentInfo> {
-    kvs.list_fragments("door").range(times(range)).by(clock).sorted(order).try_collect().await.unwrap()
+    kvs.list_fragments("door").range(times(range)).clock(clock).order(order).entries().try_collect().await.unwrap()
 }
 
 fn archived(kvs: &KinesisVideo, range: &Range, clock: Clock, order: Order) -> Archive {
-    kvs.archive("door").range(times(range)).by(clock).order(order)
-}
-
-fn numbers_of(fragments: &[Fragment]) -> Vec<FragmentNumber> {
-    fragments.iter().map(|fragment| fragment.number().unwrap().clone()).collect()
+    kvs.archive("door").range(times(range)).clock(clock).order(order)
 }
 
 /// Which of those that are stored have come, from 1.
@@ -106,7 +103,7 @@ fn ordinals(kept: &[Kept], numbers: &[FragmentNumber]) -> Vec<usize> {
 async fn between(kvs: &KinesisVideo, kept: &[Kept], range: Range, clock: Clock, order: Order) -> Vec<usize> {
     let infos = listed(kvs, &range, clock, order).await;
     let listed: Vec<_> = infos.iter().map(|info| info.number().clone()).collect();
-    let read: Vec<_> = archived(kvs, &range, clock, order).try_collect().await.unwrap();
+    let read: Vec<_> = archived(kvs, &range, clock, order).fragments().try_collect().await.unwrap();
     assert_eq!(numbers_of(&read), listed, "{range:?} {clock:?} {order:?}");
     ordinals(kept, &listed)
 }
@@ -199,7 +196,8 @@ async fn a_fragment_of_no_length_is_one() {
     let infos = listed(&kvs, &(START..=START), Clock::Producer, Order::Time).await;
     assert_eq!(infos.iter().map(FragmentInfo::duration).collect::<Vec<_>>(), [Duration::ZERO; 2]);
     assert!(infos.iter().zip(&kept).all(|(info, kept)| info.bytes() == kept.raw.len() as u64));
-    let read: Vec<_> = archived(&kvs, &(START..=START), Clock::Producer, Order::Time).try_collect().await.unwrap();
+    let read: Vec<_> =
+        archived(&kvs, &(START..=START), Clock::Producer, Order::Time).fragments().try_collect().await.unwrap();
     same(&read, &kept.each_ref(), "of no length");
 }
 
@@ -208,13 +206,13 @@ async fn a_fragment_of_no_length_is_one() {
 #[tokio::test(start_paused = true)]
 async fn a_range_that_ends_before_what_is_kept() {
     let (_endpoint, door, kvs, _) = door(&[]).await;
-    let pushed = door.push(&document(1000, b"kept")).server_time.as_millis();
+    let pushed = door.push(&two_pictures(1000, b"kept")).server_time.as_millis();
     door.set_retention(Duration::from_secs(7200));
     let oldest = pushed - 7_200_000;
     for (end, is_kept) in [(oldest, true), (oldest - 1, false), (0, false), (pushed, true)] {
         let range = times(&(-5..=end));
-        let list = kvs.list_fragments("door").range(range.clone()).try_collect::<Vec<_>>().await;
-        let read = kvs.archive("door").range(range).try_collect::<Vec<_>>().await;
+        let list = kvs.list_fragments("door").range(range.clone()).entries().try_collect::<Vec<_>>().await;
+        let read = kvs.archive("door").range(range).fragments().try_collect::<Vec<_>>().await;
         let expected = if is_kept { Ok(usize::from(end == pushed)) } else { Err(ErrorKind::Retention) };
         assert_eq!(list.map(|list| list.len()).map_err(|error| error.kind()), expected, "{end}");
         assert_eq!(read.map(|read| read.len()).map_err(|error| error.kind()), expected, "{end}");
@@ -226,12 +224,12 @@ async fn a_range_that_ends_before_what_is_kept() {
 async fn without_retention_there_is_no_archive() {
     let (_endpoint, door, kvs, kept) = door(&[(START, START)]).await;
     door.set_retention(Duration::ZERO);
-    let list = kvs.list_fragments("door").range(times(&EVER)).try_collect::<Vec<_>>().await;
+    let list = kvs.list_fragments("door").range(times(&EVER)).entries().try_collect::<Vec<_>>().await;
     assert_eq!(list.unwrap_err().kind(), ErrorKind::Retention);
-    let range = kvs.archive("door").range(times(&EVER)).try_collect::<Vec<_>>().await;
+    let range = kvs.archive("door").range(times(&EVER)).fragments().try_collect::<Vec<_>>().await;
     assert_eq!(range.unwrap_err().kind(), ErrorKind::Retention);
     let numbers = kvs.archive("door").numbers([kept[0].number.clone()]).attempts(2);
-    let error = numbers.try_collect::<Vec<_>>().await.unwrap_err();
+    let error = numbers.fragments().try_collect::<Vec<_>>().await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Retention), "{error}");
 }
 
@@ -249,7 +247,7 @@ fn paged(pages: &'static [&'static str], retention: u32) -> impl Fn(&str, &Value
 
 async fn list_of(pages: &'static [&'static str]) -> (Vec<FragmentInfo>, Vec<Value>) {
     let (kvs, asked) = stand_in(paged(pages, 24)).await;
-    let infos = kvs.list_fragments("door").range(times(&EVER)).try_collect().await.unwrap();
+    let infos = kvs.list_fragments("door").range(times(&EVER)).entries().try_collect().await.unwrap();
     (infos, asked.bodies())
 }
 
@@ -272,7 +270,7 @@ async fn a_page_may_have_no_fragments() {
     }
     // What keeps nothing lists nothing.
     let (kvs, _) = stand_in(paged(&["{}"], 0)).await;
-    let error = kvs.list_fragments("door").range(times(&EVER)).try_collect::<Vec<_>>().await.unwrap_err();
+    let error = kvs.list_fragments("door").range(times(&EVER)).entries().try_collect::<Vec<_>>().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retention);
 }
 
@@ -292,8 +290,8 @@ async fn times_and_numbers_in_every_form() {
     ];
     let (kvs, _) = stand_in(paged(PAGES, 24)).await;
     let sorted = async |order| {
-        let list = kvs.list_fragments("door").range(times(&EVER)).by(Clock::Producer).sorted(order);
-        list.try_collect::<Vec<_>>().await.unwrap()
+        let list = kvs.list_fragments("door").range(times(&EVER)).clock(Clock::Producer).order(order);
+        list.entries().try_collect::<Vec<_>>().await.unwrap()
     };
     let by_number = sorted(Order::Number).await;
     let numbers: Vec<_> = by_number.iter().map(|info| info.number().as_str()).collect();
@@ -329,8 +327,8 @@ async fn what_is_asked_of_list_fragments() {
     for (stream, member) in [("door", "StreamName"), (ARN, "StreamARN")] {
         for (clock, kind) in [(Clock::Producer, "PRODUCER_TIMESTAMP"), (Clock::Server, "SERVER_TIMESTAMP")] {
             let (kvs, asked) = stand_in(paged(PAGES, 24)).await;
-            let list = kvs.list_fragments(stream).range(times(&(1_511_852_109_126..=1_511_852_109_500))).by(clock);
-            assert!(list.page_size(250).try_collect::<Vec<_>>().await.unwrap().is_empty());
+            let list = kvs.list_fragments(stream).range(times(&(1_511_852_109_126..=1_511_852_109_500))).clock(clock);
+            assert!(list.page_size(250).entries().try_collect::<Vec<_>>().await.unwrap().is_empty());
             let asked: Vec<_> = asked.take().into_iter().filter(|(path, _)| path == "listFragments").collect();
             let range = json!({ "StartTimestamp": 1_511_852_109.126, "EndTimestamp": 1_511_852_109.5 });
             let selector = json!({ "FragmentSelectorType": kind, "TimestampRange": range });
@@ -364,12 +362,13 @@ async fn errors_as_they_are_spelled_on_the_wire() {
         (403, "NotAuthorizedException", "No.", ErrorKind::AccessDenied),
     ] {
         let (kvs, asked) = stand_in(move |_, _| Answer::refusal(status, &name(exception), message)).await;
-        let list = kvs.list_fragments("door").range(times(&EVER)).attempts(2).try_collect::<Vec<_>>().await;
+        let list = kvs.list_fragments("door").range(times(&EVER)).attempts(2).entries().try_collect::<Vec<_>>().await;
         let error = list.unwrap_err();
         assert_eq!((error.kind(), error.code()), (kind, Some(exception)));
         let calls = if kind == ErrorKind::Throttled { 2 } else { 1 };
         assert_eq!(asked.take().len(), calls, "{exception}");
-        let read = kvs.archive("door").numbers(["7".parse().unwrap()]).attempts(2).try_collect::<Vec<_>>().await;
+        let read =
+            kvs.archive("door").numbers(["7".parse().unwrap()]).attempts(2).fragments().try_collect::<Vec<_>>().await;
         let error = read.unwrap_err();
         assert_eq!((error.kind(), error.code()), (kind, Some(exception)));
         assert_eq!(asked.take().len(), calls, "{exception}");
@@ -396,7 +395,7 @@ fn wanted(body: &Value) -> Vec<String> {
 }
 
 fn chunk(ordinal: u32) -> Bytes {
-    document(1000, &[ordinal as u8; 50]).to_bytes_without_trailer(&nth(ordinal))
+    two_pictures(1000, &[ordinal as u8; 50]).to_bytes_without_trailer(&nth(ordinal))
 }
 
 // C.2: "Body: `StreamName` xor `StreamARN`; `Fragments` required: 1..1000 fragment-number strings"; "Order of the returned
@@ -414,7 +413,7 @@ async fn chunks_are_told_by_their_numbers() {
     })
     .await;
     let numbers = [3, 1, 2, 3, 1, 5, 4].map(|ordinal| nth(ordinal).number);
-    let read: Vec<_> = kvs.archive("door").numbers(numbers).try_collect().await.unwrap();
+    let read: Vec<_> = kvs.archive("door").numbers(numbers).fragments().try_collect().await.unwrap();
     let expected = [3, 1, 2, 5, 4];
     assert_eq!(numbers_of(&read), expected.map(|ordinal| nth(ordinal).number));
     assert!(read.iter().zip(expected).all(|(fragment, ordinal)| *fragment.raw() == chunk(ordinal)));
@@ -437,7 +436,7 @@ async fn no_call_asks_for_more_than_there_may_be() {
     for numbers in [false, true] {
         let archive = kvs.archive("door");
         let archive = if numbers { archive.numbers(expected.clone()) } else { archive.range(times(&EVER)) };
-        let read: Vec<_> = archive.try_collect().await.unwrap();
+        let read: Vec<_> = archive.fragments().try_collect().await.unwrap();
         assert_eq!(numbers_of(&read), expected);
     }
     assert_eq!((endpoint.happened()["throttled"], endpoint.happened()["connection limit"]), (0, 0));
@@ -472,11 +471,12 @@ async fn times_in_either_spelling() {
         tags(side.0, side.1, 2),
         tags(plain.0, side.1, 3),
         tags(side.0, plain.1, 4),
-        document(1000, &[5; 50]).to_bytes(&nth(5), 12),
+        two_pictures(1000, &[5; 50]).to_bytes(&nth(5), 12),
     ];
     assert_eq!(parts[0], chunk(1));
     let (kvs, asked) = stand_in(move |_, _| media(&parts)).await;
-    let read: Vec<_> = kvs.archive("door").numbers((1..=5).map(|n| nth(n).number)).try_collect().await.unwrap();
+    let read: Vec<_> =
+        kvs.archive("door").numbers((1..=5).map(|n| nth(n).number)).fragments().try_collect().await.unwrap();
     let times: Vec<_> = read.iter().map(|fragment| (fragment.server_time(), fragment.producer_time())).collect();
     let expected: Vec<_> = (1..=5).map(|n| (Some(nth(n).server_time), Some(nth(n).producer_time))).collect();
     assert_eq!(times, expected);
@@ -491,9 +491,9 @@ async fn what_is_too_fresh_is_there_a_little_later() {
         let quotas = Quotas::default().archived_after(Duration::from_millis(2500));
         let (_endpoint, door, kvs, _) = door_with(quotas, &[]).await;
         door.set_archive_spelling(spelling);
-        let pushed: Vec<_> = (0..3).map(|_| door.push(&document(1000, b"fresh")).number).collect();
+        let pushed: Vec<_> = (0..3).map(|_| door.push(&two_pictures(1000, b"fresh")).number).collect();
         let start = Instant::now();
-        let read: Vec<_> = kvs.archive("door").numbers(pushed.clone()).try_collect().await.unwrap();
+        let read: Vec<_> = kvs.archive("door").numbers(pushed.clone()).fragments().try_collect().await.unwrap();
         assert_eq!(numbers_of(&read), pushed, "{spelling:?}");
         let took = start.elapsed();
         assert!((2500..10_000).contains(&took.as_millis()), "{spelling:?}: {took:?}");
@@ -517,7 +517,7 @@ async fn an_error_is_about_one_fragment_whatever_follows() {
                 };
                 endpoint.script(Operation::GetMediaForFragmentList, None, mishap);
             }
-            let read: Vec<_> = kvs.archive("door").range(times(&EVER)).try_collect().await.unwrap();
+            let read: Vec<_> = kvs.archive("door").range(times(&EVER)).fragments().try_collect().await.unwrap();
             let said = format!("{spelling:?}, goes on: {goes_on}");
             assert_eq!(ordinals(&kept, &numbers_of(&read)), [1, 2, 3, 4, 5, 6], "{said}");
             let happened = endpoint.happened();
@@ -529,12 +529,15 @@ async fn an_error_is_about_one_fragment_whatever_follows() {
         let missing = nth(1).number;
         let mut numbers: Vec<_> = kept.iter().map(|kept| kept.number.clone()).collect();
         numbers.insert(4, missing.clone());
-        let archive = kvs.archive("door").numbers(numbers).attempts(3).when_unavailable(Unavailable::Skip);
+        let archive = kvs.archive("door").numbers(numbers).attempts(3).on_unavailable(OnUnavailable::Skip);
+        let archive = archive.fragments();
         let progress = archive.progress();
         let read: Vec<_> = archive.try_collect().await.unwrap();
         assert_eq!(ordinals(&kept, &numbers_of(&read)), [1, 2, 3, 4, 5, 6], "{spelling:?}");
         let passed = |discontinuity: &Discontinuity| match discontinuity {
-            Discontinuity::PassedOver { number, cause } => Some((number.clone(), cause.code() == Some("3000"))),
+            Discontinuity::SkippedFragment { number, cause, .. } => {
+                Some((number.clone(), cause.code() == Some("3000")))
+            }
             _ => None,
         };
         let passed: Vec<Vec<_>> =
@@ -565,8 +568,14 @@ async fn an_error_may_not_say_which_fragment_it_is_about() {
             media(&parts)
         })
         .await;
-        let read: Vec<_> =
-            kvs.archive("door").numbers((1..=4).map(|n| nth(n).number)).connections(1).try_collect().await.unwrap();
+        let read: Vec<_> = kvs
+            .archive("door")
+            .numbers((1..=4).map(|n| nth(n).number))
+            .connections(1)
+            .fragments()
+            .try_collect()
+            .await
+            .unwrap();
         assert_eq!(numbers_of(&read), (1..=4).map(|n| nth(n).number).collect::<Vec<_>>(), "{number}");
         assert!(read.iter().all(|fragment| fragment.discontinuities().is_empty()), "{number}");
         assert!(calls.load(Ordering::Relaxed) > 2);
@@ -590,7 +599,7 @@ async fn sizes_that_are_not_those_of_what_is_sent() {
             media(&parts.collect::<Vec<_>>())
         })
         .await;
-        let read: Vec<_> = kvs.archive("door").range(times(&EVER)).try_collect().await.unwrap();
+        let read: Vec<_> = kvs.archive("door").range(times(&EVER)).fragments().try_collect().await.unwrap();
         assert_eq!(numbers_of(&read), (1..=5).map(|n| nth(n).number).collect::<Vec<_>>(), "{difference}");
         assert!(read.iter().zip(1..).all(|(fragment, n)| *fragment.raw() == chunk(n)), "{difference}");
     }
@@ -750,12 +759,13 @@ async fn lists_of_random_ranges() {
         seen += expected.len();
         let pages = |rng: &mut Rng| rng.u32(1 + expected.len() as u32 / 20..=1000);
         let (size, again) = (pages(&mut world.rng), pages(&mut world.rng));
-        let list = || world.kvs.list_fragments("door").range(times(&range)).by(clock);
+        let list = || world.kvs.list_fragments("door").range(times(&range)).clock(clock);
         let sorted: Vec<_> =
-            list().page_size(size).prefetch(size as usize % 4).sorted(order).try_collect().await.unwrap();
+            list().page_size(size).prefetch(size as usize % 4).order(order).entries().try_collect().await.unwrap();
         same_infos(&sorted, &expected, &context);
         // In no order they are the same, and none comes twice.
-        let mut unsorted: Vec<_> = list().page_size(again).prefetch(again as usize % 4).try_collect().await.unwrap();
+        let mut unsorted: Vec<_> =
+            list().page_size(again).prefetch(again as usize % 4).entries().try_collect().await.unwrap();
         unsorted.sort_by(|a, b| a.number().cmp(b.number()));
         let by_number = within(&in_order(&world.kept, clock, Order::Number), clock, &range);
         same_infos(&unsorted, &by_number, &context);
@@ -777,6 +787,7 @@ async fn media_of_random_ranges() {
         let archive = archived(&world.kvs, &range, clock, order);
         let expected: Vec<Kept> = expected.into_iter().cloned().collect();
         let archive = if round % 4 == 0 { archive } else { world.anyhow(archive) };
+        let archive = archive.fragments();
         let progress = archive.progress();
         let read: Vec<_> = archive.try_collect().await.unwrap();
         same(&read, &expected.iter().collect::<Vec<_>>(), &context);
@@ -809,13 +820,14 @@ async fn media_of_random_lists() {
             _ => archive.numbers(chosen.iter().map(|&index| world.kept[index].number.clone())),
         };
         let archive = world.anyhow(archive);
-        let read: Vec<_> = archive.try_collect().await.unwrap();
+        let read: Vec<_> = archive.fragments().try_collect().await.unwrap();
         same(&read, &first.iter().collect::<Vec<_>>(), &format!("round {round}"));
         // Of a list without repetitions, what is behind any of it.
         let behind = world.rng.usize(0..first.len());
         let position = position(&mut world.rng, &read[behind], &first[behind]);
-        let archive = world.kvs.archive("door").numbers(first.iter().map(|kept| kept.number.clone())).resume(position);
-        let read: Vec<_> = archive.try_collect().await.unwrap();
+        let archive =
+            world.kvs.archive("door").numbers(first.iter().map(|kept| kept.number.clone())).start_after(position);
+        let read: Vec<_> = archive.fragments().try_collect().await.unwrap();
         same(&read, &first[behind + 1..].iter().collect::<Vec<_>>(), &format!("round {round} behind {behind}"));
     }
     world.nothing_was_refused();
@@ -850,13 +862,14 @@ async fn going_on_from_anywhere() {
         let last = all[at].clone();
         let info = listed(&world.kvs, &(last.server..=last.server), Clock::Server, Order::Number).await;
         let info = info.iter().find(|info| *info.number() == last.number).unwrap();
-        let fragment = world.kvs.archive("door").listed([info.clone()]).try_next().await.unwrap().unwrap();
+        let fragment = world.kvs.archive("door").listed([info.clone()]).fragments().try_next().await.unwrap().unwrap();
         let position = match round % 5 {
             0 => info.position(),
             _ => position(&mut world.rng, &fragment, &last),
         };
-        let archive = archived(&world.kvs, &range, clock, order).resume(position.clone());
+        let archive = archived(&world.kvs, &range, clock, order).start_after(position.clone());
         let archive = world.anyhow(archive);
+        let archive = archive.fragments();
         let progress = archive.progress();
         let read: Vec<_> = archive.try_collect().await.unwrap();
         let context = format!("round {round}: {range:?} {clock:?} {order:?} behind {position}");
@@ -878,10 +891,10 @@ async fn going_on_behind_each_of_a_range() {
                 break range;
             }
         };
-        let whole: Vec<_> = archived(&world.kvs, &range, clock, order).try_collect().await.unwrap();
+        let whole: Vec<_> = archived(&world.kvs, &range, clock, order).fragments().try_collect().await.unwrap();
         for (index, fragment) in whole.iter().enumerate() {
-            let archive = archived(&world.kvs, &range, clock, order).resume(fragment.position());
-            let rest: Vec<_> = archive.try_collect().await.unwrap();
+            let archive = archived(&world.kvs, &range, clock, order).start_after(fragment.position());
+            let rest: Vec<_> = archive.fragments().try_collect().await.unwrap();
             assert_eq!(numbers_of(&rest), numbers_of(&whole[index + 1..]), "{clock:?} {order:?} behind {index}");
         }
     }
@@ -894,12 +907,16 @@ async fn going_on_behind_what_is_kept_no_more() {
     let world = World::new(6).await;
     for order in [Order::Number, Order::Time] {
         let archive = archived(&world.kvs, &EVER, Clock::Server, order);
-        let position = archive.take(100).try_collect::<Vec<_>>().await.unwrap()[99].position();
+        let position = archive.fragments().take(100).try_collect::<Vec<_>>().await.unwrap()[99].position();
         if order == Order::Number {
             world.stream.expire(200);
         }
-        let read: Vec<_> =
-            archived(&world.kvs, &EVER, Clock::Server, order).resume(position).try_collect().await.unwrap();
+        let read: Vec<_> = archived(&world.kvs, &EVER, Clock::Server, order)
+            .start_after(position)
+            .fragments()
+            .try_collect()
+            .await
+            .unwrap();
         let behind = if order == Order::Number { 200 } else { 300 };
         let expected: Vec<_> = in_order(&world.kept, Clock::Server, order)[behind..].to_vec();
         same(&read, &expected, &format!("{order:?}"));
@@ -918,8 +935,9 @@ async fn a_stream_that_is_dropped_now_and_then_has_the_whole() {
         loop {
             let mut archive = world.anyhow(archived(&world.kvs, &range, clock, order));
             if let Some(position) = position.take() {
-                archive = archive.resume(position);
+                archive = archive.start_after(position);
             }
+            let mut archive = archive.fragments();
             let progress = archive.progress();
             let most = world.rng.usize(1..60);
             // In the middle of a call, as likely as not.
@@ -961,7 +979,7 @@ async fn consumers_that_work_on_several_at_once() {
     let archive = || {
         let mut index = 0;
         let archive = archived(&world.kvs, &range, Clock::Server, Order::Number).buffer_bytes(20_000).batch(50);
-        archive.map_ok(move |fragment| {
+        archive.fragments().map_ok(move |fragment| {
             index += 1;
             (index, fragment)
         })
@@ -987,7 +1005,7 @@ async fn several_at_once_keep_to_the_points_of_a_stream() {
         let batch = world.rng.usize(100..=500);
         let archive = archived(&world.kvs.clone(), &EVER, clock, order).batch(batch).connections(1);
         reading.push(async move {
-            let read: Vec<_> = archive.try_collect().await.unwrap();
+            let read: Vec<_> = archive.fragments().try_collect().await.unwrap();
             same(&read, &expected.iter().collect::<Vec<_>>(), &format!("{clock:?} {order:?}"));
         });
     }
@@ -1010,8 +1028,12 @@ async fn going_on_in_the_archive_where_a_live_stream_stopped() {
         let all = in_order(&world.kept, clock, order);
         let at = all.iter().position(|kept| Some(&kept.number) == position.number()).unwrap();
         let range = START - 1_000_000..=START + 1_000_000;
-        let read: Vec<_> =
-            archived(&world.kvs, &range, clock, order).resume(position.clone()).try_collect().await.unwrap();
+        let read: Vec<_> = archived(&world.kvs, &range, clock, order)
+            .start_after(position.clone())
+            .fragments()
+            .try_collect()
+            .await
+            .unwrap();
         same(&read, &within(&all[at + 1..], clock, &range), &format!("{clock:?} {order:?}"));
     }
 }
@@ -1032,10 +1054,11 @@ async fn a_range_that_starts_within_a_millisecond() {
         (within(0, 1)..=within(0, 999_999), &[]),
     ] {
         for clock in [Clock::Server, Clock::Producer] {
-            let list = kvs.list_fragments("door").range(range.clone()).by(clock).sorted(Order::Number);
-            let listed: Vec<_> = list.map_ok(|info| info.number().clone()).try_collect().await.unwrap();
+            let list = kvs.list_fragments("door").range(range.clone()).clock(clock).order(Order::Number);
+            let listed: Vec<_> = list.entries().map_ok(|info| info.number().clone()).try_collect().await.unwrap();
             assert_eq!(ordinals(&kept, &listed), expected, "{range:?} {clock:?}");
-            let read: Vec<_> = kvs.archive("door").range(range.clone()).by(clock).try_collect().await.unwrap();
+            let read: Vec<_> =
+                kvs.archive("door").range(range.clone()).clock(clock).fragments().try_collect().await.unwrap();
             assert_eq!(numbers_of(&read), listed);
         }
     }
@@ -1054,10 +1077,10 @@ async fn one_that_is_named_twice_does_not_come_again_behind_a_position() {
             true => kvs.archive("door").listed(named.map(|index| infos[index].clone())),
             false => kvs.archive("door").numbers(named.map(|index| kept[index].number.clone())),
         };
-        let whole: Vec<_> = archive().try_collect().await.unwrap();
+        let whole: Vec<_> = archive().fragments().try_collect().await.unwrap();
         assert_eq!(ordinals(&kept, &numbers_of(&whole)), [1, 2, 3]);
         for (index, fragment) in whole.iter().enumerate() {
-            let rest: Vec<_> = archive().resume(fragment.position()).try_collect().await.unwrap();
+            let rest: Vec<_> = archive().start_after(fragment.position()).fragments().try_collect().await.unwrap();
             assert_eq!(numbers_of(&rest), numbers_of(&whole[index + 1..]), "behind {index}");
         }
     }
@@ -1072,7 +1095,7 @@ async fn a_call_that_costs_more_than_a_second_allows_is_paid_off() {
         let (endpoint, _door, kvs, _) = door(&stored).await;
         let start = Instant::now();
         let archive = kvs.archive("door").range(times(&EVER)).batch(batch).points_per_second(points);
-        assert_eq!(archive.try_collect::<Vec<_>>().await.unwrap().len(), 3000);
+        assert_eq!(archive.fragments().try_collect::<Vec<_>>().await.unwrap().len(), 3000);
         let context = format!("batches of {batch}, {points} points a second: {:?}", start.elapsed());
         assert_eq!(endpoint.happened()["throttled"], 0, "{context}");
         // What the first call costs may be paid off behind it.

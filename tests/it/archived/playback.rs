@@ -3,27 +3,23 @@
 use std::time::Duration;
 
 use aws_sdk_kinesisvideoarchivedmedia::Client;
-use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
 use aws_sdk_kinesisvideoarchivedmedia::types::{
     DashFragmentSelector, DashPlaybackMode, DashTimestampRange, HlsFragmentSelector, HlsPlaybackMode, HlsTimestampRange,
 };
 use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Shape};
 use kinesis_video::service::playback::{Container, Discontinuities, PlaybackUrl};
-use kinesis_video::{Clock, ErrorKind, KinesisVideo, Result, Timestamp};
+use kinesis_video::{Clock, ErrorKind, KinesisVideo, Result};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::endpoint::playback::{AVCC, FRAME, now, refusal, stamp_at, unlimited};
+use crate::support::bodies::{AVCC, FRAME, stamp_at};
+use crate::support::endpoint::{now_millis, refusal, sdk_time, time, unlimited};
 use crate::support::stand_in::{Answer, NOW, stand_in};
 
 const T: i64 = 1_700_000_000_126;
 const DAY: i64 = 24 * 3600 * 1000;
 const TOKEN: &str = "CiAMO-secret-token";
 const ARN: &str = "arn:aws-cn:kinesisvideo:cn-north-1:1:stream/door/2";
-
-fn at(millis: i64) -> Timestamp {
-    Timestamp::from_millis(millis)
-}
 
 fn url(kind: &str) -> String {
     format!("https://b-1.example.com/{kind}/v1/get?SessionToken={TOKEN}")
@@ -40,7 +36,7 @@ fn answer(path: &str) -> Answer {
 #[tokio::test]
 async fn requests_say_what_was_chosen_and_no_more() {
     let (kvs, asked) = stand_in(|path, _| answer(path)).await;
-    let range = || at(T)..=at(T + DAY);
+    let range = || time(T)..=time(T + DAY);
     let body = async |url: Result<PlaybackUrl>| -> Value {
         url.unwrap();
         let asked = asked.take();
@@ -53,7 +49,7 @@ async fn requests_say_what_was_chosen_and_no_more() {
     let live = kvs.dash(ARN).url().await;
     assert_eq!(body(live).await, json!({ "StreamARN": ARN, "PlaybackMode": "LIVE" }));
     // Which clock, and nothing else, may be said of what is live.
-    let live = kvs.hls("door").by(Clock::Producer).url().await;
+    let live = kvs.hls("door").clock(Clock::Producer).url().await;
     assert_eq!(
         body(live).await,
         json!({
@@ -61,7 +57,7 @@ async fn requests_say_what_was_chosen_and_no_more() {
             "HLSFragmentSelector": { "FragmentSelectorType": "PRODUCER_TIMESTAMP" },
         })
     );
-    let live = kvs.dash("door").by(Clock::Server).display_timestamps(false).display_numbers(false).url().await;
+    let live = kvs.dash("door").clock(Clock::Server).display_timestamps(false).display_numbers(false).url().await;
     assert_eq!(
         body(live).await,
         json!({
@@ -82,7 +78,7 @@ async fn requests_say_what_was_chosen_and_no_more() {
             },
         })
     );
-    let replay = kvs.dash("door").live_replay(at(T)..).url().await;
+    let replay = kvs.dash("door").live_replay(time(T)..).url().await;
     assert_eq!(
         body(replay).await,
         json!({
@@ -96,8 +92,8 @@ async fn requests_say_what_was_chosen_and_no_more() {
     // All there is.
     let full = kvs
         .hls("door")
-        .live_replay(at(T)..=at(T + 1))
-        .by(Clock::Producer)
+        .live_replay(time(T)..=time(T + 1))
+        .clock(Clock::Producer)
         .expires(Duration::from_secs(43_200))
         .max_fragments(5000)
         .display_timestamps(true)
@@ -117,8 +113,8 @@ async fn requests_say_what_was_chosen_and_no_more() {
     );
     let full = kvs
         .dash("door")
-        .on_demand(at(T)..=at(T + 1))
-        .by(Clock::Producer)
+        .on_demand(time(T)..=time(T + 1))
+        .clock(Clock::Producer)
         .expires(Duration::from_secs(300))
         .max_fragments(1)
         .display_timestamps(true)
@@ -151,11 +147,11 @@ async fn requests_say_what_was_chosen_and_no_more() {
 #[tokio::test(start_paused = true)]
 async fn a_url_says_how_long_it_is_good_for_and_keeps_its_token_to_itself() {
     let (kvs, asked) = stand_in(|path, _| answer(path).with("date", "Tue, 14 Nov 2023 22:13:21 GMT")).await;
-    let session = kvs.hls("door").on_demand(at(T)..=at(T + 1)).expires(Duration::from_secs(600));
+    let session = kvs.hls("door").on_demand(time(T)..=time(T + 1)).expires(Duration::from_secs(600));
     let first = session.url().await.unwrap();
     assert_eq!(first.as_str(), url("hls"));
     // By the service's clock.
-    assert_eq!(first.expires(), at(1_700_000_001_000 + 600_000));
+    assert_eq!(first.expires(), time(1_700_000_001_000 + 600_000));
     sleep(Duration::from_secs(250)).await;
     assert_eq!(first.remaining(), Duration::from_secs(350));
     let second = first.renew().await.unwrap();
@@ -171,7 +167,7 @@ async fn a_url_says_how_long_it_is_good_for_and_keeps_its_token_to_itself() {
     // Without a date, by the SDK's; five minutes is what the service takes if it is not told.
     let (kvs, _) = stand_in(|path, _| answer(path)).await;
     let live = kvs.dash("door").url().await.unwrap();
-    assert_eq!(live.expires(), at(NOW.as_millis() as i64 + 300_000));
+    assert_eq!(live.expires(), time(NOW.as_millis() as i64 + 300_000));
     assert_eq!(live.remaining(), Duration::from_secs(300));
 }
 
@@ -229,7 +225,7 @@ async fn errors_of_the_service_say_what_to_do() {
 #[tokio::test(start_paused = true)]
 async fn what_may_go_away_by_itself_is_waited_for() {
     let endpoint = LocalEndpoint::start().await.unwrap();
-    let (_, _) = playable(&endpoint, "door", now());
+    let (_, _) = playable(&endpoint, "door", now_millis());
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     let hls = Operation::GetHlsStreamingSessionUrl;
     for mishap in [
@@ -259,19 +255,15 @@ fn playable(endpoint: &LocalEndpoint, name: &str, last: i64) -> (LocalStream, i6
     (door, last)
 }
 
-fn time(millis: i64) -> DateTime {
-    DateTime::from_millis(millis)
-}
-
 /// Each rule that needs no clock: refused by us before anything is sent, and by the endpoint where
 /// the SDK lets it be asked.
 #[tokio::test]
 async fn every_rule_is_kept_on_both_sides_of_the_wire() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
-    let (_, last) = playable(&endpoint, "door", now());
+    let (_, last) = playable(&endpoint, "door", now_millis());
     let (kvs, raw) = (KinesisVideo::new(&endpoint.sdk_config()), Client::new(&endpoint.sdk_config()));
     let seconds = Duration::from_secs;
-    let range = || at(last - 3000)..=at(last - 1);
+    let range = || time(last - 3000)..=time(last - 1);
     let before = endpoint.requests();
     let mut refused = Vec::new();
     for expires in [seconds(0), seconds(299), seconds(43_201), seconds(u64::MAX), Duration::from_millis(300_500)] {
@@ -293,10 +285,10 @@ async fn every_rule_is_kept_on_both_sides_of_the_wire() {
         (i64::MAX / 1_000_000, "EndTimestamp must be within 24 hours of StartTimestamp"),
     ] {
         for clock in [Clock::Producer, Clock::Server] {
-            refused.push((kvs.hls("door").on_demand(at(last)..=at(end)).by(clock).url().await, rule));
-            refused.push((kvs.hls("door").live_replay(at(last)..=at(end)).by(clock).url().await, rule));
-            refused.push((kvs.dash("door").on_demand(at(last)..=at(end)).by(clock).url().await, rule));
-            refused.push((kvs.dash("door").live_replay(at(last)..=at(end)).by(clock).url().await, rule));
+            refused.push((kvs.hls("door").on_demand(time(last)..=time(end)).clock(clock).url().await, rule));
+            refused.push((kvs.hls("door").live_replay(time(last)..=time(end)).clock(clock).url().await, rule));
+            refused.push((kvs.dash("door").on_demand(time(last)..=time(end)).clock(clock).url().await, rule));
+            refused.push((kvs.dash("door").live_replay(time(last)..=time(end)).clock(clock).url().await, rule));
         }
     }
     for (url, rule) in refused {
@@ -328,14 +320,16 @@ async fn every_rule_is_kept_on_both_sides_of_the_wire() {
     let ends = [Some(last), Some(last - 1), Some(last + DAY + 1)];
     let stored = [HlsPlaybackMode::OnDemand, HlsPlaybackMode::LiveReplay];
     let of_hls = |end: Option<i64>| {
-        let range = HlsTimestampRange::builder().start_timestamp(time(last)).set_end_timestamp(end.map(time)).build();
+        let range =
+            HlsTimestampRange::builder().start_timestamp(sdk_time(last)).set_end_timestamp(end.map(sdk_time)).build();
         HlsFragmentSelector::builder()
             .fragment_selector_type("PRODUCER_TIMESTAMP".into())
             .timestamp_range(range)
             .build()
     };
     let of_dash = |end: Option<i64>| {
-        let range = DashTimestampRange::builder().start_timestamp(time(last)).set_end_timestamp(end.map(time)).build();
+        let range =
+            DashTimestampRange::builder().start_timestamp(sdk_time(last)).set_end_timestamp(end.map(sdk_time)).build();
         DashFragmentSelector::builder()
             .fragment_selector_type("PRODUCER_TIMESTAMP".into())
             .timestamp_range(range)
@@ -359,11 +353,11 @@ async fn every_rule_is_kept_on_both_sides_of_the_wire() {
 
     // At the bounds both sides agree, too.
     for (expires, most) in [(300, 1), (43_200, 5000)] {
-        let (hls, dash) = (kvs.hls("door").live_replay(range()), kvs.dash("door").by(Clock::Producer));
+        let (hls, dash) = (kvs.hls("door").live_replay(range()), kvs.dash("door").clock(Clock::Producer));
         hls.expires(seconds(expires)).max_fragments(most).url().await.unwrap();
         dash.expires(seconds(expires)).max_fragments(most).url().await.unwrap();
     }
-    let whole_day = kvs.hls("door").on_demand(at(last - 10)..=at(last - 10 + DAY)).by(Clock::Producer);
+    let whole_day = kvs.hls("door").on_demand(time(last - 10)..=time(last - 10 + DAY)).clock(Clock::Producer);
     whole_day.url().await.unwrap();
 }
 
@@ -371,22 +365,22 @@ async fn every_rule_is_kept_on_both_sides_of_the_wire() {
 #[tokio::test]
 async fn what_only_the_service_can_tell_it_tells() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
-    let last = now() - 60_000;
+    let last = now_millis() - 60_000;
     let (door, _) = playable(&endpoint, "door", last);
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
-    let error = kvs.hls("door").on_demand(at(last)..=at(now() + 60_000)).url().await.unwrap_err();
+    let error = kvs.hls("door").on_demand(time(last)..=time(now_millis() + 60_000)).url().await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::InvalidArgument, Some("InvalidArgumentException")));
     // None of the last thirty seconds; none in the range; no such stream.
     let error = kvs.dash("door").url().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
-    let error = kvs.dash("door").on_demand(at(last + 1)..=at(last + 2)).url().await.unwrap_err();
+    let error = kvs.dash("door").on_demand(time(last + 1)..=time(last + 2)).url().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     assert_eq!(kvs.hls("window").url().await.unwrap_err().kind(), ErrorKind::NotFound);
     // With fragments in it, all is well, both ends included.
-    kvs.dash("door").on_demand(at(last - 2000)..=at(last - 1999)).url().await.unwrap();
-    kvs.hls("door").live_replay(at(last)..).url().await.unwrap();
+    kvs.dash("door").on_demand(time(last - 2000)..=time(last - 1999)).url().await.unwrap();
+    kvs.hls("door").live_replay(time(last)..).url().await.unwrap();
     door.set_retention(Duration::ZERO);
-    assert_eq!(kvs.hls("door").live_replay(at(last)..).url().await.unwrap_err().kind(), ErrorKind::Retention);
+    assert_eq!(kvs.hls("door").live_replay(time(last)..).url().await.unwrap_err().kind(), ErrorKind::Retention);
     let sound = endpoint.create_stream("sound");
     let document = Document::new(Shape::Ffmpeg).audio_track(1, "sound", "A_VORBIS").block(1, 0, true, b"sound");
     sound.push(&document);

@@ -9,7 +9,7 @@ use serde_json::Value;
 /// What compiles, and, with the error that the compiler has for it, what is next to it and does not.
 const CASES: &[(&str, &[(&str, &str)])] = &[
     (
-        r#"kvs.hls("d").by(clock).expires(length).max_fragments(9).display_timestamps(true).url()"#,
+        r#"kvs.hls("d").clock(clock).expires(length).max_fragments(9).display_timestamps(true).url()"#,
         &[
             // What is live has no range.
             (r#"kvs.hls("d").range(a..=b).url()"#, "E0599"),

@@ -1,6 +1,6 @@
 //! Real payloads: what their README states, and what ffprobe reads in them.
 
-use kinesis_video::{End, Fragment};
+use kinesis_video::{Fragment, FragmentEnd};
 
 use crate::support::bodies::{CAMERA, CAPTURES, capture, fragments};
 use crate::support::ffmpeg::{ffprobe_packets, ffprobe_warnings, our_packets};
@@ -24,7 +24,7 @@ async fn output_get_media() {
     assert_eq!(lengths, [547_925, 492_514, 482_934, 489_206, 490_906]);
     for fragment in &fragments {
         assert_eq!(fragment.continuation_token(), fragment.number().map(kinesis_video::FragmentNumber::as_str));
-        assert_eq!(fragment.end(), End::Trailer);
+        assert_eq!(fragment.end_reason(), FragmentEnd::Trailer);
         assert_eq!(
             (fragment.blocks().len(), fragment.packets().filter(kinesis_video::Packet::is_key).count()),
             (60, 1)
@@ -37,7 +37,7 @@ async fn output_get_media() {
     let first = &fragments[0];
     assert_eq!(first.server_time().unwrap().as_millis(), 1_511_852_109_126);
     assert_eq!(first.producer_time().unwrap().as_millis(), 1_511_852_108_513);
-    assert_eq!(first.behind().unwrap().as_millis(), 15_858);
+    assert_eq!(first.behind_now().unwrap().as_millis(), 15_858);
     assert_eq!(first.packets().map(|packet| packet.payload().len()).sum::<usize>(), 546_152);
     assert_eq!(first.packets().next().unwrap().producer_time(), first.producer_time());
 }
@@ -49,7 +49,7 @@ async fn renderer_example() {
     let blocks: Vec<_> = fragments.iter().map(|fragment| fragment.blocks().len()).collect();
     assert_eq!(blocks, [59, 59, 59, 59, 59, 59, 59, 31]);
     for fragment in &fragments {
-        assert_eq!(fragment.end(), End::Trailer);
+        assert_eq!(fragment.end_reason(), FragmentEnd::Trailer);
         assert!(fragment.tags().is_empty());
         let track = fragment.track(1).unwrap();
         assert_eq!((track.name(), track.width(), track.height()), (Some("kinesis_video"), Some(640), Some(480)));
@@ -64,10 +64,10 @@ async fn non_increasing_timecode() {
     let fragments = fragments(&body).await;
     let blocks: Vec<_> = fragments.iter().map(|fragment| fragment.blocks().len()).collect();
     assert_eq!(blocks, [30, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30, 28]);
-    let ends: Vec<_> = fragments.iter().map(Fragment::end).collect();
-    assert_eq!(ends[..11], [End::Trailer; 11]);
-    assert_eq!(ends[11], End::Cut);
-    assert_eq!(fragments[11].behind(), None);
+    let ends: Vec<_> = fragments.iter().map(Fragment::end_reason).collect();
+    assert_eq!(ends[..11], [FragmentEnd::Trailer; 11]);
+    assert_eq!(ends[11], FragmentEnd::Cut);
+    assert_eq!(fragments[11].behind_now(), None);
     let timecodes: Vec<_> =
         fragments.iter().take(4).map(|fragment| fragment.header().timecode_ns() / 1_000_000).collect();
     assert_eq!(timecodes, [10_014, 0, 1_001, 2_003]);
@@ -83,7 +83,7 @@ async fn nothing_is_lost_and_ffprobe_agrees() {
         let fragments = fragments(&body).await;
         let joined: Vec<u8> = fragments.iter().flat_map(|fragment| fragment.raw().to_vec()).collect();
         assert!(joined == body, "{name}: not the bytes that came in");
-        for fragment in fragments.iter().filter(|fragment| fragment.end() == End::Trailer) {
+        for fragment in fragments.iter().filter(|fragment| fragment.end_reason() == FragmentEnd::Trailer) {
             let mkv = fragment.to_mkv();
             assert_eq!(ffprobe_warnings(&mkv), "", "{name}, {:?}", fragment.number());
             assert_eq!(ffprobe_packets(&mkv), our_packets(fragment), "{name}, {:?}", fragment.number());
@@ -107,7 +107,7 @@ async fn a_merged_capture_gives_playable_files() {
     assert_eq!(split.len(), parts.len());
     for (fragment, part) in split.iter().zip(&parts) {
         assert_eq!(fragment.number(), part.number());
-        assert_eq!(fragment.end(), End::Trailer);
+        assert_eq!(fragment.end_reason(), FragmentEnd::Trailer);
         assert_eq!(our_packets(fragment), our_packets(part));
         let mkv = fragment.to_mkv();
         assert_eq!(ffprobe_warnings(&mkv), "");

@@ -1,7 +1,7 @@
 //! A fragment is there with its own last byte.
 
 use bytes::BytesMut;
-use kinesis_video::{BodyDecoder, BodyItem, End};
+use kinesis_video::{BodyDecoder, BodyItem, FragmentEnd};
 use tokio_util::codec::Decoder;
 
 use crate::support::bodies::{
@@ -79,9 +79,9 @@ fn without_closing_tags_with_the_next_header_or_the_end() {
     let ends: Vec<_> = appearances
         .iter()
         .map(|(.., item)| match item {
-            BodyItem::Fragment(fragment) => Some(fragment.end()),
+            BodyItem::Fragment(fragment) => Some(fragment.end_reason()),
             _ => None,
         })
         .collect();
-    assert_eq!(ends, [Some(End::NextDocument), None, Some(End::EndOfBody)]);
+    assert_eq!(ends, [Some(FragmentEnd::NextDocument), None, Some(FragmentEnd::EndOfBody)]);
 }

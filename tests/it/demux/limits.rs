@@ -1,7 +1,8 @@
 //! Each limit, on both sides of it.
 
 use bytes::Bytes;
-use kinesis_video::ebml::{Width, Writer, id};
+use kinesis_video::ebml::id;
+use kinesis_video::internals::{Width, Writer};
 use kinesis_video::local::Document;
 use kinesis_video::{ErrorKind, Limits};
 

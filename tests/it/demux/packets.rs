@@ -2,9 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use kinesis_video::ebml::{Width, Writer, id};
-use kinesis_video::packet::{PacketDecoder, PacketItem, PacketStream};
-use kinesis_video::{BodyItem, End, ErrorKind, Limits, Packet};
+use kinesis_video::demux::{PacketDecoder, PacketItem, PacketStream};
+use kinesis_video::ebml::id;
+use kinesis_video::internals::{Width, Writer};
+use kinesis_video::{BodyItem, ErrorKind, FragmentEnd, Limits, Packet};
 use tokio_util::codec::Decoder;
 
 use crate::support::bodies::{
@@ -26,8 +27,8 @@ async fn taken_apart(body: &Bytes) -> Vec<String> {
                 lines.push(format!("start {:?} {:?}", fragment.header(), fragment.tracks()));
                 lines.extend(fragment.packets().map(|packet| describe(&packet)));
                 let trailing: Vec<_> = fragment.tags().iter().filter(kinesis_video::Tag::is_after_media).collect();
-                let (behind, token) = (fragment.behind(), fragment.continuation_token());
-                lines.push(format!("end {} {trailing:?} {behind:?} {token:?}", fragment.end()));
+                let (behind, token) = (fragment.behind_now(), fragment.continuation_token());
+                lines.push(format!("end {} {trailing:?} {behind:?} {token:?}", fragment.end_reason()));
             }
             BodyItem::Fault(fault) => lines.push(format!("fault {:?} {:?}", fault.id(), fault.message())),
             other => lines.push(format!("other {:?}", other.raw())),
@@ -45,9 +46,9 @@ async fn one_by_one(body: &Bytes, chunking: Chunking) -> Vec<String> {
             Ok(PacketItem::Start(header)) => format!("start {header:?} {:?}", header.tracks()),
             Ok(PacketItem::Packet(packet)) => describe(&packet),
             Ok(PacketItem::End(end)) => {
-                let (behind, token) = (end.behind(), end.continuation_token());
+                let (behind, token) = (end.behind_now(), end.continuation_token());
                 let trailing: Vec<_> = end.tags().iter().filter(kinesis_video::Tag::is_after_media).collect();
-                format!("end {} {trailing:?} {behind:?} {token:?}", end.end())
+                format!("end {} {trailing:?} {behind:?} {token:?}", end.end_reason())
             }
             Ok(PacketItem::Fault(fault)) => format!("fault {:?} {:?}", fault.id(), fault.message()),
             Ok(PacketItem::Skipped(skipped)) => format!("other {:?}", skipped.raw()),
@@ -138,7 +139,7 @@ async fn a_failing_transport_ends_the_open_fragment() {
         panic!("{items:?}")
     };
     assert!(!packets.is_empty() && packets.iter().all(|item| matches!(item, Ok(PacketItem::Packet(_)))));
-    assert_eq!((end.end(), error.kind()), (End::Cut, ErrorKind::Io));
+    assert_eq!((end.end_reason(), error.kind()), (FragmentEnd::Cut, ErrorKind::Io));
 }
 
 #[tokio::test]
@@ -242,7 +243,8 @@ async fn annex_b_decodes_to_the_same_pictures() {
         media.push((hevc, "hevc"));
     }
     for (body, format) in media {
-        for fragment in fragments(&body).await.into_iter().filter(|fragment| fragment.end() != End::Cut) {
+        for fragment in fragments(&body).await.into_iter().filter(|fragment| fragment.end_reason() != FragmentEnd::Cut)
+        {
             let track = fragment.tracks().iter().find(|track| track.width().is_some()).unwrap();
             let sets = kinesis_video::packet::ParameterSets::of_track(track).unwrap().unwrap();
             assert!(sets.iter().count() >= 2);

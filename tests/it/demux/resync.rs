@@ -2,7 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use kinesis_video::{BodyDecoder, BodyItem, BodyStream, Discontinuity, End, ErrorKind, FragmentStream, SkipReason};
+use kinesis_video::{
+    BodyDecoder, BodyItem, BodyStream, Discontinuity, ErrorKind, FragmentEnd, FragmentStream, SkipReason,
+};
 use proptest::prelude::*;
 use tokio_util::codec::Decoder;
 
@@ -24,7 +26,7 @@ async fn resynced(body: &Bytes, chunking: Chunking) -> Vec<BodyItem> {
 
 fn whole(items: &[BodyItem]) -> Vec<Bytes> {
     let whole = items.iter().filter_map(|item| match item {
-        BodyItem::Fragment(fragment) if fragment.end() != End::Cut => Some(fragment.raw().clone()),
+        BodyItem::Fragment(fragment) if fragment.end_reason() != FragmentEnd::Cut => Some(fragment.raw().clone()),
         _ => None,
     });
     whole.collect()
@@ -134,7 +136,7 @@ async fn skipped_bytes_are_a_discontinuity_of_the_next_fragment() {
     let stream = FragmentStream::new(&body[..]).resync(true);
     let fragments: Vec<_> = stream.map(|fragment| fragment.unwrap()).collect().await;
     assert_eq!(fragments.len(), 2);
-    let [Discontinuity::Skipped(skipped)] = fragments[1].discontinuities() else {
+    let [Discontinuity::SkippedBytes(skipped)] = fragments[1].discontinuities() else {
         panic!("{:?}", fragments[1].discontinuities())
     };
     let first = fragments[0].raw().len() as u64;
@@ -185,7 +187,7 @@ async fn damage_in_captures_costs_one_fragment() {
     let expected: Vec<_> = [0, 1, 3, 4].map(|index: usize| parts[index].raw().clone()).into();
     assert!(whole(&items) == expected);
     let BodyItem::Fragment(cut) = &items[2] else { panic!("{items:?}") };
-    assert_eq!((cut.end(), cut.blocks().len()), (End::Cut, 10));
+    assert_eq!((cut.end_reason(), cut.blocks().len()), (FragmentEnd::Cut, 10));
 }
 
 #[tokio::test]

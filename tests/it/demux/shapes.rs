@@ -1,7 +1,7 @@
 //! Shapes that the captures lack, byte for byte as they were seen elsewhere.
 
 use kinesis_video::local::{Document, Shape, Stamp};
-use kinesis_video::{BodyItem, End, Fragment, TagValue, Timestamp, Track, TrackKind};
+use kinesis_video::{BodyItem, Fragment, FragmentEnd, TagValue, Timestamp, Track, TrackKind};
 
 use crate::support::bodies::{
     Chunking, archive_body, connect_document, fragments, items, live_body, merged_body, odd_body, producer_document,
@@ -58,7 +58,7 @@ async fn the_aws_c_producer() {
 async fn amazon_connect() {
     let body = live_body((1..=2).map(connect_document));
     for fragment in fragments(&body).await {
-        assert_eq!(fragment.end(), End::Trailer);
+        assert_eq!(fragment.end_reason(), FragmentEnd::Trailer);
         let names: Vec<_> = fragment.tracks().iter().map(Track::name).collect();
         assert_eq!(names, [Some("AUDIO_FROM_CUSTOMER"), Some("AUDIO_TO_CUSTOMER")]);
         for track in fragment.tracks().iter() {
@@ -104,7 +104,7 @@ async fn error_documents_of_both_apis() {
     // Only GetMedia's leading tags, then the body ends: a fragment without media.
     let (found, _) = items(&Document::of_tags(&[("AWS_KINESISVIDEO_FRAGMENT_NUMBER", "17")]), Chunking::Whole).await;
     let [BodyItem::Fragment(fragment)] = &found[..] else { panic!("{found:?}") };
-    assert_eq!((fragment.end(), fragment.blocks().len()), (End::EndOfBody, 0));
+    assert_eq!((fragment.end_reason(), fragment.blocks().len()), (FragmentEnd::EndOfBody, 0));
     assert_eq!(fragment.number().unwrap().as_str(), "17");
 }
 
@@ -118,7 +118,7 @@ async fn the_archive_goes_on_after_a_fault() {
     assert_eq!(first.number(), Some(&stamp(1).number));
     assert_eq!(fault.fragment_number(), Some(&stamp(2).number));
     assert_eq!(third.number(), Some(&stamp(3).number));
-    assert_eq!((first.behind(), first.continuation_token()), (None, None));
+    assert_eq!((first.behind_now(), first.continuation_token()), (None, None));
 }
 
 #[tokio::test]
@@ -149,14 +149,14 @@ async fn a_document_of_several_fragments() {
         let numbers: Vec<_> = fragments.iter().map(|fragment| fragment.number().cloned()).collect();
         assert_eq!(numbers, [1, 2, 3].map(|ordinal| Some(stamp(ordinal).number)));
         for (fragment, ordinal) in fragments.iter().zip(1..) {
-            assert_eq!((fragment.end(), fragment.blocks().len()), (End::Trailer, 5));
+            assert_eq!((fragment.end_reason(), fragment.blocks().len()), (FragmentEnd::Trailer, 5));
             assert_eq!(fragment.tags().get("ordinal").as_deref(), Some(&*ordinal.to_string()));
             assert_eq!(fragment.elements().find("Segment/Cluster").count(), usize::from(ordinal == 1));
             assert_eq!(fragment.elements().find("Cluster/SimpleBlock").count(), if ordinal == 1 { 0 } else { 5 });
             // The file of each is a document of its own that has what the fragment has.
             let file = self::fragments(&fragment.to_mkv()).await;
             assert_eq!(file.len(), 1);
-            assert_eq!((file[0].number(), file[0].end()), (fragment.number(), End::Trailer));
+            assert_eq!((file[0].number(), file[0].end_reason()), (fragment.number(), FragmentEnd::Trailer));
             assert_eq!(file[0].tracks(), fragment.tracks());
             let payloads = |fragment: &Fragment| fragment.packets().map(|p| p.payload().clone()).collect::<Vec<_>>();
             assert_eq!(payloads(&file[0]), payloads(fragment));
@@ -187,15 +187,14 @@ async fn merged_fragments_without_closing_tags() {
         })
         .collect();
     let split = self::fragments(&without_trailer.into()).await;
-    let ends: Vec<_> =
-        split.iter().map(|fragment| (fragment.number().cloned(), fragment.end(), fragment.blocks().len())).collect();
+    let ends: Vec<_> = split
+        .iter()
+        .map(|fragment| (fragment.number().cloned(), fragment.end_reason(), fragment.blocks().len()))
+        .collect();
     assert_eq!(
         ends,
-        [(1, End::NextDocument), (2, End::NextDocument), (3, End::EndOfBody)].map(|(n, end)| (
-            Some(stamp(n).number),
-            end,
-            5
-        ))
+        [(1, FragmentEnd::NextDocument), (2, FragmentEnd::NextDocument), (3, FragmentEnd::EndOfBody)]
+            .map(|(n, end)| (Some(stamp(n).number), end, 5))
     );
     assert_eq!(split[1].tags().get("ordinal").as_deref(), Some("2"));
 }
@@ -205,7 +204,7 @@ async fn a_fault_inside_a_fragment_cuts_it() {
     let body = crate::support::bodies::bodies().into_iter().find(|(name, _)| *name == "fault inside").unwrap().1;
     let (found, _) = items(&body, Chunking::Each(1)).await;
     let [BodyItem::Fragment(fragment), BodyItem::Fault(fault)] = &found[..] else { panic!("{found:?}") };
-    assert_eq!((fragment.end(), fragment.blocks().len()), (End::Cut, 5));
+    assert_eq!((fragment.end_reason(), fragment.blocks().len()), (FragmentEnd::Cut, 5));
     assert_eq!(fault.id(), Some(5000));
 }
 
@@ -225,7 +224,7 @@ async fn what_no_fragment_owns_is_reported() {
 async fn odd_but_valid() {
     let body = odd_body();
     let fragment = fragments(&body).await.remove(0);
-    assert_eq!(fragment.end(), End::EndOfBody);
+    assert_eq!(fragment.end_reason(), FragmentEnd::EndOfBody);
     let packets: Vec<_> = fragment
         .packets()
         .map(|p| {
@@ -281,7 +280,7 @@ async fn closing_tags_close_whatever_their_values_are() {
     let tags = trailer.windows(4).position(|four| four == kinesis_video::ebml::id::TAGS.0.to_be_bytes()).unwrap();
     body.extend_from_slice(&trailer[tags..]);
     let fragment = fragments(&body.clone().into()).await.remove(0);
-    assert_eq!((fragment.end(), fragment.behind()), (End::Trailer, None));
+    assert_eq!((fragment.end_reason(), fragment.behind_now()), (FragmentEnd::Trailer, None));
     assert_eq!(fragment.continuation_token(), Some("token"));
     assert_eq!(fragment.tags().reserved().next().unwrap().value().to_string(), "5.0");
 
@@ -300,7 +299,7 @@ async fn a_body_cut_in_the_first_bytes_of_a_document_is_cut() {
         let (found, error) = items(&whole.slice(..first.len() + more), Chunking::Whole).await;
         assert!(error.is_none());
         let [BodyItem::Fragment(_), BodyItem::Fragment(cut)] = &found[..] else { panic!("{more}: {found:?}") };
-        assert_eq!((cut.end(), cut.raw().len()), (End::Cut, more));
+        assert_eq!((cut.end_reason(), cut.raw().len()), (FragmentEnd::Cut, more));
     }
 }
 
@@ -309,13 +308,17 @@ async fn junk_behind_a_finished_file_does_not_make_it_cut() {
     let body = [crate::support::bodies::CAMERA, &[0; 8]].concat().into();
     let (found, error) = items(&body, Chunking::Each(1000)).await;
     let [BodyItem::Fragment(fragment)] = &found[..] else { panic!("{found:?}") };
-    assert_eq!((fragment.end(), &fragment.to_mkv()[..]), (End::EndOfBody, crate::support::bodies::CAMERA));
+    assert_eq!(
+        (fragment.end_reason(), &fragment.to_mkv()[..]),
+        (FragmentEnd::EndOfBody, crate::support::bodies::CAMERA)
+    );
     assert_eq!(error.unwrap().position().offset(), Some(crate::support::bodies::CAMERA.len() as u64));
 }
 
 #[tokio::test]
 async fn a_cut_block_group_is_no_key_frame() {
-    use kinesis_video::ebml::{Width, Writer, id};
+    use kinesis_video::ebml::id;
+    use kinesis_video::internals::{Width, Writer};
     let mut out = Writer::new();
     out.master(id::EBML, Width::Minimal, |_| {});
     out.unknown(id::SEGMENT, 8);
@@ -327,7 +330,7 @@ async fn a_cut_block_group_is_no_key_frame() {
     });
     let body = out.into_bytes();
     let cut = fragments(&body[..body.len() - 3].to_vec().into()).await.remove(0);
-    assert_eq!((cut.end(), cut.blocks().len()), (End::Cut, 1));
+    assert_eq!((cut.end_reason(), cut.blocks().len()), (FragmentEnd::Cut, 1));
     assert!(!cut.packets().next().unwrap().is_key());
 }
 
@@ -358,7 +361,8 @@ async fn segments_for_ever_are_not_kept_for_ever() {
 #[tokio::test]
 async fn what_is_declared_behind_the_media_is_not_theirs() {
     // An Info with another TimestampScale behind the Cluster, before the closing tags.
-    use kinesis_video::ebml::{Width, Writer, id};
+    use kinesis_video::ebml::id;
+    use kinesis_video::internals::{Width, Writer};
     let whole = producer_document(1).to_bytes(&stamp(1), 0);
     let trailer = whole.windows(4).rposition(|four| four == id::TAGS.0.to_be_bytes()).unwrap();
     let mut info = Writer::new();

@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use kinesis_video::{End, ErrorKind, FragmentStream};
+use kinesis_video::{ErrorKind, FragmentEnd, FragmentStream};
 use tokio_test::io::Builder;
 
 use crate::support::bodies::{live_body, producer_document};
@@ -23,9 +23,9 @@ async fn whole_blocks_then_the_error_then_nothing() {
     let reader = Builder::new().read(&body[..second + 5]).read(&body[second + 5..fourth]).read_error(reset).build();
     let mut fragments = FragmentStream::new(reader);
 
-    assert_eq!(fragments.next().await.unwrap().unwrap().end(), End::Trailer);
+    assert_eq!(fragments.next().await.unwrap().unwrap().end_reason(), FragmentEnd::Trailer);
     let cut = fragments.next().await.unwrap().unwrap();
-    assert_eq!((cut.end(), cut.packets().count()), (End::Cut, 3));
+    assert_eq!((cut.end_reason(), cut.packets().count()), (FragmentEnd::Cut, 3));
     assert_eq!(cut.raw(), &body[second..fourth]);
     let error = fragments.next().await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
@@ -42,7 +42,7 @@ async fn an_error_between_fragments_comes_alone() {
     let body = live_body([producer_document(1)]);
     let chunks = stream::iter([Ok(body), Err("no more"), Ok(Bytes::from_static(b"never read"))]);
     let mut fragments = FragmentStream::from_stream(chunks);
-    assert_eq!(fragments.next().await.unwrap().unwrap().end(), End::Trailer);
+    assert_eq!(fragments.next().await.unwrap().unwrap().end_reason(), FragmentEnd::Trailer);
     assert!(fragments.next().await.unwrap().is_err());
     for _ in 0..3 {
         assert!(fragments.next().await.is_none());
@@ -56,9 +56,9 @@ async fn an_error_right_after_the_last_block_is_still_a_cut() {
     let chunks = stream::iter([Ok(document.clone()), Err(io::Error::other("gone"))]);
     let mut fragments = FragmentStream::from_stream(chunks);
     let cut = fragments.next().await.unwrap().unwrap();
-    assert_eq!((cut.end(), cut.packets().count()), (End::Cut, 5));
+    assert_eq!((cut.end_reason(), cut.packets().count()), (FragmentEnd::Cut, 5));
     let whole = FragmentStream::new(&document[..]).next().await.unwrap().unwrap();
-    assert_eq!(whole.end(), End::EndOfBody);
+    assert_eq!(whole.end_reason(), FragmentEnd::EndOfBody);
 }
 
 #[tokio::test]

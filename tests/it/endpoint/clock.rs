@@ -8,17 +8,12 @@ use aws_sdk_kinesisvideomedia::types::{StartSelector, StartSelectorType};
 use futures::TryStreamExt;
 use kinesis_video::local::{Document, Expired, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
 use kinesis_video::{BodyStream, Error, Fragment, FragmentNumber, FragmentStream, Timestamp};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::support::bodies::stamp;
+use crate::support::endpoint::{ends_soon, http_with_headers};
 
-/// Quotas for tests that neither want to wait nor to be throttled.
-fn quick() -> Quotas {
-    Quotas::default().idle(Duration::from_millis(100)).connections(None).calls_per_second(None)
-}
-
-fn document() -> Document {
+fn two_frames() -> Document {
     Document::new(Shape::Producer).video_track(1).block(1, 0, true, b"frame").block(1, 500, false, b"frame")
 }
 
@@ -62,25 +57,14 @@ async fn get(
     sent.map_err(|error| error.code().map_or_else(|| format!("{error:?}"), str::to_owned))
 }
 
-/// A request over a socket, as it is, and its answer.
-async fn raw(endpoint: &LocalEndpoint, headers: &str) -> String {
-    let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", endpoint.port())).await.unwrap();
-    let request =
-        format!("POST /listStreams HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: 0\r\n\r\n");
-    socket.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.unwrap();
-    answer.to_lowercase()
-}
-
 #[tokio::test]
 async fn fragments_are_stamped_by_the_clock_of_the_endpoint() {
-    let endpoint = LocalEndpoint::start_with(0, quick()).await.unwrap();
+    let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let stream = endpoint.create_stream("door");
     for offset in [0, 90_000, -3_600_000] {
         endpoint.set_clock_offset(offset);
         let before = Timestamp::from(SystemTime::now()).as_millis();
-        let stamp = stream.push(&document());
+        let stamp = stream.push(&two_frames());
         let ahead = stamp.server_time.as_millis() - before;
         assert!((offset - 1_000..offset + 20_000).contains(&ahead), "{ahead}");
         assert_eq!(stamp.producer_time, stamp.server_time);
@@ -89,10 +73,10 @@ async fn fragments_are_stamped_by_the_clock_of_the_endpoint() {
 
 #[tokio::test]
 async fn every_answer_is_dated() {
-    let endpoint = LocalEndpoint::start_with(0, quick()).await.unwrap();
+    let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let now = Timestamp::from(SystemTime::now()).as_millis();
     endpoint.set_clock_offset(784_108_800_000 - now);
-    let answer = raw(&endpoint, "").await;
+    let answer = list_streams(&endpoint, "").await;
     assert!(answer.starts_with("http/1.1 200"), "{answer}");
     assert!(answer.contains("\r\ndate: sun, 06 nov 1994 08:0"), "{answer}");
     assert_eq!(answer.matches("\r\ndate: ").count(), 1, "{answer}");
@@ -100,7 +84,7 @@ async fn every_answer_is_dated() {
 
 #[tokio::test]
 async fn requests_signed_at_another_time_are_refused() {
-    let endpoint = LocalEndpoint::start_with(0, quick()).await.unwrap();
+    let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     endpoint.create_stream("door").finish();
     for (offset, refused) in [(0, false), (870_000, false), (960_000, true), (-870_000, false), (-960_000, true)] {
         endpoint.set_clock_offset(offset);
@@ -110,19 +94,24 @@ async fn requests_signed_at_another_time_are_refused() {
         // The SDK has learned the difference from the date of the answer.
         assert!(get(&media, "door", earliest()).await.is_ok());
     }
-    let answer = raw(&endpoint, "x-amz-date: 20010101T000000Z\r\n").await;
+    let answer = list_streams(&endpoint, "x-amz-date: 20010101T000000Z\r\n").await;
     assert!(answer.starts_with("http/1.1 400") && answer.contains("requestexpired"), "{answer}");
     for headers in ["", "x-amz-date: yesterday\r\n"] {
-        assert!(raw(&endpoint, headers).await.starts_with("http/1.1 200"));
+        assert!(list_streams(&endpoint, headers).await.starts_with("http/1.1 200"));
     }
-    let endpoint = LocalEndpoint::start_with(0, quick().clock_tolerance(None)).await.unwrap();
-    assert!(raw(&endpoint, "x-amz-date: 20010101T000000Z\r\n").await.starts_with("http/1.1 200"));
+    let endpoint = LocalEndpoint::start_with(0, ends_soon().clock_tolerance(None)).await.unwrap();
+    assert!(list_streams(&endpoint, "x-amz-date: 20010101T000000Z\r\n").await.starts_with("http/1.1 200"));
 }
 
-/// Ten fragments.
+/// Calls ListStreams over a bare socket, and returns the answer in lower case.
+async fn list_streams(endpoint: &LocalEndpoint, headers: &str) -> String {
+    http_with_headers(endpoint, "POST", "/listStreams", headers, "").await.1.to_lowercase()
+}
+
+/// Creates a stream of ten fragments.
 fn ten(endpoint: &LocalEndpoint) -> LocalStream {
     let stream = endpoint.create_stream("ten");
-    (0..10).for_each(|_| drop(stream.push(&document())));
+    (0..10).for_each(|_| drop(stream.push(&two_frames())));
     stream
 }
 
@@ -155,7 +144,7 @@ async fn three_idle_seconds_pass_in_no_time() {
     let feed = async {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            stream.push(&document());
+            stream.push(&two_frames());
         }
     };
     let start = Instant::now();
@@ -186,7 +175,7 @@ async fn three_idle_seconds_pass_in_no_time() {
 
 #[tokio::test(start_paused = true)]
 async fn bodies_break_in_process_as_over_sockets() {
-    let endpoint = LocalEndpoint::start_with(0, quick()).await.unwrap();
+    let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let stream = ten(&endpoint);
     let media = client(&endpoint.in_process_config());
     let length = read(get(&media, "ten", earliest()).await.unwrap()).await.0[0].raw().len() as u64;
@@ -271,7 +260,7 @@ async fn what_happened_is_counted_when_it_took_effect() {
         (Mishap::UnknownOperation, vec![("unknown operation", 1)]),
         (Mishap::StaleEndpoint, vec![("stale endpoint", 1)]),
     ] {
-        let endpoint = LocalEndpoint::start_with(0, quick()).await.unwrap();
+        let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
         ten(&endpoint).finish();
         endpoint.script(Operation::GetMedia, None, mishap.clone());
         assert_eq!(happened(&endpoint), [], "{mishap:?}");
@@ -298,7 +287,7 @@ async fn what_quotas_do_is_counted() {
     let feed = async {
         loop {
             tokio::time::sleep(Duration::from_secs(2)).await;
-            stream.push(&document());
+            stream.push(&two_frames());
         }
     };
     tokio::select! {
@@ -318,7 +307,7 @@ async fn what_quotas_do_is_counted() {
 
 #[tokio::test]
 async fn calls_by_arn_and_for_nobody_are_remembered_too() {
-    let endpoint = LocalEndpoint::start_with(0, quick()).await.unwrap();
+    let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let stream = ten(&endpoint);
     let control = aws_sdk_kinesisvideo::Client::new(&endpoint.in_process_config());
     control.describe_stream().stream_arn(stream.arn()).send().await.unwrap();
@@ -337,7 +326,7 @@ async fn numbers(output: GetMediaOutput) -> Vec<FragmentNumber> {
 
 #[tokio::test(start_paused = true)]
 async fn repeated_fragments() {
-    let endpoint = LocalEndpoint::start_with(0, quick()).await.unwrap();
+    let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     ten(&endpoint).finish();
     let media = client(&endpoint.in_process_config());
     let all = numbers(get(&media, "ten", earliest()).await.unwrap()).await;
@@ -358,7 +347,7 @@ async fn repeated_fragments() {
 #[tokio::test(start_paused = true)]
 async fn connections_linger_when_the_client_has_gone() {
     let linger = Duration::from_secs(10);
-    let quotas = quick().idle(Duration::from_secs(3)).connections(Some(2)).linger(linger);
+    let quotas = ends_soon().idle(Duration::from_secs(3)).connections(Some(2)).linger(linger);
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
     let stream = ten(&endpoint);
     let media = client(&endpoint.in_process_config());
@@ -386,7 +375,7 @@ async fn connections_linger_when_the_client_has_gone() {
 #[tokio::test(start_paused = true)]
 async fn resume_points_age_out() {
     for aged_out in [Expired::Fault, Expired::Oldest] {
-        let endpoint = LocalEndpoint::start_with(0, quick().aged_out(aged_out)).await.unwrap();
+        let endpoint = LocalEndpoint::start_with(0, ends_soon().aged_out(aged_out)).await.unwrap();
         let stream = ten(&endpoint);
         let media = client(&endpoint.in_process_config());
         let all = numbers(get(&media, "ten", earliest()).await.unwrap()).await;
@@ -413,20 +402,20 @@ async fn resume_points_age_out() {
         // All of them, and more than there are.
         stream.expire(100);
         assert!(numbers(get(&media, "ten", earliest()).await.unwrap()).await.is_empty());
-        let newest = stream.push(&document());
+        let newest = stream.push(&two_frames());
         assert_eq!(numbers(get(&media, "ten", after(&all[9])).await.unwrap()).await, [newest.number]);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_goes_on_when_what_it_would_read_next_is_dropped() {
-    let endpoint = LocalEndpoint::start_with(0, quick()).await.unwrap();
+    let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let stream = endpoint.create_stream("ten");
-    let first = stream.push(&document());
+    let first = stream.push(&two_frames());
     let output = get(&client(&endpoint.in_process_config()), "ten", earliest()).await.unwrap();
     let mut fragments = FragmentStream::from_byte_stream(output.payload);
     assert_eq!(fragments.try_next().await.unwrap().unwrap().number(), Some(&first.number));
-    let stamps: Vec<_> = (0..3).map(|_| stream.push(&document())).collect();
+    let stamps: Vec<_> = (0..3).map(|_| stream.push(&two_frames())).collect();
     stream.expire(3);
     assert_eq!(fragments.try_next().await.unwrap().unwrap().number(), Some(&stamps[2].number));
     assert!(fragments.try_next().await.unwrap().is_none());
@@ -434,16 +423,16 @@ async fn a_reader_goes_on_when_what_it_would_read_next_is_dropped() {
 
 #[tokio::test(start_paused = true)]
 async fn stored_damage_is_served_again_at_every_resume() {
-    let endpoint = LocalEndpoint::start_with(0, quick()).await.unwrap();
+    let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let stream = endpoint.create_stream("ten");
     let media = client(&endpoint.in_process_config());
-    let first = stream.push(&document());
+    let first = stream.push(&two_frames());
     let second = stamp(2);
-    let mut damaged = document().to_bytes(&second, 0).to_vec();
+    let mut damaged = two_frames().to_bytes(&second, 0).to_vec();
     damaged[..12].fill(0);
     stream.push_bytes(damaged.clone(), second.clone());
     let third = stamp(3);
-    stream.push_stamped(&document(), third.clone());
+    stream.push_stamped(&two_frames(), third.clone());
     for _ in 0..3 {
         let payload = get(&media, "ten", after(&first.number)).await.unwrap().payload;
         let body = payload.collect().await.unwrap().into_bytes();

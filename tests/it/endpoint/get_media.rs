@@ -4,14 +4,10 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
-use kinesis_video::{End, Error, ErrorKind, Fragment, KinesisVideo, Start, Timestamp};
+use kinesis_video::{Error, ErrorKind, Fragment, FragmentEnd, KinesisVideo, Start, Timestamp};
 
-use crate::support::bodies::{CAPTURES, capture, fragments, stamp};
-
-/// Quotas for tests that neither want to wait nor to be throttled.
-fn quick() -> Quotas {
-    Quotas::default().idle(Duration::from_millis(100)).connections(None).calls_per_second(None)
-}
+use crate::support::bodies::{CAPTURES, capture, fragments, ordinal_of, stamp};
+use crate::support::endpoint::ends_soon;
 
 async fn start(quotas: Quotas) -> (LocalEndpoint, KinesisVideo) {
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
@@ -33,14 +29,13 @@ fn ten(endpoint: &LocalEndpoint) -> LocalStream {
 }
 
 async fn ordinals(kvs: &KinesisVideo, start: Start) -> Vec<u32> {
-    let fragments: Vec<Fragment> = kvs.live("ten").start(start).resume(false).fragments().try_collect().await.unwrap();
-    let ordinal = |fragment: &Fragment| (1..=20).find(|&n| fragment.number() == Some(&stamp(n).number)).unwrap();
-    fragments.iter().map(ordinal).collect()
+    let fragments = kvs.live("ten").start(start).reconnect(false).fragments();
+    fragments.map_ok(|fragment| ordinal_of(&fragment)).try_collect().await.unwrap()
 }
 
 #[tokio::test]
 async fn every_selector_gives_exactly_these_fragments() {
-    let (endpoint, kvs) = start(quick()).await;
+    let (endpoint, kvs) = start(ends_soon()).await;
     let _stream = ten(&endpoint);
     let from = |first: u32| (first..=10).collect::<Vec<_>>();
     let number = |ordinal: u32| stamp(ordinal).number;
@@ -89,9 +84,9 @@ async fn every_selector_gives_exactly_these_fragments() {
 
 #[tokio::test]
 async fn a_start_behind_the_newest_waits_for_it() {
-    let (endpoint, kvs) = start(quick().idle(Duration::from_secs(20))).await;
+    let (endpoint, kvs) = start(ends_soon().idle(Duration::from_secs(20))).await;
     let stream = ten(&endpoint);
-    let mut fragments = kvs.live("ten").start(Start::AfterFragment(stamp(10).number)).resume(false).fragments();
+    let mut fragments = kvs.live("ten").start(Start::AfterFragment(stamp(10).number)).reconnect(false).fragments();
     let next = tokio::spawn(async move { fragments.try_next().await });
     tokio::time::sleep(Duration::from_millis(50)).await;
     stream.push_stamped(&short_document(), stamp(11));
@@ -100,19 +95,19 @@ async fn a_start_behind_the_newest_waits_for_it() {
 
 #[tokio::test]
 async fn now_on_a_silent_stream_ends_clean() {
-    let (endpoint, kvs) = start(quick()).await;
+    let (endpoint, kvs) = start(ends_soon()).await;
     endpoint.create_stream("ten");
     for start in [Start::Now, Start::Earliest] {
-        assert!(kvs.live("ten").start(start).resume(false).fragments().try_next().await.unwrap().is_none());
+        assert!(kvs.live("ten").start(start).reconnect(false).fragments().try_next().await.unwrap().is_none());
     }
 }
 
 #[tokio::test]
 async fn the_session_is_capped() {
-    let (endpoint, kvs) = start(quick().idle(Duration::from_secs(60)).session(Duration::from_millis(200))).await;
+    let (endpoint, kvs) = start(ends_soon().idle(Duration::from_secs(60)).session(Duration::from_millis(200))).await;
     let stream = ten(&endpoint);
     let fragments: Vec<_> =
-        kvs.live("ten").start(Start::Earliest).resume(false).fragments().try_collect().await.unwrap();
+        kvs.live("ten").start(Start::Earliest).reconnect(false).fragments().try_collect().await.unwrap();
     assert_eq!(fragments.len(), 10);
     assert_eq!(stream.open_bodies(), 0);
 }
@@ -121,7 +116,7 @@ async fn the_session_is_capped() {
 async fn a_fourth_connection_is_refused_and_the_others_go_on() {
     let (endpoint, kvs) = start(Quotas::default().calls_per_second(None)).await;
     let stream = ten(&endpoint);
-    let open = || kvs.live("ten").start(Start::Now).resume(false).fragments();
+    let open = || kvs.live("ten").start(Start::Now).reconnect(false).fragments();
     let mut three = [open(), open(), open()];
     for fragments in &mut three {
         fragments.try_next().await.unwrap().unwrap();
@@ -155,7 +150,7 @@ async fn calls_are_counted_by_the_second_and_stream() {
     // Each one a process of its own: one that knows of the others would wait.
     let kind = async || {
         let kvs = KinesisVideo::new(&endpoint.sdk_config());
-        kvs.live("ten").resume(false).fragments().try_next().await.err().map(|error| error.kind())
+        kvs.live("ten").reconnect(false).fragments().try_next().await.err().map(|error| error.kind())
     };
     for _ in 0..5 {
         assert_eq!(kind().await, None);
@@ -166,12 +161,12 @@ async fn calls_are_counted_by_the_second_and_stream() {
         refused = refused.or(kind().await);
     }
     assert_eq!(refused, Some(ErrorKind::Throttled));
-    assert!(kvs.live("other").resume(false).fragments().try_next().await.is_ok());
+    assert!(kvs.live("other").reconnect(false).fragments().try_next().await.is_ok());
 }
 
 #[tokio::test]
 async fn refusals_by_name() {
-    let (endpoint, kvs) = start(quick()).await;
+    let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
     for (name, kind, retryable) in [
         ("AccessDeniedException", ErrorKind::AccessDenied, false),
@@ -188,50 +183,50 @@ async fn refusals_by_name() {
         ("ThrottlingException", ErrorKind::Throttled, true),
     ] {
         endpoint.script(Operation::GetMedia, None, Mishap::Refuse(name.into()));
-        let error = kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err();
+        let error = kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.code(), error.is_retryable()), (kind, Some(name), retryable), "{error}");
         assert_eq!(error.context().stream(), Some("ten"));
     }
     assert_eq!(endpoint.scripted(), 0);
-    assert_eq!(kvs.live("ten").start(Start::Earliest).resume(false).fragments().count().await, 10);
+    assert_eq!(kvs.live("ten").start(Start::Earliest).reconnect(false).fragments().count().await, 10);
 }
 
 #[tokio::test]
 async fn a_stale_endpoint_is_asked_for_again() {
-    let (endpoint, kvs) = start(quick()).await;
+    let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
-    assert!(kvs.live("ten").resume(false).fragments().try_next().await.unwrap().is_some());
+    assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
     let before = endpoint.requests();
     endpoint.script(Operation::GetMedia, Some("ten"), Mishap::StaleEndpoint);
     // Refused, GetDataEndpoint, and GetMedia again.
-    assert!(kvs.live("ten").resume(false).fragments().try_next().await.unwrap().is_some());
+    assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
     assert_eq!(endpoint.requests() - before, 3);
 }
 
 #[tokio::test]
 async fn success_that_is_none() {
-    let (endpoint, kvs) = start(quick()).await;
+    let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
     // Once may be for an endpoint that has moved.
     endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
-    assert!(kvs.live("ten").resume(false).fragments().try_next().await.unwrap().is_some());
+    assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
     endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
     endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
-    let error = kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err();
+    let error = kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
     endpoint.script(Operation::GetDataEndpoint, None, Mishap::UnknownOperation);
-    let error = kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err();
+    let error = kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
     // It is not believed for ever.
-    assert!(kvs.live("ten").resume(false).fragments().try_next().await.is_ok());
+    assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.is_ok());
 }
 
 /// What comes of a body of ten fragments with which this goes wrong.
 async fn with(mishap: Mishap) -> (Vec<Fragment>, Option<Error>) {
-    let (endpoint, kvs) = start(quick()).await;
+    let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
     endpoint.script(Operation::GetMedia, None, mishap);
-    let mut stream = kvs.live("ten").start(Start::Earliest).resume(false).fragments();
+    let mut stream = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments();
     let mut fragments = Vec::new();
     while let Some(fragment) = stream.next().await {
         match fragment {
@@ -256,8 +251,12 @@ async fn bodies_that_break() {
         let error = error.unwrap();
         assert_eq!(error.kind(), ErrorKind::Io, "{mishap:?}: {error}");
         assert!(error.is_retryable());
-        let ends: Vec<_> = fragments.iter().map(Fragment::end).collect();
-        assert_eq!(ends, [End::Trailer, End::Trailer, End::Trailer, End::Trailer, End::Cut], "{mishap:?}");
+        let ends: Vec<_> = fragments.iter().map(Fragment::end_reason).collect();
+        assert_eq!(
+            ends,
+            [FragmentEnd::Trailer, FragmentEnd::Trailer, FragmentEnd::Trailer, FragmentEnd::Trailer, FragmentEnd::Cut],
+            "{mishap:?}"
+        );
         assert!(fragments[4].raw().len() <= 701);
     }
 }
@@ -271,7 +270,7 @@ async fn bodies_that_are_slow() {
         let (fragments, error) = with(mishap).await;
         assert!(error.is_none());
         assert_eq!(fragments.len(), 10);
-        assert!(fragments.iter().all(|fragment| fragment.end() == End::Trailer));
+        assert!(fragments.iter().all(|fragment| fragment.end_reason() == FragmentEnd::Trailer));
     }
 }
 
@@ -288,7 +287,7 @@ async fn bodies_that_lie() {
 
 #[tokio::test]
 async fn captures_with_their_own_numbers_and_times() {
-    let (endpoint, kvs) = start(quick()).await;
+    let (endpoint, kvs) = start(ends_soon()).await;
     for name in CAPTURES {
         let Some(body) = capture(name) else { continue };
         endpoint.serve_payload(name, body.clone());
@@ -302,7 +301,7 @@ async fn captures_with_their_own_numbers_and_times() {
             (Start::Now, all.len() - 1),
         ] {
             let received: Vec<_> =
-                kvs.live(name).start(start.clone()).resume(false).fragments().try_collect().await.unwrap();
+                kvs.live(name).start(start.clone()).reconnect(false).fragments().try_collect().await.unwrap();
             let numbers = |fragments: &[Fragment]| fragments.iter().map(|f| f.number().cloned()).collect::<Vec<_>>();
             // Server times of uploads overlap: what contains one may have begun earlier.
             if matches!(start, Start::ServerTime(_)) {
@@ -317,41 +316,53 @@ async fn captures_with_their_own_numbers_and_times() {
 #[tokio::test]
 async fn a_cut_between_fragments_is_a_cut() {
     // Nothing more comes, and yet the connection breaks instead of the body ending.
-    let (endpoint, kvs) = start(quick().idle(Duration::MAX).session(Duration::MAX)).await;
+    let (endpoint, kvs) = start(ends_soon().idle(Duration::MAX).session(Duration::MAX)).await;
     let stream = endpoint.create_stream("ten");
     stream.push_stamped(&short_document(), stamp(1));
     for mishap in [Mishap::CutAfter(0), Mishap::ResetAfter(0)] {
         endpoint.script(Operation::GetMedia, None, mishap);
-        let error = kvs.live("ten").start(Start::Earliest).resume(false).fragments().try_next().await.unwrap_err();
+        let error = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
     }
-    let length =
-        kvs.live("ten").start(Start::Earliest).resume(false).fragments().try_next().await.unwrap().unwrap().raw().len();
+    let length = kvs
+        .live("ten")
+        .start(Start::Earliest)
+        .reconnect(false)
+        .fragments()
+        .try_next()
+        .await
+        .unwrap()
+        .unwrap()
+        .raw()
+        .len();
     endpoint.script(Operation::GetMedia, None, Mishap::CutAfter(length as u64));
-    let mut fragments = kvs.live("ten").start(Start::Earliest).resume(false).fragments();
-    assert_eq!(fragments.try_next().await.unwrap().unwrap().end(), End::Trailer);
+    let mut fragments = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments();
+    assert_eq!(fragments.try_next().await.unwrap().unwrap().end_reason(), FragmentEnd::Trailer);
     assert_eq!(fragments.try_next().await.unwrap_err().kind(), ErrorKind::Io);
 }
 
 #[tokio::test]
 async fn a_mishap_waits_for_a_call_that_nothing_else_is_wrong_with() {
-    let (endpoint, kvs) = start(quick().connections(Some(0))).await;
+    let (endpoint, kvs) = start(ends_soon().connections(Some(0))).await;
     ten(&endpoint);
     endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(1));
     assert_eq!(
-        kvs.live("ten").resume(false).fragments().try_next().await.unwrap_err().kind(),
+        kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err().kind(),
         ErrorKind::ConnectionLimit
     );
-    assert_eq!(kvs.live("nobody").resume(false).fragments().try_next().await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        kvs.live("nobody").reconnect(false).fragments().try_next().await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
     assert_eq!(endpoint.scripted(), 1);
 }
 
 #[tokio::test]
 async fn dropping_the_endpoint_breaks_a_body_that_nobody_reads() {
-    let (endpoint, kvs) = start(quick()).await;
+    let (endpoint, kvs) = start(ends_soon()).await;
     let stream = endpoint.create_stream("ten");
     stream.push_raw(vec![0x1A; 64 << 20]);
-    let mut fragments = kvs.live("ten").start(Start::Earliest).resume(false).fragments();
+    let mut fragments = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments();
     // Opens the connection, and fails on what is no media.
     assert!(fragments.try_next().await.is_err());
     drop(fragments);
@@ -374,7 +385,7 @@ async fn dropping_the_endpoint_breaks_a_body_that_nobody_reads() {
 
 #[tokio::test]
 async fn single_frames_can_be_looped() {
-    let (endpoint, kvs) = start(quick().idle(Duration::from_secs(10))).await;
+    let (endpoint, kvs) = start(ends_soon().idle(Duration::from_secs(10))).await;
     let media: Vec<u8> = (0..3)
         .flat_map(|n| {
             let document = Document::new(Shape::Ffmpeg).video_track(1).cluster_time(n * 40).block(1, 0, true, b"frame");
@@ -383,7 +394,7 @@ async fn single_frames_can_be_looped() {
         .collect();
     endpoint.loop_media("frames", media).unwrap();
     let fragments: Vec<_> =
-        kvs.live("frames").start(Start::Earliest).resume(false).fragments().take(4).try_collect().await.unwrap();
+        kvs.live("frames").start(Start::Earliest).reconnect(false).fragments().take(4).try_collect().await.unwrap();
     let times: Vec<_> = fragments.iter().map(|fragment| fragment.producer_time().unwrap().as_millis()).collect();
     assert_eq!(times.iter().map(|time| time - times[0]).collect::<Vec<_>>(), [0, 40, 80, 120]);
 }

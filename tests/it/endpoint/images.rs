@@ -5,24 +5,18 @@ use std::time::Duration;
 
 use aws_sdk_kinesisvideoarchivedmedia::Client;
 use aws_sdk_kinesisvideoarchivedmedia::operation::get_images::builders::GetImagesFluentBuilder;
-use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
 use aws_sdk_kinesisvideoarchivedmedia::types::{Format, FormatConfigKey, Image, ImageError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
 
-use crate::endpoint::playback::{AVCC, FRAME, http, now, refusal, stamp_at, start, unlimited};
-use crate::support::footage::{document, footage, fragment, packets};
+use crate::endpoint::playback::start;
+use crate::support::bodies::{AVCC, FRAME, stamp_at};
+use crate::support::endpoint::{http, now_millis, refusal, sdk_time, unlimited};
+use crate::support::footage::red_and_green;
 
 /// The producer's clock is so far ahead.
 const AHEAD: i64 = 3_600_000;
-
-/// A fragment of two seconds, 64 by 48: red for one, green for the other.
-pub async fn red_and_green() -> Document {
-    let source = "color=red:size=64x48:rate=10:duration=1[r];color=lime:size=64x48:rate=10:duration=1[g];[r][g]concat";
-    let file = fragment(&footage(source, &["-c:v", "libx264", "-pix_fmt", "yuv420p"])).await;
-    document(&file, &packets(&file))
-}
 
 /// Four fragments a second apart at most, got from `base` on:
 /// at 0 s pictures for 2 s, at 2 s them again, then nothing, at 5 s sound for 1 s, at 6 s damage for 1 s.
@@ -39,13 +33,9 @@ async fn door(endpoint: &LocalEndpoint, base: i64) -> LocalStream {
     door
 }
 
-fn time(millis: i64) -> DateTime {
-    DateTime::from_millis(millis)
-}
-
 fn images(client: &Client, start: i64, end: i64) -> GetImagesFluentBuilder {
     let call = client.get_images().stream_name("door").image_selector_type("SERVER_TIMESTAMP".into());
-    call.start_timestamp(time(start)).end_timestamp(time(end)).format(Format::Png)
+    call.start_timestamp(sdk_time(start)).end_timestamp(sdk_time(end)).format(Format::Png)
 }
 
 /// Its time; the SDK takes seconds for a binary fraction, which misses most milliseconds by a little.
@@ -80,7 +70,7 @@ fn seen(image: &Image) -> &'static str {
 #[tokio::test]
 async fn every_rule() {
     let (endpoint, client) = start(unlimited()).await;
-    let base = now() - 60_000;
+    let base = now_millis() - 60_000;
     endpoint.create_stream("door").push_stamped(
         &Document::new(Shape::Ffmpeg).codec_private(AVCC).video_track(1).block(1, 0, true, FRAME),
         stamp_at(1, base, base),
@@ -90,8 +80,8 @@ async fn every_rule() {
     for (call, name, expected) in [
         (ask().image_selector_type("MOON".into()), "InvalidArgumentException", "ImageSelectorType must be"),
         (ask().format("GIF".into()), "InvalidArgumentException", "Format must be one of JPEG, PNG"),
-        (ask().end_timestamp(time(base - 1)), "InvalidArgumentException", "must not be earlier"),
-        (ask().end_timestamp(time(base + 300_001)), "InvalidArgumentException", "IllegalArgumentException"),
+        (ask().end_timestamp(sdk_time(base - 1)), "InvalidArgumentException", "must not be earlier"),
+        (ask().end_timestamp(sdk_time(base + 300_001)), "InvalidArgumentException", "IllegalArgumentException"),
         (ask().sampling_interval(199), "InvalidArgumentException", "SamplingInterval must be 200"),
         (ask().sampling_interval(-1), "InvalidArgumentException", "SamplingInterval must be 200"),
         (quality("0"), "InvalidArgumentException", "JPEGQuality must be 1 to 100"),
@@ -118,8 +108,8 @@ async fn every_rule() {
         assert!(message.contains(expected), "{expected}: {message}");
     }
     for call in [
-        ask().end_timestamp(time(base)),
-        ask().end_timestamp(time(base + 300_000)),
+        ask().end_timestamp(sdk_time(base)),
+        ask().end_timestamp(sdk_time(base + 300_000)),
         ask().sampling_interval(200),
         quality("1"),
         quality("100"),
@@ -159,7 +149,7 @@ async fn every_rule() {
 #[tokio::test]
 async fn the_picture_that_is_shown_at_a_time() {
     let (endpoint, client) = start(unlimited()).await;
-    let base = now() - 60_000;
+    let base = now_millis() - 60_000;
     door(&endpoint, base).await;
     for (start, end, interval, expected) in [
         // At Start, Start + interval and so on, up to End, which belongs to it.
@@ -185,7 +175,7 @@ async fn the_picture_that_is_shown_at_a_time() {
         assert_eq!(times, due);
         // The same by the other clock.
         let call = call.image_selector_type("PRODUCER_TIMESTAMP".into());
-        let call = call.start_timestamp(time(base + start + AHEAD)).end_timestamp(time(base + end + AHEAD));
+        let call = call.start_timestamp(sdk_time(base + start + AHEAD)).end_timestamp(sdk_time(base + end + AHEAD));
         let answer = call.send().await.unwrap();
         assert_eq!(answer.images().iter().map(seen).collect::<Vec<_>>(), expected, "{start}..={end} by {interval}");
     }
@@ -197,7 +187,7 @@ async fn the_picture_that_is_shown_at_a_time() {
 #[tokio::test]
 async fn sizes_and_formats() {
     let (endpoint, client) = start(unlimited()).await;
-    let base = now() - 60_000;
+    let base = now_millis() - 60_000;
     door(&endpoint, base).await;
     let ask = || images(&client, base, base);
     for (call, expected) in [
@@ -231,7 +221,7 @@ async fn sizes_and_formats() {
 #[tokio::test]
 async fn pages() {
     let (endpoint, client) = start(unlimited()).await;
-    let base = now() - 60_000;
+    let base = now_millis() - 60_000;
     door(&endpoint, base).await;
     // 56 images, of which the middle page has some of everything.
     let ask = || images(&client, base - 4000, base + 7000).sampling_interval(200);
@@ -276,7 +266,7 @@ async fn pages() {
 #[tokio::test]
 async fn points() {
     tokio::time::pause();
-    let base = now() - 60_000;
+    let base = now_millis() - 60_000;
     for (quotas, most, expected) in [
         // 400 and the most images that may come, of the metadata; those alone, of the media.
         (Quotas::default().metadata_points(Some(850)).media_points(None), None, 2),

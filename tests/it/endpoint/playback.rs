@@ -1,26 +1,19 @@
 //! HLS, DASH and clips of the local endpoint: every rule, and which fragments they cover.
 
 use std::fmt::Debug;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_sdk_kinesisvideoarchivedmedia::Client;
-use aws_sdk_kinesisvideoarchivedmedia::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
 use aws_sdk_kinesisvideoarchivedmedia::types::{
     ClipFragmentSelector, ClipTimestampRange, DashFragmentSelector, DashTimestampRange, HlsFragmentSelector,
     HlsTimestampRange,
 };
-use kinesis_video::Timestamp;
-use kinesis_video::local::{
-    Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Stamp, fragment_number,
-};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, fragment_number};
 
-/// An avcC record with one SPS and one PPS, and a frame whose lengths add up.
-pub const AVCC: &[u8] = &[1, 0x64, 0, 12, 0xFF, 0xE1, 0, 2, 0x67, 0x64, 1, 0, 2, 0x68, 0xEE];
-pub const FRAME: &[u8] = &[0, 0, 0, 2, 0x65, 0x88];
+use crate::support::bodies::{AVCC, FRAME, stamp_at};
+use crate::support::endpoint::{http, now_millis, refusal, sdk_time, unlimited};
 
-/// The same with another SPS.
+/// An avcC record with another SPS than [`AVCC`].
 const OTHER_AVCC: &[u8] = &[1, 0x64, 0, 12, 0xFF, 0xE1, 0, 3, 0x67, 0x64, 2, 1, 0, 2, 0x68, 0xEE];
 
 /// An hvcC record with one VPS.
@@ -39,47 +32,17 @@ const SECOND: i64 = 1000;
 const HOUR: i64 = 3600 * SECOND;
 const NOTHING_FOUND: &str = "No fragments found in the stream for the streaming request.";
 
-pub fn unlimited() -> Quotas {
-    let quotas = Quotas::default().calls_per_second(None).sessions_per_second(None);
-    quotas.metadata_points(None).media_points(None)
-}
-
 pub async fn start(quotas: Quotas) -> (LocalEndpoint, Client) {
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
     let client = Client::new(&endpoint.sdk_config());
     (endpoint, client)
 }
 
-pub fn now() -> i64 {
-    Timestamp::from(SystemTime::now()).as_millis()
-}
-
-/// The stamp of a fragment that the service got at one time and the producer made at another.
-pub fn stamp_at(ordinal: u32, server: i64, producer: i64) -> Stamp {
-    Stamp {
-        number: fragment_number(ordinal, server as u64),
-        server_time: Timestamp::from_millis(server),
-        producer_time: Timestamp::from_millis(producer),
-    }
-}
-
-/// Name, HTTP status and message of a refusal.
-pub fn refusal<T: Debug, E: ProvideErrorMetadata + Debug>(answer: Result<T, SdkError<E>>) -> (String, u16, String) {
-    let error = answer.unwrap_err();
-    let status = error.raw_response().unwrap().status().as_u16();
-    let meta = error.meta();
-    (meta.code().unwrap().to_owned(), status, meta.message().unwrap().to_owned())
-}
-
-fn time(millis: i64) -> DateTime {
-    DateTime::from_millis(millis)
-}
-
 /// A track: its codec id and private data.
 type Declared = (&'static str, &'static [u8]);
 
 /// A fragment of two seconds.
-fn document(tracks: &[Declared]) -> Document {
+fn two_seconds_of(tracks: &[Declared]) -> Document {
     let mut document = Document::new(Shape::Producer);
     for (number, (codec, private)) in (1..).zip(tracks) {
         document = document.codec_private(private);
@@ -93,7 +56,7 @@ fn document(tracks: &[Declared]) -> Document {
 }
 
 fn h264() -> Document {
-    document(&[(H264_ID, AVCC)])
+    two_seconds_of(&[(H264_ID, AVCC)])
 }
 
 /// What a request says, in all three operations. Times are in milliseconds.
@@ -126,8 +89,8 @@ async fn hls(client: &Client, stream: &str, ask: Ask) -> Outcome {
     call = call.set_max_media_playlist_fragment_results(ask.most);
     if ask.by.is_some() || ask.range.is_some() {
         let range = ask.range.map(|(start, end)| {
-            let range = HlsTimestampRange::builder().set_start_timestamp(start.map(time));
-            range.set_end_timestamp(end.map(time)).build()
+            let range = HlsTimestampRange::builder().set_start_timestamp(start.map(sdk_time));
+            range.set_end_timestamp(end.map(sdk_time)).build()
         });
         let selector = HlsFragmentSelector::builder().set_fragment_selector_type(ask.by.map(Into::into));
         call = call.hls_fragment_selector(selector.set_timestamp_range(range).build());
@@ -144,8 +107,8 @@ async fn dash(client: &Client, stream: &str, ask: Ask) -> Outcome {
     call = call.set_max_manifest_fragment_results(ask.most);
     if ask.by.is_some() || ask.range.is_some() {
         let range = ask.range.map(|(start, end)| {
-            let range = DashTimestampRange::builder().set_start_timestamp(start.map(time));
-            range.set_end_timestamp(end.map(time)).build()
+            let range = DashTimestampRange::builder().set_start_timestamp(start.map(sdk_time));
+            range.set_end_timestamp(end.map(sdk_time)).build()
         });
         let selector = DashFragmentSelector::builder().set_fragment_selector_type(ask.by.map(Into::into));
         call = call.dash_fragment_selector(selector.set_timestamp_range(range).build());
@@ -164,7 +127,8 @@ async fn clip(
     start: i64,
     end: i64,
 ) -> Result<Vec<u32>, (String, u16, String)> {
-    let range = ClipTimestampRange::builder().start_timestamp(time(start)).end_timestamp(time(end)).build().unwrap();
+    let range =
+        ClipTimestampRange::builder().start_timestamp(sdk_time(start)).end_timestamp(sdk_time(end)).build().unwrap();
     let selector = ClipFragmentSelector::builder().fragment_selector_type(by.into()).timestamp_range(range).build();
     let call = client.get_clip().stream_name(stream).clip_fragment_selector(selector.unwrap());
     let answer = match call.send().await {
@@ -195,19 +159,6 @@ fn boxes(mut file: &[u8]) -> Vec<(String, Vec<u8>)> {
     boxes
 }
 
-/// Sends a request as it is, and returns status and answer.
-pub async fn http(endpoint: &LocalEndpoint, method: &str, path: &str, body: &str) -> (u16, String) {
-    let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", endpoint.port())).await.unwrap();
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    socket.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.unwrap();
-    (answer[9..12].parse().unwrap(), answer)
-}
-
 /// Ten fragments of two seconds, the first got at `base`, made by the producer an hour earlier.
 fn ten(endpoint: &LocalEndpoint, base: i64) -> LocalStream {
     let door = endpoint.create_stream("door");
@@ -221,10 +172,10 @@ fn ten(endpoint: &LocalEndpoint, base: i64) -> LocalStream {
 #[tokio::test]
 async fn every_rule_for_sessions() {
     let (endpoint, client) = start(unlimited()).await;
-    let base = now() - 600 * SECOND;
+    let base = now_millis() - 600 * SECOND;
     let door = ten(&endpoint, base);
     door.set_retention(Duration::from_secs(3600));
-    endpoint.create_stream("now").push_stamped(&h264(), stamp_at(1, now(), now()));
+    endpoint.create_stream("now").push_stamped(&h264(), stamp_at(1, now_millis(), now_millis()));
     let (first, last) = (base, base + 20 * SECOND);
     let day = 24 * HOUR;
     let produced = base - HOUR;
@@ -252,10 +203,16 @@ async fn every_rule_for_sessions() {
         (ranged("ON_DEMAND", PRODUCER, first, first + day + 1), "within 24 hours of StartTimestamp"),
         (ranged("LIVE_REPLAY", PRODUCER, first, first + day + 1), "within 24 hours of StartTimestamp"),
         // With SERVER_TIMESTAMP: End must be in the past, Start later than the stream head.
-        (ranged("ON_DEMAND", SERVER, first, now() + 60 * SECOND), "EndTimestamp must be in the past"),
-        (ranged("LIVE_REPLAY", SERVER, first, now() + 60 * SECOND), "EndTimestamp must be in the past"),
-        (ranged("ON_DEMAND", SERVER, now() - HOUR - SECOND, last), "StartTimestamp must be later than the stream head"),
-        (ranged("LIVE_REPLAY", SERVER, now() - HOUR - SECOND, last), "StartTimestamp must be later than the stream"),
+        (ranged("ON_DEMAND", SERVER, first, now_millis() + 60 * SECOND), "EndTimestamp must be in the past"),
+        (ranged("LIVE_REPLAY", SERVER, first, now_millis() + 60 * SECOND), "EndTimestamp must be in the past"),
+        (
+            ranged("ON_DEMAND", SERVER, now_millis() - HOUR - SECOND, last),
+            "StartTimestamp must be later than the stream head",
+        ),
+        (
+            ranged("LIVE_REPLAY", SERVER, now_millis() - HOUR - SECOND, last),
+            "StartTimestamp must be later than the stream",
+        ),
         (Ask { expires: Some(299), ..ask("LIVE") }, "Expires must be 300 to 43200"),
         (Ask { expires: Some(43_201), ..ask("LIVE") }, "Expires must be 300 to 43200"),
         (Ask { most: Some(0), ..ask("LIVE") }, "FragmentResults must be 1 to 5000"),
@@ -278,7 +235,7 @@ async fn every_rule_for_sessions() {
         ("door", ranged("ON_DEMAND", SERVER, first, last)),
         ("door", ranged("LIVE_REPLAY", SERVER, first, last)),
         ("door", Ask { by: SERVER, range: Some((Some(first), None)), ..ask("LIVE_REPLAY") }),
-        ("door", ranged("ON_DEMAND", SERVER, now() - HOUR + 60 * SECOND, last)),
+        ("door", ranged("ON_DEMAND", SERVER, now_millis() - HOUR + 60 * SECOND, last)),
         ("door", ranged("ON_DEMAND", PRODUCER, produced, produced + day)),
         // Producers' clocks may say anything.
         ("door", ranged("ON_DEMAND", PRODUCER, produced - day / 2, produced + day / 2)),
@@ -298,7 +255,7 @@ async fn every_rule_for_sessions() {
 async fn words_that_only_one_protocol_has() {
     let (endpoint, client) = start(unlimited()).await;
     let live = endpoint.create_stream("now");
-    live.push_stamped(&h264(), stamp_at(1, now(), now()));
+    live.push_stamped(&h264(), stamp_at(1, now_millis(), now_millis()));
     let hls = || client.get_hls_streaming_session_url().stream_name("now");
     let dash = || client.get_dash_streaming_session_url().stream_arn(live.arn());
     for container in ["FRAGMENTED_MP4", "MPEG_TS"] {
@@ -327,7 +284,7 @@ async fn words_that_only_one_protocol_has() {
 #[tokio::test]
 async fn every_rule_for_clips() {
     let (endpoint, client) = start(unlimited()).await;
-    let base = now() - 600 * SECOND;
+    let base = now_millis() - 600 * SECOND;
     ten(&endpoint, base).set_retention(Duration::from_secs(3600));
     let last = base + 20 * SECOND;
     let day = 24 * HOUR;
@@ -336,8 +293,8 @@ async fn every_rule_for_clips() {
         ("PRODUCER_TIMESTAMP", base, base, "EndTimestamp must be later than StartTimestamp"),
         ("PRODUCER_TIMESTAMP", base, base - 1, "EndTimestamp must be later than StartTimestamp"),
         ("PRODUCER_TIMESTAMP", base, base + day + 1, "EndTimestamp must be within 24 hours of StartTimestamp"),
-        ("SERVER_TIMESTAMP", base, now() + 60 * SECOND, "EndTimestamp must be in the past"),
-        ("SERVER_TIMESTAMP", now() - HOUR - SECOND, last, "StartTimestamp must be later than the stream head"),
+        ("SERVER_TIMESTAMP", base, now_millis() + 60 * SECOND, "EndTimestamp must be in the past"),
+        ("SERVER_TIMESTAMP", now_millis() - HOUR - SECOND, last, "StartTimestamp must be later than the stream head"),
     ] {
         let (name, status, message) = clip(&client, "door", by, start, end).await.unwrap_err();
         assert_eq!((&name[..], status), ("InvalidArgumentException", 400), "{message}");
@@ -373,7 +330,7 @@ async fn what_a_clip_covers() {
     const BY_PRODUCER: &str = "PRODUCER_TIMESTAMP";
     const BY_SERVER: &str = "SERVER_TIMESTAMP";
     let (endpoint, client) = start(unlimited()).await;
-    let base = now() - 600 * SECOND;
+    let base = now_millis() - 600 * SECOND;
     for (producer, by, start, end, expected) in [
         // "Only fragments that start exactly at or after StartTimestamp are included in the session. Fragments
         // that start before StartTimestamp and continue past it aren't included": the first lasts until 2.
@@ -417,7 +374,7 @@ async fn a_clip_ends_behind_two_hundred_fragments_and_costs_as_many_points() {
     tokio::time::pause();
     let endpoint = LocalEndpoint::start().await.unwrap();
     let client = Client::new(&endpoint.in_process_config());
-    let base = now() - 900 * SECOND;
+    let base = now_millis() - 900 * SECOND;
     let door = endpoint.create_stream("door");
     for ordinal in 1..=250 {
         let server = base + i64::from(ordinal) * 2 * SECOND;
@@ -435,11 +392,11 @@ async fn a_clip_ends_behind_two_hundred_fragments_and_costs_as_many_points() {
 #[tokio::test]
 async fn nothing_to_play() {
     let (endpoint, client) = start(unlimited()).await;
-    let base = now() - 600 * SECOND;
+    let base = now_millis() - 600 * SECOND;
     ten(&endpoint, base);
     endpoint.create_stream("empty");
     let old = endpoint.create_stream("old");
-    old.push_stamped(&h264(), stamp_at(1, now() - 31 * SECOND, now()));
+    old.push_stamped(&h264(), stamp_at(1, now_millis() - 31 * SECOND, now_millis()));
     let range = |mode| ranged(mode, SERVER, base + 30 * SECOND, base + 60 * SECOND);
     for (stream, ask) in [
         ("door", range("ON_DEMAND")),
@@ -472,7 +429,7 @@ async fn nothing_to_play() {
 #[tokio::test]
 async fn names_arns_and_retention() {
     let (endpoint, client) = start(unlimited()).await;
-    let door = ten(&endpoint, now() - 20 * SECOND);
+    let door = ten(&endpoint, now_millis() - 20 * SECOND);
     for path in ["/getHLSStreamingSessionURL", "/getDASHStreamingSessionURL", "/getClip", "/getImages"] {
         let both = format!(r#"{{"StreamName":"door","StreamARN":"{}"}}"#, door.arn());
         for body in ["{}", &both] {
@@ -490,7 +447,7 @@ async fn names_arns_and_retention() {
     let by_arn = client.get_hls_streaming_session_url().stream_arn(door.arn()).send().await;
     assert!(by_arn.is_ok(), "{by_arn:?}");
     door.set_retention(Duration::ZERO);
-    let base = now() - 20 * SECOND;
+    let base = now_millis() - 20 * SECOND;
     for (name, status, message) in [
         hls(&client, "door", ask("LIVE")).await.unwrap_err(),
         dash(&client, "door", ask("LIVE")).await.unwrap_err(),
@@ -506,8 +463,8 @@ const WAYS: [&str; 4] = ["HLS", "TS", "DASH", "clip"];
 /// What is said of tracks that are played in each of the ways: `None` if they can be.
 async fn judged(endpoint: &LocalEndpoint, client: &Client, tracks: &[Declared]) -> [Option<String>; 4] {
     let stream = endpoint.create_stream("judged");
-    let start = now() - 5 * SECOND;
-    stream.push_stamped(&document(tracks), stamp_at(1, start, start));
+    let start = now_millis() - 5 * SECOND;
+    stream.push_stamped(&two_seconds_of(tracks), stamp_at(1, start, start));
     let ts = client.get_hls_streaming_session_url().stream_name("judged").container_format("MPEG_TS".into());
     let outcomes = [
         hls(client, "judged", Ask::default()).await.err(),
@@ -573,9 +530,9 @@ async fn codecs_and_their_private_data() {
 #[tokio::test]
 async fn the_first_fragment_of_a_session_decides() {
     let (endpoint, client) = start(unlimited()).await;
-    let base = now() - 20 * SECOND;
+    let base = now_millis() - 20 * SECOND;
     let door = endpoint.create_stream("door");
-    let bad = document(&[("V_MJPEG", &[])]);
+    let bad = two_seconds_of(&[("V_MJPEG", &[])]);
     // Bad, good, bad, good, each of two seconds; the last ones made by the producer at one time.
     for (ordinal, document, producer) in [(0, &bad, 0), (1, &h264(), 2), (2, &bad, 6), (3, &h264(), 6)] {
         let server = base + i64::from(ordinal) * 2 * SECOND;
@@ -607,15 +564,15 @@ async fn the_first_fragment_of_a_session_decides() {
 #[tokio::test]
 async fn what_a_clip_may_not_change_and_frames_that_do_not_parse() {
     let (endpoint, client) = start(unlimited()).await;
-    let base = now() - 60 * SECOND;
+    let base = now_millis() - 60 * SECOND;
     let frame = |payload: &[u8]| h264().block(1, 1500, false, payload);
     for (second, expected) in [
         (Some(h264()), None),
         // CPD changes and track changes: not allowed.
-        (Some(document(&[(H264_ID, OTHER_AVCC)])), Some("InvalidCodecPrivateDataException")),
-        (Some(document(&[(H264_ID, &[])])), Some("MissingCodecPrivateDataException")),
-        (Some(document(&[(H265_ID, HVCC)])), Some("UnsupportedStreamMediaTypeException")),
-        (Some(document(&[(H264_ID, AVCC), (AAC_ID, AAC)])), Some("UnsupportedStreamMediaTypeException")),
+        (Some(two_seconds_of(&[(H264_ID, OTHER_AVCC)])), Some("InvalidCodecPrivateDataException")),
+        (Some(two_seconds_of(&[(H264_ID, &[])])), Some("MissingCodecPrivateDataException")),
+        (Some(two_seconds_of(&[(H265_ID, HVCC)])), Some("UnsupportedStreamMediaTypeException")),
+        (Some(two_seconds_of(&[(H264_ID, AVCC), (AAC_ID, AAC)])), Some("UnsupportedStreamMediaTypeException")),
         // Lengths that do not add up, a byte stream, nothing at all, and what is no fragment.
         (Some(frame(&[0, 0, 0, 9, 1, 2])), Some("InvalidMediaFrameException")),
         (Some(frame(&[0, 0, 0, 1, 0x41, 7, 7, 7])), Some("InvalidMediaFrameException")),
@@ -641,7 +598,7 @@ async fn what_a_clip_may_not_change_and_frames_that_do_not_parse() {
 async fn behind_the_urls() {
     let (endpoint, client) = start(unlimited()).await;
     let door = endpoint.create_stream("door");
-    door.push_stamped(&h264(), stamp_at(1, now(), now()));
+    door.push_stamped(&h264(), stamp_at(1, now_millis(), now_millis()));
     let get = async |url: &str| http(&endpoint, "GET", url.strip_prefix(endpoint.url()).unwrap(), "").await;
     let default = hls(&client, "door", ask("LIVE")).await.unwrap();
     let longer = dash(&client, "door", Ask { expires: Some(600), ..ask("LIVE") }).await.unwrap();
@@ -699,7 +656,7 @@ async fn twenty_five_sessions_a_second() {
 #[tokio::test]
 async fn exceptions_are_typed_and_bodies_go_wrong() {
     let (endpoint, client) = start(unlimited()).await;
-    let base = now() - 20 * SECOND;
+    let base = now_millis() - 20 * SECOND;
     ten(&endpoint, base);
     for (name, status) in [
         ("ClientLimitExceededException", 400),
@@ -729,8 +686,10 @@ async fn exceptions_are_typed_and_bodies_go_wrong() {
     }
     assert_eq!(endpoint.scripted(), 0);
 
-    let range =
-        ClipTimestampRange::builder().start_timestamp(time(base)).end_timestamp(time(base + 9 * SECOND)).build();
+    let range = ClipTimestampRange::builder()
+        .start_timestamp(sdk_time(base))
+        .end_timestamp(sdk_time(base + 9 * SECOND))
+        .build();
     let selector = ClipFragmentSelector::builder()
         .fragment_selector_type("SERVER_TIMESTAMP".into())
         .timestamp_range(range.unwrap())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_kinesisvideo::types::{ApiName, ComparisonOperator, StreamNameCondition};
 use futures::{StreamExt, TryStreamExt};
 use kinesis_video::local::{LocalEndpoint, Quotas};
-use kinesis_video::{End, ErrorKind, Fragment, KinesisVideo, Result, Start, Timestamp};
+use kinesis_video::{ErrorKind, Fragment, FragmentEnd, KinesisVideo, Result, Start, Timestamp};
 
 use crate::support::bodies::{
     CAMERA, CAPTURES, archive_body, capture, connect_document, fragments, live_body, producer_document, stamp,
@@ -20,7 +20,7 @@ async fn endpoint() -> (LocalEndpoint, KinesisVideo) {
 }
 
 async fn read(kvs: &KinesisVideo, stream: &str, start: Start) -> Result<Vec<Fragment>> {
-    kvs.live(stream).start(start).resume(false).fragments().try_collect().await
+    kvs.live(stream).start(start).reconnect(false).fragments().try_collect().await
 }
 
 fn raws(fragments: &[Fragment]) -> Vec<&[u8]> {
@@ -46,8 +46,8 @@ async fn any_bytes_are_served_as_they_are() {
     let (endpoint, kvs) = endpoint().await;
     let body = [&live_body([connect_document(1)])[..], b"not media at all"].concat();
     endpoint.serve_payload("broken", body);
-    let mut received = kvs.live("broken").start(Start::Earliest).resume(false).fragments();
-    assert_eq!(received.try_next().await.unwrap().unwrap().end(), End::Trailer);
+    let mut received = kvs.live("broken").start(Start::Earliest).reconnect(false).fragments();
+    assert_eq!(received.try_next().await.unwrap().unwrap().end_reason(), FragmentEnd::Trailer);
     let error = received.try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Malformed);
     let context = error.context();
@@ -87,7 +87,7 @@ async fn every_start_by_name_and_arn() {
         .await
         .unwrap()
         .iter()
-        .map(|fragment| fragment.behind().unwrap().as_secs())
+        .map(|fragment| fragment.behind_now().unwrap().as_secs())
         .collect();
     assert_eq!(behind, [4, 3, 2, 1, 0]);
 }
@@ -96,12 +96,12 @@ async fn every_start_by_name_and_arn() {
 async fn a_pushed_fragment_arrives_before_the_next_is_there() {
     let (endpoint, kvs) = endpoint().await;
     let door = endpoint.create_stream("door");
-    let mut received = kvs.live("door").start(Start::Earliest).resume(false).fragments();
+    let mut received = kvs.live("door").start(Start::Earliest).reconnect(false).fragments();
     for ordinal in 1..=3 {
         let pushed = door.push(&producer_document(ordinal));
         let fragment = received.try_next().await.unwrap().unwrap();
         assert_eq!(fragment.number(), Some(&pushed.number));
-        assert_eq!(fragment.end(), End::Trailer);
+        assert_eq!(fragment.end_reason(), FragmentEnd::Trailer);
     }
     // Three seconds without media end the body, cleanly.
     let before = tokio::time::Instant::now();
@@ -115,12 +115,12 @@ async fn a_looped_file_is_new_every_time_and_whole() {
     endpoint.loop_media("camera", CAMERA).unwrap();
     // More than the file has, so that it comes round.
     let received: Vec<_> =
-        kvs.live("camera").start(Start::Earliest).resume(false).fragments().take(6).try_collect().await.unwrap();
+        kvs.live("camera").start(Start::Earliest).reconnect(false).fragments().take(6).try_collect().await.unwrap();
     assert!(received.windows(2).all(|two| two[0].number() < two[1].number()));
     let original = our_packets(&fragments(&CAMERA.into()).await[0]);
     let mut played = Vec::new();
     for fragment in &received {
-        assert_eq!(fragment.end(), End::Trailer);
+        assert_eq!(fragment.end_reason(), FragmentEnd::Trailer);
         assert_eq!(fragment.producer_time().unwrap().as_millis(), fragment.header().timecode_ns() / 1_000_000);
         assert_eq!(fragment.tags().get("LOCATION").as_deref(), Some("hall"));
         assert!(fragment.packets().next().unwrap().is_key());
@@ -181,7 +181,7 @@ async fn stopping_the_endpoint_cuts_its_bodies() {
     let (endpoint, kvs) = endpoint().await;
     let door = endpoint.create_stream("door");
     door.push(&producer_document(1));
-    let mut received = kvs.live("door").start(Start::Earliest).resume(false).fragments();
+    let mut received = kvs.live("door").start(Start::Earliest).reconnect(false).fragments();
     assert!(received.try_next().await.unwrap().is_some());
     drop(endpoint);
     assert_eq!(received.try_next().await.unwrap_err().kind(), ErrorKind::Io);

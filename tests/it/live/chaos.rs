@@ -3,45 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use fastrand::Rng;
 use futures::TryStreamExt;
+use kinesis_video::demux::PacketItem;
 use kinesis_video::local::{
     self, Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Stamp, fragment_number,
 };
-use kinesis_video::packet::PacketItem;
 use kinesis_video::{
-    AgedOut, Discontinuity, End, Fragment, FragmentHeader, FragmentNumber, KinesisVideo, Live, Start, Timestamp,
+    Discontinuity, Fragment, FragmentEnd, FragmentHeader, KinesisVideo, Live, OnAgedOut, Start, Timestamp,
 };
 use tokio::time::{Instant, sleep};
 
 use crate::support::bodies::stamp;
+use crate::support::random_media::{Pushed, push, random_document};
 
 /// How many runs, of which each reads so many fragments.
 const RUNS: u64 = 500;
 const FRAGMENTS: usize = 200;
-
-/// A fragment that was put in: its number, and what its bytes begin with. The closing tags behind them
-/// differ with when it was sent.
-type Put = (FragmentNumber, Bytes);
-
-/// A fragment of random media.
-pub fn document(rng: &mut Rng, ordinal: usize) -> Document {
-    let shape = if rng.bool() { Shape::Producer } else { Shape::Ffmpeg };
-    let document =
-        Document::new(shape).video_track(1).cluster_time(ordinal as u64 * 1000).tag("n", &ordinal.to_string());
-    (0..rng.i16(1..6)).fold(document, |document, i| {
-        let mut payload = vec![0; rng.usize(1..1500)];
-        rng.fill(&mut payload);
-        document.block(1, i * 200, i == 0, &payload)
-    })
-}
-
-/// Puts a fragment in.
-pub fn put(stream: &LocalStream, document: &Document) -> Put {
-    let stamp: Stamp = stream.push(document);
-    (stamp.number.clone(), document.to_bytes_without_trailer(&stamp))
-}
 
 /// Something that the service or the network does, and from which nothing is lost.
 fn mishap(rng: &mut Rng, scale: u32) -> (Operation, Mishap) {
@@ -107,13 +85,13 @@ impl World {
     }
 
     /// Puts all fragments in, one after the other; from now on, or from when they would be noticed.
-    async fn produce(mut self, mut connected: impl AsyncFnMut(), pace: u64) -> (LocalEndpoint, Vec<Put>) {
+    async fn produce(mut self, mut connected: impl AsyncFnMut(), pace: u64) -> (LocalEndpoint, Vec<Pushed>) {
         if self.start == Start::Now {
             connected().await;
         }
         let mut all = Vec::new();
         for n in 0..FRAGMENTS {
-            all.push(put(&self.stream, &document(&mut self.rng, n)));
+            all.push(push(&self.stream, &random_document(&mut self.rng, n)));
             let pause = match self.rng.u32(0..40) {
                 0 => pace * self.rng.u64(10..60),
                 1..10 => 0,
@@ -131,13 +109,13 @@ fn said_no_loss(said: &[Discontinuity], seed: u64) {
     assert!(said.iter().find(is_loss).is_none(), "run {seed}: {said:?}");
 }
 
-fn same(fragments: &[Fragment], all: &[Put], seed: u64) {
+fn same(fragments: &[Fragment], all: &[Pushed], seed: u64) {
     let numbers = |fragments: &[Fragment]| fragments.iter().map(|f| f.number().cloned().unwrap()).collect::<Vec<_>>();
     let expected: Vec<_> = all.iter().map(|(number, _)| number.clone()).collect();
     assert!(numbers(fragments) == expected, "run {seed}: not the same fragments in the same order");
     for (fragment, (number, bytes)) in fragments.iter().zip(all) {
         said_no_loss(fragment.discontinuities(), seed);
-        assert_eq!(fragment.end(), End::Trailer, "run {seed}, fragment {number}");
+        assert_eq!(fragment.end_reason(), FragmentEnd::Trailer, "run {seed}, fragment {number}");
         assert!(fragment.raw().starts_with(bytes), "run {seed}, fragment {number}: not the same bytes");
         let trailer = fragment.raw().len() - bytes.len();
         assert!((100..300).contains(&trailer), "run {seed}, fragment {number}: {trailer} bytes behind it");
@@ -195,7 +173,7 @@ async fn packets(world: World, live: Live, seed: u64) -> LocalEndpoint {
                 }
                 PacketItem::End(end) => {
                     let (header, packets) = open.take().expect("the end of an open fragment");
-                    assert_eq!(end.end(), End::Trailer, "run {seed}, {:?}", header.number());
+                    assert_eq!(end.end_reason(), FragmentEnd::Trailer, "run {seed}, {:?}", header.number());
                     received.push((header.number().cloned().unwrap(), packets));
                 }
                 PacketItem::Discontinuity(what) => {
@@ -349,7 +327,7 @@ async fn lossy_fragments(live: Live, last: u32) -> Vec<Got> {
         let Some(fragment) = fragments.try_next().await.unwrap() else { break };
         received.push(Got {
             ordinal: ordinal(fragment.header()),
-            is_cut: fragment.end() != End::Trailer,
+            is_cut: fragment.end_reason() != FragmentEnd::Trailer,
             duration: fragment.duration(),
             before: fragment.discontinuities().to_vec(),
         });
@@ -372,7 +350,7 @@ async fn lossy_packets(live: Live, last: u32) -> Vec<Got> {
             PacketItem::Packet(packet) => open.as_mut().expect("an open fragment").1.push(packet.timecode_ns()),
             PacketItem::End(end) => {
                 let (mut got, times) = open.take().expect("an open fragment");
-                got.is_cut = end.end() != End::Trailer;
+                got.is_cut = end.end_reason() != FragmentEnd::Trailer;
                 let millis = if times.len() > 1 { times.len() as u64 * 200 } else { 0 };
                 got.duration = Duration::from_millis(millis);
                 received.push(got);
@@ -392,7 +370,7 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
     let endpoint = LocalEndpoint::start_with(0, Quotas::default().idle(idle).aged_out(aged_out)).await.unwrap();
     let stream = endpoint.create_stream("chaos");
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
-    let policy = *rng.choice(&[AgedOut::Earliest, AgedOut::Now]).unwrap();
+    let policy = *rng.choice(&[OnAgedOut::Earliest, OnAgedOut::Now]).unwrap();
     let last = FRAGMENTS as u32;
     let (started, began) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis());
     let produce = async {
@@ -431,7 +409,7 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
         }
         (damaged, gone)
     };
-    let live = kvs.live("chaos").start(Start::Earliest).when_aged_out(policy);
+    let live = kvs.live("chaos").start(Start::Earliest).on_aged_out(policy);
     // Where it goes on with the newest, that may be behind the last.
     let live = live.idle_timeout(Duration::from_secs(1000));
     let consume = async {
@@ -441,7 +419,7 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
     let order: Vec<_> = received.iter().map(|got| got.ordinal).collect();
     let goes_to_now =
         received.iter().flat_map(|got| &got.before).any(|what| matches!(what, Discontinuity::AgedOut { .. }))
-            && policy == AgedOut::Now;
+            && policy == OnAgedOut::Now;
     assert!(order.last() == Some(&last) || goes_to_now, "run {seed}: it ends at {:?}", order.last());
     assert!(order.len() > 10 || goes_to_now, "run {seed}: {order:?}");
     assert!(order.is_sorted_by(|a, b| a < b), "run {seed}: in order, and once: {order:?}");
@@ -458,7 +436,7 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
         let lasted = if second_or_less.is_zero() { Duration::from_secs(1) } else { second_or_less };
         let missing = Duration::from_secs(u64::from(second - first)) - lasted;
         let gaps = next.before.iter().filter_map(|what| match what {
-            Discontinuity::Gap { duration } => Some(*duration),
+            Discontinuity::Gap { duration, .. } => Some(*duration),
             _ => None,
         });
         let tolerated = if missing > Duration::from_millis(500) { missing } else { Duration::ZERO };
@@ -491,7 +469,7 @@ fn lossy_faults() {
         paused().block_on(lossy(seed, &mut happened, &mut said));
     }
     eprintln!("lossy: {happened:?}; {said:?}");
-    for what in ["AgedOut", "Gap", "PassedOver", "Reconnected", "Skipped"] {
+    for what in ["AgedOut", "Gap", "SkippedFragment", "Reconnected", "SkippedBytes"] {
         assert!(only.is_some() || said.get(what).is_some_and(|&times| times > 0), "{what} was never said");
     }
     assert!(only.is_some() || happened["aged out"] > 0);

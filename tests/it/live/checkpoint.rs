@@ -10,16 +10,13 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use kinesis_video::{
-    CheckpointStore, Error, ErrorKind, FileCheckpoint, Fragment, FragmentStreamExt, MemoryCheckpoint, Position, Result,
+    CheckpointStore, Error, ErrorKind, FileCheckpoint, FragmentStreamExt, MemoryCheckpoint, Position, Result,
 };
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
 
-use crate::support::bodies::{fragments, live_body, producer_document, stamp};
-
-async fn some(count: u32) -> Vec<Fragment> {
-    fragments(&live_body((1..=count).map(producer_document))).await
-}
+use crate::support::bodies::{first_fragments, stamp};
+use crate::support::files::file_names;
 
 fn position(ordinal: u32) -> Position {
     let stamp = stamp(ordinal);
@@ -49,7 +46,7 @@ proptest! {
     fn the_mark_is_the_models(acts in acts()) {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
             let store = MemoryCheckpoint::default();
-            let (mut fragments, acks) = stream::iter(some(24).await).map(Ok).acknowledged(store.clone());
+            let (mut fragments, acks) = stream::iter(first_fragments(24)).map(Ok).acknowledged(store.clone());
             let (mut given, mut done) = (0, BTreeSet::new());
             for act in acts {
                 match act {
@@ -117,7 +114,7 @@ impl CheckpointStore for Slow {
 #[tokio::test(start_paused = true)]
 async fn a_slow_store_gets_the_newest_mark_and_the_last() {
     let store = Slow::taking(1000, 0);
-    let (fragments, acks) = stream::iter(some(60).await).map(Ok).acknowledged(store.clone());
+    let (fragments, acks) = stream::iter(first_fragments(60)).map(Ok).acknowledged(store.clone());
     let work = fragments.map_ok(|fragment| {
         let acks = acks.clone();
         async move {
@@ -148,7 +145,7 @@ async fn a_slow_store_gets_the_newest_mark_and_the_last() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_is_tried_again() {
     let store = Slow::taking(0, 12);
-    let (mut fragments, acks) = stream::iter(some(3).await).map(Ok).acknowledged(store.clone());
+    let (mut fragments, acks) = stream::iter(first_fragments(3)).map(Ok).acknowledged(store.clone());
     let began = Instant::now();
     for ordinal in 1..=3 {
         fragments.next().await.unwrap().unwrap();
@@ -171,7 +168,7 @@ async fn the_last_mark_is_saved_when_all_are_gone() {
     // The second case is in the middle of a pause when that happens.
     for failures in [0, 1] {
         let store = Slow::taking(50, failures);
-        let (mut fragments, acks) = stream::iter(some(2).await).map(Ok).acknowledged(store.clone());
+        let (mut fragments, acks) = stream::iter(first_fragments(2)).map(Ok).acknowledged(store.clone());
         let first = fragments.try_next().await.unwrap().unwrap();
         acks.done(&first.position());
         sleep(Duration::from_millis(60)).await;
@@ -188,7 +185,7 @@ async fn the_last_mark_is_saved_when_all_are_gone() {
 #[tokio::test(start_paused = true)]
 async fn a_close_that_is_dropped_is_no_second_save() {
     let store = Slow::taking(1000, 0);
-    let (mut fragments, acks) = stream::iter(some(2).await).map(Ok).acknowledged(store.clone());
+    let (mut fragments, acks) = stream::iter(first_fragments(2)).map(Ok).acknowledged(store.clone());
     for ordinal in 1..=2 {
         fragments.next().await.unwrap().unwrap();
         acks.done(&position(ordinal));
@@ -200,7 +197,7 @@ async fn a_close_that_is_dropped_is_no_second_save() {
 
 #[tokio::test]
 async fn the_same_fragments_come_out_and_the_same_error() {
-    let given = some(3).await;
+    let given = first_fragments(3);
     let items: VecDeque<_> = given.iter().cloned().map(Ok).chain([Err(Error::new(ErrorKind::Io, "gone"))]).collect();
     let store: Arc<dyn CheckpointStore> = Arc::new(MemoryCheckpoint::at(position(7)));
     assert_eq!(store.load().await.unwrap(), Some(position(7)));
@@ -219,7 +216,7 @@ async fn the_same_fragments_come_out_and_the_same_error() {
 fn without_a_runtime_only_close_saves() {
     let store = MemoryCheckpoint::default();
     futures::executor::block_on(async {
-        let (mut fragments, acks) = stream::iter(some(1).await).map(Ok).acknowledged(store.clone());
+        let (mut fragments, acks) = stream::iter(first_fragments(1)).map(Ok).acknowledged(store.clone());
         fragments.next().await.unwrap().unwrap();
         acks.done(&position(1));
         assert_eq!((acks.saved(), store.get()), (None, None));
@@ -228,13 +225,6 @@ fn without_a_runtime_only_close_saves() {
         assert_eq!(file.load().await.unwrap_err().kind(), ErrorKind::Unsupported);
     });
     assert_eq!(store.get(), Some(position(1)));
-}
-
-fn names(dir: &tempfile::TempDir) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 #[tokio::test]
@@ -246,7 +236,7 @@ async fn thousands_of_saves_leave_one_file() {
     for ordinal in 1..=2000 {
         file.save(&position(ordinal)).await.unwrap();
     }
-    assert_eq!(names(&dir), ["door"]);
+    assert_eq!(file_names(dir.path()), ["door"]);
     assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", position(2000)));
     assert_eq!(FileCheckpoint::new(&path).load().await.unwrap(), Some(position(2000)));
 }
@@ -263,7 +253,7 @@ async fn neighbours_and_doubles_do_not_disturb_each_other() {
         }
     });
     futures::future::join_all(work).await;
-    assert_eq!(names(&dir), [".a", "a", "a.tmp", "b"]);
+    assert_eq!(file_names(dir.path()), [".a", "a", "a.tmp", "b"]);
     for file in files {
         assert_eq!(file.load().await.unwrap(), Some(position(100)), "{}", file.path().display());
     }
@@ -327,10 +317,13 @@ async fn errors_name_the_path() {
     let at = dir.path().display().to_string();
     let path = dir.path().join("door");
     for (content, cause) in [
-        (&b""[..], "invalid argument: \"\" is not a position: it does not begin with kvs1:"),
+        (&b""[..], "invalid argument: \"\" is not a position: it does not start with kvs1:"),
         (b"kvs1:123:45", "invalid argument: \"kvs1:123:45\" is not a position: a part is missing"),
-        (b"kvs1:1:2:3:=\n\n", "invalid argument: \"kvs1:1:2:3:=\\n\" is not a position: the token is odd"),
-        (b"\xFF\xFE", "invalid argument: \"\u{FFFD}\u{FFFD}\" is not a position: it does not begin with kvs1:"),
+        (
+            b"kvs1:1:2:3:=\n\n",
+            "invalid argument: \"kvs1:1:2:3:=\\n\" is not a position: the token has a line break or more than 1024 bytes",
+        ),
+        (b"\xFF\xFE", "invalid argument: \"\u{FFFD}\u{FFFD}\" is not a position: it does not start with kvs1:"),
     ] {
         fs::write(&path, content).unwrap();
         let error = FileCheckpoint::new(&path).load().await.unwrap_err();
@@ -349,7 +342,7 @@ async fn errors_name_the_path() {
     let inside = FileCheckpoint::new(path.join("inside"));
     let error = inside.save(&position(1)).await.unwrap_err();
     assert_eq!(error.to_string(), format!("I/O failed: writing the checkpoint {at}/door/inside failed"));
-    assert_eq!(names(&dir), ["door"]);
+    assert_eq!(file_names(dir.path()), ["door"]);
     let deep = FileCheckpoint::new(dir.path().join("a/b/door"));
     deep.save(&position(1)).await.unwrap();
     assert_eq!(deep.load().await.unwrap(), Some(position(1)));
@@ -360,7 +353,7 @@ async fn errors_name_the_path() {
 async fn a_restart_goes_on_behind_what_is_done() {
     let dir = tempfile::tempdir().unwrap();
     let file = FileCheckpoint::new(dir.path().join("door"));
-    let (fragments, acks) = stream::iter(some(200).await).map(Ok).acknowledged(file.clone());
+    let (fragments, acks) = stream::iter(first_fragments(200)).map(Ok).acknowledged(file.clone());
     let work = fragments.try_for_each_concurrent(8, |fragment| {
         let acks = acks.clone();
         async move {

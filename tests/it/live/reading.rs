@@ -5,15 +5,15 @@ use std::time::{Duration, SystemTime};
 use aws_smithy_async::time::{SharedTimeSource, StaticTimeSource};
 use aws_smithy_types::retry::RetryConfig;
 use futures::{StreamExt, TryStreamExt};
+use kinesis_video::demux::PacketItem;
 use kinesis_video::local::{self, Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Stamp};
-use kinesis_video::packet::PacketItem;
 use kinesis_video::{
-    AgedOut, Bound, Damaged, Discontinuity, End, EndReason, ErrorKind, Fragment, FragmentNumber, KinesisVideo, Limits,
-    LiveFragments, Position, Start, Timestamp,
+    Bound, Discontinuity, ErrorKind, Fragment, FragmentEnd, FragmentNumber, KinesisVideo, Limits, LiveFragments,
+    OnAgedOut, OnDamage, Position, Start, StreamEnd, Timestamp,
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::bodies::{connect_document, producer_document, stamp};
+use crate::support::bodies::{connect_document, ordinal_of, producer_document, stamp};
 
 /// An endpoint in process, for a paused clock.
 async fn start(quotas: Quotas) -> (LocalEndpoint, LocalStream, KinesisVideo) {
@@ -27,16 +27,12 @@ fn push(stream: &LocalStream, ordinals: impl IntoIterator<Item = u32>) {
     ordinals.into_iter().for_each(|ordinal| stream.push_stamped(&producer_document(ordinal), stamp(ordinal)));
 }
 
-fn ordinal(fragment: &Fragment) -> u32 {
-    (0..2000).find(|&n| fragment.number() == Some(&stamp(n).number)).unwrap()
-}
-
 async fn next(fragments: &mut LiveFragments) -> u32 {
-    ordinal(&fragments.try_next().await.unwrap().expect("another one"))
+    ordinal_of(&fragments.try_next().await.unwrap().expect("another one"))
 }
 
 async fn ordinals(fragments: LiveFragments) -> Vec<u32> {
-    fragments.map_ok(|fragment| ordinal(&fragment)).try_collect().await.unwrap()
+    fragments.map_ok(|fragment| ordinal_of(&fragment)).try_collect().await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -50,7 +46,7 @@ async fn a_quiet_stream_is_waited_for() {
         door.push(&producer_document(1));
     };
     let (_, fragment) = tokio::join!(producer, fragments.try_next());
-    assert_eq!(fragment.unwrap().unwrap().end(), End::Trailer);
+    assert_eq!(fragment.unwrap().unwrap().end_reason(), FragmentEnd::Trailer);
     // A call every three seconds, as the service ends each body.
     let calls = endpoint.calls(Operation::GetMedia, "door").len();
     assert!((1190..=1202).contains(&calls), "{calls}");
@@ -83,7 +79,7 @@ async fn a_minute_of_silence_is_none_of_the_sdks_business() {
         assert_eq!(second, 2);
         assert_eq!(endpoint.calls(Operation::GetMedia, "door").len() - before, 1, "it was one body");
         // With the limit that it has by itself it is another body, but no end.
-        let mut fragments = kvs.live("door").start(stamp(2).number).fragments();
+        let mut fragments = kvs.live("door").start(Start::AfterFragment(stamp(2).number)).fragments();
         let producer = async {
             sleep(Duration::from_secs(60)).await;
             push(&door, 3..=3);
@@ -135,42 +131,42 @@ async fn ends_have_a_reason() {
     let mut fragments = live().idle_timeout(Duration::from_secs(60)).fragments();
     let before = Instant::now();
     assert_eq!((&mut fragments).count().await, 10);
-    assert_eq!(fragments.reason(), Some(EndReason::IdleTimeout));
+    assert_eq!(fragments.end_reason(), Some(StreamEnd::IdleTimeout));
     assert_eq!(before.elapsed().as_secs(), 60);
 
     for (bound, reason, expected) in [
-        (Bound::Count(0), EndReason::Count, 0),
-        (Bound::Count(3), EndReason::Count, 3),
-        (Bound::Fragment(stamp(4).number), EndReason::Fragment, 4),
-        (Bound::ServerTime(stamp(6).server_time), EndReason::Time, 5),
-        (Bound::ProducerTime(stamp(6).producer_time), EndReason::Time, 5),
+        (Bound::Count(0), StreamEnd::Count, 0),
+        (Bound::Count(3), StreamEnd::Count, 3),
+        (Bound::Fragment(stamp(4).number), StreamEnd::Fragment, 4),
+        (Bound::ServerTime(stamp(6).server_time), StreamEnd::Time, 5),
+        (Bound::ProducerTime(stamp(6).producer_time), StreamEnd::Time, 5),
         // Nothing comes any more that could be before it.
-        (Bound::ServerTime(Timestamp::from_millis(stamp(10).server_time.as_millis() + 5000)), EndReason::Time, 10),
+        (Bound::ServerTime(Timestamp::from_millis(stamp(10).server_time.as_millis() + 5000)), StreamEnd::Time, 10),
     ] {
         let mut fragments = live().until(bound.clone()).fragments();
         let before = Instant::now();
         assert_eq!((&mut fragments).count().await, expected, "{bound:?}");
-        assert_eq!(fragments.reason(), Some(reason), "{bound:?}");
+        assert_eq!(fragments.end_reason(), Some(reason), "{bound:?}");
         assert!(before.elapsed() <= Duration::from_secs(20), "{bound:?}");
         // The same in packets.
         let mut items = live().until(bound.clone()).packets();
         let ends = (&mut items).filter(|item| std::future::ready(matches!(item, Ok(PacketItem::End(_))))).count().await;
-        assert_eq!((ends, items.reason()), (expected, Some(reason)), "{bound:?}");
+        assert_eq!((ends, items.end_reason()), (expected, Some(reason)), "{bound:?}");
     }
 
     let before = Instant::now();
     let mut fragments = live().until((before + Duration::from_secs(20)).into_std()).fragments();
     assert_eq!((&mut fragments).count().await, 10);
-    assert_eq!((before.elapsed().as_secs(), fragments.reason()), (20, Some(EndReason::Deadline)));
+    assert_eq!((before.elapsed().as_secs(), fragments.end_reason()), (20, Some(StreamEnd::Deadline)));
 
-    let mut fragments = live().resume(false).fragments();
+    let mut fragments = live().reconnect(false).fragments();
     assert_eq!((&mut fragments).count().await, 10);
-    assert_eq!(fragments.reason(), Some(EndReason::EndOfMedia));
+    assert_eq!(fragments.end_reason(), Some(StreamEnd::EndOfMedia));
     assert!(fragments.next().await.is_none());
 
     let mut fragments = kvs.live("nobody").fragments();
     assert!(fragments.next().await.unwrap().is_err());
-    assert_eq!(fragments.reason(), Some(EndReason::Failed));
+    assert_eq!(fragments.end_reason(), Some(StreamEnd::Failed));
     assert!(fragments.next().await.is_none());
 }
 
@@ -189,8 +185,8 @@ async fn the_stop_handle_lets_the_fragment_come_in_that_is_on_its_way() {
         stop.stop();
     };
     let (rest, ()) = tokio::join!(async { (&mut fragments).try_collect::<Vec<_>>().await.unwrap() }, later);
-    assert_eq!(rest.iter().map(ordinal).collect::<Vec<_>>(), [2]);
-    assert_eq!(fragments.reason(), Some(EndReason::Stopped));
+    assert_eq!(rest.iter().map(ordinal_of).collect::<Vec<_>>(), [2]);
+    assert_eq!(fragments.end_reason(), Some(StreamEnd::Stopped));
     assert_eq!(door.open_bodies(), 0);
 
     // Packet by packet it ends behind the fragment, too.
@@ -202,17 +198,17 @@ async fn the_stop_handle_lets_the_fragment_come_in_that_is_on_its_way() {
         match item {
             PacketItem::Packet(_) => stop.stop(),
             PacketItem::End(end) => {
-                assert_eq!(end.end(), End::Trailer);
+                assert_eq!(end.end_reason(), FragmentEnd::Trailer);
                 ends += 1;
             }
             _ => {}
         }
     }
-    assert_eq!((ends, items.reason()), (1, Some(EndReason::Stopped)));
+    assert_eq!((ends, items.end_reason()), (1, Some(StreamEnd::Stopped)));
 
     // Where nothing is on its way, at once; also where it waits before a call.
     for mishaps in [0, 5] {
-        let mut fragments = kvs.live("door").start(stamp(5).number).fragments();
+        let mut fragments = kvs.live("door").start(Start::AfterFragment(stamp(5).number)).fragments();
         (0..mishaps).for_each(|_| {
             endpoint.script(Operation::GetMedia, None, Mishap::Refuse("ServiceUnavailable".into()));
         });
@@ -225,7 +221,7 @@ async fn the_stop_handle_lets_the_fragment_come_in_that_is_on_its_way() {
         let (end, ()) = tokio::join!(fragments.next(), later);
         assert!(end.is_none());
         assert_eq!(before.elapsed().as_millis(), 1500);
-        assert_eq!(fragments.reason(), Some(EndReason::Stopped));
+        assert_eq!(fragments.end_reason(), Some(StreamEnd::Stopped));
     }
 }
 
@@ -269,15 +265,15 @@ async fn a_saved_position_is_where_it_goes_on() {
     assert!(saved.len() < 120, "{saved}");
     let position: Position = serde_json::from_str(&saved).unwrap();
     let from = |start: Start| ordinals(kvs.live("door").start(start).idle_timeout(Duration::from_secs(9)).fragments());
-    assert_eq!(from(position.clone().into()).await, [4, 5, 6]);
+    assert_eq!(from(Start::AfterPosition(position.clone())).await, [4, 5, 6]);
     // Also without its token, and without its number: then by time, with the fragment itself.
     let text = position.to_string();
-    assert_eq!(from(Start::Position(text.trim_end_matches('=').parse().unwrap())).await, [4, 5, 6]);
+    assert_eq!(from(Start::AfterPosition(text.trim_end_matches('=').parse().unwrap())).await, [4, 5, 6]);
     let time = position.server_time().unwrap().as_millis();
-    assert_eq!(from(Start::Position(format!("kvs1::{time}::").parse().unwrap())).await, [3, 4, 5, 6]);
+    assert_eq!(from(Start::AfterPosition(format!("kvs1::{time}::").parse().unwrap())).await, [3, 4, 5, 6]);
     // A token that is not understood: by the number.
     let odd = format!("kvs1:{}:{time}::not-one-of-ours", position.number().unwrap());
-    assert_eq!(from(Start::Position(odd.parse().unwrap())).await, [4, 5, 6]);
+    assert_eq!(from(Start::AfterPosition(odd.parse().unwrap())).await, [4, 5, 6]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,14 +281,19 @@ async fn a_place_that_has_aged_out() {
     let (_endpoint, door, kvs) = start(Quotas::default().aged_out(local::Expired::Fault)).await;
     push(&door, 1..=9);
     door.expire(5);
-    let live = |what| kvs.live("door").start(stamp(2).number).when_aged_out(what).idle_timeout(Duration::from_secs(60));
+    let live = |what| {
+        kvs.live("door")
+            .start(Start::AfterFragment(stamp(2).number))
+            .on_aged_out(what)
+            .idle_timeout(Duration::from_secs(60))
+    };
 
-    let error = live(AgedOut::Fail).fragments().try_next().await.unwrap_err();
+    let error = live(OnAgedOut::Fail).fragments().try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.code(), error.is_retryable()), (ErrorKind::NotFound, Some("4000"), false));
-    for (what, expected) in [(AgedOut::Earliest, vec![6, 7, 8, 9]), (AgedOut::Now, vec![9])] {
+    for (what, expected) in [(OnAgedOut::Earliest, vec![6, 7, 8, 9]), (OnAgedOut::Now, vec![9])] {
         let fragments: Vec<_> = live(what).fragments().try_collect().await.unwrap();
-        assert_eq!(fragments.iter().map(ordinal).collect::<Vec<_>>(), expected);
-        let [Discontinuity::AgedOut { last: Some(last) }] = fragments[0].discontinuities() else {
+        assert_eq!(fragments.iter().map(ordinal_of).collect::<Vec<_>>(), expected);
+        let [Discontinuity::AgedOut { last: Some(last), .. }] = fragments[0].discontinuities() else {
             panic!("{:?}", fragments[0].discontinuities())
         };
         assert_eq!(last.number(), Some(&stamp(2).number));
@@ -304,10 +305,10 @@ async fn a_place_that_has_aged_out() {
     push(&door, 10..=400);
     door.expire(390);
     let rest: Vec<_> = fragments.try_collect().await.unwrap();
-    let at = rest.iter().position(|fragment| ordinal(fragment) > 100).expect("it has jumped");
-    let before = at.checked_sub(1).map_or(6, |before| ordinal(&rest[before]));
-    let distance = ordinal(&rest[at]) - before;
-    let gap = |what: &Discontinuity| matches!(what, Discontinuity::Gap { duration } if duration.as_secs() == u64::from(distance - 1));
+    let at = rest.iter().position(|fragment| ordinal_of(fragment) > 100).expect("it has jumped");
+    let before = at.checked_sub(1).map_or(6, |before| ordinal_of(&rest[before]));
+    let distance = ordinal_of(&rest[at]) - before;
+    let gap = |what: &Discontinuity| matches!(what, Discontinuity::Gap { duration, .. } if duration.as_secs() == u64::from(distance - 1));
     assert!(rest[at].discontinuities().iter().any(gap), "{distance}: {:?}", rest[at].discontinuities());
     assert!(rest[at].discontinuities().iter().any(Discontinuity::is_loss));
 }
@@ -323,12 +324,13 @@ async fn a_place_that_is_refused() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=9);
     let position = position_behind(2);
-    for (what, expected) in [(AgedOut::Earliest, Some(vec![3, 4, 5, 6, 7, 8, 9])), (AgedOut::Fail, None)] {
+    for (what, expected) in [(OnAgedOut::Earliest, Some(vec![3, 4, 5, 6, 7, 8, 9])), (OnAgedOut::Fail, None)] {
         for _ in 0..3 {
             endpoint.script(Operation::GetMedia, None, Mishap::Refuse("InvalidArgumentException".into()));
         }
-        let live = kvs.live("door").start(position.clone()).when_aged_out(what).idle_timeout(Duration::from_secs(60));
-        let result: Result<Vec<_>, _> = live.fragments().map_ok(|fragment| ordinal(&fragment)).try_collect().await;
+        let live =
+            kvs.live("door").start_after(position.clone()).on_aged_out(what).idle_timeout(Duration::from_secs(60));
+        let result: Result<Vec<_>, _> = live.fragments().map_ok(|fragment| ordinal_of(&fragment)).try_collect().await;
         match expected {
             Some(expected) => assert_eq!(result.unwrap(), expected),
             None => assert_eq!(result.unwrap_err().kind(), ErrorKind::InvalidArgument),
@@ -344,7 +346,7 @@ async fn going_through_what_was_there_before_comes_to_an_end() {
     for _ in 0..30 {
         endpoint.script(Operation::GetMedia, None, Mishap::FaultAfter { fragments: 0, id: 4000, message: "E".into() });
     }
-    let mut fragments = kvs.live("door").start(position_behind(50)).fragments();
+    let mut fragments = kvs.live("door").start_after(position_behind(50)).fragments();
     // Where that is tried, bodies are short.
     let shorter = async {
         while endpoint.scripted() > 0 {
@@ -388,8 +390,8 @@ async fn the_tail_of_a_call_is_not_thrown_away() {
     let live = kvs.live("door").start(Start::Earliest).idle_timeout(Duration::from_secs(10));
     let (fragments, acks) = live.checkpointed(store.clone());
     let all: Vec<_> = fragments.inspect_ok(|fragment| acks.done(&fragment.position())).try_collect().await.unwrap();
-    assert_eq!(all.iter().map(ordinal).collect::<Vec<_>>(), [1, 2, 3]);
-    assert_eq!((all[2].end(), all[2].blocks().len()), (End::EndOfBody, 5));
+    assert_eq!(all.iter().map(ordinal_of).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!((all[2].end_reason(), all[2].blocks().len()), (FragmentEnd::EndOfBody, 5));
     assert_eq!(acks.close().await.unwrap().unwrap().number(), Some(&stamp(2).number));
 }
 
@@ -403,22 +405,21 @@ async fn damage_is_passed_over_or_an_error() {
     damaged[head..head + 4].fill(0);
     door.push_bytes(damaged, stamp(3));
     push(&door, 4..=5);
-    let live = |what| kvs.live("door").start(Start::Earliest).when_damaged(what).until(Bound::Count(5));
+    let live = |what| kvs.live("door").start(Start::Earliest).on_damage(what).until(Bound::Count(5));
 
-    let mut fragments = live(Damaged::Fail).fragments();
+    let mut fragments = live(OnDamage::Fail).fragments();
     assert_eq!([next(&mut fragments).await, next(&mut fragments).await], [1, 2]);
     let cut = fragments.try_next().await.unwrap().unwrap();
-    assert_eq!((ordinal(&cut), cut.end(), cut.blocks().len()), (3, End::Cut, 4));
+    assert_eq!((ordinal_of(&cut), cut.end_reason(), cut.blocks().len()), (3, FragmentEnd::Cut, 4));
     let error = fragments.try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Malformed);
     assert_eq!((error.context().stream(), error.position().fragment()), (Some("door"), Some(stamp(3).number.as_str())));
 
-    let fragments: Vec<_> = live(Damaged::PassOver).fragments().try_collect().await.unwrap();
-    assert_eq!(fragments.iter().map(ordinal).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-    assert_eq!(fragments[2].end(), End::Cut);
+    let fragments: Vec<_> = live(OnDamage::Skip).fragments().try_collect().await.unwrap();
+    assert_eq!(fragments.iter().map(ordinal_of).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert_eq!(fragments[2].end_reason(), FragmentEnd::Cut);
     let before = fragments[3].discontinuities();
-    let is_it =
-        |what: &Discontinuity| matches!(what, Discontinuity::PassedOver { number, .. } if *number == stamp(3).number);
+    let is_it = |what: &Discontinuity| matches!(what, Discontinuity::SkippedFragment { number, .. } if *number == stamp(3).number);
     assert!(before.iter().any(is_it), "{before:?}");
     assert!(before.iter().any(|what| matches!(what, Discontinuity::Reconnected { .. })), "{before:?}");
     assert_eq!(before.iter().filter(|what| what.is_loss()).count(), 1, "{before:?}");
@@ -427,7 +428,8 @@ async fn damage_is_passed_over_or_an_error() {
     let limits = Limits::default().fragment_bytes(1600);
     door.push_stamped(&connect_document(6), stamp(6));
     push(&door, 7..=7);
-    let small = kvs.live("door").start(stamp(4).number).limits(limits).until(Bound::Count(3)).fragments();
+    let small =
+        kvs.live("door").start(Start::AfterFragment(stamp(4).number)).limits(limits).until(Bound::Count(3)).fragments();
     assert_eq!(ordinals(small).await, [5, 6, 7]);
 }
 
@@ -464,7 +466,7 @@ async fn discontinuities() {
         [
             "",
             "",
-            "reconnected after 0s and 1 calls: the body had ended; 2 fragments came again",
+            "reconnected after 0s and 1 calls: the body had ended; 2 repeated fragments dropped",
             "gap of 6s",
             "",
             "the timeline went back by 6s",
@@ -489,7 +491,7 @@ async fn packets_of_a_fragment_that_comes_again() {
         seen.push(match item {
             PacketItem::Start(_) => "start".into(),
             PacketItem::Packet(packet) => packet.ordinal().to_string(),
-            PacketItem::End(end) => end.end().to_string(),
+            PacketItem::End(end) => end.end_reason().to_string(),
             PacketItem::Discontinuity(what) => format!("{what:?}").chars().take_while(|c| *c != ' ').collect(),
             other => format!("{other:?}"),
         });
@@ -513,7 +515,7 @@ async fn packets_of_a_fragment_that_comes_again() {
     let rest: Vec<_> = items.try_collect().await.unwrap();
     let differs = |item: &&PacketItem| matches!(item, PacketItem::Discontinuity(Discontinuity::PacketDiffers { .. }));
     assert_eq!(rest.iter().filter(differs).count(), 1, "{rest:?}");
-    assert!(matches!(rest.last(), Some(PacketItem::End(end)) if end.end() == End::Trailer));
+    assert!(matches!(rest.last(), Some(PacketItem::End(end)) if end.end_reason() == FragmentEnd::Trailer));
 }
 
 /// However badly things go, and however many read, the service gets no more calls than it allows.
@@ -680,7 +682,7 @@ async fn errors_a_person_can_act_on() {
     ];
     for (name, kind, retryable, text) in cases {
         endpoint.script(Operation::GetMedia, None, Mishap::Refuse(name.into()));
-        let error = kvs.live("door").resume(false).fragments().try_next().await.unwrap_err();
+        let error = kvs.live("door").reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.code(), error.is_retryable()), (kind, Some(name), retryable), "{error}");
         let text = text.replace("{said}", &format!("{name}, as the script says"));
         let id = error.context().request_id().expect("a request id").to_owned();
@@ -694,7 +696,7 @@ async fn errors_a_person_can_act_on() {
         // The same, asked for the endpoint.
         let fresh = KinesisVideo::new(&endpoint.in_process_config());
         endpoint.script(Operation::GetDataEndpoint, None, Mishap::Refuse(name.into()));
-        let error = fresh.live("door").resume(false).fragments().try_next().await.unwrap_err();
+        let error = fresh.live("door").reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (kind, retryable));
         assert!(error.to_string().contains("GetDataEndpoint"), "{error}");
         sleep(Duration::from_secs(2)).await;
@@ -708,24 +710,24 @@ async fn faults_a_person_can_act_on() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=3);
     let cases = [
-        (3002, ErrorKind::Service, true, "the service could not go on writing"),
-        (4000, ErrorKind::NotFound, false, "the fragment is not there any more"),
+        (3002, ErrorKind::Service, true, "the service could not write the rest of the response"),
+        (4000, ErrorKind::NotFound, false, "the fragment no longer exists"),
         (4500, ErrorKind::AccessDenied, false, "the caller needs kms:Decrypt on the KMS key of the stream"),
         (4501, ErrorKind::AccessDenied, false, "the KMS key of the stream is disabled"),
         (4502, ErrorKind::AccessDenied, false, "the KMS key of the stream is not valid"),
         (4503, ErrorKind::AccessDenied, true, "the KMS key of the stream is not available now"),
-        (4504, ErrorKind::AccessDenied, false, "the KMS key of the stream is not for this use"),
-        (4505, ErrorKind::AccessDenied, false, "the KMS key of the stream is in a state without use"),
-        (4506, ErrorKind::AccessDenied, false, "the KMS key of the stream is not found"),
+        (4504, ErrorKind::AccessDenied, false, "the KMS key of the stream does not allow this use"),
+        (4505, ErrorKind::AccessDenied, false, "the KMS key of the stream is in a state that allows no use"),
+        (4506, ErrorKind::AccessDenied, false, "the KMS key of the stream was not found"),
         (4507, ErrorKind::NotFound, false, "the stream has been deleted"),
-        (5000, ErrorKind::Service, true, "the service failed inside"),
-        (3000, ErrorKind::NotFound, true, "the fragment is not there, or not yet"),
-        (9999, ErrorKind::Service, false, "its meaning is not known"),
+        (5000, ErrorKind::Service, true, "the service had an internal error"),
+        (3000, ErrorKind::NotFound, true, "the fragment does not exist, or is not available yet"),
+        (9999, ErrorKind::Service, false, "this error is unknown"),
     ];
     for (id, kind, retryable, meaning) in cases {
         let fault = || Mishap::FaultAfter { fragments: 2, id, message: "SAID".into() };
         endpoint.script(Operation::GetMedia, None, fault());
-        let mut fragments = kvs.live("door").start(Start::Earliest).resume(false).fragments();
+        let mut fragments = kvs.live("door").start(Start::Earliest).reconnect(false).fragments();
         assert_eq!([next(&mut fragments).await, next(&mut fragments).await], [1, 2]);
         let error = fragments.try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{error}");
@@ -774,7 +776,7 @@ async fn a_service_that_cannot_be_reached() {
     let mut fragments = kvs.live("door").idle_timeout(Duration::from_millis(500)).fragments();
     let error = fragments.try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Io, true), "{error}");
-    assert_eq!(fragments.reason(), Some(EndReason::Failed));
+    assert_eq!(fragments.end_reason(), Some(StreamEnd::Failed));
 }
 
 #[tokio::test(start_paused = true)]
@@ -809,7 +811,7 @@ async fn a_slow_consumer_is_no_silence() {
     }
     assert_eq!(fragments.status().borrow().reconnects, 0);
     assert!(fragments.next().await.is_none());
-    assert_eq!(fragments.reason(), Some(EndReason::IdleTimeout));
+    assert_eq!(fragments.end_reason(), Some(StreamEnd::IdleTimeout));
 }
 
 #[cfg(feature = "metrics")]
@@ -860,7 +862,7 @@ async fn an_answer_that_does_not_come() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let kvs = KinesisVideo::new(&endpoint.sdk_config().into_builder().endpoint_url(url).build());
-    let live = kvs.live("door").connect_timeout(Duration::from_millis(50)).idle_timeout(Duration::from_millis(500));
+    let live = kvs.live("door").call_timeout(Duration::from_millis(50)).idle_timeout(Duration::from_millis(500));
     let error = live.fragments().try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Io, true));
     assert_eq!(error.to_string(), "I/O failed: GetDataEndpoint: no answer within 50ms (stream door)");

@@ -4,9 +4,8 @@ use futures::TryStreamExt;
 use kinesis_video::frame::{ColorMatrix, ColorRange};
 use kinesis_video::{FragmentStreamExt, Frame, FrameStreamExt};
 
-use crate::media::frame_cases::source;
 use crate::support::ffmpeg::ffmpeg_bytes;
-use crate::support::footage::{footage, fragment};
+use crate::support::footage::{footage, fragment, source};
 
 /// Saturated bars, then the corners of the cube.
 const BARS: &str = "smptehdbars=size=448x128:rate=5:duration=1,format=rgb24[a];rgbtestsrc=size=448x120:rate=5:duration=1,format=rgb24[b];[a][b]vstack";

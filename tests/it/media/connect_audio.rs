@@ -1,7 +1,5 @@
 //! Calls of Amazon Connect, against what a script of a few lines works out from their description.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,237 +7,19 @@ use futures::{StreamExt, TryStreamExt};
 use kinesis_video::audio::{AudioDiscontinuity, ContactEnd};
 use kinesis_video::local::{Document, Shape};
 use kinesis_video::{AudioChunk, AudioStreamExt, ErrorKind, FragmentStream, FragmentStreamExt, Party};
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::support::bodies::{Chunking, pieces, stamp};
-
-/// A block: whose, when, how long, and what tells its samples from all others.
-#[derive(Clone, Copy, Debug)]
-pub struct Block {
-    pub party: usize,
-    pub millis: u64,
-    pub samples: usize,
-    pub salt: u64,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct Described {
-    pub contact: Option<&'static str>,
-    /// The numbers of the customer's and the agent's track; 0 is none.
-    pub tracks: [u64; 2],
-    pub blocks: Vec<Block>,
-}
-
-/// The samples of a block: a counter that no other block shares, and noise.
-pub fn samples(block: &Block) -> Vec<i16> {
-    let sample = |i: u64| (block.salt * 40503 + i * 31 + block.party as u64 * 17 + ((i * i * 40503) >> 7) % 29) % 65536;
-    (0..block.samples as u64).map(|i| (sample(i) as i64 - 32768) as i16).collect()
-}
-
-pub fn document(described: &Described) -> Document {
-    let mut document = Document::new(Shape::Producer)
-        .titled("Kinesis Video SDK", "Kinesis Video SDK 1.1.0 JNI 2.0")
-        .codec_private(&[0x11, 0x90]);
-    let start = described.blocks.iter().map(|block| block.millis).min().unwrap_or_default();
-    document = document.cluster_time(start);
-    for (number, party) in described.tracks.into_iter().zip(Party::ALL) {
-        if number > 0 {
-            document = document.audio_track(number, party.track_name(), "A_AAC");
-        }
-    }
-    for block in &described.blocks {
-        let payload: Vec<u8> = samples(block).iter().flat_map(|sample| sample.to_le_bytes()).collect();
-        document = document.block(described.tracks[block.party], (block.millis - start) as i16, true, &payload);
-    }
-    if let Some(contact) = described.contact {
-        document = document.tag("ContactId", contact).tag("MimeType", "audio/L16;rate=8000;channels=1;");
-    }
-    document
-}
-
-pub fn body(call: &[Described]) -> Bytes {
-    let documents = call.iter().zip(1..).map(|(described, ordinal)| document(described).to_bytes(&stamp(ordinal), 5));
-    documents.collect::<Vec<_>>().concat().into()
-}
-
-/// What the script says must come of calls.
-pub fn judged(calls: &[Vec<Described>]) -> Vec<Value> {
-    let blocks = |described: &Described| -> Vec<Value> {
-        described.blocks.iter().map(|b| json!([b.party, b.millis, b.samples, b.salt])).collect()
-    };
-    let described: Vec<Vec<Value>> = calls
-        .iter()
-        .map(|call| call.iter().map(|d| json!({"contact": d.contact, "blocks": blocks(d)})).collect())
-        .collect();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/judges/connect_audio.py");
-    let mut child = Command::new("python3").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = serde_json::to_vec(&described).unwrap();
-    let writing = std::thread::spawn(move || stdin.write_all(&input).unwrap());
-    let output = child.wait_with_output().unwrap();
-    writing.join().unwrap();
-    assert!(output.status.success());
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// A contact: the samples of each party, and the holes that were filled.
-type Heard = (Option<String>, [Vec<i16>; 2], [Vec<(u64, u64)>; 2]);
-
-/// The same of what came.
-pub fn told(chunks: &[AudioChunk]) -> Value {
-    let mut contacts: Vec<Heard> = Vec::new();
-    for chunk in chunks {
-        let id = chunk.contact_id().map(ToOwned::to_owned);
-        if contacts.last().is_none_or(|last| last.0 != id) {
-            contacts.push((id, Default::default(), Default::default()));
-        }
-        let (_, audio, holes) = contacts.last_mut().unwrap();
-        let lane = usize::from(chunk.party() == Party::ToCustomer);
-        assert_eq!(chunk.position(), audio[lane].len() as u64, "chunks of a party continue each other");
-        if chunk.is_filled() {
-            assert!(chunk.samples().iter().all(|sample| *sample == 0));
-            match holes[lane].last_mut().filter(|(from, length)| from + length == chunk.position()) {
-                Some((_, length)) => *length += chunk.samples().len() as u64,
-                None => holes[lane].push((chunk.position(), chunk.samples().len() as u64)),
-            }
-        }
-        audio[lane].extend(chunk.samples());
-    }
-    let party = |(audio, holes): (&Vec<i16>, &Vec<(u64, u64)>)| {
-        let bytes: Vec<u8> = audio.iter().flat_map(|sample| sample.to_le_bytes()).collect();
-        let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        json!([audio.len(), hash, holes])
-    };
-    let one = |(id, audio, holes): &Heard| json!([id, audio.iter().zip(holes).map(party).collect::<Vec<_>>()]);
-    contacts.iter().map(one).collect()
-}
-
-pub async fn heard(body: &Bytes, chunking: Chunking) -> Vec<AudioChunk> {
-    FragmentStream::from_stream(pieces(body, chunking)).connect_audio().try_collect().await.unwrap()
-}
-
-const START: u64 = 1_700_000_000_000;
-
-/// Fragments of a second in which both parties are heard all the time.
-pub fn steady(contact: Option<&'static str>, first: u64, fragments: u64) -> Vec<Described> {
-    let fragment = |index: u64| {
-        let blocks = (0..16).flat_map(|block| {
-            [0, 1].map(|party| Block {
-                party,
-                millis: START + index * 1024 + block * 64,
-                samples: 512,
-                salt: index * 100 + block,
-            })
-        });
-        Described { contact, tracks: [1, 2], blocks: blocks.collect() }
-    };
-    (first..first + fragments).map(fragment).collect()
-}
-
-/// Calls in which something is out of the ordinary, with a name each.
-pub fn scenarios() -> Vec<(&'static str, Vec<Described>)> {
-    let change = |change: &dyn Fn(usize, &mut Described)| {
-        let mut call = steady(Some("a"), 0, 5);
-        call.iter_mut().enumerate().for_each(|(index, described)| change(index, described));
-        call
-    };
-    let party = |described: &mut Described, party: usize| described.blocks.retain(|block| block.party != party);
-    let mut twice = steady(Some("a"), 0, 5);
-    twice.insert(3, twice[1].clone());
-    twice.insert(2, twice[1].clone());
-    let mut next = steady(Some("a"), 0, 2);
-    next.extend(steady(Some("b"), 3, 2));
-    next.extend(steady(Some("a"), 9, 1));
-    let mut tagless = steady(None, 0, 2);
-    tagless.extend(steady(Some("a"), 2, 1));
-    tagless.extend(steady(None, 3, 2));
-    tagless.extend(steady(Some("b"), 5, 1));
-    tagless.extend(steady(None, 6, 1));
-    vec![
-        ("steady", steady(Some("a"), 0, 5)),
-        ("nobody says which contact", steady(None, 0, 20)),
-        ("swapped numbers", change(&|index, d| d.tracks = if index % 2 == 0 { [1, 2] } else { [2, 1] })),
-        ("wide numbers", change(&|_, d| d.tracks = [300, 70_000])),
-        ("short blocks", change(&|_, d| d.blocks.iter_mut().skip(4).step_by(5).for_each(|block| block.samples = 96))),
-        (
-            "jitter",
-            change(&|_, d| {
-                d.blocks.iter_mut().enumerate().for_each(|(at, block)| block.millis += [0, 8, 3, 7][at / 2 % 4]);
-            }),
-        ),
-        ("holes", change(&|index, d| d.blocks.retain(|block| block.salt % 7 != index as u64))),
-        ("a long hole", {
-            let mut call = steady(Some("a"), 0, 1);
-            call.extend(steady(Some("a"), 60, 1));
-            call
-        }),
-        ("overlaps", change(&|_, d| d.blocks.iter_mut().skip(6).step_by(4).for_each(|block| block.millis -= 20))),
-        (
-            "blocks that are longer than their time",
-            change(&|_, d| d.blocks.iter_mut().for_each(|block| block.samples = 519)),
-        ),
-        (
-            "blocks that are shorter than their time",
-            change(&|_, d| d.blocks.iter_mut().for_each(|block| block.samples = 505)),
-        ),
-        (
-            "the agent comes late",
-            change(&|index, d| {
-                if index < 2 {
-                    party(d, 1);
-                }
-            }),
-        ),
-        (
-            "the customer falls silent",
-            change(&|index, d| {
-                if index > 2 {
-                    party(d, 0);
-                }
-            }),
-        ),
-        (
-            "only the agent",
-            change(&|_, d| {
-                party(d, 0);
-                d.tracks = [0, 9];
-            }),
-        ),
-        (
-            "the agent has no track at first",
-            change(&|index, d| {
-                if index < 2 {
-                    party(d, 1);
-                    d.tracks = [1, 0];
-                }
-            }),
-        ),
-        ("twice the same", twice),
-        ("contacts", next),
-        ("tagless", tagless),
-        (
-            "nothing in it",
-            change(&|index, d| {
-                if index == 2 {
-                    d.blocks.clear();
-                }
-            }),
-        ),
-        (
-            "odd sizes",
-            change(&|_, d| d.blocks.iter_mut().enumerate().for_each(|(at, block)| block.samples = 400 + at * 7)),
-        ),
-    ]
-}
+use crate::support::conversation::{
+    AudioFragment, Block, START, audio_body, block_samples, judged_audio, read_audio, scenarios, steady, summarize,
+};
 
 #[tokio::test]
 async fn what_is_heard_is_what_was_said() {
     let (names, calls): (Vec<_>, Vec<_>) = scenarios().into_iter().unzip();
-    for ((name, call), judged) in names.iter().zip(&calls).zip(judged(&calls)) {
-        let body = body(call);
+    for ((name, call), judged) in names.iter().zip(&calls).zip(judged_audio(&calls)) {
+        let body = audio_body(call);
         for chunking in [Chunking::Whole, Chunking::Each(1000), Chunking::Random(3000, 5), Chunking::Each(77)] {
-            assert_eq!(told(&heard(&body, chunking).await), judged, "{name}, {chunking:?}");
+            assert_eq!(summarize(&read_audio(&body, chunking).await), judged, "{name}, {chunking:?}");
         }
     }
 }
@@ -272,12 +52,12 @@ async fn random_calls() {
                 time += 50 + random(30) + if random(9) == 0 { random(900) } else { 0 };
             }
             let tracks = [[1, 2], [2, 1], [200, 3]][random(3) as usize];
-            call.push(Described { contact: (random(4) > 0).then_some(id), tracks, blocks });
+            call.push(AudioFragment { contact: (random(4) > 0).then_some(id), tracks, blocks });
         }
         calls.push(call);
     }
-    for (at, (call, judged)) in calls.iter().zip(judged(&calls)).enumerate() {
-        assert_eq!(told(&heard(&body(call), Chunking::Each(4000)).await), judged, "{at}: {call:?}");
+    for (at, (call, judged)) in calls.iter().zip(judged_audio(&calls)).enumerate() {
+        assert_eq!(summarize(&read_audio(&audio_body(call), Chunking::Each(4000)).await), judged, "{at}: {call:?}");
     }
 }
 
@@ -291,13 +71,13 @@ async fn no_sample_is_more_than_eight_milliseconds_off() {
         }
         let blocks: Vec<&Block> = call.iter().flat_map(|described| &described.blocks).collect();
         let origin = blocks.iter().map(|block| block.millis).min().unwrap();
-        for chunk in heard(&body(&call), Chunking::Whole).await.iter().filter(|chunk| !chunk.is_filled()) {
+        for chunk in read_audio(&audio_body(&call), Chunking::Whole).await.iter().filter(|chunk| !chunk.is_filled()) {
             // The block that it is the end of, by its samples; the beginning may have been trimmed.
             let is_right = |block: &&&Block| {
                 let trimmed = block.samples.saturating_sub(chunk.samples().len()) as u64;
                 let place = (block.millis - origin) * 8 + trimmed;
                 block.party == usize::from(chunk.party() == Party::ToCustomer)
-                    && samples(block).ends_with(chunk.samples())
+                    && block_samples(block).ends_with(chunk.samples())
                     && place.abs_diff(chunk.position()) <= 64
             };
             assert!(blocks.iter().any(|block| is_right(&block)), "{name}: {chunk:?}");
@@ -308,9 +88,12 @@ async fn no_sample_is_more_than_eight_milliseconds_off() {
 #[tokio::test]
 async fn a_long_replay_is_not_heard_twice() {
     let call = steady(Some("a"), 0, 40);
-    let once = body(&call);
+    let once = audio_body(&call);
     let twice: Bytes = [&once[..], &once[..]].concat().into();
-    assert_eq!(told(&heard(&twice, Chunking::Each(5000)).await), told(&heard(&once, Chunking::Whole).await));
+    assert_eq!(
+        summarize(&read_audio(&twice, Chunking::Each(5000)).await),
+        summarize(&read_audio(&once, Chunking::Whole).await)
+    );
 }
 
 #[tokio::test]
@@ -320,11 +103,13 @@ async fn how_tracks_are_interleaved_says_nothing() {
     for described in &mut apart {
         described.blocks.sort_by_key(|block| (1 - block.party, block.millis ^ 64));
     }
-    let expected = heard(&body(&call), Chunking::Whole).await;
-    let audio = |call: &[Described]| FragmentStream::from_stream(pieces(&body(call), Chunking::Whole)).connect_audio();
+    let expected = read_audio(&audio_body(&call), Chunking::Whole).await;
+    let audio = |call: &[AudioFragment]| {
+        FragmentStream::from_stream(pieces(&audio_body(call), Chunking::Whole)).connect_audio()
+    };
     let chunks: Vec<_> = audio(&apart).max_silence(Duration::from_millis(500)).try_collect().await.unwrap();
-    assert_eq!(told(&chunks), told(&expected));
-    let stereo = async |call: &[Described]| -> Vec<i16> {
+    assert_eq!(summarize(&chunks), summarize(&expected));
+    let stereo = async |call: &[AudioFragment]| -> Vec<i16> {
         let mut audio = audio(call).stereo();
         let mut samples = Vec::new();
         while let Some(chunk) = audio.try_next().await.unwrap() {
@@ -340,8 +125,8 @@ async fn how_tracks_are_interleaved_says_nothing() {
 async fn a_cut_fragment_is_not_given_to_the_caller_before() {
     let mut call = steady(Some("a"), 0, 2);
     call.extend(steady(Some("b"), 30, 2));
-    let whole = body(&call);
-    let (first, second, rest) = (body(&call[..2]).len(), body(&call[..3]).len(), whole.len());
+    let whole = audio_body(&call);
+    let (first, second, rest) = (audio_body(&call[..2]).len(), audio_body(&call[..3]).len(), whole.len());
     let cut = [&whole[..first], &whole[first..second - 20_000]].concat();
     // The cut one comes again in full, with its own number, or it does not.
     let again: Bytes = [&cut[..], &whole[first..rest]].concat().into();
@@ -363,8 +148,8 @@ async fn a_cut_fragment_is_not_given_to_the_caller_before() {
 async fn times_that_cannot_be_are_not_filled_in() {
     let block = |millis: u64| Block { party: 0, millis, samples: 512, salt: millis % 1000 };
     let far = [START, START + 64, 9_000_000_000_000, 9_000_000_000_064];
-    let call = far.map(|millis| Described { contact: Some("a"), tracks: [1, 2], blocks: vec![block(millis)] });
-    let chunks = heard(&body(&call), Chunking::Whole).await;
+    let call = far.map(|millis| AudioFragment { contact: Some("a"), tracks: [1, 2], blocks: vec![block(millis)] });
+    let chunks = read_audio(&audio_body(&call), Chunking::Whole).await;
     assert_eq!(chunks.iter().map(|chunk| chunk.samples().len()).sum::<usize>(), 4 * 512);
     assert_eq!(chunks[2].discontinuities(), [AudioDiscontinuity::TimelineReset]);
 }
@@ -372,21 +157,21 @@ async fn times_that_cannot_be_are_not_filled_in() {
 #[tokio::test]
 async fn a_cut_tail_is_heard_as_far_as_it_goes() {
     let call = steady(Some("a"), 0, 3);
-    let whole = body(&call);
-    let two = body(&call[..2]).len();
-    let chunks = heard(&whole.slice(..two + (whole.len() - two) / 2), Chunking::Whole).await;
-    let expected = heard(&whole, Chunking::Whole).await;
+    let whole = audio_body(&call);
+    let two = audio_body(&call[..2]).len();
+    let chunks = read_audio(&whole.slice(..two + (whole.len() - two) / 2), Chunking::Whole).await;
+    let expected = read_audio(&whole, Chunking::Whole).await;
     let count = chunks.len();
     assert!(count > 64 && count < 96);
-    assert_eq!(told(&chunks), told(&expected[..count]));
+    assert_eq!(summarize(&chunks), summarize(&expected[..count]));
 }
 
 #[tokio::test]
 async fn holes_and_overlaps_are_told() {
     let block = |millis: u64, samples: usize| Block { party: 0, millis: START + millis, samples, salt: millis };
-    let one = |blocks: Vec<Block>| vec![Described { contact: Some("a"), tracks: [1, 0], blocks }];
+    let one = |blocks: Vec<Block>| vec![AudioFragment { contact: Some("a"), tracks: [1, 0], blocks }];
     let call = one(vec![block(0, 512), block(100, 512), block(128, 512), block(250, 512)]);
-    let chunks = heard(&body(&call), Chunking::Whole).await;
+    let chunks = read_audio(&audio_body(&call), Chunking::Whole).await;
     let told: Vec<_> = chunks
         .iter()
         .map(|chunk| (chunk.position(), chunk.samples().len(), chunk.is_filled(), chunk.discontinuities().to_vec()))
@@ -407,7 +192,7 @@ async fn holes_and_overlaps_are_told() {
     // No more silence of both than is wished.
     let mut call = steady(Some("a"), 0, 1);
     call.extend(steady(Some("a"), 60, 1));
-    let body = body(&call);
+    let body = audio_body(&call);
     let audio = FragmentStream::new(&body[..]).connect_audio().max_silence(Duration::from_millis(500));
     let chunks: Vec<AudioChunk> = audio.map(Result::unwrap).collect().await;
     let of = |party: Party| chunks.iter().filter(move |chunk| chunk.party() == party);
@@ -425,7 +210,7 @@ async fn a_timeline_that_begins_anew_goes_on_behind() {
     let mut again = steady(Some("a"), 0, 2);
     again.iter_mut().flat_map(|described| &mut described.blocks).for_each(|block| block.millis -= START);
     call.extend(again);
-    let chunks = heard(&body(&call), Chunking::Whole).await;
+    let chunks = read_audio(&audio_body(&call), Chunking::Whole).await;
     // The producer's clock says that a second passed from fragment to fragment, a little less than there is in one.
     let of = chunks.iter().filter(|chunk| chunk.party() == Party::FromCustomer);
     assert_eq!(of.map(|chunk| chunk.samples().len()).sum::<usize>(), 4 * 16 * 512);
@@ -436,32 +221,32 @@ async fn a_timeline_that_begins_anew_goes_on_behind() {
 #[tokio::test]
 async fn one_contact_of_several() {
     let (_, call) = scenarios().into_iter().find(|(name, _)| *name == "contacts").unwrap();
-    let body = body(&call);
-    let all = heard(&body, Chunking::Whole).await;
+    let body = audio_body(&call);
+    let all = read_audio(&body, Chunking::Whole).await;
     let mut audio = FragmentStream::new(&body[..]).connect_audio().contact("b");
     let mut of_b = Vec::new();
     while let Some(chunk) = audio.try_next().await.unwrap() {
         of_b.push(chunk);
     }
-    assert_eq!(audio.end(), Some(&ContactEnd::NextContact("a".into())));
+    assert_eq!(audio.end_reason(), Some(&ContactEnd::NextContact("a".into())));
     assert!(audio.try_next().await.unwrap().is_none());
     let expected: Vec<_> = all.iter().filter(|chunk| chunk.contact_id() == Some("b")).cloned().collect();
-    assert_eq!(told(&of_b), told(&expected));
+    assert_eq!(summarize(&of_b), summarize(&expected));
 
     let mut audio = FragmentStream::new(&body[..]).connect_audio().contact("a").party(Party::ToCustomer);
     while let Some(chunk) = audio.try_next().await.unwrap() {
         assert_eq!((chunk.party(), chunk.contact_id()), (Party::ToCustomer, Some("a")));
     }
-    assert_eq!(audio.end(), Some(&ContactEnd::NextContact("b".into())));
+    assert_eq!(audio.end_reason(), Some(&ContactEnd::NextContact("b".into())));
 
     let mut audio = FragmentStream::new(&body[..]).connect_audio().contact("c");
     let error = audio.try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert!(error.to_string().contains(r#"the contact "c" never appeared; "a", "b" did"#), "{error}");
-    assert_eq!(audio.end(), Some(&ContactEnd::Failed));
+    assert!(error.to_string().contains(r#"the contact "c" never appeared; the stream names "a", "b""#), "{error}");
+    assert_eq!(audio.end_reason(), Some(&ContactEnd::Failed));
     let mut audio = FragmentStream::new(&body[..]).connect_audio();
     while audio.try_next().await.unwrap().is_some() {}
-    assert_eq!(audio.end(), Some(&ContactEnd::EndOfMedia));
+    assert_eq!(audio.end_reason(), Some(&ContactEnd::EndOfMedia));
 }
 
 #[tokio::test]
@@ -469,7 +254,7 @@ async fn which_tracks_are_of_connect() {
     let track =
         |name: &str| Document::new(Shape::Producer).audio_track(5, name, "A_AAC").block(5, 0, true, &[1, 0, 2, 0]);
     for name in ["", "Track_audio/L16", "AUDIO_FROM_CUSTOMER"] {
-        let chunks = heard(&track(name).to_bytes(&stamp(1), 0), Chunking::Whole).await;
+        let chunks = read_audio(&track(name).to_bytes(&stamp(1), 0), Chunking::Whole).await;
         assert_eq!((chunks[0].party(), chunks[0].samples()), (Party::FromCustomer, &[1, 2][..]), "{name:?}");
         assert_eq!(chunks[0].to_bytes()[..], [1, 0, 2, 0]);
     }
@@ -481,15 +266,15 @@ async fn which_tracks_are_of_connect() {
         assert_eq!(error.position().fragment(), Some(stamp(1).number.as_str()));
     }
     // A document of tags has nothing to be heard in it, and is no error.
-    let chunks = heard(&Document::new(Shape::Producer).to_bytes(&stamp(1), 0), Chunking::Whole).await;
+    let chunks = read_audio(&Document::new(Shape::Producer).to_bytes(&stamp(1), 0), Chunking::Whole).await;
     assert!(chunks.is_empty());
 }
 
 #[tokio::test]
 async fn chunks_of_one_length() {
     for (name, call) in scenarios() {
-        let body = body(&call);
-        let all = heard(&body, Chunking::Whole).await;
+        let body = audio_body(&call);
+        let all = read_audio(&body, Chunking::Whole).await;
         let audio = || FragmentStream::new(&body[..]).connect_audio();
         for (rechunked, length) in
             [(audio().chunk_duration(Duration::from_millis(20)), 160), (audio().chunk_bytes(2001), 1000)]
@@ -529,9 +314,9 @@ async fn the_local_endpoint_plays_calls() {
     endpoint.play_call("once", &call);
     endpoint.loop_call("ringing", &call);
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
-    let once = kvs.live("once").start(Start::Earliest).resume(false).fragments().connect_audio();
+    let once = kvs.live("once").start(Start::Earliest).reconnect(false).fragments().connect_audio();
     let ringing =
-        kvs.live("ringing").start(Start::Earliest).resume(false).fragments().connect_audio().contact("ring-2");
+        kvs.live("ringing").start(Start::Earliest).reconnect(false).fragments().connect_audio().contact("ring-2");
     let (once, ringing): (Vec<AudioChunk>, Vec<AudioChunk>) =
         futures::try_join!(once.try_collect(), ringing.try_collect()).unwrap();
     for (chunks, id) in [(once, "ring"), (ringing, "ring-2")] {

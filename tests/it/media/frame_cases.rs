@@ -8,13 +8,9 @@ use kinesis_video::packet::ParameterSets;
 use kinesis_video::{Error, ErrorKind, Fragment, FragmentStreamExt, Frame, Packet};
 
 use crate::support::bodies::{connect_document, fragments, live_body, stamp};
-use crate::support::footage::{blocks, document, footage, fragment, groups, hash, judged_pictures, packets};
-
-pub type Source = futures::stream::Iter<std::vec::IntoIter<kinesis_video::Result<Fragment>>>;
-
-pub fn source(fragments: &[Fragment]) -> Source {
-    futures::stream::iter(fragments.iter().cloned().map(Ok).collect::<Vec<_>>())
-}
+use crate::support::footage::{
+    Source, blocks, document, footage, fragment, groups, hash, judged_pictures, packets, source,
+};
 
 /// Pictures, reports, and the error at the end if there is one.
 async fn all(frames: Frames<Source>) -> (Vec<Frame>, Vec<FragmentReport>, Option<Error>) {

@@ -8,9 +8,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use kinesis_video::frame::{FrameOptions, Frames};
 use kinesis_video::{Fragment, FragmentStreamExt, Frame};
 
-use crate::media::frame_cases::{Source, source};
 use crate::support::bodies::{CAMERA, CAPTURES, capture, fragments, live_body};
-use crate::support::footage::{footage, fragment, groups, hash, judged_pictures};
+use crate::support::footage::{Source, footage, fragment, groups, hash, judged_pictures, source};
 
 async fn decoded(fragment: &Fragment, ratio: usize) -> Vec<Frame> {
     let one = futures::stream::iter([Ok(fragment.clone())]);

@@ -4,60 +4,43 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures::stream::FusedStream;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
-use kinesis_video::{
-    Discontinuity, Error, ErrorKind, Fragment, FragmentStream, FragmentStreamExt, Result, Share, Subscriber,
-};
+use kinesis_video::{Discontinuity, Error, ErrorKind, Fragment, FragmentStreamExt, Result, Share, Subscriber};
 use proptest::prelude::*;
 
-use crate::support::bodies::{live_body, producer_document, stamp};
-
-/// The first fragments of a stream that has thousands.
-fn some(count: usize) -> Vec<Fragment> {
-    static ALL: OnceLock<Vec<Fragment>> = OnceLock::new();
-    let all = ALL.get_or_init(|| {
-        let body = live_body((1..=3000).map(producer_document));
-        futures::executor::block_on(FragmentStream::new(&body[..]).try_collect()).unwrap()
-    });
-    all[..count].to_vec()
-}
-
-fn ordinal(fragment: &Fragment) -> u32 {
-    let since = fragment.server_time().unwrap().as_millis() - stamp(1).server_time.as_millis();
-    1 + u32::try_from(since / 1000).unwrap()
-}
+use crate::support::bodies::{first_fragments, ordinal_of};
 
 fn dropped(fragment: &Fragment) -> u64 {
     match fragment.discontinuities() {
         [] => 0,
-        [Discontinuity::Dropped { fragments }] => *fragments,
+        [Discontinuity::Dropped { fragments, .. }] => *fragments,
         other => panic!("{other:?}"),
     }
 }
 
-fn source(count: usize) -> impl Stream<Item = Result<Fragment>> + Send + 'static {
-    stream::iter(some(count)).map(Ok)
+fn fragment_source(count: usize) -> impl Stream<Item = Result<Fragment>> + Send + 'static {
+    stream::iter(first_fragments(count)).map(Ok)
 }
 
 async fn ordinals(subscriber: Subscriber) -> Vec<u32> {
-    subscriber.map_ok(|fragment| ordinal(&fragment)).try_collect().await.unwrap()
+    subscriber.map_ok(|fragment| ordinal_of(&fragment)).try_collect().await.unwrap()
 }
 
 /// What it gives without waiting.
-fn now(subscriber: &mut Subscriber) -> Option<u32> {
-    subscriber.next().now_or_never().map(|item| ordinal(&item.unwrap().unwrap()))
+fn next_now(subscriber: &mut Subscriber) -> Option<u32> {
+    subscriber.next().now_or_never().map(|item| ordinal_of(&item.unwrap().unwrap()))
 }
 
 #[tokio::test]
 async fn everything_comes_out_once_for_each_and_in_order() {
-    let share = source(50).share();
+    let share = fragment_source(50).share();
     let mut first = share.subscribe();
-    assert_eq!(now(&mut first), Some(1));
+    assert_eq!(next_now(&mut first), Some(1));
     let (second, third) = (share.subscribe(), share.clone().subscribe());
     drop(share);
     let (first, second, third) = futures::join!(ordinals(first), ordinals(second), ordinals(third));
@@ -67,7 +50,7 @@ async fn everything_comes_out_once_for_each_and_in_order() {
 
 #[test]
 fn subscribers_share_buffers() {
-    let share = source(1).share();
+    let share = fragment_source(1).share();
     let [mut a, mut b] = [share.subscribe(), share.subscribe_lossy(1)];
     let [a, b] = [&mut a, &mut b].map(|one| one.next().now_or_never().unwrap().unwrap().unwrap());
     assert_eq!(a.raw().as_ptr(), b.raw().as_ptr());
@@ -77,38 +60,41 @@ fn subscribers_share_buffers() {
 fn the_slowest_that_waits_holds_up_the_source() {
     let polled = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&polled);
-    let share = source(20).inspect(move |_| _ = counter.fetch_add(1, Ordering::Relaxed)).share();
+    let share = fragment_source(20).inspect(move |_| _ = counter.fetch_add(1, Ordering::Relaxed)).share();
     let (mut fast, mut slow, mut lossy) = (share.subscribe(), share.subscribe(), share.subscribe_lossy(100));
-    assert_eq!((now(&mut fast), now(&mut fast), now(&mut lossy), now(&mut lossy)), (Some(1), None, Some(1), None));
+    assert_eq!(
+        (next_now(&mut fast), next_now(&mut fast), next_now(&mut lossy), next_now(&mut lossy)),
+        (Some(1), None, Some(1), None)
+    );
     assert_eq!(polled.load(Ordering::Relaxed), 1);
     for ordinal in 1..=10 {
-        assert_eq!(now(&mut slow), Some(ordinal));
-        assert_eq!((now(&mut fast), now(&mut fast)), (Some(ordinal + 1), None));
+        assert_eq!(next_now(&mut slow), Some(ordinal));
+        assert_eq!((next_now(&mut fast), next_now(&mut fast)), (Some(ordinal + 1), None));
         assert_eq!(polled.load(Ordering::Relaxed), ordinal as usize + 1);
     }
     // Until it goes.
     drop(slow);
-    assert_eq!(now(&mut fast), Some(12));
-    assert_eq!(now(&mut lossy), Some(2));
+    assert_eq!(next_now(&mut fast), Some(12));
+    assert_eq!(next_now(&mut lossy), Some(2));
 }
 
 /// What the source cannot be asked for yet is asked for by those who wait, not by the one they waited for:
 /// that one may be busy with what it has.
 #[test]
 fn who_is_held_up_is_told_when_that_is_over() {
-    let share = source(20).share();
+    let share = fragment_source(20).share();
     let (mut slow, mut slower) = (share.subscribe(), share.subscribe());
     let mut held_up = [share.subscribe(), share.subscribe_lossy(1)].map(tokio_test::task::spawn);
     for subscriber in &mut held_up {
         tokio_test::assert_ready!(subscriber.poll_next()).unwrap().unwrap();
         tokio_test::assert_pending!(subscriber.poll_next());
     }
-    assert_eq!(now(&mut slow), Some(1));
+    assert_eq!(next_now(&mut slow), Some(1));
     assert!(held_up.iter().all(|subscriber| !subscriber.is_woken()), "one is still in the way");
-    assert_eq!(now(&mut slower), Some(1));
+    assert_eq!(next_now(&mut slower), Some(1));
     for subscriber in &mut held_up {
         assert!(subscriber.is_woken());
-        assert_eq!(ordinal(&tokio_test::assert_ready!(subscriber.poll_next()).unwrap().unwrap()), 2);
+        assert_eq!(ordinal_of(&tokio_test::assert_ready!(subscriber.poll_next()).unwrap().unwrap()), 2);
         tokio_test::assert_pending!(subscriber.poll_next());
     }
     drop((slow, slower));
@@ -117,35 +103,35 @@ fn who_is_held_up_is_told_when_that_is_over() {
 
 #[test]
 fn a_stalled_lossy_one_holds_up_nobody_and_keeps_little() {
-    let share = source(100).share();
+    let share = fragment_source(100).share();
     let (mut steady, mut lossy, mut least) = (share.subscribe(), share.subscribe_lossy(3), share.subscribe_lossy(0));
     for ordinal in 1..=10 {
-        assert_eq!(now(&mut steady), Some(ordinal));
+        assert_eq!(next_now(&mut steady), Some(ordinal));
     }
     // 1 2 3, dropped for 4; 4 5 6, dropped for 7; 7 8 9, dropped for 10.
     let debug = format!("{lossy:?}");
     assert!(debug.contains("capacity: Some(3), fragments: Some(1), dropped: Some(9)"), "{debug}");
     for ordinal in 11..=12 {
-        assert_eq!(now(&mut steady), Some(ordinal));
+        assert_eq!(next_now(&mut steady), Some(ordinal));
     }
     let got: Vec<_> = (0..4).map(|_| lossy.next().now_or_never().unwrap().unwrap().unwrap()).collect();
-    let got: Vec<_> = got.iter().map(|fragment| (ordinal(fragment), dropped(fragment))).collect();
+    let got: Vec<_> = got.iter().map(|fragment| (ordinal_of(fragment), dropped(fragment))).collect();
     assert_eq!(got, [(10, 9), (11, 0), (12, 0), (13, 0)]);
     let one = least.next().now_or_never().unwrap().unwrap().unwrap();
-    assert_eq!((ordinal(&one), dropped(&one)), (13, 12));
+    assert_eq!((ordinal_of(&one), dropped(&one)), (13, 12));
     // The others' fragments are not touched by that.
     assert_eq!(dropped(&steady.next().now_or_never().unwrap().unwrap().unwrap()), 0);
 }
 
 #[test]
 fn the_error_and_the_end_reach_everyone() {
-    let failing = source(1).chain(stream::iter([Err(Error::new(ErrorKind::Io, "gone"))]));
+    let failing = fragment_source(1).chain(stream::iter([Err(Error::new(ErrorKind::Io, "gone"))]));
     let share = failing.chain(stream::poll_fn(|_| panic!("polled behind its end"))).share();
     let (mut a, mut b, mut lossy) = (share.subscribe(), share.subscribe(), share.subscribe_lossy(1));
-    assert_eq!((now(&mut a), now(&mut b)), (Some(1), Some(1)));
+    assert_eq!((next_now(&mut a), next_now(&mut b)), (Some(1), Some(1)));
     assert!(a.next().now_or_never().unwrap().is_some_and(|item| item.is_err()));
     // What it has not yet had comes first.
-    assert_eq!(now(&mut lossy), Some(1));
+    assert_eq!(next_now(&mut lossy), Some(1));
     let mut late = share.subscribe();
     for subscriber in [&mut b, &mut lossy, &mut late] {
         assert!(!subscriber.is_terminated());
@@ -157,7 +143,7 @@ fn the_error_and_the_end_reach_everyone() {
         assert!(subscriber.is_terminated());
     }
 
-    let share = source(0).share();
+    let share = fragment_source(0).share();
     assert!(share.subscribe().next().now_or_never().unwrap().is_none());
     assert!(share.subscribe_lossy(5).next().now_or_never().unwrap().is_none());
 }
@@ -176,18 +162,18 @@ fn the_source_lives_as_long_as_someone_may_want_it() {
     let owner = Arc::new(());
     let make = || {
         let owner = Arc::clone(&owner);
-        source(9).inspect(move |_| _ = &owner).share()
+        fragment_source(9).inspect(move |_| _ = &owner).share()
     };
     let share = make();
     let mut subscriber = share.subscribe();
-    assert_eq!(now(&mut subscriber), Some(1));
+    assert_eq!(next_now(&mut subscriber), Some(1));
     drop(subscriber);
     assert_eq!(Arc::strong_count(&owner), 2);
     // Nobody polled it meanwhile.
     let (mut subscriber, full) = (share.subscribe(), share.subscribe());
-    assert_eq!((now(&mut subscriber), now(&mut subscriber)), (Some(2), None));
+    assert_eq!((next_now(&mut subscriber), next_now(&mut subscriber)), (Some(2), None));
     drop((share, full));
-    assert_eq!(now(&mut subscriber), Some(3));
+    assert_eq!(next_now(&mut subscriber), Some(3));
     assert_eq!(Arc::strong_count(&owner), 2);
     drop(subscriber);
     assert_eq!(Arc::strong_count(&owner), 1);
@@ -303,7 +289,7 @@ impl World {
     fn act(&self, act: &Act) {
         match act {
             Act::Push => {
-                let next = some(300)[self.pushed.fetch_add(1, Ordering::Relaxed)].clone();
+                let next = first_fragments(300)[self.pushed.fetch_add(1, Ordering::Relaxed)].clone();
                 self.ready.lock().unwrap().push_back(next);
                 self.call();
             }
@@ -343,7 +329,7 @@ impl World {
                 match item.map(Result::unwrap) {
                     None => task.ended = true,
                     Some(fragment) => {
-                        let (ordinal, dropped) = (ordinal(&fragment), dropped(&fragment) as u32);
+                        let (ordinal, dropped) = (ordinal_of(&fragment), dropped(&fragment) as u32);
                         assert!(task.lossy || dropped == 0);
                         assert_eq!(ordinal, task.last + dropped + 1, "what is missing is not what was dropped");
                         task.last = ordinal;
@@ -454,7 +440,7 @@ async fn many_threads_at_random() {
             let mut random = Random(seed);
             for expected in 1..=COUNT {
                 random.pause().await;
-                assert_eq!(ordinal(&subscriber.next().await.unwrap().unwrap()), expected);
+                assert_eq!(ordinal_of(&subscriber.next().await.unwrap().unwrap()), expected);
             }
             assert!(subscriber.next().await.is_none());
         })
@@ -466,8 +452,8 @@ async fn many_threads_at_random() {
             let (mut random, mut last) = (Random(seed), 0);
             while let Some(fragment) = subscriber.next().await {
                 let fragment = fragment.unwrap();
-                assert_eq!(u64::from(ordinal(&fragment)), last + dropped(&fragment) + 1);
-                last = u64::from(ordinal(&fragment));
+                assert_eq!(u64::from(ordinal_of(&fragment)), last + dropped(&fragment) + 1);
+                last = u64::from(ordinal_of(&fragment));
                 for _ in 0..random.below(8) {
                     random.pause().await;
                 }
@@ -490,9 +476,9 @@ async fn many_threads_at_random() {
                         Ok(None) => return,
                         Ok(Some(fragment)) => {
                             let fragment = fragment.unwrap();
-                            let first = u64::from(ordinal(&fragment)) - dropped(&fragment);
+                            let first = u64::from(ordinal_of(&fragment)) - dropped(&fragment);
                             assert!(last.is_none_or(|last: u64| first == last + 1));
-                            last = Some(u64::from(ordinal(&fragment)));
+                            last = Some(u64::from(ordinal_of(&fragment)));
                         }
                         Err(_) => {}
                     }
@@ -505,7 +491,7 @@ async fn many_threads_at_random() {
     drop(share);
     let feeder = tokio::spawn(async move {
         let mut random = Random(99);
-        for fragment in some(COUNT as usize) {
+        for fragment in first_fragments(COUNT as usize) {
             random.pause().await;
             sender.send(Ok(fragment)).await.unwrap();
         }

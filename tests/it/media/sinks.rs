@@ -10,17 +10,12 @@ use kinesis_video::{
     ImageSink, KinesisVideo, MediaSink, MkvSink, PacketStreamExt, RecordExt, Result, Timestamp,
 };
 
-use crate::endpoint::images::red_and_green;
-use crate::endpoint::playback::{now, stamp_at, unlimited};
-use crate::support::bodies::{CAMERA, connect_document, ffmpeg_document, fragments, live_body, producer_document};
-use crate::support::footage::{document, fragment, groups, packets};
-
-fn names(dir: &std::path::Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
+use crate::support::bodies::{
+    CAMERA, connect_document, ffmpeg_document, fragments, live_body, producer_document, stamp_at,
+};
+use crate::support::endpoint::{now_millis, unlimited};
+use crate::support::files::file_names;
+use crate::support::footage::{document, fragment, groups, packets, red_and_green};
 
 #[tokio::test]
 async fn a_file_a_fragment() {
@@ -33,7 +28,7 @@ async fn a_file_a_fragment() {
         let file = out.join(format!("{}.mkv", fragment.number().unwrap()));
         assert_eq!(std::fs::read(file).unwrap(), fragment.to_mkv());
     }
-    assert_eq!(names(&out).len(), 3, "no temporary file is left");
+    assert_eq!(file_names(&out).len(), 3, "no temporary file is left");
 }
 
 #[tokio::test]
@@ -42,11 +37,11 @@ async fn names_follow_the_pattern() {
     let body = live_body((1..=2).map(producer_document));
     let sink = MkvSink::to_dir(dir.path()).pattern("a-{index}-{producer_ms}.mkv").unwrap();
     FragmentStream::new(&body[..]).record(sink).await.unwrap();
-    assert_eq!(names(dir.path()), ["a-0-1511852109513.mkv", "a-1-1511852110513.mkv"]);
+    assert_eq!(file_names(dir.path()), ["a-0-1511852109513.mkv", "a-1-1511852110513.mkv"]);
     // A file that did not come from the service has no number.
     let dir = tempfile::tempdir().unwrap();
     FragmentStream::new(CAMERA).record(MkvSink::to_dir(dir.path())).await.unwrap();
-    assert_eq!(names(dir.path()), ["0.mkv"]);
+    assert_eq!(file_names(dir.path()), ["0.mkv"]);
     for pattern in ["same.mkv", "{index", "{what}.mkv", "../{index}.mkv", ""] {
         let error = MkvSink::to_dir("x").pattern(pattern).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{pattern}");
@@ -64,8 +59,8 @@ async fn a_failing_stream_still_closes_the_sink() {
     let summary = error.summary().unwrap();
     assert_eq!((summary.items(), summary.files(), summary.gaps()), (2, 2, 1));
     // The one that is cut has a name of its own, so that it replaces nothing whole.
-    assert_eq!(names(dir.path()).iter().filter(|name| name.ends_with(".cut.mkv")).count(), 1);
-    assert_eq!(names(dir.path()).len(), 2);
+    assert_eq!(file_names(dir.path()).iter().filter(|name| name.ends_with(".cut.mkv")).count(), 1);
+    assert_eq!(file_names(dir.path()).len(), 2);
 }
 
 #[tokio::test]
@@ -87,7 +82,7 @@ async fn two_sinks_take_one_stream() {
     let both = SinkExt::<Fragment>::fanout(MkvSink::to_dir(one.path()), MkvSink::to_dir(two.path()));
     let summary = FragmentStream::new(&body[..]).record(both).await.unwrap();
     assert_eq!(summary.files(), 6);
-    assert_eq!(names(one.path()), names(two.path()));
+    assert_eq!(file_names(one.path()), file_names(two.path()));
 }
 
 #[tokio::test]
@@ -122,7 +117,7 @@ async fn a_file_a_picture() {
     let summary = of(6).jpeg(80).record(ImageSink::to_dir(&out)).await.unwrap();
     let expected: Vec<String> =
         (0..4).flat_map(|at| (0..3).map(move |i| (at, i))).map(|(at, i)| format!("{}-{i}.jpg", number(at))).collect();
-    assert_eq!(names(&out), expected);
+    assert_eq!(file_names(&out), expected);
     let sizes = expected.iter().map(|name| std::fs::metadata(out.join(name)).unwrap().len());
     assert_eq!((summary.items(), summary.files(), summary.gaps(), summary.bytes()), (12, 12, 0, sizes.sum()));
 
@@ -134,7 +129,7 @@ async fn a_file_a_picture() {
         let picture = at as i64 % 2 * 10;
         format!("{at}-{picture}-{}-{}.png", at % 2, millis(at / 2, picture))
     });
-    assert_eq!(names(&out), expected);
+    assert_eq!(file_names(&out), expected);
     let small = image::load_from_memory(&std::fs::read(out.join(&expected[3])).unwrap()).unwrap();
     assert_eq!((small.width(), small.height()), (32, 24));
 
@@ -152,7 +147,7 @@ async fn a_file_a_picture() {
     let options = kinesis_video::frame::FrameOptions::new().sample_ratio(3);
     let fragments = stream::iter(cut.clone()).map(|fragment| Ok::<_, Error>(fragment.frames(&options)));
     let summary = fragments.try_flatten_unordered(4).jpeg(50).record(ImageSink::to_dir(&out)).await.unwrap();
-    assert_eq!((summary.files(), names(&out).len()), (20, 20));
+    assert_eq!((summary.files(), file_names(&out).len()), (20, 20));
 
     for pattern in ["{number}.jpg", "picture.jpg", "a/{i}", "door.{ext}", "{time}.{ext}"] {
         assert_eq!(ImageSink::to_dir("x").pattern(pattern).unwrap_err().kind(), ErrorKind::InvalidArgument);
@@ -172,7 +167,7 @@ async fn a_file_a_picture() {
 #[tokio::test]
 async fn archived_images_become_files_and_missing_ones_gaps() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
-    let base = now() - 60_000;
+    let base = now_millis() - 60_000;
     let door = endpoint.create_stream("door");
     let picture = red_and_green().await;
     for (ordinal, millis) in [(1, 0), (2, 20_000)] {
@@ -181,14 +176,14 @@ async fn archived_images_become_files_and_missing_ones_gaps() {
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
     let images = |format: ImageFormat| {
         let (start, end) = (Timestamp::from_millis(base), Timestamp::from_millis(base + 20_000));
-        kvs.images("door").range(start..=end).every(Duration::from_secs(10)).size(64, 48).format(format)
+        kvs.images("door").range(start..=end).sample_every(Duration::from_secs(10)).size(64, 48).format(format).images()
     };
     let dir = tempfile::tempdir().unwrap();
 
     let out = dir.path().join("jpeg");
     let summary = images(ImageFormat::Jpeg).record(ImageSink::to_dir(&out)).await.unwrap();
     let expected = [format!("{base}.jpg"), format!("{}.jpg", base + 20_000)];
-    assert_eq!(names(&out), expected);
+    assert_eq!(file_names(&out), expected);
     let sizes = expected.iter().map(|name| std::fs::metadata(out.join(name)).unwrap().len());
     assert_eq!((summary.items(), summary.files(), summary.gaps(), summary.bytes()), (2, 2, 1, sizes.sum()));
 
@@ -196,7 +191,7 @@ async fn archived_images_become_files_and_missing_ones_gaps() {
     let sink = ImageSink::to_dir(&out).pattern("{index}-{fragment}-{time_ms}.{ext}").unwrap();
     images(ImageFormat::Png).record(sink).await.unwrap();
     let expected = [format!("0-0-{base}.png"), format!("1-1-{}.png", base + 20_000)];
-    assert_eq!(names(&out), expected);
+    assert_eq!(file_names(&out), expected);
     let small = image::load_from_memory(&std::fs::read(out.join(&expected[1])).unwrap()).unwrap();
     assert_eq!((small.width(), small.height()), (64, 48));
 }

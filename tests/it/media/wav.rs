@@ -1,7 +1,5 @@
 //! Calls as WAV files, and side by side.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,69 +11,18 @@ use kinesis_video::{
     StereoChunk, Timestamp, WavSink,
 };
 
-use crate::media::connect_audio::{Described, body, heard, scenarios, steady};
 use crate::support::bodies::{Chunking, fragments};
+use crate::support::conversation::{
+    AudioFragment, audio_body, party_samples, probe_wav, read_audio, scenarios, steady, wav_channels,
+};
+use crate::support::files::file_names;
 
-/// The channels of a file, as Python's `wave` reads them.
-pub fn wave(path: &Path) -> Vec<Vec<i16>> {
-    let script = "import sys, wave\n\
-        file = wave.open(sys.argv[1])\n\
-        assert (file.getframerate(), file.getsampwidth()) == (8000, 2)\n\
-        sys.stdout.buffer.write(bytes([file.getnchannels()]) + file.readframes(file.getnframes()))";
-    let output = Command::new("python3").args(["-c", script]).arg(path).output().unwrap();
-    assert!(output.status.success(), "{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
-    let (channels, samples) = output.stdout.split_first().unwrap();
-    let samples: Vec<i16> = samples.chunks(2).map(|two| i16::from_le_bytes([two[0], two[1]])).collect();
-    let channels = usize::from(*channels);
-    (0..channels).map(|channel| samples.iter().skip(channel).step_by(channels).copied().collect()).collect()
-}
-
-/// What ffprobe and sox say of a file: channels and frames.
-pub fn probed(path: &Path) -> [(u64, u64); 2] {
-    let entries = "stream=channels,duration_ts,sample_rate,codec_name";
-    let output =
-        Command::new("ffprobe").args(["-v", "error", "-show_entries", entries, "-of", "json"]).arg(path).output();
-    let output = output.expect("ffprobe runs: `make test` installs it");
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let stream = &json["streams"][0];
-    assert_eq!((stream["codec_name"].as_str(), stream["sample_rate"].as_str()), (Some("pcm_s16le"), Some("8000")));
-    let sox = |what: &str| -> u64 {
-        let output = Command::new("sox").args(["--info", what]).arg(path).output();
-        let output = output.expect("sox runs: `make test` installs it");
-        assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
-    };
-    assert_eq!((sox("-r"), sox("-b")), (8000, 16));
-    let of_ffprobe = (stream["channels"].as_u64().unwrap(), stream["duration_ts"].as_u64().unwrap());
-    [of_ffprobe, (sox("-c"), sox("-s"))]
-}
-
-/// What each party said in a contact, silence filled in up to the end of the longer.
-pub fn said(chunks: &[AudioChunk], contact: Option<&str>) -> [Vec<i16>; 2] {
-    let of = |party: Party| -> Vec<i16> {
-        let of = chunks.iter().filter(|chunk| chunk.party() == party && chunk.contact_id() == contact);
-        of.flat_map(|chunk| chunk.samples().to_vec()).collect()
-    };
-    let mut parties = Party::ALL.map(of);
-    let length = parties.iter().map(Vec::len).max().unwrap();
-    parties.iter_mut().for_each(|samples| samples.resize(length, 0));
-    parties
-}
-
-fn call(name: &str) -> Vec<Described> {
+fn call(name: &str) -> Vec<AudioFragment> {
     scenarios().into_iter().find(|(found, _)| *found == name).unwrap().1
 }
 
 fn audio(body: &Bytes) -> kinesis_video::audio::ConnectAudio<FragmentStream<&[u8]>> {
     FragmentStream::new(&body[..]).connect_audio()
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 async fn all<S: futures::Stream<Item = kinesis_video::Result<AudioChunk>>>(stereo: Stereo<S>) -> Vec<StereoChunk> {
@@ -85,8 +32,8 @@ async fn all<S: futures::Stream<Item = kinesis_video::Result<AudioChunk>>>(stere
 #[tokio::test]
 async fn both_parties_stay_in_step() {
     for (name, described) in scenarios() {
-        let body = body(&described);
-        let chunks = heard(&body, Chunking::Whole).await;
+        let body = audio_body(&described);
+        let chunks = read_audio(&body, Chunking::Whole).await;
         for length in [800, 1, 4096, 1_000_000] {
             let stereo = all(audio(&body).stereo().chunk_bytes(length * 4)).await;
             let mut contacts: Vec<Option<&str>> = stereo.iter().map(StereoChunk::contact_id).collect();
@@ -97,7 +44,7 @@ async fn both_parties_stay_in_step() {
             if sorted.len() == contacts.len() {
                 for contact in contacts {
                     let of: Vec<_> = stereo.iter().filter(|chunk| chunk.contact_id() == contact).collect();
-                    let [left, right] = said(&chunks, contact);
+                    let [left, right] = party_samples(&chunks, contact);
                     let mut position = 0;
                     for (at, chunk) in of.iter().enumerate() {
                         assert_eq!(chunk.position(), position, "{name}");
@@ -112,10 +59,10 @@ async fn both_parties_stay_in_step() {
             }
         }
     }
-    let stereo = all(audio(&body(&call("steady"))).stereo()).await;
+    let stereo = all(audio(&audio_body(&call("steady"))).stereo()).await;
     assert!(stereo[..10].iter().all(|chunk| chunk.frames() == 800 && chunk.filled() == [0, 0]));
     assert_eq!(stereo[0].to_bytes()[..2], stereo[0].samples()[0].to_le_bytes());
-    let stereo = all(audio(&body(&call("the agent comes late"))).stereo()).await;
+    let stereo = all(audio(&audio_body(&call("the agent comes late"))).stereo()).await;
     let filled =
         stereo.iter().map(StereoChunk::filled).fold([0, 0], |all, these| [all[0] + these[0], all[1] + these[1]]);
     assert_eq!(filled, [0, 2 * 16 * 512]);
@@ -125,8 +72,8 @@ async fn both_parties_stay_in_step() {
 async fn files_hold_what_was_said() {
     for (name, described) in scenarios() {
         let dir = tempfile::tempdir().unwrap();
-        let body = body(&described);
-        let chunks = heard(&body, Chunking::Whole).await;
+        let body = audio_body(&described);
+        let chunks = read_audio(&body, Chunking::Whole).await;
         let mut ids: Vec<Option<&str>> = chunks.iter().map(AudioChunk::contact_id).collect();
         ids.dedup();
         let prefix = dir.path().join("made/call");
@@ -142,39 +89,42 @@ async fn files_hold_what_was_said() {
         }
         let id = WavSink::contact_in_name(ids[0]);
         let named = |end: &str| dir.path().join(format!("made/call-{id}{end}.wav"));
-        let said = said(&chunks, ids[0]);
-        assert_eq!(wave(&named("")), said, "{name}");
-        assert_eq!(probed(&named("")), [(2, said[0].len() as u64); 2]);
+        let said = party_samples(&chunks, ids[0]);
+        assert_eq!(wav_channels(&named("")), said, "{name}");
+        assert_eq!(probe_wav(&named("")), [(2, said[0].len() as u64); 2]);
         let both = [0, 1]
             .map(|party| !said[party].is_empty() && chunks.iter().any(|chunk| chunk.party() == Party::ALL[party]));
         for ((party, said), is_there) in Party::ALL.into_iter().zip(&said).zip(both) {
             let path = named(&format!("-{party}"));
             assert_eq!(path.exists(), is_there, "{name}");
             if is_there {
-                assert_eq!(&wave(&path)[0], said, "{name}");
-                assert_eq!(probed(&path), [(1, said.len() as u64); 2]);
+                assert_eq!(&wav_channels(&path)[0], said, "{name}");
+                assert_eq!(probe_wav(&path), [(1, said.len() as u64); 2]);
             }
         }
-        let bytes: u64 = names(&dir.path().join("made"))
+        let bytes: u64 = file_names(&dir.path().join("made"))
             .iter()
             .map(|name| std::fs::metadata(dir.path().join("made").join(name)).unwrap().len())
             .sum();
         assert_eq!(bytes % 2, 0);
-        assert!(names(&dir.path().join("made")).iter().all(|name| name.ends_with(".wav")), "no temporary file is left");
+        assert!(
+            file_names(&dir.path().join("made")).iter().all(|name| name.ends_with(".wav")),
+            "no temporary file is left"
+        );
     }
 }
 
 #[tokio::test]
 async fn every_layout_has_its_names() {
     let dir = tempfile::tempdir().unwrap();
-    let body = body(&call("swapped numbers"));
-    let chunks = heard(&body, Chunking::Whole).await;
-    let said = said(&chunks, Some("a"));
+    let body = audio_body(&call("swapped numbers"));
+    let chunks = read_audio(&body, Chunking::Whole).await;
+    let said = party_samples(&chunks, Some("a"));
 
     let one = dir.path().join("call.wav");
     let summary = audio(&body).stereo().record(WavSink::create(&one)).await.unwrap();
     assert_eq!((summary.files(), summary.bytes(), summary.gaps()), (1, std::fs::metadata(&one).unwrap().len(), 0));
-    assert_eq!(wave(&one), said);
+    assert_eq!(wav_channels(&one), said);
 
     for (folder, is_stereo) in [("mono", false), ("split", true)] {
         let prefix = dir.path().join(folder).join("x");
@@ -185,14 +135,14 @@ async fn every_layout_has_its_names() {
         };
         assert_eq!(summary.files(), 2);
         let expected = ["x-AUDIO_FROM_CUSTOMER.wav", "x-AUDIO_TO_CUSTOMER.wav"];
-        assert_eq!(names(&dir.path().join(folder)), expected);
-        let read = expected.map(|name| wave(&dir.path().join(folder).join(name)).remove(0));
+        assert_eq!(file_names(&dir.path().join(folder)), expected);
+        let read = expected.map(|name| wav_channels(&dir.path().join(folder).join(name)).remove(0));
         assert_eq!(read, said);
     }
 
     let one = dir.path().join("agent.wav");
     audio(&body).party(Party::ToCustomer).record(WavSink::create(&one)).await.unwrap();
-    assert_eq!(wave(&one), [said[1].clone()]);
+    assert_eq!(wav_channels(&one), [said[1].clone()]);
     let error = audio(&body).record(WavSink::create(dir.path().join("both.wav"))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 
@@ -208,7 +158,7 @@ async fn every_layout_has_its_names() {
             let of: Vec<u8> =
                 fragment.packets().filter(|p| p.track_number() == track).flat_map(|p| p.payload().to_vec()).collect();
             let of: Vec<i16> = of.chunks(2).map(|two| i16::from_le_bytes([two[0], two[1]])).collect();
-            assert_eq!(wave(&path), [of]);
+            assert_eq!(wav_channels(&path), [of]);
         }
     }
 }
@@ -216,8 +166,8 @@ async fn every_layout_has_its_names() {
 #[tokio::test]
 async fn large_files_go_on_in_others() {
     let dir = tempfile::tempdir().unwrap();
-    let body = body(&call("steady"));
-    let said = said(&heard(&body, Chunking::Whole).await, Some("a"));
+    let body = audio_body(&call("steady"));
+    let said = party_samples(&read_audio(&body, Chunking::Whole).await, Some("a"));
     let sink = WavSink::create(dir.path().join("call.wav")).roll_over_at(60_000);
     let summary = audio(&body).stereo().record(sink).await.unwrap();
     assert_eq!(summary.files(), 3);
@@ -225,7 +175,7 @@ async fn large_files_go_on_in_others() {
     let mut joined = vec![Vec::new(), Vec::new()];
     for part in &parts {
         assert!(std::fs::metadata(part).unwrap().len() <= 60_000);
-        wave(part).into_iter().zip(&mut joined).for_each(|(part, joined)| joined.extend(part));
+        wav_channels(part).into_iter().zip(&mut joined).for_each(|(part, joined)| joined.extend(part));
     }
     assert_eq!(joined, said);
 }
@@ -237,20 +187,20 @@ async fn what_came_before_a_failure_is_a_whole_file() {
         let mut call = steady(Some("a"), 0, fragments);
         call.extend(steady(Some("b"), fragments + 10, 20));
         let path = dir.path().join("call.wav");
-        let error = audio(&body(&call)).stereo().record(WavSink::create(&path)).await.unwrap_err();
+        let error = audio(&audio_body(&call)).stereo().record(WavSink::create(&path)).await.unwrap_err();
         assert_eq!((error.kind(), error.summary().unwrap().files()), (ErrorKind::InvalidArgument, 1), "{error}");
-        assert_eq!(probed(&path), [(2, fragments * 8192); 2]);
-        assert_eq!(names(dir.path()), ["call.wav"]);
+        assert_eq!(probe_wav(&path), [(2, fragments * 8192); 2]);
+        assert_eq!(file_names(dir.path()), ["call.wav"]);
     }
     let dir = tempfile::tempdir().unwrap();
     let mut sink = WavSink::create(dir.path().join("call.wav"));
-    for chunk in all(audio(&body(&steady(Some("a"), 0, 1))).stereo()).await {
+    for chunk in all(audio(&audio_body(&steady(Some("a"), 0, 1))).stereo()).await {
         sink.send(chunk).await.unwrap();
     }
     for _ in 0..2 {
         SinkExt::<StereoChunk>::close(&mut sink).await.unwrap();
     }
-    let chunk = all(audio(&body(&steady(Some("a"), 0, 1))).stereo()).await.remove(0);
+    let chunk = all(audio(&audio_body(&steady(Some("a"), 0, 1))).stereo()).await.remove(0);
     assert_eq!(sink.send(chunk).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
 }
 
@@ -267,14 +217,14 @@ async fn a_call_without_audio_is_an_error_and_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let mut silent = steady(Some("a"), 0, 2);
     silent.iter_mut().for_each(|described| described.blocks.clear());
-    for body in [Bytes::new(), body(&silent)] {
+    for body in [Bytes::new(), audio_body(&silent)] {
         let error = audio(&body).stereo().record(WavSink::create(dir.path().join("call.wav"))).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert_eq!(error.summary().unwrap().files(), 0);
-        assert!(names(dir.path()).is_empty());
+        assert!(file_names(dir.path()).is_empty());
     }
     let sink = WavSink::create("/proc/no/such/folder/call.wav");
-    let error = audio(&body(&call("steady"))).stereo().record(sink).await.unwrap_err();
+    let error = audio(&audio_body(&call("steady"))).stereo().record(sink).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
     assert!(error.to_string().contains("/proc/no/such/folder"), "{error}");
 }
@@ -282,7 +232,7 @@ async fn a_call_without_audio_is_an_error_and_no_file() {
 #[tokio::test(start_paused = true)]
 async fn in_real_time_there_is_always_something() {
     // A second of media, then nothing for ten, then all the rest at once.
-    let fragments = fragments(&body(&steady(Some("a"), 0, 12))).await;
+    let fragments = fragments(&audio_body(&steady(Some("a"), 0, 12))).await;
     let (mut feed, source) = futures::channel::mpsc::unbounded::<kinesis_video::Result<Fragment>>();
     let mut stereo = source.connect_audio().stereo().real_time(Duration::from_secs(2));
     let begun = tokio::time::Instant::now();
@@ -308,14 +258,14 @@ async fn in_real_time_there_is_always_something() {
     assert_eq!(frames, 12 * 8192);
     assert_eq!(stereo.late(), 2 * (90 * 800 - 8192), "what came for a time that was over is dropped, and counted");
     // What came in time is where it was said.
-    let said = said(&heard(&body(&steady(Some("a"), 0, 12)), Chunking::Whole).await, Some("a"));
+    let said = party_samples(&read_audio(&audio_body(&steady(Some("a"), 0, 12)), Chunking::Whole).await, Some("a"));
     let left: Vec<i16> =
         chunks.iter().flat_map(|chunk| chunk.samples().iter().step_by(2).copied().collect::<Vec<_>>()).collect();
     assert!(left[..8192] == said[0][..8192] && left[72_000..] == said[0][72_000..]);
     assert!(left[8192..72_000].iter().all(|sample| *sample == 0));
 
     // After a backlog of ten minutes silence is as near as after a second of media.
-    let backlog = body(&steady(Some("a"), 0, 600));
+    let backlog = audio_body(&steady(Some("a"), 0, 600));
     let (mut feed, source) = futures::channel::mpsc::unbounded::<kinesis_video::Result<Fragment>>();
     for fragment in crate::support::bodies::fragments(&backlog).await {
         feed.send(Ok(fragment)).await.unwrap();
@@ -362,7 +312,7 @@ async fn in_real_time_there_is_always_something() {
 async fn a_live_file_can_be_read_before_it_is_finished() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("call.wav");
-    let fragments = fragments(&body(&steady(Some("a"), 0, 4))).await;
+    let fragments = fragments(&audio_body(&steady(Some("a"), 0, 4))).await;
     let (mut feed, source) = futures::channel::mpsc::unbounded::<kinesis_video::Result<Fragment>>();
     let recording = tokio::spawn(source.connect_audio().stereo().record(WavSink::create(&path)));
     let part = dir.path().join("call.wav.part");
@@ -376,17 +326,17 @@ async fn a_live_file_can_be_read_before_it_is_finished() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
             // The samples may be there a moment before the header says so.
-            while probed(&part) != [(2, frames); 2] {
+            while probe_wav(&part) != [(2, frames); 2] {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         })
         .await
         .expect("it is written while nothing comes");
-        assert_eq!(wave(&part)[0].len() as u64, frames);
+        assert_eq!(wav_channels(&part)[0].len() as u64, frames);
     }
     drop(feed);
     assert_eq!(recording.await.unwrap().unwrap().files(), 1);
-    assert_eq!(probed(&path), [(2, 4 * 8192); 2]);
+    assert_eq!(probe_wav(&path), [(2, 4 * 8192); 2]);
 }
 
 #[tokio::test]

@@ -3,16 +3,24 @@
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::{LazyLock, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use kinesis_video::ebml::{ElementId, Width, Writer, id};
+use kinesis_video::ebml::{ElementId, id};
+use kinesis_video::internals::{Width, Writer};
 use kinesis_video::local::{Document, Shape, Stamp, fragment_number};
-use kinesis_video::{BodyItem, BodyStream, Error, Fragment, FragmentStream, Limits, Timestamp};
+use kinesis_video::{BodyItem, BodyStream, Error, Fragment, FragmentNumber, FragmentStream, Limits, Timestamp};
 
 /// The plain MKV file of the repository.
 pub const CAMERA: &[u8] = include_bytes!("../../data/camera.mkv");
+
+/// An avcC record with one SPS and one PPS.
+pub const AVCC: &[u8] = &[1, 0x64, 0, 12, 0xFF, 0xE1, 0, 2, 0x67, 0x64, 1, 0, 2, 0x68, 0xEE];
+
+/// A frame of H.264 whose NAL unit lengths add up.
+pub const FRAME: &[u8] = &[0, 0, 0, 2, 0x65, 0x88];
 
 /// A captured payload, or `None`, saying so, where there are no captures.
 pub fn capture(name: &str) -> Option<Bytes> {
@@ -38,6 +46,31 @@ pub fn stamp(ordinal: u32) -> Stamp {
         server_time: Timestamp::from_millis(millis),
         producer_time: Timestamp::from_millis(millis - 613),
     }
+}
+
+/// The stamp of a fragment with these server and producer times.
+pub fn stamp_at(ordinal: u32, server: i64, producer: i64) -> Stamp {
+    Stamp {
+        number: fragment_number(ordinal, server as u64),
+        server_time: Timestamp::from_millis(server),
+        producer_time: Timestamp::from_millis(producer),
+    }
+}
+
+/// The ordinal of a fragment number that [`stamp`] made.
+pub fn ordinal(number: &FragmentNumber) -> u32 {
+    static NUMBERS: LazyLock<Vec<FragmentNumber>> = LazyLock::new(|| (0..=3000).map(|n| stamp(n).number).collect());
+    NUMBERS.binary_search(number).unwrap_or_else(|_| panic!("{number} is not from a stamp")) as u32
+}
+
+/// The ordinal of a fragment that was stored with a [`stamp`].
+pub fn ordinal_of(fragment: &Fragment) -> u32 {
+    ordinal(fragment.number().unwrap())
+}
+
+/// The numbers of fragments that all have one.
+pub fn numbers_of(fragments: &[Fragment]) -> Vec<FragmentNumber> {
+    fragments.iter().map(|fragment| fragment.number().unwrap().clone()).collect()
 }
 
 /// Bytes that differ from place to place and hold what looks like an EBML header.
@@ -307,6 +340,16 @@ pub async fn fragments(body: &Bytes) -> Vec<Fragment> {
     stream.map(|fragment| fragment.unwrap()).collect().await
 }
 
+/// The first `count` fragments of one long stream, at most 3000.
+pub fn first_fragments(count: usize) -> Vec<Fragment> {
+    static ALL: OnceLock<Vec<Fragment>> = OnceLock::new();
+    let all = ALL.get_or_init(|| {
+        let body = live_body((1..=3000).map(producer_document));
+        futures::executor::block_on(FragmentStream::new(&body[..]).map(|fragment| fragment.unwrap()).collect())
+    });
+    all[..count].to_vec()
+}
+
 /// All that can be known of an item, to compare. Bytes are hashed, so that it stays readable.
 pub fn describe(item: &BodyItem) -> String {
     let hash = |bytes: &[u8]| {
@@ -323,7 +366,7 @@ pub fn describe(item: &BodyItem) -> String {
             format!(
                 "{fragment:?} {:?} {:?} {:?} {:?} {:?} {:?} {} {packets:?}",
                 fragment.server_time(),
-                fragment.behind(),
+                fragment.behind_now(),
                 fragment.continuation_token(),
                 fragment.tags(),
                 fragment.header().tags(),

@@ -28,6 +28,20 @@ pub async fn fragment(file: &Bytes) -> Fragment {
     fragment.clone()
 }
 
+/// A stream of fragments that are all there.
+pub type Source = futures::stream::Iter<std::vec::IntoIter<kinesis_video::Result<Fragment>>>;
+
+pub fn source(fragments: &[Fragment]) -> Source {
+    futures::stream::iter(fragments.iter().cloned().map(Ok).collect::<Vec<_>>())
+}
+
+/// A fragment of two seconds, 64 by 48: red for one, green for the other.
+pub async fn red_and_green() -> Document {
+    let source = "color=red:size=64x48:rate=10:duration=1[r];color=lime:size=64x48:rate=10:duration=1[g];[r][g]concat";
+    let file = fragment(&footage(source, &["-c:v", "libx264", "-pix_fmt", "yuv420p"])).await;
+    document(&file, &packets(&file))
+}
+
 /// The packets of a file's first track.
 pub fn packets(file: &Fragment) -> Vec<Packet> {
     file.packets().filter(|packet| packet.track_number() == 1).collect()

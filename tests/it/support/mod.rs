@@ -1,4 +1,10 @@
+//! What tests share: media, endpoints, judges.
+
 pub mod bodies;
+pub mod conversation;
+pub mod endpoint;
 pub mod ffmpeg;
+pub mod files;
 pub mod footage;
+pub mod random_media;
 pub mod stand_in;

@@ -1,0 +1,725 @@
+//! Elements to fragments: the state machine under all decoders. No I/O, no async, no clock.
+//!
+//! ```text
+//!            EBML header                 Cluster, or a fragment number
+//!  (start) ──────────────▶ document ──────────────────────────────▶ fragment ──┐
+//!                            ▲  ▲                                              │ closing tags
+//!                            │  └───────────── next EBML header ◀──────────────┤ (Trailer)
+//!                            │                 (NextDocument)                  ▼
+//!                            └─────────────── EBML header ◀──────────────── behind an end
+//!                                                                              │ Cluster, or a number:
+//!                                                                              ▼ another fragment of the document
+//! ```
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::document::{Declared, Document, is_matroska};
+use crate::ebml::{Cursor, Ending, Event, Header, Reader, id, uint, without_padding};
+use crate::error::{Error, Result};
+use crate::fragment::{
+    BlockEntry, Fault, Fragment, FragmentEnd, FragmentFooter, FragmentHeader, FragmentNumber, FragmentParts,
+    ServiceTags, SkipReason, Skipped, TagCollector, Tags, Track,
+};
+use crate::limits::Limits;
+
+/// Cuts a body into pieces: whole items, or what fragments consist of.
+///
+/// The caller keeps the bytes of the current piece. [`scan`](Assembler::scan) looks for its end in
+/// what has come so far, each time going on where it stopped; [`take`](Assembler::take) makes the
+/// piece of the bytes that the caller splits off there.
+#[derive(Debug)]
+pub(crate) struct Assembler {
+    reader: Reader,
+    limits: Limits,
+    grain: Grain,
+    /// Where the bytes that the caller keeps begin in the body.
+    base: u64,
+    /// Where the current item begins: before `base`, once parts of it have been taken.
+    start: u64,
+    document: Document,
+    item: Item,
+    /// An event that ended a piece but belongs to the next.
+    replay: Option<Event>,
+    /// How the body ended, once it has.
+    ending: Option<FragmentEnd>,
+    /// How many blocks the last fragment had: a good guess for the next.
+    block_count: usize,
+}
+
+/// How fine the pieces are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Grain {
+    Fragment,
+    Packet,
+}
+
+/// Where the current piece ends, and as what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Boundary {
+    pub(crate) length: usize,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    Fragment(FragmentEnd),
+    Fault,
+    Skipped,
+    /// The header of a fragment is known.
+    Opened,
+    /// A block is whole.
+    Block(BlockEntry),
+}
+
+/// A piece of a body.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Fragment(Fragment),
+    Fault(Fault),
+    Skipped(Skipped),
+    Opened(Arc<FragmentHeader>),
+    Block(BlockPiece),
+    Closed(FragmentFooter),
+}
+
+/// A block that came by itself.
+#[derive(Debug)]
+pub(crate) struct BlockPiece {
+    pub(crate) header: Arc<FragmentHeader>,
+    pub(crate) entry: BlockEntry,
+    /// The bytes that the entry points into.
+    pub(crate) raw: Bytes,
+}
+
+/// What is known of the item that is coming in.
+#[derive(Debug, Default)]
+struct Item {
+    /// It began with an EBML header.
+    is_document: bool,
+    /// It has a Cluster or a number of its own.
+    is_fragment: bool,
+    /// What to put before it to make it a file, if it did not begin with an EBML header.
+    prefix: Option<Bytes>,
+    clusters: u32,
+    /// What was declared before its media.
+    declared: Option<Declared>,
+    timecode: i64,
+    first_timecode: Option<i64>,
+    blocks: Vec<BlockEntry>,
+    block_count: u32,
+    group: Option<Group>,
+    tags: TagCollector,
+    service: ServiceTags,
+    /// Once it was handed on before the rest.
+    header: Option<Arc<FragmentHeader>>,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    block: Option<BlockEntry>,
+    refers: bool,
+    duration: Option<u64>,
+}
+
+impl Assembler {
+    pub(crate) fn new(limits: Limits, grain: Grain) -> Self {
+        // Only what tells fragments apart is walked into; the rest is read when it is whole.
+        let enter = |id| matches!(id, id::EBML | id::SEGMENT | id::CLUSTER | id::BLOCK_GROUP);
+        Self {
+            reader: Reader::new(limits.depth, enter),
+            limits,
+            grain,
+            base: 0,
+            start: 0,
+            document: Document::new(),
+            item: Item::default(),
+            replay: None,
+            ending: None,
+            block_count: 0,
+        }
+    }
+
+    /// The same from the start, with these limits.
+    pub(crate) fn limits(&self, limits: Limits) -> Self {
+        Self::new(limits, self.grain)
+    }
+
+    /// Looks for the end of the current piece, of which `input` is all there is.
+    ///
+    /// On an error nothing more can be read; [`cut`](Assembler::cut) says what is left.
+    #[inline]
+    pub(crate) fn scan(&mut self, input: &[u8]) -> Result<Option<Boundary>> {
+        if let Some(event) = self.replay.take()
+            && let Some(boundary) = self.event(event, input)?
+        {
+            return Ok(Some(boundary));
+        }
+        loop {
+            if self.grain == Grain::Fragment {
+                self.simple_blocks(input);
+            }
+            match self.reader.next(input, self.base) {
+                Ok(Some(event)) => {
+                    if let Some(boundary) = self.event(event, input)? {
+                        return Ok(Some(boundary));
+                    }
+                }
+                Ok(None) => {
+                    if let Some(header) = self.reader.awaited() {
+                        self.judge(header).map_err(|error| self.in_fragment(error))?;
+                    }
+                    return Ok(None);
+                }
+                Err(error) => return Err(self.in_fragment(error)),
+            }
+        }
+    }
+
+    /// How many bytes are sure to come, by what was declared.
+    pub(crate) fn owed(&self, received: usize) -> u64 {
+        let reached = self.base + received as u64;
+        let element = self.reader.awaited().and_then(Header::end).unwrap_or(0);
+        let parent = self.reader.parent().filter(|parent| parent.id == id::CLUSTER && self.grain == Grain::Fragment);
+        let cluster = parent.and_then(Header::end).unwrap_or(0);
+        element.max(cluster).saturating_sub(reached)
+    }
+
+    /// How many bytes there must be before [`scan`](Assembler::scan) can come to anything: those of the
+    /// element that is awaited.
+    pub(crate) fn wanted(&self) -> usize {
+        let end = self.reader.awaited().and_then(Header::end).unwrap_or(0);
+        usize::try_from(end.saturating_sub(self.base)).unwrap_or(usize::MAX)
+    }
+
+    /// The end of the current item when the body ended properly. To be asked until there is none, as
+    /// are [`abort`](Assembler::abort) and [`cut`](Assembler::cut).
+    pub(crate) fn finish(&mut self, input: &[u8]) -> Option<Boundary> {
+        let end = match self.ending {
+            Some(end) => end,
+            None => match self.reader.finish(input, self.base) {
+                Ending::Clean => FragmentEnd::EndOfBody,
+                Ending::Cut => FragmentEnd::Cut,
+            },
+        };
+        self.ending = Some(end);
+        self.last(input, input.len(), end)
+    }
+
+    /// The end of the current item when the transport failed.
+    pub(crate) fn abort(&mut self, input: &[u8]) -> Option<Boundary> {
+        self.last(input, input.len(), FragmentEnd::Cut)
+    }
+
+    /// The end of the current item when it cannot be read on. What comes behind the place where
+    /// reading stopped is left out.
+    pub(crate) fn cut(&mut self, input: &[u8]) -> Option<Boundary> {
+        let here = usize::try_from(self.stopped_at().saturating_sub(self.base)).unwrap_or(usize::MAX);
+        // A Segment that has ended is owed nothing.
+        let is_whole = self.reader.parent().is_none() && self.document.has_segment();
+        let end = if is_whole { FragmentEnd::EndOfBody } else { FragmentEnd::Cut };
+        self.last(input, here.min(input.len()), end)
+    }
+
+    /// Where the element begins that could not be read.
+    fn stopped_at(&self) -> u64 {
+        match self.replay {
+            Some(Event::Start(header) | Event::Element(header) | Event::End(header)) => header.offset,
+            None => self.reader.needed_from(),
+        }
+    }
+
+    /// Where the bytes that the caller keeps begin in the body.
+    pub(crate) fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Where the Cluster ends in which reading stopped, if it said so: how far into what the caller
+    /// keeps.
+    pub(crate) fn cluster_end(&self) -> Option<usize> {
+        let end = self.reader.open().find(|open| open.id == id::CLUSTER)?.end()?;
+        usize::try_from(end.checked_sub(self.base)?).ok()
+    }
+
+    /// Drops bytes that were searched in vain, and tells where they began.
+    pub(crate) fn pass_over(&mut self, length: usize) -> u64 {
+        let offset = self.base;
+        self.base += length as u64;
+        self.start = self.base;
+        self.item = Item::default();
+        self.replay = None;
+        self.document.forget();
+        self.reader.restart(self.base);
+        offset
+    }
+
+    /// Makes the piece of its bytes.
+    pub(crate) fn take(&mut self, raw: Bytes, boundary: Boundary) -> Piece {
+        let offset = self.base;
+        self.base += raw.len() as u64;
+        match boundary.outcome {
+            Outcome::Opened => {
+                let (leading, _) = self.item.tags.finish();
+                Piece::Opened(self.open(leading))
+            }
+            Outcome::Block(entry) => {
+                let header = match &self.item.header {
+                    Some(header) => Arc::clone(header),
+                    None => self.open(Tags::default()),
+                };
+                Piece::Block(BlockPiece { header, entry, raw })
+            }
+            Outcome::Fragment(end) if self.grain == Grain::Packet => {
+                Piece::Closed(self.close(end, offset + raw.len() as u64))
+            }
+            Outcome::Fragment(end) => {
+                let item = self.next_item();
+                Piece::Fragment(self.fragment(item, raw, offset, end))
+            }
+            Outcome::Fault => {
+                let service = self.next_item().service;
+                Piece::Fault(Fault::new(offset, raw, service))
+            }
+            Outcome::Skipped => {
+                self.next_item();
+                Piece::Skipped(Skipped::new(offset, raw, SkipReason::AfterEnd, None))
+            }
+        }
+    }
+
+    /// What was known of the item that has ended; the next begins here.
+    fn next_item(&mut self) -> Item {
+        self.start = self.base;
+        let item = std::mem::take(&mut self.item);
+        self.block_count = item.blocks.len();
+        item
+    }
+
+    fn close(&mut self, end: FragmentEnd, offset: u64) -> FragmentFooter {
+        let mut item = self.next_item();
+        let (leading, tags) = item.tags.finish();
+        let header = match item.header.take() {
+            Some(header) => header,
+            None => Arc::new(item.to_header(&self.document, leading)),
+        };
+        FragmentFooter::new(header, tags, end, offset, item.service)
+    }
+
+    fn open(&mut self, leading: Tags) -> Arc<FragmentHeader> {
+        let header = Arc::new(self.item.to_header(&self.document, leading));
+        self.item.header = Some(Arc::clone(&header));
+        header
+    }
+
+    fn fragment(&self, mut item: Item, raw: Bytes, offset: u64, end: FragmentEnd) -> Fragment {
+        let (leading_tags, tags) = item.tags.finish();
+        let header = item.to_header(&self.document, leading_tags);
+        let mkv = self.document.mkv(item.prefix, item.is_document, offset, self.base, end);
+        let (blocks, service) = (item.blocks, item.service);
+        Fragment::from_parts(FragmentParts { header, raw, blocks, tags, end, service, offset, mkv })
+    }
+
+    #[inline]
+    fn event(&mut self, event: Event, input: &[u8]) -> Result<Option<Boundary>> {
+        let done = match event {
+            Event::Element(header) if header.id == id::SIMPLE_BLOCK => self.simple_block(header, event, input),
+            _ => self.other_event(event, input),
+        };
+        match done {
+            Ok(boundary) => Ok(boundary),
+            Err(error) => {
+                // Kept, so that it is known where reading stopped.
+                self.replay = Some(event);
+                Err(self.in_fragment(error))
+            }
+        }
+    }
+
+    fn other_event(&mut self, event: Event, input: &[u8]) -> Result<Option<Boundary>> {
+        match event {
+            Event::Start(header) => self.start(header, event, input),
+            Event::Element(header) => self.element(header, event, input),
+            Event::End(header) if header.id == id::EBML => {
+                let bytes = self.whole(&header, input);
+                self.document.set_ebml(bytes);
+                Ok(None)
+            }
+            Event::End(header) if header.id == id::BLOCK_GROUP => Ok(self.end_group(&header)),
+            Event::End(_) => Ok(None),
+        }
+    }
+
+    fn start(&mut self, header: Header, event: Event, input: &[u8]) -> Result<Option<Boundary>> {
+        if header.id == id::EBML && header.offset > self.start {
+            // Not judged as part of what it ends.
+            return Ok(self.ends_before(input, &header, event, FragmentEnd::NextDocument));
+        }
+        self.judge(&header)?;
+        let outer = self.reader.open().nth_back(1).map(|outer| outer.id);
+        let in_place = match header.id {
+            id::CLUSTER => outer == Some(id::SEGMENT),
+            id::BLOCK_GROUP => outer == Some(id::CLUSTER),
+            _ => outer.is_none(),
+        };
+        if !in_place {
+            let outer = outer.map_or_else(|| "document".into(), |outer| outer.to_string());
+            let error = Error::malformed(format!("{} directly inside a {outer}", header.id));
+            return Err(error.at(header.offset).in_path(self.reader.path(None)));
+        }
+        match header.id {
+            id::EBML => {
+                self.item.is_document = true;
+                self.document.begin();
+                if self.document.knows_ebml(self.whole(&header, input)) {
+                    self.reader.skip_children();
+                }
+            }
+            id::SEGMENT => {
+                if !self.document.has_begun() {
+                    let error = Error::malformed("a document begins with an EBML header");
+                    return Err(error.at(header.offset).in_path("Segment"));
+                }
+                self.document.set_segment(header);
+            }
+            id::CLUSTER => {
+                self.keep_prefix();
+                self.item.is_fragment = true;
+                self.item.clusters += 1;
+                self.item.timecode = 0;
+                if self.item.first_timecode.is_none() && self.item.block_count == 0 {
+                    self.item.declared = Some(self.document.declared());
+                }
+                if self.item.blocks.capacity() == 0 {
+                    self.item.blocks.reserve(self.block_count);
+                }
+            }
+            id::BLOCK_GROUP => {
+                if let Some(boundary) = self.open_before(&header, event) {
+                    return Ok(Some(boundary));
+                }
+                self.item.group = Some(Group::default());
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn element(&mut self, header: Header, event: Event, input: &[u8]) -> Result<Option<Boundary>> {
+        let Some(parent) = self.reader.parent().map(|parent| parent.id) else {
+            return self.judge(&header).map(|()| None);
+        };
+        if (parent, header.id) == (id::SEGMENT, id::TAGS) {
+            return self.tags(&header, event, input);
+        }
+        self.judge(&header)?;
+        let payload = self.payload(&header, input);
+        match (parent, header.id) {
+            (id::EBML, id::DOC_TYPE) => {
+                let doc_type = without_padding(payload);
+                if !is_matroska(doc_type) {
+                    let shown = String::from_utf8_lossy(doc_type.get(..32).unwrap_or(doc_type));
+                    let error = Error::malformed(format!("a document of type {shown:?}, neither matroska nor webm"));
+                    return Err(error.at(header.offset).in_path("EBML/DocType"));
+                }
+            }
+            (id::SEGMENT, id::INFO) => {
+                self.keep_prefix();
+                let read = || timestamp_scale(&header, payload).map_err(|error| error.in_path("Segment/Info"));
+                self.document.set_info(self.whole(&header, input), read)?;
+            }
+            (id::SEGMENT, id::TRACKS) => {
+                self.keep_prefix();
+                let bytes = self.whole(&header, input);
+                let read = || Track::read_all(payload, header.payload(), &self.limits);
+                self.document.set_tracks(bytes, read).map_err(|error| error.in_path("Segment/Tracks"))?;
+            }
+            (id::CLUSTER, id::TIMESTAMP) => {
+                let ticks = uint(payload).unwrap_or(0);
+                self.item.timecode = i64::try_from(ticks).unwrap_or(i64::MAX);
+                self.item.first_timecode.get_or_insert(self.item.timecode);
+                if self.grain == Grain::Packet && self.item.header.is_none() {
+                    return Ok(Some(self.ends_behind(&header, Outcome::Opened)));
+                }
+            }
+            // A second one, which no group should have, is passed over.
+            (id::BLOCK_GROUP, id::BLOCK) if self.group().block.is_none() => {
+                let entry = self.read_block(&header, payload)?;
+                self.group().block = Some(entry);
+            }
+            (id::BLOCK_GROUP, id::REFERENCE_BLOCK) => self.group().refers = true,
+            (id::BLOCK_GROUP, id::BLOCK_DURATION) => self.group().duration = uint(payload),
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn tags(&mut self, header: &Header, event: Event, input: &[u8]) -> Result<Option<Boundary>> {
+        self.judge(header)?;
+        let payload = self.payload(header, input);
+        let mut found = ServiceTags::default();
+        let after_media = self.item.clusters > 0;
+        let offset = header.payload();
+        let tags = self.item.tags.read(payload, offset, after_media, &self.limits, |tag, value| found.set(tag, value));
+        if let Err(error) = tags {
+            self.item.tags.forget_last();
+            return Err(error.in_path("Segment/Tags"));
+        }
+        let another =
+            found.number.is_some() && self.item.service.number.is_some() && found.number != self.item.service.number;
+        if after_media && (another || found.is_fault()) {
+            // These are not the tags of the fragment before them: the service went on to another one
+            // without closing tags, or could not go on.
+            self.item.tags.forget_last();
+            let end = if found.is_fault() { FragmentEnd::Cut } else { FragmentEnd::NextDocument };
+            return Ok(self.ends_before(input, header, event, end));
+        }
+        if let Err(error) = self.judge_end(header, header.reach()) {
+            self.item.tags.forget_last();
+            return Err(error);
+        }
+        self.keep_prefix();
+        let item = &mut self.item;
+        item.is_fragment |= found.number.is_some();
+        item.service.merge(found);
+        if item.service.is_fault() {
+            return Ok(Some(self.ends_behind(header, Outcome::Fault)));
+        }
+        // Closing tags alone close nothing.
+        if item.service.is_closed() && (item.is_fragment || item.is_document) {
+            return Ok(Some(self.ends_behind(header, Outcome::Fragment(FragmentEnd::Trailer))));
+        }
+        Ok(None)
+    }
+
+    /// Takes in as many whole SimpleBlocks as come one behind another and need no second look: most of
+    /// a fragment. The rest goes the way of all elements.
+    #[inline]
+    fn simple_blocks(&mut self, input: &[u8]) {
+        if self.document.has_encodings() {
+            return;
+        }
+        while self.item.block_count < self.limits.blocks
+            && let Some((payload, end)) = self.reader.peek_simple_block(input, self.base)
+            // What the caller keeps begins with the fragment.
+            && end as u64 <= u64::from(self.limits.fragment_bytes)
+            && let Some(bytes) = input.get(payload..end)
+            && let Ok(entry) = BlockEntry::read(bytes, payload as u32, self.item.timecode)
+            && !entry.is_laced()
+        {
+            self.reader.skip_simple_block(self.base + end as u64);
+            self.item.blocks.push(entry);
+            self.item.block_count += 1;
+        }
+    }
+
+    #[inline]
+    fn simple_block(&mut self, header: Header, event: Event, input: &[u8]) -> Result<Option<Boundary>> {
+        self.judge(&header)?;
+        if self.reader.parent().is_none_or(|parent| parent.id != id::CLUSTER) {
+            return Ok(None);
+        }
+        if let Some(boundary) = self.open_before(&header, event) {
+            return Ok(Some(boundary));
+        }
+        let payload = self.payload(&header, input);
+        let entry = self.read_block(&header, payload)?;
+        Ok(self.add_block(entry, &header))
+    }
+
+    #[inline]
+    fn read_block(&mut self, header: &Header, payload: &[u8]) -> Result<BlockEntry> {
+        let start = (header.payload() - self.base) as u32;
+        match BlockEntry::read(payload, start, self.item.timecode) {
+            Ok(entry)
+                if self.item.block_count < self.limits.blocks
+                    && !entry.is_laced()
+                    && !self.document.has_encodings() =>
+            {
+                self.item.block_count += 1;
+                Ok(entry)
+            }
+            read => self.check_block(header, payload, start, read),
+        }
+    }
+
+    #[cold]
+    fn check_block(
+        &mut self,
+        header: &Header,
+        payload: &[u8],
+        start: u32,
+        read: Result<BlockEntry>,
+    ) -> Result<BlockEntry> {
+        let place = |error: Error| error.at(header.offset).in_path(self.reader.path(Some(header.id)));
+        if self.item.block_count >= self.limits.blocks {
+            let message = format!("more than the {} blocks of Limits::blocks in one fragment", self.limits.blocks);
+            return Err(place(Error::limit(message)));
+        }
+        let entry = read.map_err(place)?;
+        if entry.is_laced() {
+            let data = payload.get((entry.start - start) as usize..).unwrap_or_default();
+            entry.frames(data).map_err(|error| place(error).on_track(entry.track))?;
+        }
+        self.document.check_encoding(entry.track).map_err(|error| place(error).on_track(entry.track))?;
+        self.item.block_count += 1;
+        Ok(entry)
+    }
+
+    fn end_group(&mut self, header: &Header) -> Option<Boundary> {
+        let Group { block, refers, duration } = self.item.group.take()?;
+        self.add_block(block?.with_key(!refers).with_duration(duration), header)
+    }
+
+    /// Takes in a block that is whole with this element.
+    fn add_block(&mut self, entry: BlockEntry, header: &Header) -> Option<Boundary> {
+        if self.grain == Grain::Packet {
+            return Some(self.ends_behind(header, Outcome::Block(entry)));
+        }
+        self.item.blocks.push(entry);
+        None
+    }
+
+    fn group(&mut self) -> &mut Group {
+        self.item.group.get_or_insert_default()
+    }
+
+    /// In packets, what is known of a fragment comes before its first block.
+    #[inline]
+    fn open_before(&mut self, header: &Header, event: Event) -> Option<Boundary> {
+        if self.grain == Grain::Fragment || self.item.header.is_some() {
+            return None;
+        }
+        self.replay = Some(event);
+        Some(Boundary { length: (header.offset - self.base) as usize, outcome: Outcome::Opened })
+    }
+
+    /// Keeps the header of the document as it is at the start of an item that does not bring its own.
+    fn keep_prefix(&mut self) {
+        if !self.item.is_document && self.item.prefix.is_none() && self.grain == Grain::Fragment {
+            self.item.prefix = Some(self.document.prefix());
+        }
+    }
+
+    /// Checks the declared size of an element, as soon as its header is known.
+    #[inline]
+    fn judge(&self, header: &Header) -> Result<()> {
+        match header.id {
+            id::SIMPLE_BLOCK => self.judge_end(header, header.reach()),
+            // Those behind media may turn out to be the next fragment's.
+            id::TAGS if self.item.clusters > 0 => self.judge_metadata(header),
+            // It may hold many fragments, and what it holds is judged.
+            id::SEGMENT => self.judge_end(header, header.payload()),
+            _ => {
+                self.judge_end(header, header.reach())?;
+                self.judge_metadata(header)
+            }
+        }
+    }
+
+    #[inline]
+    fn judge_end(&self, header: &Header, end: u64) -> Result<()> {
+        if end - self.start > u64::from(self.limits.fragment_bytes) {
+            return Err(self.too_large(header, end));
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn too_large(&self, header: &Header, end: u64) -> Error {
+        let (limit, asked) = (self.limits.fragment_bytes, end - self.start);
+        let message = format!("a fragment of at least {asked} bytes, more than the {limit} of Limits::fragment_bytes");
+        Error::limit(message).at(header.offset).in_path(self.path_of(header))
+    }
+
+    fn judge_metadata(&self, header: &Header) -> Result<()> {
+        let (limit, size) = (self.limits.metadata_bytes, header.size.unwrap_or(0));
+        let is_metadata = matches!(header.id, id::EBML | id::DOC_TYPE | id::INFO | id::TRACKS | id::TAGS);
+        if !is_metadata || size <= u64::from(limit) {
+            return Ok(());
+        }
+        let message = format!("{} of {size} bytes, more than the {limit} of Limits::metadata_bytes", header.id);
+        Err(Error::limit(message).at(header.offset).in_path(self.path_of(header)))
+    }
+
+    /// The path of an element, whether or not it is the innermost open one.
+    fn path_of(&self, header: &Header) -> String {
+        let is_open = self.reader.parent() == Some(header);
+        self.reader.path((!is_open).then_some(header.id))
+    }
+
+    fn ends_behind(&self, header: &Header, outcome: Outcome) -> Boundary {
+        let end = header.reach();
+        Boundary { length: (end - self.base) as usize, outcome }
+    }
+
+    /// The item ends before this element, whose event is kept for the next.
+    fn ends_before(&mut self, input: &[u8], header: &Header, event: Event, end: FragmentEnd) -> Option<Boundary> {
+        self.replay = Some(event);
+        self.last(input, (header.offset - self.base) as usize, end)
+    }
+
+    fn last(&mut self, input: &[u8], length: usize, end: FragmentEnd) -> Option<Boundary> {
+        if self.base + length as u64 == self.start {
+            return None;
+        }
+        // A Block that is whole counts, even if its group is not.
+        if let Some(block) = self.item.group.take().and_then(|group| group.block) {
+            // Whether it refers to others is not known.
+            let block = block.with_key(false);
+            if self.grain == Grain::Packet {
+                return Some(Boundary { length, outcome: Outcome::Block(block) });
+            }
+            self.item.blocks.push(block);
+        }
+        let is_fragment = self.item.is_document || self.item.is_fragment;
+        // The first bytes of a document are one, even if its header is not all there.
+        let begins = || self.base == 0 || input.iter().zip(id::EBML.0.to_be_bytes()).all(|(a, b)| *a == b);
+        let outcome = if is_fragment || (end == FragmentEnd::Cut && begins()) {
+            Outcome::Fragment(end)
+        } else {
+            Outcome::Skipped
+        };
+        Some(Boundary { length, outcome })
+    }
+
+    #[inline]
+    fn payload<'a>(&self, header: &Header, input: &'a [u8]) -> &'a [u8] {
+        self.slice(input, header.payload(), header)
+    }
+
+    fn whole<'a>(&self, header: &Header, input: &'a [u8]) -> &'a [u8] {
+        self.slice(input, header.offset, header)
+    }
+
+    #[inline]
+    fn slice<'a>(&self, input: &'a [u8], from: u64, header: &Header) -> &'a [u8] {
+        let end = header.end().unwrap_or(from);
+        let inside = |offset: u64| offset.checked_sub(self.base).map_or(usize::MAX, |offset| offset as usize);
+        input.get(inside(from)..inside(end)).unwrap_or_default()
+    }
+
+    fn in_fragment(&self, error: Error) -> Error {
+        error.in_fragment(self.item.service.number.as_ref().map(FragmentNumber::as_str))
+    }
+}
+
+impl Item {
+    fn to_header(&self, document: &Document, leading: Tags) -> FragmentHeader {
+        let declared = self.declared.clone().unwrap_or_else(|| document.declared());
+        declared.header(&self.service, leading, self.first_timecode)
+    }
+}
+
+/// The TimestampScale of an Info element.
+fn timestamp_scale(info: &Header, payload: &[u8]) -> Result<Option<u64>> {
+    let mut children = Cursor::new(payload, info.payload());
+    while let Some(child) = children.next()? {
+        if child.id == id::TIMESTAMP_SCALE {
+            let scale = uint(child.payload).filter(|&scale| scale > 0);
+            let error = || Error::malformed("a TimestampScale must be a number above 0").at(child.offset);
+            return scale.ok_or_else(error).map(Some);
+        }
+    }
+    Ok(None)
+}

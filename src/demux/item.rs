@@ -1,0 +1,28 @@
+//! The items of a body.
+
+use bytes::Bytes;
+
+use crate::fragment::{Fault, Fragment, Skipped};
+
+/// One item of a body: every byte of it is in exactly one.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum BodyItem {
+    /// A fragment.
+    Fragment(Fragment),
+    /// The service reported an error inside the media.
+    Fault(Fault),
+    /// Bytes that belong to no fragment.
+    Skipped(Skipped),
+}
+
+impl BodyItem {
+    /// The bytes of the item, as they were received.
+    pub fn raw(&self) -> &Bytes {
+        match self {
+            Self::Fragment(fragment) => fragment.raw(),
+            Self::Fault(fault) => fault.raw(),
+            Self::Skipped(skipped) => skipped.raw(),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Stored media: ListFragments, GetMediaForFragmentList, GetClip, GetImages and playback sessions.
+
+mod clips;
+mod clock;
+mod fetch;
+mod fragment_info;
+mod images;
+mod lazy_stream;
+mod list;
+mod millis_range;
+pub mod playback;
+
+pub use clips::{Clip, ClipStream, Clips};
+pub use clock::Clock;
+pub use fetch::{Archive, ArchiveFragments, ArchiveProgress, OnUnavailable};
+pub use fragment_info::FragmentInfo;
+pub use images::{ArchivedImage, ImageStream, Images, NoImage};
+pub use list::{FragmentEntries, FragmentList, Order};
+pub use playback::{DashSession, HlsSession, PlaybackUrl};

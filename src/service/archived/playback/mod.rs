@@ -1,0 +1,325 @@
+//! URLs for players: HLS and MPEG-DASH.
+//!
+//! [`KinesisVideo::hls`] and [`KinesisVideo::dash`] return a [`Session`], a builder of the request.
+//! [`url`](Session::url) sends it.
+//!
+//! ```
+//! # #[cfg(feature = "local")]
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! # use kinesis_video::local::{Document, LocalEndpoint, Shape};
+//! # let endpoint = LocalEndpoint::start().await?;
+//! # let door = endpoint.create_stream("front-door");
+//! # let avc = [1, 0x64, 0, 12, 0xFF, 0xE1, 0, 2, 0x67, 0x64, 1, 0, 2, 0x68, 0xEE];
+//! # let document = Document::new(Shape::Ffmpeg).codec_private(&avc).video_track(1);
+//! # let pushed = door.push(&document.block(1, 0, true, &[0, 0, 0, 2, 0x65, 0x88]));
+//! # let kvs = kinesis_video::KinesisVideo::new(&endpoint.sdk_config());
+//! # let start = pushed.producer_time;
+//! # let end = kinesis_video::Timestamp::from_millis(start.as_millis() + 1000);
+//! use std::time::Duration;
+//! use kinesis_video::Clock;
+//! use kinesis_video::service::playback::Container;
+//!
+//! // Live.
+//! let live = kvs.hls("front-door").url().await?;
+//! // Stored media, as a playlist that does not change.
+//! let stored = kvs
+//!     .hls("front-door")
+//!     .on_demand(start..=end)
+//!     .clock(Clock::Producer)
+//!     .container(Container::FragmentedMp4)
+//!     .expires(Duration::from_secs(3600))
+//!     .url()
+//!     .await?;
+//! // Stored media as if they were live, then the live ones.
+//! let replay = kvs.dash("front-door").live_replay(start..).clock(Clock::Producer).display_numbers(true).url().await?;
+//! println!("{} expires at {}", live.as_str(), live.expires());
+//! # let _ = (stored, replay);
+//! # Ok::<(), kinesis_video::Error>(()) }).unwrap();
+//! ```
+//!
+//! # Modes
+//!
+//! | mode | plays | range |
+//! |---|---|---|
+//! | [`LiveMode`], the default | the newest fragments, with or without gaps; fragments that arrive late are left out | none |
+//! | [`LiveReplayMode`] | from the start on, each fragment after the one before it has been played | `start..` or `start..=end` |
+//! | [`OnDemandMode`] | all fragments at once, the oldest first, in a playlist that does not change | `start..=end` |
+//!
+//! Invalid combinations do not compile: a range for live media, stored media without a range, a
+//! [container](HlsSession::container) or [discontinuities](HlsSession::discontinuities) for DASH, fragment
+//! [numbers](DashSession::display_numbers) for HLS. Other invalid options fail before anything is sent, with
+//! [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument). The service checks the rules that depend on
+//! its clock: with [`Clock::Server`] a range must end in the past and start after the oldest fragment that is kept.
+//!
+//! # Fragments of a range
+//!
+//! A range has the fragments that *start* within it, both ends included. A fragment that starts before the range is
+//! left out. The last fragment may continue after the end.
+//!
+//! With [`Clock::Producer`] these rules apply too:
+//!
+//! - Of several fragments with the same start only the newest, which has the largest number, is played.
+//! - Fragments that overlap and have different starts are all played.
+//! - Playback of stored media starts with the fragment that was *ingested* first. It continues with the fragments of
+//!   the range that were ingested right after it. If the same time was uploaded at very different times, only the
+//!   first upload is played.
+//! - In live mode this clock sets the times in the media. The server's clock still decides which fragments are the
+//!   newest.
+//!
+//! # Supported media
+//!
+//! The service repackages media and does not convert them. Frames must have length prefixes, not start codes. Every
+//! track of every fragment must have codec private data. The first fragment sets the tracks.
+//!
+//! | protocol | track 1 | track 2, optional | codec private data may change |
+//! |---|---|---|---|
+//! | HLS in MP4 | H.264, H.265, or AAC alone | AAC | 500 times |
+//! | HLS in MPEG-TS | H.264, or AAC alone | AAC | 500 times |
+//! | DASH | H.264, H.265, or AAC alone | AAC; with H.264 also G.711 | no |
+//!
+//! The service reports unsupported media when the session begins or while it is played:
+//! [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+//!
+//! # Limits of the service
+//!
+//! | limit | value |
+//! |---|---|
+//! | sessions per second and stream | 25; all clones of a [`KinesisVideo`] stay within it together |
+//! | playlist requests per second and session | 5 |
+//! | media requests per second and session | 20 |
+//! | live session without a new fragment | ends after 30 s, even before it expires |
+//!
+//! The limits per session allow one player per URL. After the end of a live session, request a new URL.
+//!
+//! Source: AWS API reference, GetHLSStreamingSessionURL and GetDASHStreamingSessionURL; AWS developer guide,
+//! "Video playback track requirements" and "Kinesis Video Streams service quotas".
+
+mod request;
+mod url;
+
+use std::marker::PhantomData;
+use std::ops::{RangeFrom, RangeInclusive};
+use std::time::Duration;
+
+use super::Clock;
+use crate::error::Result;
+use crate::fragment::Timestamp;
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
+
+pub use url::PlaybackUrl;
+
+use request::{Mode, Protocol, Request};
+
+/// Marker type of a [`Session`]: HTTP Live Streaming.
+#[derive(Clone, Copy, Debug)]
+pub enum Hls {}
+
+/// Marker type of a [`Session`]: Dynamic Adaptive Streaming over HTTP.
+#[derive(Clone, Copy, Debug)]
+pub enum Dash {}
+
+/// Marker type of a [`Session`]: live media. The service's `LIVE`.
+#[derive(Clone, Copy, Debug)]
+pub enum LiveMode {}
+
+/// Marker type of a [`Session`]: stored media as if they were live. The service's `LIVE_REPLAY`.
+#[derive(Clone, Copy, Debug)]
+pub enum LiveReplayMode {}
+
+/// Marker type of a [`Session`]: stored media, all at once. The service's `ON_DEMAND`.
+#[derive(Clone, Copy, Debug)]
+pub enum OnDemandMode {}
+
+/// The container format of HLS media.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Container {
+    /// Fragmented MP4.
+    #[default]
+    FragmentedMp4,
+    /// MPEG transport stream. It is 5 to 25 % larger.
+    MpegTs,
+}
+
+/// Where an HLS playlist has discontinuity marks, at which players reset their decoders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Discontinuities {
+    /// Between all fragments.
+    Always,
+    /// Nowhere.
+    Never,
+    /// Between fragments with a gap or an overlap of more than 50 ms.
+    OnDiscontinuity,
+}
+
+/// The range of a replay: `start..`, which continues with new fragments, or `start..=end`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayRange {
+    start: Timestamp,
+    end: Option<Timestamp>,
+}
+
+impl From<RangeFrom<Timestamp>> for ReplayRange {
+    fn from(range: RangeFrom<Timestamp>) -> Self {
+        Self { start: range.start, end: None }
+    }
+}
+
+impl From<RangeInclusive<Timestamp>> for ReplayRange {
+    fn from(range: RangeInclusive<Timestamp>) -> Self {
+        let (start, end) = range.into_inner();
+        Self { start, end: Some(end) }
+    }
+}
+
+/// Builder of a playback session, in one of three [modes](self#modes).
+///
+/// [`HlsSession`] and [`DashSession`] are its two forms. Nothing is sent before [`url`](Session::url).
+#[derive(Clone, Debug)]
+#[must_use = "nothing is requested before url() is awaited"]
+pub struct Session<P, M> {
+    request: Request,
+    types: PhantomData<(P, M)>,
+}
+
+/// Builder of an HLS session, from [`KinesisVideo::hls`].
+///
+/// ```compile_fail
+/// # async fn f(kvs: kinesis_video::KinesisVideo) {
+/// kvs.hls("front-door").display_numbers(true).url().await; // only DASH has fragment numbers
+/// # }
+/// ```
+pub type HlsSession<M = LiveMode> = Session<Hls, M>;
+
+/// Builder of an MPEG-DASH session, from [`KinesisVideo::dash`].
+///
+/// ```compile_fail
+/// # async fn f(kvs: kinesis_video::KinesisVideo, start: kinesis_video::Timestamp) {
+/// kvs.dash("front-door").on_demand(start..).url().await; // a range of stored media has an end
+/// # }
+/// ```
+pub type DashSession<M = LiveMode> = Session<Dash, M>;
+
+impl HlsSession {
+    pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
+        Request::new(client, stream, Protocol::Hls).into()
+    }
+}
+
+impl DashSession {
+    pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
+        Request::new(client, stream, Protocol::Dash).into()
+    }
+}
+
+impl<P, M> From<Request> for Session<P, M> {
+    fn from(request: Request) -> Self {
+        Self { request, types: PhantomData }
+    }
+}
+
+impl<P> Session<P, LiveMode> {
+    /// Plays stored media as if they were live: `start..=end`, or `start..`, which continues with new fragments.
+    ///
+    /// The end must be after the start, by at most 24 h.
+    pub fn live_replay(self, range: impl Into<ReplayRange>) -> Session<P, LiveReplayMode> {
+        Request { mode: Mode::LiveReplay(range.into()), ..self.request }.into()
+    }
+
+    /// Plays stored media, up to [`max_fragments`](Session::max_fragments).
+    ///
+    /// The end must be after the start, by at most 24 h.
+    pub fn on_demand(self, range: RangeInclusive<Timestamp>) -> Session<P, OnDemandMode> {
+        Request { mode: Mode::OnDemand(range.into()), ..self.request }.into()
+    }
+}
+
+impl<P, M> Session<P, M> {
+    /// Sets the clock of the range and of the times in the media. Default: [`Clock::Server`].
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.request.clock = Some(clock);
+        self
+    }
+
+    /// Sets the lifetime of the URL: 5 min to 12 h, in whole seconds. Default: 5 min.
+    pub fn expires(mut self, after: Duration) -> Self {
+        self.request.expires = Some(after);
+        self
+    }
+
+    /// Sets the maximum number of fragments in a playlist or manifest, 1 to 5000. Default: 5, on demand 1000.
+    ///
+    /// For live media use 3 to 10. More fragments add latency, fewer may stall.
+    pub fn max_fragments(mut self, fragments: u32) -> Self {
+        self.request.max_fragments = Some(fragments);
+        self
+    }
+
+    /// Adds the start of each fragment, on the [clock](Session::clock), to the playlist. Default: false.
+    ///
+    /// It is `EXT-X-PROGRAM-DATE-TIME` in HLS and `kvs:ts` of each `S` in DASH. The timeline of a DASH manifest has no
+    /// gaps, so it does not show the time of day without this.
+    pub fn display_timestamps(mut self, display: bool) -> Self {
+        self.request.display_timestamps = Some(display);
+        self
+    }
+
+    /// Sets the number of attempts. Default: 8.
+    ///
+    /// Only errors that may pass are retried. Backoff grows at random to 5 s, to 10 s when throttled.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.request.attempts = attempts;
+        self
+    }
+
+    /// Sets the time limit of a response. Default: 30 s.
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.request.timeout = timeout;
+        self
+    }
+
+    /// Begins the session and returns its URL.
+    ///
+    /// # Errors
+    ///
+    /// | kind | cause |
+    /// |---|---|
+    /// | [`InvalidArgument`](crate::ErrorKind::InvalidArgument) | invalid options, before anything is sent, or refused by the service |
+    /// | [`NotFound`](crate::ErrorKind::NotFound) | no such stream, no fragment in the range, or, live, none in the last 30 s |
+    /// | [`Unsupported`](crate::ErrorKind::Unsupported) | [media that cannot be played](self#supported-media) |
+    /// | [`Retention`](crate::ErrorKind::Retention) | a stream that keeps nothing |
+    /// | [`WrongEndpoint`](crate::ErrorKind::WrongEndpoint) | a response without a URL |
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the call. The service may still have begun a session, which then expires unused.
+    pub async fn url(self) -> Result<PlaybackUrl> {
+        PlaybackUrl::request(self.request).await
+    }
+}
+
+impl<M> HlsSession<M> {
+    /// Sets the container format. Default: [`Container::FragmentedMp4`].
+    pub fn container(mut self, container: Container) -> Self {
+        self.request.container = Some(container);
+        self
+    }
+
+    /// Sets where the playlist has discontinuity marks.
+    ///
+    /// Default: [`Always`](Discontinuities::Always) with the server's clock, [`Never`](Discontinuities::Never) with
+    /// the producer's.
+    pub fn discontinuities(mut self, discontinuities: Discontinuities) -> Self {
+        self.request.discontinuities = Some(discontinuities);
+        self
+    }
+}
+
+impl<M> DashSession<M> {
+    /// Adds the number of each fragment to the manifest, as `kvs:fn` of each `S`. Default: false.
+    pub fn display_numbers(mut self, display: bool) -> Self {
+        self.request.display_numbers = Some(display);
+        self
+    }
+}

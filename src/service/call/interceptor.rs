@@ -1,0 +1,79 @@
+//! What a reply says beside what was asked for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextRef,
+};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::date_time::{DateTime, Format};
+
+use crate::fragment::Timestamp;
+
+/// Looks at the reply to one call: its `Date`, and whether its host knows the operation.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ReplyProbe {
+    found: Arc<Found>,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    /// In milliseconds; 0 before there is one.
+    date: AtomicI64,
+    is_unknown_operation: AtomicBool,
+}
+
+impl ReplyProbe {
+    /// When the service replied, on its own clock, to the second.
+    pub(crate) fn date(&self) -> Option<Timestamp> {
+        let date = self.found.date.load(Ordering::Relaxed);
+        (date != 0).then(|| Timestamp::from_millis(date))
+    }
+
+    /// Whether the host answered, with success, that it does not know the operation. The SDK takes that
+    /// for an answer with nothing in it.
+    pub(crate) fn is_unknown_operation(&self) -> bool {
+        self.found.is_unknown_operation.load(Ordering::Relaxed)
+    }
+}
+
+impl Intercept for ReplyProbe {
+    fn name(&self) -> &'static str {
+        "ReplyProbe"
+    }
+
+    fn read_after_transmit(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date");
+        if let Some(date) = date.and_then(|date| DateTime::from_str(date, Format::HttpDate).ok()?.to_millis().ok()) {
+            self.found.date.store(date, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        // What is still to be streamed is not there yet.
+        let body = context.response().body().bytes().unwrap_or_default();
+        // An answer may be long, this one is not.
+        let head = body.get(..body.len().min(512)).unwrap_or_default();
+        if head.windows(UNKNOWN.len()).any(|window| window == UNKNOWN) {
+            self.found.is_unknown_operation.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+const UNKNOWN: &[u8] = b"UnknownOperationException";

@@ -1,0 +1,202 @@
+//! One call of an operation on a data endpoint.
+
+mod endpoint;
+mod interceptor;
+mod overrides;
+mod rate_limit;
+mod retry;
+mod sdk_body;
+mod sdk_error;
+mod timeout_body;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_kinesisvideo::types::ApiName;
+use aws_sdk_kinesisvideomedia::operation::RequestId;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::fragment::Timestamp;
+use crate::service::client::Client;
+use crate::service::stream_id::StreamId;
+
+pub use retry::RetryConfig;
+pub use sdk_body::SdkBody;
+
+pub(crate) use endpoint::EndpointCache;
+pub(crate) use interceptor::ReplyProbe;
+pub(crate) use overrides::overrides;
+pub(crate) use rate_limit::{Rate, Rates};
+pub(crate) use retry::{Backoff, at};
+pub(crate) use sdk_error::is_about_credentials;
+pub(crate) use timeout_body::WatchedBody;
+
+use sdk_error::{from_sdk, is_about_time, too_late};
+
+/// Where an answer comes from, to name it in errors.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    stream: StreamId,
+    endpoint: Arc<str>,
+    request_id: Option<Arc<str>>,
+}
+
+impl Origin {
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    pub(crate) fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
+    }
+
+    pub(crate) fn name_in(&self, error: Error) -> Error {
+        error.of_stream(self.stream.as_str()).at_endpoint(&self.endpoint).with_request_id(self.request_id.as_deref())
+    }
+}
+
+/// An answer, or its beginning.
+#[derive(Debug)]
+pub(crate) struct Reply<T> {
+    pub(crate) output: T,
+    pub(crate) origin: Origin,
+    /// What time it was for the service, to the second.
+    pub(crate) date: Option<Timestamp>,
+}
+
+/// What is to be called.
+#[derive(Clone, Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) stream: &'a StreamId,
+    pub(crate) api: ApiName,
+    /// As IAM and the documentation name it.
+    pub(crate) operation: &'static str,
+    /// What the call costs of what the service allows the stream.
+    pub(crate) cost: &'a [Rate],
+    /// How long an answer may take.
+    pub(crate) limit: Duration,
+}
+
+impl Call<'_> {
+    /// Calls once (twice, if only the clock was wrong), when that is allowed. `send` gets the data endpoint
+    /// and what is to look at the reply. It has to switch off the SDK's own retries, which would be
+    /// calls that nobody counts.
+    pub(crate) async fn once<T, E, F>(&self, send: impl Fn(&str, ReplyProbe) -> F) -> Result<Reply<T>>
+    where
+        T: RequestId,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let Call { client, stream, operation, limit, .. } = *self;
+        let endpoint = client.endpoints.get(client, stream, self.api.clone(), limit).await?;
+        let mut was_late = false;
+        loop {
+            for rate in self.cost {
+                client.rates.admit(stream, *rate).await;
+            }
+            let probe = ReplyProbe::default();
+            let Ok(sent) = timeout(limit, send(&endpoint, probe.clone())).await else {
+                client.endpoints.forget(stream, &self.api);
+                return Err(too_late(operation, limit).of_stream(stream.as_str()).at_endpoint(&endpoint));
+            };
+            match sent {
+                Ok(output) => {
+                    let request_id = output.request_id().map(Into::into);
+                    let origin = Origin { stream: stream.clone(), endpoint, request_id };
+                    if probe.is_unknown_operation() {
+                        return Err(origin.name_in(unknown_operation(operation)));
+                    }
+                    return Ok(Reply { output, origin, date: probe.date() });
+                }
+                Err(error) => {
+                    let error = from_sdk(error, operation).of_stream(stream.as_str()).at_endpoint(&endpoint);
+                    // The answer told the SDK what time it is.
+                    if is_about_time(&error) && !std::mem::replace(&mut was_late, true) {
+                        continue;
+                    }
+                    // One that says it is the wrong host is judged by whoever called.
+                    if error.kind() == ErrorKind::Io {
+                        client.endpoints.forget(stream, &self.api);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Calls until the service answers, and retries what is [retryable](Error::is_retryable).
+    ///
+    /// An output for which `is_answer` is false is what a host says that does not know the operation.
+    pub(crate) async fn with_retries<T, E, F>(
+        &self,
+        retry: RetryConfig,
+        is_answer: impl Fn(&T) -> bool,
+        send: impl Fn(&str, ReplyProbe) -> F,
+    ) -> Result<Reply<T>>
+    where
+        T: RequestId,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let (mut backoff, mut attempt) = (Backoff::new(retry), 1);
+        loop {
+            let error = match self.once(&send).await {
+                Ok(reply) if is_answer(&reply.output) => return Ok(reply),
+                Ok(reply) => reply.origin.name_in(unknown_operation(self.operation)),
+                Err(error) => error,
+            };
+            if error.kind() == ErrorKind::WrongEndpoint {
+                self.client.endpoints.forget(self.stream, &self.api);
+            }
+            if attempt >= retry.attempts() || !error.is_retryable() {
+                return Err(error);
+            }
+            let pause = backoff.pause(Some(&error));
+            tracing::debug!(%error, ?pause, attempt, "before the next call");
+            sleep(pause).await;
+            attempt += 1;
+        }
+    }
+
+    /// As [`with_retries`](Self::with_retries), with the default backoff.
+    pub(crate) async fn patiently<T, E, F>(
+        &self,
+        attempts: u32,
+        is_answer: impl Fn(&T) -> bool,
+        send: impl Fn(&str, ReplyProbe) -> F,
+    ) -> Result<Reply<T>>
+    where
+        T: RequestId,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        self.with_retries(RetryConfig::default().max_attempts(attempts), is_answer, send).await
+    }
+}
+
+/// A host that does not know the operation answers with success and something else.
+fn unknown_operation(operation: &str) -> Error {
+    Error::new(ErrorKind::WrongEndpoint, format!("{operation}: the host does not know the operation"))
+}
+
+/// The same, where a body is expected.
+pub(crate) fn not_media(operation: &str) -> Error {
+    let message = format!("{operation}: the answer is not media; its host does not know the operation");
+    Error::new(ErrorKind::WrongEndpoint, message)
+}
+
+/// Carries a call out in a task of its own, so that its time limits are its own, however rarely somebody looks
+/// whether it is done. Dropped, it is given up.
+pub(crate) fn on_its_own<T: Send + 'static>(
+    call: impl Future<Output = Result<T>> + Send + 'static,
+) -> impl Future<Output = Result<T>> + Send + 'static {
+    let task = AbortOnDropHandle::new(tokio::spawn(call.in_current_span()));
+    async { task.await.unwrap_or_else(|error| Err(Error::new(ErrorKind::Io, "a call did not end").caused_by(error))) }
+}

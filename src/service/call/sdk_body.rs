@@ -1,0 +1,77 @@
+//! The SDK's streaming body as a source.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use aws_smithy_types::byte_stream::ByteStream;
+use aws_smithy_types::byte_stream::error::Error as ByteStreamError;
+use bytes::Bytes;
+use futures::Stream;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::demux::PacketStream;
+use crate::demux::{BodyStream, ChunkReader, FragmentStream};
+
+/// The body of a response of the AWS SDK as an `AsyncRead`.
+#[derive(Debug)]
+pub struct SdkBody(ChunkReader<Chunks, Bytes>);
+
+#[derive(Debug)]
+struct Chunks(ByteStream);
+
+impl Stream for Chunks {
+    type Item = Result<Bytes, ByteStreamError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.0).poll_next(cx)
+    }
+}
+
+impl From<ByteStream> for SdkBody {
+    fn from(body: ByteStream) -> Self {
+        Self(ChunkReader::new(Chunks(body)))
+    }
+}
+
+impl AsyncRead for SdkBody {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, out)
+    }
+}
+
+impl FragmentStream<SdkBody> {
+    /// Reads the fragments of a body that one's own call of the AWS SDK gave: the payload of
+    /// GetMedia or GetMediaForFragmentList, or an object in S3.
+    ///
+    /// The SDK guards bodies against stalling, and kills one that is silent for 5 seconds: switch
+    /// that off for GetMedia calls of your own.
+    ///
+    /// ```
+    /// use aws_smithy_types::byte_stream::ByteStream;
+    /// use futures::TryStreamExt;
+    /// use kinesis_video::FragmentStream;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let payload = ByteStream::from_static(b"");
+    /// assert!(FragmentStream::from_byte_stream(payload).try_next().await?.is_none());
+    /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
+    /// ```
+    pub fn from_byte_stream(body: ByteStream) -> Self {
+        Self::new(body.into())
+    }
+}
+
+impl BodyStream<SdkBody> {
+    /// Reads a body that one's own call of the AWS SDK gave.
+    pub fn from_byte_stream(body: ByteStream) -> Self {
+        Self::new(body.into())
+    }
+}
+
+impl PacketStream<SdkBody> {
+    /// Reads the packets of a body that one's own call of the AWS SDK gave.
+    pub fn from_byte_stream(body: ByteStream) -> Self {
+        Self::new(body.into())
+    }
+}

@@ -1,0 +1,240 @@
+//! Errors of the SDK as the crate's.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use crate::error::{Error, ErrorKind};
+
+const EXPIRED: &str = "; the credentials have expired";
+
+/// The SDK's error of calling `operation`. Judged by the name that the service gave it first: it
+/// throttles with 400, as it refuses arguments.
+pub(crate) fn from_sdk<E>(error: SdkError<E, HttpResponse>, operation: &str) -> Error
+where
+    E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+{
+    let raw = error.raw_response();
+    // The SDK knows one of the two spellings of each.
+    let header = |name: &str| raw.and_then(|response| response.headers().get(name)).map(str::to_owned);
+    let code = error.meta().code().map(str::to_owned).or_else(|| header("x-amz-errortype"));
+    let code = code.as_deref().map(bare);
+    let request_id = error.meta().extra("aws_request_id").map(str::to_owned).or_else(|| header("x-amz-requestid"));
+    let (kind, retryable, message) = match &error {
+        SdkError::ServiceError(service) => {
+            let said = service.err().message().unwrap_or("the service gave no reason");
+            let (kind, retryable) = verdict(code, said, service.raw().status().as_u16());
+            (kind, retryable, format!("{operation}: {said}{}", advice(kind, code, said, operation)))
+        }
+        SdkError::ConstructionFailure(_) => {
+            (ErrorKind::InvalidArgument, false, format!("{operation}: the request could not be made"))
+        }
+        // A connection that breaks before the answer is neither I/O nor late to the SDK, but transient.
+        SdkError::DispatchFailure(failure)
+            if failure.is_user() || (failure.is_other() && failure.as_other().is_none()) =>
+        {
+            let message = format!("{operation}: the request could not be sent; are there credentials and a region?");
+            (ErrorKind::AccessDenied, false, message)
+        }
+        SdkError::ResponseError(_) => (ErrorKind::Service, true, format!("{operation}: the answer makes no sense")),
+        _ => (ErrorKind::Io, true, format!("{operation}: the service could not be reached")),
+    };
+    let ours = Error::new(kind, message).retryable(retryable).with_request_id(request_id.as_deref());
+    let ours = code.map_or(ours.clone(), |code| ours.with_code(code));
+    ours.caused_by(error)
+}
+
+/// A call that was not answered in time.
+pub(crate) fn too_late(operation: &str, limit: Duration) -> Error {
+    Error::new(ErrorKind::Io, format!("{operation}: no answer within {limit:?}"))
+}
+
+/// The name of an error in whatever form it comes: `com.amazon#Name:https://...`.
+fn bare(code: &str) -> &str {
+    let code = code.split(':').next().unwrap_or(code);
+    code.rsplit('#').next().unwrap_or(code).trim()
+}
+
+/// What the service says to a request that was signed with a clock that is off.
+fn is_late(code: Option<&str>, said: &str) -> bool {
+    matches!(code, Some("RequestExpired" | "RequestTimeTooSkewed"))
+        || said.contains("Signature expired")
+        || said.contains("Signature not yet current")
+}
+
+/// Whether a request was refused for the time at which it says it was made.
+pub(crate) fn is_about_time(error: &Error) -> bool {
+    is_late(error.code(), &error.to_string())
+}
+
+/// Whether it is the caller's credentials that are wrong, which may be renewed while a program runs.
+pub(crate) fn is_about_credentials(error: &Error) -> bool {
+    let is_named = |code: &str| {
+        ["ExpiredToken", "InvalidClientTokenId", "UnrecognizedClient"].iter().any(|name| code.starts_with(name))
+    };
+    error.kind() == ErrorKind::AccessDenied
+        && error.position().offset().is_none()
+        && (error.code().is_none_or(is_named) || error.to_string().contains(EXPIRED))
+}
+
+/// By name, and where the name says nothing, by HTTP status.
+fn verdict(name: Option<&str>, said: &str, status: u16) -> (ErrorKind, bool) {
+    match (name.unwrap_or_default(), status) {
+        ("ResourceNotFoundException", _) => (ErrorKind::NotFound, false),
+        // Said by the host of the control plane to who asks it for media.
+        _ if said.contains("Unable to determine service/operation name") => (ErrorKind::WrongEndpoint, true),
+        (
+            "NotAuthorizedException"
+            | "AccessDeniedException"
+            | "AccessDenied"
+            | "ExpiredTokenException"
+            | "ExpiredToken"
+            | "InvalidClientTokenId"
+            | "UnrecognizedClientException"
+            | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException"
+            | "IncompleteSignature"
+            | "IncompleteSignatureException"
+            | "InvalidSignatureException"
+            | "SignatureDoesNotMatch"
+            | "RequestExpired"
+            | "RequestTimeTooSkewed"
+            | "OptInRequired",
+            _,
+        ) => (ErrorKind::AccessDenied, false),
+        (
+            "ClientLimitExceededException"
+            | "FragmentLimitExceededException"
+            | "StreamLimitExceededException"
+            | "ThrottlingException"
+            | "Throttling"
+            | "TooManyRequestsException",
+            _,
+        ) => (ErrorKind::Throttled, true),
+        ("ConnectionLimitExceededException", _) => (ErrorKind::ConnectionLimit, true),
+        ("InvalidEndpointException" | "UnknownOperationException", _) => (ErrorKind::WrongEndpoint, true),
+        ("NoDataRetentionException", _) => (ErrorKind::Retention, false),
+        (
+            "UnsupportedStreamMediaTypeException"
+            | "MissingCodecPrivateDataException"
+            | "InvalidCodecPrivateDataException"
+            | "InvalidMediaFrameException",
+            _,
+        ) => (ErrorKind::Unsupported, false),
+        ("InvalidArgumentException", _) if said.contains("outside of the stream retention period") => {
+            (ErrorKind::Retention, false)
+        }
+        ("InvalidArgumentException" | "ValidationError" | "ValidationException", _) => {
+            (ErrorKind::InvalidArgument, false)
+        }
+        ("InternalFailure" | "InternalServerError" | "ServiceUnavailable" | "ServiceUnavailableException", _) => {
+            (ErrorKind::Service, true)
+        }
+        (_, 401 | 403) => (ErrorKind::AccessDenied, false),
+        (_, 429) => (ErrorKind::Throttled, true),
+        (_, 500..) => (ErrorKind::Service, true),
+        _ => (ErrorKind::Service, false),
+    }
+}
+
+/// What the service can make playable.
+fn unsupported(operation: &str) -> &'static str {
+    match operation {
+        "GetHLSStreamingSessionURL" => {
+            "; HLS takes H.264 or H.265, with AAC or without sound, or AAC alone, in frames with a length in front, and \
+             codec private data on each track of each fragment"
+        }
+        "GetDASHStreamingSessionURL" => {
+            "; DASH takes H.264 or H.265, with AAC or without sound, H.264 with G.711, or AAC alone, in frames with a length \
+             in front, and codec private data that stay the same, on each track of each fragment"
+        }
+        "GetClip" => {
+            "; a clip takes H.264 or H.265, with AAC or without sound, or H.264 with G.711 A-law, in frames with a length in \
+             front, and tracks and codec private data that stay the same"
+        }
+        _ => "",
+    }
+}
+
+/// What a person can do about it.
+fn advice(kind: ErrorKind, code: Option<&str>, said: &str, operation: &str) -> String {
+    let code = code.unwrap_or_default();
+    match kind {
+        ErrorKind::AccessDenied if is_late(Some(code), said) => "; is the clock of this machine right?".into(),
+        ErrorKind::AccessDenied if code.starts_with("ExpiredToken") || said.contains("expired") => EXPIRED.into(),
+        ErrorKind::AccessDenied if matches!(code, "InvalidClientTokenId" | "UnrecognizedClientException") => {
+            "; these credentials are not known, or not in this region".into()
+        }
+        ErrorKind::AccessDenied if code.contains("Signature") => "; is the secret key right?".into(),
+        ErrorKind::AccessDenied if code.starts_with("MissingAuthenticationToken") => {
+            "; the request was not signed".into()
+        }
+        ErrorKind::AccessDenied if code == "OptInRequired" => "; the account has no access to this region".into(),
+        ErrorKind::AccessDenied => format!("; the caller needs kinesisvideo:{operation} on the stream"),
+        ErrorKind::NotFound if operation.ends_with("StreamingSessionURL") => {
+            "; there is no such stream in this region, or it has no fragments in the range, or, live, none of the last 30 \
+             seconds"
+                .into()
+        }
+        ErrorKind::NotFound if matches!(operation, "GetClip" | "GetImages") => {
+            "; there is no such stream in this region, or it has no fragments in the range".into()
+        }
+        ErrorKind::NotFound => "; are the name of the stream and the region right?".into(),
+        ErrorKind::ConnectionLimit if operation == "GetMedia" => {
+            "; a stream has 3 connections, and others have them".into()
+        }
+        ErrorKind::ConnectionLimit => "; a stream has 5 connections, and others have them".into(),
+        ErrorKind::Throttled if matches!(operation, "GetMedia" | "GetDataEndpoint") => {
+            "; a stream takes 5 calls a second, from all who read it".into()
+        }
+        ErrorKind::Throttled => {
+            "; a stream has 10,000 points of metadata and 500 of media a second, and 5 connections, for all who read its \
+             archive"
+                .into()
+        }
+        ErrorKind::Retention if code == "NoDataRetentionException" => {
+            "; the stream has a retention of 0 hours: what it receives can only be read live".into()
+        }
+        ErrorKind::Unsupported => unsupported(operation).into(),
+        ErrorKind::WrongEndpoint => "; the data endpoint has to be asked for again".into(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_every_form_they_come_in() {
+        for code in [
+            "InvalidArgumentException",
+            "InvalidArgumentException:https://kinesisvideo.amazonaws.com/doc/2017-09-30/",
+            "com.amazonaws.kinesisvideo#InvalidArgumentException",
+            "com.amazonaws#InvalidArgumentException:http://internal",
+        ] {
+            assert_eq!(bare(code), "InvalidArgumentException");
+        }
+    }
+
+    #[test]
+    fn the_name_decides_before_the_status() {
+        let cases = [
+            (Some("ClientLimitExceededException"), 400, ErrorKind::Throttled, true),
+            (Some("ThrottlingException"), 400, ErrorKind::Throttled, true),
+            (Some("NotAuthorizedException"), 401, ErrorKind::AccessDenied, false),
+            (Some("NotAuthorizedException"), 403, ErrorKind::AccessDenied, false),
+            (Some("AccessDeniedException"), 400, ErrorKind::AccessDenied, false),
+            (Some("SomethingNew"), 403, ErrorKind::AccessDenied, false),
+            (Some("SomethingNew"), 400, ErrorKind::Service, false),
+            (None, 429, ErrorKind::Throttled, true),
+            (None, 503, ErrorKind::Service, true),
+        ];
+        for (name, status, kind, retryable) in cases {
+            assert_eq!(verdict(name, "", status), (kind, retryable), "{name:?} {status}");
+        }
+    }
+}
