@@ -184,12 +184,10 @@ mod guides {
     guide! {
         Readme: "README.md"
         Calls: "docs/calls.md"
-        Archive: "docs/archive.md"
         Errors: "docs/errors.md"
         FromJava: "docs/from-java.md"
         FromPython: "docs/from-python.md"
         Live: "docs/live.md"
-        LocalEndpoint: "docs/local-endpoint.md"
         Pictures: "docs/pictures.md"
     }
 }
