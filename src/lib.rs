@@ -64,7 +64,7 @@
 //! |---|---|---|
 //! | [`packets`](FragmentStreamExt::packets) | fragments | every coded frame |
 //! | [`keyframes`](PacketStreamExt::keyframes) | packets | the key frames of video tracks |
-//! | [`frames`](FragmentStreamExt::frames) | fragments | every decoded picture, or [some](frame#which-pictures) |
+//! | [`frames`](FragmentStreamExt::frames) | fragments | every decoded picture, or [some](frame#sampling) |
 //! | [`scale_within`](FrameStreamExt::scale_within) | frames | them made smaller |
 //! | [`rgb`](FrameStreamExt::rgb), [`jpeg`](FrameStreamExt::jpeg), [`png`](FrameStreamExt::png) | frames | them as others want them |
 //! | [`connect_audio`](FragmentStreamExt::connect_audio) | fragments | what each party of a call says, placed by time |
@@ -78,7 +78,7 @@
 //! | sink | takes | writes |
 //! |---|---|---|
 //! | [`MkvSink`] | fragments | an MKV file each |
-//! | [`ImageSink`] | encoded pictures | a JPEG or PNG file each |
+//! | [`ImageSink`] | encoded frames, archived images | a JPEG or PNG file each |
 //! | [`WavSink`] | audio, stereo or not | WAV files, by call, contact, party or fragment |
 //!
 //! One's own work goes between them with the combinators of futures: fragments are `Send` and
