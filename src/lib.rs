@@ -78,7 +78,7 @@
 //! | sink | takes | writes |
 //! |---|---|---|
 //! | [`MkvSink`] | fragments | an MKV file per fragment |
-//! | [`ImageSink`] | encoded pictures | a JPEG or PNG file per picture |
+//! | [`ImageSink`] | encoded frames, archived images | a JPEG or PNG file per picture |
 //! | [`WavSink`] | audio, stereo or not | WAV files per conversation, contact, party or fragment |
 //!
 //! Your own work goes between them with the combinators of futures. Fragments are `Send` and `'static`, so
