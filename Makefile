@@ -1,5 +1,5 @@
-# What one does with this project. `make demo` and `make test` need nothing but Debian (or a relative
-# of it) with a Rust toolchain: they install what is missing, and say so.
+# The tasks of this project. `make demo` and `make test` need Debian (or a derivative) with a Rust toolchain. They install
+# missing packages, and print which.
 
 CARGO ?= cargo
 FEATURES = --all-features
@@ -10,20 +10,20 @@ FUZZ_SECONDS = 60
 
 all: test
 
-## Plays a test stream through the local endpoint, the AWS SDK and the library, into out/: fragments as
-## they came, pictures of them, and those on a sheet.
+## Plays a test stream through the local endpoint, the AWS SDK and the library. Writes the fragments, pictures of them and
+## a sheet of all pictures into out/.
 demo: setup
 	$(CARGO) build $(FEATURES) --example quickstart --example frames_to_jpeg
 	@set -e; play() { name="out/$$1"; shift; rm -rf "$$name" "$$name"-*; \
 		$(CARGO) run -q $(FEATURES) --example quickstart -- "$$@" --out "$$name"; \
 		cat "$$name"/*.mkv >"$$name-all.mkv"; \
-		echo "One picture in ten:"; \
+		echo "Every tenth picture:"; \
 		$(CARGO) run -q $(FEATURES) --example frames_to_jpeg -- "$$name-all.mkv" --ratio 10 --concurrency 2 \
 			--max-width 320 --out "$$name-pictures"; \
 		[ -d "$$name-pictures" ] || return 0; \
 		ffmpeg -v error -y -pattern_type glob -i "$$name-pictures/*.jpg" -frames:v 1 \
 			-vf "tile=6x$$(( ($$(ls "$$name-pictures" | wc -l) + 5) / 6 )):padding=4" "$$name-sheet.jpg"; \
-		echo "All of them on a sheet: $$name-sheet.jpg"; \
+		echo "All pictures on a sheet: $$name-sheet.jpg"; \
 	}; \
 	play camera; \
 	if [ -n "$$KVS_CAPTURES" ]; then for file in "$$KVS_CAPTURES"/*.mkv; do \
@@ -31,12 +31,11 @@ demo: setup
 		play "$$name" --file "$$file"; \
 	done; fi
 
-## All tests, those in the documentation included.
+## Runs all tests, including those in the documentation.
 test: setup
 	$(CARGO) test $(FEATURES)
 
-## Asks boto3, ebmlite and Pillow what they think of the local endpoint, and moto what it thinks of our client;
-## we wrote none of them.
+## Tests the local endpoint with boto3, ebmlite and Pillow, and the client with moto. All are independent programs.
 judges: judges-installed
 	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) test $(FEATURES) --test it judges:: -- --nocapture
 
@@ -45,8 +44,8 @@ judges-installed: setup
 	python3 -m venv $(JUDGES)
 	$(JUDGES)/bin/pip install -q boto3 ebmlite av imageio 'moto[server]' pillow
 
-## What takes longer than the suite may: far more random rounds, a thousand live streams, ten minutes of
-## faults over a hundred, then each fuzz target for a minute.
+## Runs what takes too long for the test suite: KVS_ROUNDS times as many random rounds, 1000 live streams, ten minutes of
+## faults on 100 streams, then each fuzz target for a minute.
 proof: setup
 	$(CARGO) build --release $(FEATURES) --examples
 	KVS_ROUNDS=34 PROPTEST_CASES=2000 KVS_CORPUS="$$PWD/target/corpus" \
@@ -58,7 +57,7 @@ proof: setup
 			target/fuzz-$$name target/corpus -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -print_final_stats=1 || exit 1; \
 	done
 
-## Costs, as ratios to a floor or a peer measured in the same run.
+## Measures costs, as ratios to a floor or a peer in the same run.
 bench: judges-installed
 	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) bench $(FEATURES) --bench decode --bench path --bench frames --bench calls \
 		--bench archive
