@@ -1,10 +1,11 @@
 //! What reading the archive holds while all sorts of things go wrong, counted by the allocator.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
 use futures::TryStreamExt;
-use kinesis_video::local::{Document, LocalEndpoint, Mishap, Operation, Quotas, Shape, Stamp};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, Operation, Quotas, Shape, Stamp};
 use kinesis_video::{Archive, ArchiveFragments, FragmentEnd, KinesisVideo};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
@@ -28,23 +29,23 @@ fn fragments() -> u32 {
 }
 
 /// Something from which nothing is lost. Whatever the call, if nothing else happens its answer is shuffled.
-fn mishap(rng: &mut Rng) -> Mishap {
+fn mishap(rng: &mut Rng) -> InjectedFault {
     let fragment = rng.u64(0..4);
     let message = "FRAGMENT_NOT_FOUND".to_owned();
     match rng.u32(0..16) {
-        0 => Mishap::CutAfter(rng.u64(0..4 * FRAGMENT)),
-        1 => Mishap::ResetAfter(rng.u64(0..4 * FRAGMENT)),
-        2 => Mishap::EndAfter(fragment),
-        3 => Mishap::FaultAfter { fragments: fragment, id: 5000, message: "INTERNAL".into() },
-        4 => Mishap::FaultAt { fragment, id: 3000, message },
-        5 => Mishap::Omit(fragment),
-        6 if rng.bool() => Mishap::Refuse("ClientLimitExceededException".into()),
-        _ => Mishap::Shuffle(rng.u64(..)),
+        0 => InjectedFault::CutAfter(rng.u64(0..4 * FRAGMENT)),
+        1 => InjectedFault::ResetAfter(rng.u64(0..4 * FRAGMENT)),
+        2 => InjectedFault::EndAfter(fragment),
+        3 => InjectedFault::FaultAfter { fragments: fragment, id: 5000, message: "INTERNAL".into() },
+        4 => InjectedFault::FaultAt { fragment, id: 3000, message },
+        5 => InjectedFault::Omit(fragment),
+        6 if rng.bool() => InjectedFault::Refuse("ClientLimitExceededException".into()),
+        _ => InjectedFault::Shuffle(rng.u64(..)),
     }
 }
 
 /// An endpoint that has them all, in its memory and on this thread, which is the one that is counted.
-async fn endpoint(stamps: &[Stamp], mishaps: impl IntoIterator<Item = Mishap>) -> LocalEndpoint {
+async fn endpoint(stamps: &[Stamp], mishaps: impl IntoIterator<Item = InjectedFault>) -> LocalEndpoint {
     let quotas = Quotas::default().calls_per_second(None).media_points(None);
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
     let stream = endpoint.create_stream("door");
@@ -58,7 +59,7 @@ async fn endpoint(stamps: &[Stamp], mishaps: impl IntoIterator<Item = Mishap>) -
         stream.push_stamped(&document, stamp.clone());
     }
     for mishap in mishaps {
-        endpoint.script(Operation::GetMediaForFragmentList, None, mishap);
+        endpoint.inject(Operation::GetMediaForFragmentList, None, mishap);
     }
     endpoint
 }
@@ -127,8 +128,8 @@ fn reading_a_large_archive_stays_within_its_memory_budget() {
     for way in ways {
         check(&runtime, &endpoint, &stamps, way);
     }
-    assert!(endpoint.scripted() > 0, "all that was to happen has happened: the rest went smoothly");
-    let happened = endpoint.happened();
+    assert!(endpoint.pending_faults() > 0, "all that was to happen has happened: the rest went smoothly");
+    let happened: BTreeMap<_, _> = endpoint.fault_counts().iter().collect();
     eprintln!("{happened:?}");
     for what in ["cut", "reset", "end", "fault", "fault at", "omit", "refuse", "shuffle"] {
         assert!(happened[what] > 0, "{what} never happened: {happened:?}");
@@ -140,11 +141,11 @@ fn buffered_fragments_of_cut_bodies_count_in_the_budget() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let stamps: Vec<_> = (1..=15).map(stamp).collect();
     // Each call asks for one, and gets most of it.
-    let endpoint = runtime.block_on(endpoint(&stamps, vec![Mishap::CutAfter(FRAGMENT - 65_536); 10]));
+    let endpoint = runtime.block_on(endpoint(&stamps, vec![InjectedFault::CutAfter(FRAGMENT - 65_536); 10]));
     let range = stamps[0].server_time..=stamps[14].server_time;
     let way: Way<'_> = &|archive| archive.range(range.clone()).buffer_bytes(5 * FRAGMENT);
     check(&runtime, &endpoint, &stamps, ("cut bodies", way, budget(5 * FRAGMENT, 5)));
-    assert_eq!(endpoint.happened()["cut"], 10);
+    assert_eq!(endpoint.fault_counts().cut, 10);
 }
 
 #[test]
