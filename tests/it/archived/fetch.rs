@@ -63,7 +63,7 @@ async fn until_error(mut archive: ArchiveFragments) -> (Vec<Fragment>, Option<Er
         match archive.next().await {
             Some(Ok(fragment)) => fragments.push(fragment),
             Some(Err(error)) => {
-                assert!(archive.next().await.is_none(), "something behind {error}");
+                assert!(archive.next().await.is_none(), "an item after {error}");
                 return (fragments, Some(error));
             }
             None => return (fragments, None),
@@ -135,7 +135,7 @@ async fn a_damaged_fragment_is_yielded_up_to_the_damage() {
     let (fragments, error) = until_error(kvs.archive("door").range(ever()).fragments()).await;
     assert_eq!(numbers_of(&fragments), stamped(0..4));
     assert_eq!(fragments[3].end_reason(), FragmentEnd::Cut);
-    assert_eq!(fragments[3].packets().count(), 1, "what is whole of it");
+    assert_eq!(fragments[3].packets().count(), 1, "its whole blocks");
     let error = error.unwrap();
     assert_eq!(error.kind(), ErrorKind::Malformed);
     assert_eq!(error.position().fragment(), Some(nth(3).number.as_str()));
@@ -212,7 +212,7 @@ async fn fragments_out_of_order_do_not_fill_the_buffer() {
     let mut most = 0;
     let read = archive.inspect_ok(|_| most = most.max(progress.borrow().held_bytes));
     assert_eq!(numbers_of(&read.try_collect::<Vec<_>>().await.unwrap()), stamped(0..200));
-    assert!(most > 0 && most < 60_000 + 3 * 11_000, "{most} bytes waited for their turn");
+    assert!(most > 0 && most < 60_000 + 3 * 11_000, "{most} bytes were buffered");
     assert!(endpoint.fault_counts().shuffle > 0);
 }
 
@@ -329,7 +329,7 @@ async fn errors_of_both_calls_keep_the_services_code() {
         assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
         assert_eq!(endpoint.calls(operation, "door").len(), 3);
         let fragments: Vec<_> = kvs.archive("door").range(ever()).fragments().try_collect().await.unwrap();
-        assert_eq!(fragments.len(), 3, "once it does");
+        assert_eq!(fragments.len(), 3, "after the endpoint knows the operation");
     }
 }
 
@@ -591,5 +591,5 @@ async fn faults_about_other_fragments_are_ignored() {
     let read: Vec<_> = kvs.archive("door").numbers(wanted.clone()).batch(7).fragments().try_collect().await.unwrap();
     assert_eq!(numbers_of(&read), wanted);
     let asked: usize = asked.bodies().iter().map(|body| body["Fragments"].as_array().unwrap().len()).sum();
-    assert_eq!(asked, 60, "nothing was asked for twice");
+    assert_eq!(asked, 60, "no fragment was requested twice");
 }

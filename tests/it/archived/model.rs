@@ -895,7 +895,7 @@ async fn a_range_resumes_after_each_of_its_fragments() {
         for (index, fragment) in whole.iter().enumerate() {
             let archive = archived(&world.kvs, &range, clock, order).start_after(fragment.position());
             let rest: Vec<_> = archive.fragments().try_collect().await.unwrap();
-            assert_eq!(numbers_of(&rest), numbers_of(&whole[index + 1..]), "{clock:?} {order:?} behind {index}");
+            assert_eq!(numbers_of(&rest), numbers_of(&whole[index + 1..]), "{clock:?} {order:?} after {index}");
         }
     }
     world.nothing_was_refused();

@@ -218,7 +218,7 @@ async fn errors_have_a_kind_and_advice() {
             assert_eq!((error.kind(), error.code()), (kind, Some(name)));
             assert!(error.to_string().contains("as it said") && error.to_string().contains(advice), "{error}");
         }
-        assert_eq!(asked.take().len(), 2, "{name} does not go away by itself");
+        assert_eq!(asked.take().len(), 2, "{name} is not transient");
     }
 }
 

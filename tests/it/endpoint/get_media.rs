@@ -379,7 +379,7 @@ async fn dropping_the_endpoint_breaks_unread_bodies() {
         }
     })
     .await
-    .expect("the body is gone although nobody reads it");
+    .expect("the unread body is closed");
     assert!(body.collect().await.is_err());
 }
 

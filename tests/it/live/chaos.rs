@@ -118,7 +118,7 @@ fn same(fragments: &[Fragment], all: &[Pushed], seed: u64) {
         assert_eq!(fragment.end_reason(), FragmentEnd::Trailer, "run {seed}, fragment {number}");
         assert!(fragment.raw().starts_with(bytes), "run {seed}, fragment {number}: not the same bytes");
         let trailer = fragment.raw().len() - bytes.len();
-        assert!((100..300).contains(&trailer), "run {seed}, fragment {number}: {trailer} bytes behind it");
+        assert!((100..300).contains(&trailer), "run {seed}, fragment {number}: {trailer} bytes after it");
     }
 }
 
@@ -145,7 +145,7 @@ async fn fragments(world: World, live: Live, pace: u64, seed: u64) -> LocalEndpo
     let consume = async {
         let mut received = Vec::new();
         while received.len() < FRAGMENTS {
-            received.push(fragments.try_next().await.unwrap().expect("it goes on for ever"));
+            received.push(fragments.try_next().await.unwrap().expect("it does not end"));
         }
         received
     };
@@ -164,7 +164,7 @@ async fn packets(world: World, live: Live, seed: u64) -> LocalEndpoint {
     let consume = async {
         let (mut received, mut open) = (Vec::new(), None);
         while received.len() < FRAGMENTS {
-            match items.try_next().await.unwrap().expect("it goes on for ever") {
+            match items.try_next().await.unwrap().expect("it does not end") {
                 PacketItem::Start(header) => assert!(open.replace((header, Vec::new())).is_none(), "run {seed}"),
                 PacketItem::Packet(packet) => {
                     let (_, packets) = open.as_mut().expect("a packet of an open fragment");
@@ -428,7 +428,7 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
         let (before, next) = (&two[0], &two[1]);
         let (first, second) = (before.ordinal, next.ordinal);
         let has_reason = damaged.contains(&first) || gone.contains(&first);
-        assert!(!before.is_cut || has_reason, "run {seed}: {first} is not whole without a reason");
+        assert!(!before.is_cut || has_reason, "run {seed}: {first} is cut without a reason");
         // Each fragment is 1 s long, so the missing time is known to the millisecond. A single block is as long as
         // the blocks before it, and a cut fragment is no longer than its blocks.
         let second_or_less = before.duration.min(Duration::from_secs(1));
@@ -451,7 +451,7 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
         *said.entry(name).or_default() += 1;
     }
     let is_damaged = |got: &&Got| damaged.contains(&got.ordinal);
-    assert!(received.iter().filter(is_damaged).all(|got| got.is_cut), "run {seed}: damaged, but said to be whole");
+    assert!(received.iter().filter(is_damaged).all(|got| got.is_cut), "run {seed}: damaged, but marked as whole");
     for (what, times) in endpoint.fault_counts().iter() {
         *happened.entry(what).or_default() += times;
     }
@@ -469,7 +469,7 @@ fn lossy_faults_are_reported() {
     }
     eprintln!("lossy: {happened:?}; {said:?}");
     for what in ["AgedOut", "Gap", "SkippedFragment", "Reconnected", "SkippedBytes"] {
-        assert!(only.is_some() || said.get(what).is_some_and(|&times| times > 0), "{what} was never said");
+        assert!(only.is_some() || said.get(what).is_some_and(|&times| times > 0), "{what} was never reported");
     }
     assert!(only.is_some() || happened["aged out"] > 0);
 }
