@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::support::bodies::{AVCC, FRAME, stamp_at};
-use crate::support::endpoint::{now_millis, refusal, sdk_time, time, unlimited};
+use crate::support::endpoint::{attempts, now_millis, refusal, sdk_time, time, unlimited};
 use crate::support::stand_in::{Answer, NOW, stand_in};
 
 const T: i64 = 1_700_000_000_126;
@@ -239,9 +239,9 @@ async fn what_may_go_away_by_itself_is_waited_for() {
     kvs.hls("door").url().await.unwrap();
     assert_eq!(endpoint.scripted(), 0);
     endpoint.script(hls, None, Mishap::Refuse("ClientLimitExceededException".into()));
-    assert_eq!(kvs.hls("door").attempts(1).url().await.unwrap_err().kind(), ErrorKind::Throttled);
+    assert_eq!(kvs.hls("door").retry(attempts(1)).url().await.unwrap_err().kind(), ErrorKind::Throttled);
     // 25 a second is what the service allows, and what we keep to.
-    let urls = (0..100).map(|_| kvs.hls("door").attempts(1).url());
+    let urls = (0..100).map(|_| kvs.hls("door").retry(attempts(1)).url());
     futures::future::try_join_all(urls).await.unwrap();
 }
 

@@ -10,16 +10,13 @@ use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind};
 use crate::fragment::{Fault, Fragment, FragmentEnd, FragmentNumber, Skipped};
+use crate::service::call::RetryConfig;
 
 /// The number of damaged arrivals after which a fragment counts as stored damaged.
 const MAX_DAMAGED: u32 = 2;
 
 /// The assumed size of a fragment without a listed size, before any such fragment has arrived.
 const UNKNOWN_BYTES: u64 = 1 << 20;
-
-/// Backoff before a missing fragment is requested again.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Pauses end at multiples of this, so that fragments due at about the same time share a call.
 const SLICE: Duration = Duration::from_millis(250);
@@ -33,8 +30,8 @@ pub(super) struct Budget {
     pub(super) calls: usize,
     /// Bytes that are requested or have arrived and cannot be yielded yet.
     pub(super) bytes: u64,
-    /// Attempts per fragment.
-    pub(super) attempts: u32,
+    /// Attempts per fragment, and the backoff before a missing fragment is requested again.
+    pub(super) retry: RetryConfig,
 }
 
 /// Identifies a call.
@@ -542,7 +539,7 @@ impl FetchScheduler {
 
     /// Counts a damaged arrival. The fragment is requested again or unavailable.
     fn count_damage(&mut self, id: CallId, index: usize, cause: Error) {
-        let max = MAX_DAMAGED.min(self.budget.attempts);
+        let max = MAX_DAMAGED.min(self.budget.retry.attempts());
         let Some(entry) = self.entry_mut(index) else { return };
         entry.damaged += 1;
         let cause = cause.in_fragment(Some(entry.number.as_str()));
@@ -552,15 +549,14 @@ impl FetchScheduler {
 
     /// Counts a failed attempt. The fragment is requested again after a pause, or unavailable.
     fn count_miss(&mut self, id: CallId, index: usize, error: Error, now: Instant) {
-        let attempts = self.budget.attempts;
+        let retry = self.budget.retry;
         let Some(entry) = self.entry_mut(index) else { return };
         entry.attempts += 1;
-        let state = if entry.attempts >= attempts || !error.is_retryable() {
+        let state = if entry.attempts >= retry.attempts() || !error.is_retryable() {
             State::Unavailable(error.in_fragment(Some(entry.number.as_str())))
         } else {
-            let range = FIRST_PAUSE.saturating_mul(1 << (entry.attempts - 1).min(10)).min(LONGEST_PAUSE);
-            // At least half of the range: a fragment that was just stored takes its time to appear.
-            let pause = range.mul_f64(0.5 + self.rng.f64() / 2.0);
+            // At least half of the bound: a fragment that was just stored takes its time to appear.
+            let pause = retry.long_backoff(entry.attempts, &mut self.rng);
             State::Waiting { not_before: Some(self.slice_end(now + pause)) }
         };
         self.resolve(id, index, state);
@@ -712,7 +708,8 @@ mod tests {
             let mut rng = fastrand::Rng::with_seed(seed);
             let (total, calls) = (rng.usize(1..40), rng.usize(1..5));
             let stored: Vec<Vec<u8>> = (0..total).map(|n| bytes(n, rng.usize(1..3000))).collect();
-            let budget = Budget { batch: rng.usize(1..20), calls, bytes: rng.u64(1..20_000), attempts: rng.u32(1..5) };
+            let retry = RetryConfig::default().max_attempts(rng.u32(1..5));
+            let budget = Budget { batch: rng.usize(1..20), calls, bytes: rng.u64(1..20_000), retry };
             let wanted = stored
                 .iter()
                 .enumerate()
