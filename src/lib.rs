@@ -182,3 +182,7 @@ struct Readme;
 #[cfg(all(doctest, feature = "aws", feature = "local"))]
 #[doc = include_str!("../docs/calls.md")]
 struct CallsGuide;
+
+#[cfg(all(doctest, feature = "aws", feature = "local", feature = "ffmpeg"))]
+#[doc = include_str!("../docs/archive.md")]
+struct ArchiveGuide;
