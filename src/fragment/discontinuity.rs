@@ -51,7 +51,7 @@ pub enum Discontinuity {
         cause: Option<Error>,
         /// The number of calls until one succeeded.
         calls: u32,
-        /// The time from the end of the previous body to the start of the new one.
+        /// The time between the end of the previous body and the start of the new one.
         after: Duration,
     },
     /// The service sent fragments again that had been yielded; they were dropped.

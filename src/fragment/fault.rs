@@ -102,7 +102,7 @@ pub struct Skipped {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SkipReason {
-    /// The bytes follow the closing tags of a fragment or a fault, and do not start another fragment.
+    /// The bytes follow a complete fragment or a fault, and do not start another fragment.
     AfterEnd,
     /// The bytes could not be read; [`Skipped::cause`] has the error.
     ///

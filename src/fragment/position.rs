@@ -53,7 +53,9 @@ impl Position {
         self.token.as_deref()
     }
 
-    /// Returns the time at which the service began to receive the fragment, on the service's clock.
+    /// Returns the time at which the service began to receive the fragment.
+    ///
+    /// It is measured on the service's clock.
     pub fn server_time(&self) -> Option<Timestamp> {
         self.server_time
     }

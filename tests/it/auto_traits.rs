@@ -24,7 +24,7 @@ fn stream<T: FusedStream + Send + Unpin + Debug + 'static>() {}
 fn part<T: Send + Unpin + Debug + 'static>() {}
 
 #[test]
-fn values_can_go_anywhere() {
+fn values_are_send_sync_and_clone() {
     value::<Acks>();
     value::<AudioChunk>();
     value::<BodyItem>();
@@ -72,7 +72,7 @@ fn values_can_go_anywhere() {
 }
 
 #[test]
-fn streams_can_be_spawned_and_selected() {
+fn streams_are_send_unpin_and_fused() {
     stream::<Acknowledged<LiveFragments>>();
     stream::<BodyStream<File>>();
     stream::<FragmentStream<File>>();

@@ -54,7 +54,7 @@ fn judge(script: &str, arguments: &[&str], input: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn boto3_takes_the_endpoint_for_the_service() {
+async fn boto3_reads_live_media_from_the_endpoint() {
     let quotas = Quotas::default().calls_per_second(None).idle(Duration::from_millis(100));
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
     let ten = endpoint.create_stream("ten");
@@ -95,7 +95,7 @@ async fn boto3_takes_the_endpoint_for_the_service() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn boto3_takes_the_archive_for_the_service() {
+async fn boto3_reads_archived_media_from_the_endpoint() {
     const H264: &str = "V_MPEG4/ISO/AVC";
     let quotas = Quotas::default().calls_per_second(None).metadata_points(None).media_points(None);
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
@@ -205,7 +205,7 @@ async fn ebmlite_reads_what_we_write() {
 }
 
 #[tokio::test]
-async fn the_seeds_way_of_reading_a_call_gives_the_same_files() {
+async fn the_python_librarys_method_writes_the_same_wav_files() {
     let call = kinesis_video::local::ConnectCall::new("a contact").duration(std::time::Duration::from_millis(3_500));
     // A counter, in which nothing looks like an EBML header.
     let call = call.voice(|party, position| (position % 9_973) as i16 * 2 + party as i16);
@@ -286,7 +286,7 @@ impl HttpConnector for Nowhere {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn moto_tells_where_data_are() {
+async fn moto_returns_data_endpoints() {
     let Some(moto) = Moto::start(&json!([])) else { return };
     let config = moto.config().await;
     let nowhere = Nowhere::default();
@@ -343,7 +343,7 @@ async fn moto_tells_where_data_are() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn moto_plays_what_we_ask_for() {
+async fn moto_accepts_playback_requests() {
     let Some(moto) = Moto::start(&json!([])) else { return };
     let kvs = moto.client().await;
     let arn = create(&kvs, "door", 2).await;
@@ -389,7 +389,7 @@ async fn moto_plays_what_we_ask_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn moto_cuts_the_clips_that_we_ask_for() {
+async fn moto_accepts_clip_requests() {
     let millis = |n: i64| 1_700_000_000_126 + n * 2000;
     let info = |n: i64| {
         let seconds = millis(n) as f64 / 1000.0;
@@ -440,7 +440,7 @@ async fn moto_cuts_the_clips_that_we_ask_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn moto_says_what_keeps_nothing() {
+async fn moto_reports_missing_retention() {
     let Some(moto) = Moto::start(&json!([])) else { return };
     let kvs = moto.client().await;
     let keeping = create(&kvs, "keeping", 2).await;

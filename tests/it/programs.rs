@@ -103,7 +103,7 @@ fn inspect_does_not_depend_on_the_chunk_size() {
 }
 
 #[test]
-fn inspect_reads_files_and_refuses_what_is_not_there() {
+fn inspect_reads_files_and_refuses_missing_ones() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), producer_document(1).to_bytes(&stamp(1), 5)).unwrap();
     let output = program("inspect").arg("--tree").arg(file.path()).output().unwrap();
@@ -114,7 +114,7 @@ fn inspect_reads_files_and_refuses_what_is_not_there() {
 }
 
 #[test]
-fn local_endpoint_says_where_it_listens() {
+fn local_endpoint_prints_its_url() {
     let mut child = program("local_endpoint")
         .args(["--stream", concat!("camera=", env!("CARGO_MANIFEST_DIR"), "/tests/data/camera.mkv")])
         .stdout(Stdio::piped())
@@ -184,7 +184,7 @@ async fn frames_to_jpeg_saves_pictures_of_files_and_streams() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connect_to_wav_saves_calls() {
+async fn connect_to_wav_saves_conversations() {
     let dir = tempfile::tempdir().unwrap();
     let call = |name: &str| {
         let call = crate::support::conversation::scenarios().into_iter().find(|(found, _)| *found == name).unwrap().1;
@@ -225,7 +225,7 @@ async fn connect_to_wav_saves_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_recorder_leaves_can_be_read() {
+async fn files_of_a_killed_recorder_can_be_read() {
     let dir = tempfile::tempdir().unwrap();
     let endpoint = kinesis_video::local::LocalEndpoint::start().await.unwrap();
     let stream = endpoint.create_stream("call");
@@ -284,7 +284,7 @@ fn followed(mut child: std::process::Child, kill_at: usize) -> Vec<String> {
 /// Killed at random points, fifty times: nothing is lost, and nothing comes again but what had not been
 /// saved yet.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn follow_goes_on_where_it_was_killed() {
+async fn follow_resumes_after_it_was_killed() {
     let quotas = Quotas::default().connections(None).calls_per_second(None);
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
     let stream = endpoint.create_stream("killed");
@@ -330,7 +330,7 @@ async fn follow_goes_on_where_it_was_killed() {
 
 /// Streams that come, go, fail, and do not stop each other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_streams_go_their_own_ways() {
+async fn many_streams_are_independent() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     for name in ["a", "b", "c"] {
         let stream = endpoint.create_stream(name);
@@ -369,7 +369,7 @@ async fn many_streams_go_their_own_ways() {
 
 /// A window of an archive, as files, pictures, a list, a URL and clips.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn archive_window_shows_what_is_stored() {
+async fn archive_window_shows_stored_fragments() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     let door = endpoint.create_stream("door");
     let camera = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/camera.mkv")).unwrap();

@@ -12,12 +12,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::endpoint::attempts;
 use crate::support::random_media::{Pushed, push, random_document};
+use crate::support::rounds::rounds;
 
-/// How many runs, more in `make proof`, of which each reads so many fragments.
-fn how_many() -> u64 {
-    if std::env::var_os("KVS_ROUNDS").is_some() { 1000 } else { 120 }
-}
+/// The number of runs, each of one range.
+const RUNS: u64 = 120;
 
+/// The number of fragments of a run.
 const FRAGMENTS: usize = 150;
 
 fn refuse(rng: &mut Rng) -> Mishap {
@@ -167,11 +167,11 @@ async fn runs(seeds: impl Iterator<Item = u64>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_lost_or_repeated() {
-    runs(0..how_many() / 2).await;
+async fn faults_lose_and_repeat_no_fragment_1() {
+    runs(0..rounds(RUNS) / 2).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_lost_or_repeated_again() {
-    runs(how_many() / 2..how_many()).await;
+async fn faults_lose_and_repeat_no_fragment_2() {
+    runs(rounds(RUNS) / 2..rounds(RUNS)).await;
 }

@@ -81,7 +81,7 @@ async fn each_fragment_of_a_long_range_is_in_one_clip() {
 /// By the producer's clock, with fragments that are sent again at once or much later: what a clip says
 /// that it covers is what the endpoint, which was written by other hands, says; and nothing is in two.
 #[tokio::test(start_paused = true)]
-async fn what_a_clip_says_it_covers_is_what_it_covers() {
+async fn clips_cover_exactly_the_fragments_they_list() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     let mut random = fastrand::Rng::with_seed(11);
@@ -186,7 +186,7 @@ async fn cuts(fragments: Vec<(u32, i64, u64)>, clock: Clock, start: i64, end: i6
 }
 
 #[tokio::test(start_paused = true)]
-async fn cuts_by_hand() {
+async fn cuts_follow_size_count_and_duration_limits() {
     const MB: u64 = 1_000_000;
     let fragments = |starts: &[i64], bytes: u64| -> Vec<(u32, i64, u64)> {
         (1..).zip(starts).map(|(ordinal, start)| (ordinal, T + start, bytes)).collect()
@@ -232,7 +232,7 @@ async fn cuts_by_hand() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_cut_is_an_error_in_its_place() {
+async fn a_range_that_cannot_be_cut_is_an_error_after_earlier_clips() {
     // More begin at the same millisecond than a clip takes.
     let mut crowd: Vec<_> = (2..=202).map(|ordinal| (ordinal, T + 5, 1)).collect();
     crowd.push((1, T, 1));
@@ -252,7 +252,7 @@ async fn what_cannot_be_cut_is_an_error_in_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_say_what_was_chosen() {
+async fn requests_carry_the_chosen_options() {
     let arn = "arn:aws:kinesisvideo:eu-west-1:1:stream/door/2";
     for (clock, name) in [(Clock::Producer, "PRODUCER_TIMESTAMP"), (Clock::Server, "SERVER_TIMESTAMP")] {
         let (kvs, asked) = archive(vec![(1, T, 10), (2, T + 1000, 20)]).await;
@@ -268,7 +268,7 @@ async fn requests_say_what_was_chosen() {
 }
 
 #[tokio::test]
-async fn every_rule_is_kept_on_both_sides_of_the_wire() {
+async fn client_and_endpoint_refuse_the_same_arguments() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let base = now_millis() - 60_000;
     push(&endpoint.create_stream("door"), 1, base, base);
@@ -300,7 +300,7 @@ async fn every_rule_is_kept_on_both_sides_of_the_wire() {
 }
 
 #[tokio::test]
-async fn exceptions_are_of_a_kind_and_say_what_to_do() {
+async fn exceptions_have_a_kind_and_advice() {
     for (name, status, kind, advice) in [
         ("ResourceNotFoundException", 404, ErrorKind::NotFound, "no fragments in the range"),
         ("NoDataRetentionException", 400, ErrorKind::Retention, "retention of 0 hours"),
@@ -323,7 +323,7 @@ async fn exceptions_are_of_a_kind_and_say_what_to_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clip_is_read_written_and_dropped() {
+async fn a_clip_can_be_read_saved_or_dropped() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let door = endpoint.create_stream("door");
     let base = now_millis() - 3_600_000;
@@ -378,7 +378,7 @@ async fn a_clip_is_read_written_and_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_go_away_by_itself_is_waited_for() {
+async fn transient_errors_are_retried() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     let door = endpoint.create_stream("door");
     let base = now_millis() - 3_600_000;
@@ -411,7 +411,7 @@ async fn what_may_go_away_by_itself_is_waited_for() {
 
 /// Where a producer begins anew with other codec private data, a clip ends: each fragment is still in one.
 #[tokio::test(start_paused = true)]
-async fn a_range_in_which_the_media_change_is_cut_where_they_do() {
+async fn a_range_is_cut_where_the_media_change() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let door = endpoint.create_stream("door");
     let base = now_millis() - 3_600_000;
@@ -441,7 +441,7 @@ async fn a_range_in_which_the_media_change_is_cut_where_they_do() {
 
 /// What cannot be played at all is an error that says which part of the range it is of.
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_a_clip_names_its_range() {
+async fn errors_of_unplayable_media_name_their_range() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let door = endpoint.create_stream("door");
     let base = now_millis() - 3_600_000;
@@ -476,7 +476,7 @@ async fn what_cannot_be_a_clip_names_its_range() {
 
 /// While a long range is listed and read, retention takes away what it begins with.
 #[tokio::test(start_paused = true)]
-async fn what_is_no_longer_kept_when_its_clip_is_asked_for() {
+async fn expired_fragments_are_a_retention_error() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let door = endpoint.create_stream("door");
     door.set_retention(Duration::from_secs(3600));
@@ -501,7 +501,7 @@ async fn what_is_no_longer_kept_when_its_clip_is_asked_for() {
 
 /// A clip without a byte is none, and does not take the place of a file.
 #[tokio::test(start_paused = true)]
-async fn a_clip_without_a_byte_is_an_error() {
+async fn an_empty_clip_is_an_error() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let door = endpoint.create_stream("door");
     let base = now_millis() - 3_600_000;

@@ -73,7 +73,7 @@ async fn until_error(mut archive: ArchiveFragments) -> (Vec<Fragment>, Option<Er
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fragment_that_cannot_be_had_ends_it_where_it_stands() {
+async fn an_unavailable_fragment_ends_the_stream_in_its_place() {
     let (endpoint, _door, kvs) = world(6).await;
     let unknown: FragmentNumber = "12345".parse().unwrap();
     let mut wanted = stamped(0..6);
@@ -111,7 +111,7 @@ async fn a_fragment_that_cannot_be_had_ends_it_where_it_stands() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_skipped_behind_the_last_is_said_too() {
+async fn fragments_skipped_after_the_last_are_reported() {
     let (_endpoint, _door, kvs) = world(2).await;
     let wanted = stamped(0..2).into_iter().chain(["5".parse().unwrap(), "6".parse().unwrap()]);
     let mut archive =
@@ -122,7 +122,7 @@ async fn what_is_skipped_behind_the_last_is_said_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_stored_damaged_comes_as_far_as_it_goes() {
+async fn a_damaged_fragment_is_yielded_up_to_the_damage() {
     let (_endpoint, door, kvs) = world(3).await;
     // A block that declares more than its Cluster has; the closing element is cut off.
     let mut bytes = Document::new(Shape::Ffmpeg)
@@ -154,7 +154,7 @@ async fn what_is_stored_damaged_comes_as_far_as_it_goes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_beyond_the_limits_counts_as_damaged() {
+async fn a_fragment_beyond_the_limits_counts_as_damaged() {
     let (_endpoint, _door, kvs) =
         world_with(5, Quotas::default(), |n| two_blocks(if n == 2 { 100_000 } else { 100 })).await;
     let archive = || kvs.archive("door").range(ever()).limits(Limits::default().fragment_bytes(50_000));
@@ -167,7 +167,7 @@ async fn one_beyond_the_limits_counts_as_damaged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_cannot_be_used_ends_it_at_once() {
+async fn an_unusable_kms_key_ends_the_stream_at_once() {
     let (endpoint, _door, kvs) = world(10).await;
     let message = "KMS_KEY_ACCESS_DENIED".to_owned();
     endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::FaultAt { fragment: 4, id: 4500, message });
@@ -180,7 +180,7 @@ async fn a_key_that_cannot_be_used_ends_it_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_is_missing_is_asked_for_again() {
+async fn only_missing_fragments_are_requested_again() {
     for mishap in [
         Mishap::CutAfter(30_000),
         Mishap::BreakOff(30_000),
@@ -202,7 +202,7 @@ async fn only_what_is_missing_is_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_out_of_order_does_not_pile_up() {
+async fn fragments_out_of_order_do_not_fill_the_buffer() {
     let quotas = Quotas::default().list_connections(Some(5));
     // What came first makes the others look small.
     let (endpoint, _door, kvs) = world_with(200, quotas, |n| two_blocks(if n < 20 { 100 } else { 10_000 })).await;
@@ -217,7 +217,7 @@ async fn what_comes_out_of_order_does_not_pile_up() {
 }
 
 #[tokio::test]
-async fn dropping_it_closes_its_connections() {
+async fn dropping_the_stream_closes_its_connections() {
     let quotas = Quotas::default().media_points(None);
     let (endpoint, door, _) = world_with(60, quotas, |_| two_blocks(1_000_000)).await;
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
@@ -235,7 +235,7 @@ async fn dropping_it_closes_its_connections() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn arguments_that_cannot_be_right_are_refused_before_anything_is_sent() {
+async fn invalid_arguments_are_refused_before_any_call() {
     let (endpoint, _door, kvs) = world(3).await;
     let back = at(1)..=at(0);
     let position = |text: &str| text.parse().unwrap();
@@ -273,7 +273,7 @@ async fn arguments_that_cannot_be_right_are_refused_before_anything_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_wanted_is_nothing_sent() {
+async fn an_empty_request_makes_no_call() {
     let (endpoint, _door, kvs) = world(3).await;
     assert!(kvs.archive("door").numbers([]).fragments().try_next().await.unwrap().is_none());
     assert!(kvs.archive("door").listed([]).fragments().try_next().await.unwrap().is_none());
@@ -283,7 +283,7 @@ async fn nothing_wanted_is_nothing_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_keeps_nothing_says_so() {
+async fn a_stream_without_retention_is_an_error() {
     let (_endpoint, door, kvs) = world(3).await;
     door.set_retention(Duration::ZERO);
     let error = kvs.archive("door").range(ever()).fragments().try_next().await.unwrap_err();
@@ -295,7 +295,7 @@ async fn a_stream_that_keeps_nothing_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_of_both_calls_are_the_services() {
+async fn errors_of_both_calls_keep_the_services_code() {
     let cases = [
         ("ResourceNotFoundException", ErrorKind::NotFound, 1),
         ("InvalidArgumentException", ErrorKind::InvalidArgument, 1),
@@ -334,7 +334,7 @@ async fn errors_of_both_calls_are_the_services() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_goes_round_in_circles_ends() {
+async fn a_list_that_repeats_its_pages_is_an_error() {
     let quotas = Quotas::default().metadata_points(None);
     let (endpoint, _door, kvs) = world_with(30, quotas, |_| two_blocks(10)).await;
     (0..5000).for_each(|_| endpoint.script(Operation::ListFragments, None, Mishap::RepeatPage));
@@ -351,7 +351,7 @@ async fn a_list_that_goes_round_in_circles_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_are_fetched_ahead_as_far_as_was_said() {
+async fn pages_are_prefetched_as_configured() {
     for (prefetch, expected) in [(0, 1), (1, 2), (3, 4)] {
         let (endpoint, _door, kvs) = world(100).await;
         let mut list = kvs.list_fragments("door").range(ever()).page_size(10).prefetch(prefetch).entries();
@@ -365,7 +365,7 @@ async fn pages_are_fetched_ahead_as_far_as_was_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_just_been_stored_is_waited_for() {
+async fn fragments_just_stored_are_waited_for() {
     let quotas =
         Quotas::default().listed_after(Duration::from_millis(1000)).archived_after(Duration::from_millis(2500));
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
@@ -390,7 +390,7 @@ async fn what_has_just_been_stored_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn either_spelling_of_the_tags() {
+async fn both_tag_names_are_understood() {
     for spelling in [Spelling::Documented, Spelling::Seen] {
         let (_endpoint, door, kvs) = world(4).await;
         door.set_archive_spelling(spelling);
@@ -410,7 +410,7 @@ async fn either_spelling_of_the_tags() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn gaps_and_sessions_are_on_the_fragments() {
+async fn gaps_and_new_sessions_are_reported_on_fragments() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     let door = endpoint.create_stream("door");
     // One a second, a minute's gap, and then what was missing, sent later.
@@ -441,7 +441,7 @@ async fn gaps_and_sessions_are_on_the_fragments() {
 
 /// Whatever ends it, in whichever call: all before it comes first.
 #[tokio::test(start_paused = true)]
-async fn what_comes_before_an_error_comes_first() {
+async fn all_fragments_before_an_error_are_yielded_first() {
     // Without sizes too, where the last of a body is known to be whole by what follows.
     for has_sizes in [true, false] {
         for mishap in [
@@ -476,7 +476,7 @@ async fn what_comes_before_an_error_comes_first() {
 
 /// What goes wrong for several calls at the same time went wrong once.
 #[tokio::test(start_paused = true)]
-async fn a_wave_of_failures_is_one() {
+async fn simultaneous_failures_count_as_one_attempt() {
     for mishap in [Mishap::Refuse("ThrottlingException".into()), Mishap::UnknownOperation, Mishap::CutAfter(0)] {
         let (endpoint, _door, kvs) = world(60).await;
         (0..5).for_each(|_| endpoint.script(Operation::GetMediaForFragmentList, None, mishap.clone()));
@@ -489,7 +489,7 @@ async fn a_wave_of_failures_is_one() {
 
 /// What came in part is given out as such, and is not what to go on behind.
 #[tokio::test(start_paused = true)]
-async fn a_part_is_not_gone_on_behind() {
+async fn a_cut_fragment_does_not_advance_the_position() {
     let (endpoint, _door, kvs) = world(5).await;
     let size = two_blocks(1000).to_bytes_without_trailer(&nth(0)).len() as u64;
     // Broken in the middle of the third, time and again: between its blocks, where it looks whole.
@@ -511,7 +511,7 @@ async fn a_part_is_not_gone_on_behind() {
 
 /// Whoever reads slowly does not make calls late: their time is their own.
 #[tokio::test]
-async fn a_slow_reader_makes_no_call_fail() {
+async fn a_slow_consumer_causes_no_timeout() {
     let quotas = Quotas::default().media_points(None);
     let (endpoint, _, _) = world_with(300, quotas, |_| two_blocks(1000)).await;
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
@@ -563,7 +563,7 @@ async fn odd_one(odd: &'static str, tail: fn() -> Vec<u8>) -> (KinesisVideo, cra
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_number_that_is_not_understood_spoils_no_others() {
+async fn a_rejected_number_does_not_affect_others() {
     let (kvs, _) = odd_one("999", Vec::new).await;
     let wanted: Vec<FragmentNumber> = (900..1020).map(|number: u32| number.to_string().parse().unwrap()).collect();
     let archive = || kvs.archive("door").numbers(wanted.clone());
@@ -578,7 +578,7 @@ async fn a_number_that_is_not_understood_spoils_no_others() {
 
 /// Faults about what nobody asked for, or what has come, in every answer, are of no consequence.
 #[tokio::test(start_paused = true)]
-async fn faults_about_others_are_of_no_consequence() {
+async fn faults_about_other_fragments_are_ignored() {
     let tail = || {
         let about = |number: &str| Document::fault(3000, "FRAGMENT_NOT_FOUND", Some(&number.parse().unwrap())).to_vec();
         [about("1"), about("5"), about("901")].concat()

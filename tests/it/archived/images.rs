@@ -57,7 +57,7 @@ async fn times(images: Images) -> Vec<i64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_grid_goes_on_over_calls_and_pages() {
+async fn images_keep_their_interval_across_calls_and_pages() {
     for (length, every, page, is_end_included) in [
         (0, 1000, 25, true),
         (10_000, 3000, 2, true),
@@ -77,7 +77,7 @@ async fn the_grid_goes_on_over_calls_and_pages() {
 }
 
 #[tokio::test]
-async fn requests_say_what_was_chosen() {
+async fn requests_carry_the_chosen_options() {
     let (kvs, asked) = stand_in(|_, body| take(body, 1, true)).await;
     assert_eq!(times(kvs.images("door").range(time(T)..=time(T + 1500))).await.len(), 2);
     let mut expected = json!({
@@ -109,7 +109,7 @@ async fn requests_say_what_was_chosen() {
 }
 
 #[tokio::test]
-async fn what_is_no_picture_is_data() {
+async fn missing_images_are_items_not_errors() {
     let (kvs, _) = stand_in(|_, _| {
         Answer::json(json!({ "Images": [
             { "TimeStamp": 1.5, "Error": "NO_MEDIA" },
@@ -133,7 +133,7 @@ async fn what_is_no_picture_is_data() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_make_no_sense_are_errors() {
+async fn malformed_answers_are_errors() {
     for (answer, kind) in [
         (json!({}), ErrorKind::WrongEndpoint),
         (json!({ "Images": [{ "Error": "NO_MEDIA" }] }), ErrorKind::Service),
@@ -154,7 +154,7 @@ async fn answers_that_make_no_sense_are_errors() {
 
 /// What came before an error comes before it, and what may go away by itself is no error.
 #[tokio::test(start_paused = true)]
-async fn throttled_pages_are_asked_for_again() {
+async fn throttled_pages_are_retried() {
     let throttled = Mutex::new(HashMap::new());
     let (kvs, asked) = stand_in(move |_, body| {
         let mut throttled = throttled.lock().unwrap();
@@ -178,7 +178,7 @@ async fn throttled_pages_are_asked_for_again() {
 /// Each rule that needs no clock: refused by us before anything is sent, and by the endpoint where
 /// the SDK lets it be asked.
 #[tokio::test]
-async fn every_rule_is_kept_on_both_sides_of_the_wire() {
+async fn client_and_endpoint_refuse_the_same_arguments() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let base = now_millis() - 60_000;
     let document = Document::new(Shape::Ffmpeg).codec_private(AVCC).video_track(1).block(1, 0, true, FRAME);
@@ -237,7 +237,7 @@ async fn every_rule_is_kept_on_both_sides_of_the_wire() {
 }
 
 #[tokio::test]
-async fn pictures_of_the_local_endpoint() {
+async fn images_of_the_local_endpoint_show_the_right_picture() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let base = now_millis() - 700_000;
     let door = endpoint.create_stream("door");

@@ -113,7 +113,7 @@ async fn between(kvs: &KinesisVideo, kept: &[Kept], range: Range, clock: Clock, 
 // earlier and spans Start is not listed. Example: starts 0,2,4,6 s with range 1..4 -> 2 and 4." And "FragmentSelectorType:
 // PRODUCER_TIMESTAMP|SERVER_TIMESTAMP".
 #[tokio::test(start_paused = true)]
-async fn what_starts_in_a_range_by_either_clock() {
+async fn fragments_that_start_in_a_range_are_listed_by_either_clock() {
     // The producer's clock is a day behind.
     let (server, producer) = (START, START - 86_400_000);
     let stored = [0, 2000, 4000, 6000].map(|offset| (producer + offset, server + offset));
@@ -148,7 +148,7 @@ async fn what_starts_in_a_range_by_either_clock() {
 
 // B.3: "may be `0.000` or `5.000`", of the producer's time; A.1: "milliseconds matter".
 #[tokio::test(start_paused = true)]
-async fn a_producers_clock_may_begin_anywhere() {
+async fn producer_times_may_begin_at_zero_or_in_the_future() {
     let stored = [(0, START), (5000, START + 1), (5001, START + 2), (8_000_000_000_123, START + 3)];
     let (_endpoint, _door, kvs, kept) = door(&stored).await;
     for (range, expected) in [
@@ -172,7 +172,7 @@ async fn a_producers_clock_may_begin_anywhere() {
 // fragment in the range that it is not listed. E.8: "Duplicates in practice come from producers re-sending (a new
 // fragment number, same producer timestamps)". E.6: "increases monotonically with ingestion order".
 #[tokio::test(start_paused = true)]
-async fn the_same_time_twice_is_two_fragments() {
+async fn fragments_of_the_same_time_are_all_read() {
     let server = |n: i64| START + 1_000_000 + n;
     // Two seconds each; the third is sent twice at once, the first three again at the end.
     let producer = [0, 2, 4, 4, 6, 0, 2, 4].map(|seconds| START + seconds * 1000);
@@ -190,7 +190,7 @@ async fn the_same_time_twice_is_two_fragments() {
 
 // C.1: "FragmentLengthInMilliseconds may be 0 for real fragments"; "FragmentSizeInBytes includes fragment metadata".
 #[tokio::test(start_paused = true)]
-async fn a_fragment_of_no_length_is_one() {
+async fn fragments_without_duration_are_read() {
     let (_endpoint, stream, kvs, _) = door(&[]).await;
     let single = Document::new(Shape::Ffmpeg).video_track(1).block(1, 0, true, b"frame");
     let kept = [store(&stream, &single, 0, 1, START, START), store(&stream, &single, 0, 2, START, START)];
@@ -205,7 +205,7 @@ async fn a_fragment_of_no_length_is_one() {
 // C.1: "Range beyond retention -> InvalidArgumentException 400, \"End timestamp ... is outside of the stream retention
 // period.\""
 #[tokio::test(start_paused = true)]
-async fn a_range_that_ends_before_what_is_kept() {
+async fn a_range_before_the_retention_period_is_an_error() {
     let (_endpoint, door, kvs, _) = door(&[]).await;
     let pushed = door.push(&two_pictures(1000, b"kept")).server_time.as_millis();
     door.set_retention(Duration::from_secs(7200));
@@ -222,7 +222,7 @@ async fn a_range_that_ends_before_what_is_kept() {
 
 // C.2: "Needs retention > 0." A.4: "the archived APIs give NoDataRetention or nothing."
 #[tokio::test(start_paused = true)]
-async fn without_retention_there_is_no_archive() {
+async fn a_stream_without_retention_has_no_archive() {
     let (_endpoint, door, kvs, kept) = door(&[(START, START)]).await;
     door.set_retention(Duration::ZERO);
     let list = kvs.list_fragments("door").range(times(&EVER)).entries().try_collect::<Vec<_>>().await;
@@ -255,7 +255,7 @@ async fn list_of(pages: &'static [&'static str]) -> (Vec<FragmentInfo>, Vec<Valu
 // C.1: "An early start (before the stream existed) once returned a null list: treat missing `Fragments` as empty."
 // "NextToken (absent/null at the end)".
 #[tokio::test]
-async fn a_page_may_have_no_fragments() {
+async fn empty_pages_are_not_the_end() {
     const ONE: &str = r#"{"Fragments":[{"FragmentNumber":"7"}],"NextToken":null}"#;
     for empty in ["{}", r#"{"Fragments":null}"#, r#"{"Fragments":[]}"#, r#"{"Fragments":null,"NextToken":null}"#] {
         let pages: &'static [&'static str] = Box::leak(Box::new([empty]));
@@ -279,7 +279,7 @@ async fn a_page_may_have_no_fragments() {
 // may use exponent form: a real reply carried "CreationTime":1.551924009774E9." E.6: "order = numeric (compare length
 // after stripping leading zeros, then bytes)". C.1: "Sort by numeric fragment number".
 #[tokio::test]
-async fn times_and_numbers_in_every_form() {
+async fn times_and_numbers_are_read_in_every_notation() {
     const PAGES: &[&str] = &[
         r#"{"Fragments":[
             {"FragmentNumber":"10","FragmentSizeInBytes":5,"ProducerTimestamp":1.551924009774E9,"ServerTimestamp":1551924010,
@@ -322,7 +322,7 @@ async fn times_and_numbers_in_every_form() {
 // may omit it; send only stream + NextToken (+ MaxResults) then"; "all three inner members required". A.1: "Absent
 // members are omitted, not null"; "serialise with three decimals".
 #[tokio::test]
-async fn what_is_asked_of_list_fragments() {
+async fn requests_of_list_fragments_carry_the_range() {
     const PAGES: &[&str] = &[r#"{"NextToken":"A"}"#, r#"{"NextToken":"AA"}"#, r#"{"Fragments":[]}"#];
     const ARN: &str = "arn:aws-cn:kinesisvideo:cn-north-1:123456789012:stream/door/1598784211076";
     for (stream, member) in [("door", "StreamName"), (ARN, "StreamARN")] {
@@ -347,7 +347,7 @@ async fn what_is_asked_of_list_fragments() {
 // ClientLimitExceeded 400, NotAuthorized 401". A.2: "NotAuthorizedException may be 401 or 403; accept both"; "cut at first
 // `:`".
 #[tokio::test(start_paused = true)]
-async fn errors_as_they_are_spelled_on_the_wire() {
+async fn errors_are_recognized_in_every_wire_format() {
     let name = |name: &str| format!("{name}:https://kinesisvideo.amazonaws.com/doc/2017-09-30/");
     for (status, exception, message, kind) in [
         (404, "ResourceNotFoundException", "The requested stream is not found.", ErrorKind::NotFound),
@@ -409,7 +409,7 @@ fn chunk(ordinal: u32) -> Bytes {
 // chunks: not documented. (...) Match by AWS_KINESISVIDEO_FRAGMENT_NUMBER, never by position. Whether duplicate numbers in
 // the request are allowed: unconfirmed." E.8: "overlapping resume points (same number)".
 #[tokio::test(start_paused = true)]
-async fn chunks_are_told_by_their_numbers() {
+async fn chunks_are_matched_by_fragment_number() {
     let (kvs, asked) = stand_in(|_, body| {
         let find = |number: String| (1..10).find(|&ordinal| nth(ordinal).number.as_str() == number).unwrap();
         let mut ordinals: Vec<u32> = wanted(body).into_iter().map(find).collect();
@@ -436,7 +436,7 @@ async fn chunks_are_told_by_their_numbers() {
 // C.2: "1..1000 fragment-number strings", of which the endpoint refuses more; C.4: "a GetMediaForFragmentList of 1000
 // fragments costs twice the per-second media budget"; "Over budget -> ClientLimitExceededException".
 #[tokio::test(start_paused = true)]
-async fn no_call_asks_for_more_than_there_may_be() {
+async fn no_call_asks_for_more_fragments_than_allowed() {
     let stored: Vec<_> = (0..1001).map(|n| (START + n, START + n)).collect();
     let (endpoint, _door, kvs, kept) = door(&stored).await;
     let expected: Vec<_> = kept.iter().map(|kept| kept.number.clone()).collect();
@@ -452,7 +452,7 @@ async fn no_call_asks_for_more_than_there_may_be() {
 // C.3: "Accept both spellings of all of them." One by one, since nobody knows which go together; and those of GetMedia
 // at the end, which are "not expected" (C.2), and no error either.
 #[tokio::test(start_paused = true)]
-async fn times_in_either_spelling() {
+async fn both_names_of_the_time_tags_are_read() {
     let tags = |server: &'static str, producer: &'static str, ordinal: u32| {
         let seconds =
             |time: Timestamp| format!("{}.{:03}", time.as_millis().div_euclid(1000), time.as_millis().rem_euclid(1000));
@@ -493,7 +493,7 @@ async fn times_in_either_spelling() {
 // C.3: "It was returned for a fragment too fresh to be archived; retrying a little later worked." "Accept both
 // spellings".
 #[tokio::test(start_paused = true)]
-async fn what_is_too_fresh_is_there_a_little_later() {
+async fn fragments_too_new_are_requested_again_later() {
     for spelling in [Spelling::Seen, Spelling::Documented] {
         let quotas = Quotas::default().archived_after(Duration::from_millis(2500));
         let (_endpoint, door, kvs, _) = door_with(quotas, &[]).await;
@@ -510,7 +510,7 @@ async fn what_is_too_fresh_is_there_a_little_later() {
 // C.3: "Whether further fragments follow an error document, or the body stops: undocumented (...). Parse on until EOF and
 // report per fragment."
 #[tokio::test(start_paused = true)]
-async fn an_error_is_about_one_fragment_whatever_follows() {
+async fn an_error_concerns_one_fragment_whatever_follows() {
     let stored: Vec<_> = (0..6).map(|n| (START + n, START + n)).collect();
     for spelling in [Spelling::Seen, Spelling::Documented] {
         for goes_on in [true, false] {
@@ -557,7 +557,7 @@ async fn an_error_is_about_one_fragment_whatever_follows() {
 // C.3: which of its tags an error has besides the number and the text is a matter of one observation: one without the
 // fragment's number is about some of what did not come, in either spelling.
 #[tokio::test(start_paused = true)]
-async fn an_error_may_not_say_which_fragment_it_is_about() {
+async fn an_error_without_a_number_concerns_the_next_fragment() {
     for [number, text] in [
         ["AWS_KINESISVIDEO_ERROR_ID", "AWS_KINESISVIDEO_ERROR_CODE"],
         ["AWS_KINESISVIDEO_EXCEPTION_ERROR_CODE", "AWS_KINESISVIDEO_EXCEPTION_MESSAGE"],
@@ -591,7 +591,7 @@ async fn an_error_may_not_say_which_fragment_it_is_about() {
 
 // C.1: "FragmentSizeInBytes includes fragment metadata": so nobody knows whether it is just what is sent.
 #[tokio::test(start_paused = true)]
-async fn sizes_that_are_not_those_of_what_is_sent() {
+async fn listed_sizes_may_differ_from_the_bytes_sent() {
     for difference in [-60_i64, 0, 60, 5_000, i64::MIN] {
         let (kvs, _) = stand_in(move |path, body| {
             if path == "listFragments" {
@@ -755,7 +755,7 @@ impl World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lists_of_random_ranges() {
+async fn random_ranges_are_listed_like_the_model() {
     let mut world = World::new(1).await;
     let mut seen = 0;
     for round in 0..300 {
@@ -782,7 +782,7 @@ async fn lists_of_random_ranges() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn media_of_random_ranges() {
+async fn random_ranges_are_read_like_the_model() {
     let mut world = World::new(2).await;
     let mut seen = 0;
     for round in 0..100 {
@@ -810,7 +810,7 @@ async fn media_of_random_ranges() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn media_of_random_lists() {
+async fn random_lists_are_read_like_the_model() {
     let mut world = World::new(3).await;
     let infos = listed(&world.kvs, &EVER, Clock::Server, Order::Number).await;
     for round in 0..60 {
@@ -853,7 +853,7 @@ fn position(rng: &mut Rng, fragment: &Fragment, kept: &Kept) -> Position {
 }
 
 #[tokio::test(start_paused = true)]
-async fn going_on_from_anywhere() {
+async fn reading_resumes_after_any_position() {
     let mut world = World::new(4).await;
     for round in 0..80 {
         let (clock, order) = (world.clock(), world.order());
@@ -887,7 +887,7 @@ async fn going_on_from_anywhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn going_on_behind_each_of_a_range() {
+async fn a_range_resumes_after_each_of_its_fragments() {
     let mut world = World::new(5).await;
     for (clock, order) in
         [(Clock::Server, Order::Number), (Clock::Producer, Order::Number), (Clock::Producer, Order::Time)]
@@ -910,7 +910,7 @@ async fn going_on_behind_each_of_a_range() {
 
 // A position outlives what it is behind.
 #[tokio::test(start_paused = true)]
-async fn going_on_behind_what_is_kept_no_more() {
+async fn reading_resumes_after_an_expired_fragment() {
     let world = World::new(6).await;
     for order in [Order::Number, Order::Time] {
         let archive = archived(&world.kvs, &EVER, Clock::Server, order);
@@ -931,7 +931,7 @@ async fn going_on_behind_what_is_kept_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_is_dropped_now_and_then_has_the_whole() {
+async fn a_stream_dropped_and_resumed_repeatedly_loses_nothing() {
     let mut world = World::new(7).await;
     for round in 0..12 {
         let (clock, order) = (world.clock(), world.order());
@@ -974,7 +974,7 @@ async fn a_stream_that_is_dropped_now_and_then_has_the_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn consumers_that_work_on_several_at_once() {
+async fn concurrent_consumers_receive_every_fragment() {
     let mut world = World::new(8).await;
     let range = START..=world.kept[600].server;
     let expected = within(&in_order(&world.kept, Clock::Server, Order::Number), Clock::Server, &range);
@@ -1003,7 +1003,7 @@ async fn consumers_that_work_on_several_at_once() {
 
 // C.4: "Archived media budget per stream: 500 points/s (shared by several APIs)".
 #[tokio::test(start_paused = true)]
-async fn several_at_once_keep_to_the_points_of_a_stream() {
+async fn concurrent_readers_share_the_rate_limit_of_a_stream() {
     let mut world = World::new(9).await;
     let mut reading = Vec::new();
     for _ in 0..4 {
@@ -1025,7 +1025,7 @@ async fn several_at_once_keep_to_the_points_of_a_stream() {
 
 // A live stream and the archive have positions of one kind.
 #[tokio::test(start_paused = true)]
-async fn going_on_in_the_archive_where_a_live_stream_stopped() {
+async fn the_archive_resumes_after_a_live_stream() {
     let world = World::new(10).await;
     let live = world.kvs.live("door").start(Start::Earliest).fragments();
     let live: Vec<_> = live.take(50).try_collect().await.unwrap();
@@ -1048,7 +1048,7 @@ async fn going_on_in_the_archive_where_a_live_stream_stopped() {
 // C.1: "a fragment is listed when its start satisfies Start <= start <= End": one that begins at a whole millisecond does
 // not begin in a range that starts within that millisecond.
 #[tokio::test(start_paused = true)]
-async fn a_range_that_starts_within_a_millisecond() {
+async fn a_range_may_start_within_a_millisecond() {
     let stored: Vec<_> = (0..3).map(|n| (START + n, START + n)).collect();
     let (_endpoint, _door, kvs, kept) = door(&stored).await;
     let within = |millis: i64, nanos: u64| {
@@ -1074,7 +1074,7 @@ async fn a_range_that_starts_within_a_millisecond() {
 // Of `numbers`: "in this order (...); one that is named twice comes once". Of `resume`: "Leaves out what comes before this
 // position (...), and the fragment that it is of: another process gave those out."
 #[tokio::test(start_paused = true)]
-async fn one_that_is_named_twice_does_not_come_again_behind_a_position() {
+async fn a_number_given_twice_is_not_repeated_after_a_position() {
     let stored: Vec<_> = (0..3).map(|n| (START + n, START + n)).collect();
     let (_endpoint, _door, kvs, kept) = door(&stored).await;
     let infos = listed(&kvs, &EVER, Clock::Server, Order::Number).await;
@@ -1096,7 +1096,7 @@ async fn one_that_is_named_twice_does_not_come_again_behind_a_position() {
 // C.4: "a GetMediaForFragmentList of 1000 fragments costs twice the per-second media budget"; "Over budget ->
 // ClientLimitExceededException". Of `points_per_second`: "How many points of media a second to use".
 #[tokio::test(start_paused = true)]
-async fn a_call_that_costs_more_than_a_second_allows_is_paid_off() {
+async fn calls_wait_until_an_expensive_call_is_within_the_rate() {
     let stored: Vec<_> = (0..3000).map(|n| (START + n, START + n)).collect();
     for (points, batch) in [(500, 1000), (100, 500), (100, 1000), (50, 20)] {
         let (endpoint, _door, kvs, _) = door(&stored).await;

@@ -34,7 +34,7 @@ fn answer(path: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn requests_say_what_was_chosen_and_no_more() {
+async fn requests_carry_only_the_chosen_options() {
     let (kvs, asked) = stand_in(|path, _| answer(path)).await;
     let range = || time(T)..=time(T + DAY);
     let body = async |url: Result<PlaybackUrl>| -> Value {
@@ -145,7 +145,7 @@ async fn requests_say_what_was_chosen_and_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_url_says_how_long_it_is_good_for_and_keeps_its_token_to_itself() {
+async fn a_url_has_an_expiry_and_hides_its_token() {
     let (kvs, asked) = stand_in(|path, _| answer(path).with("date", "Tue, 14 Nov 2023 22:13:21 GMT")).await;
     let session = kvs.hls("door").on_demand(time(T)..=time(T + 1)).expires(Duration::from_secs(600));
     let first = session.url().await.unwrap();
@@ -172,7 +172,7 @@ async fn a_url_says_how_long_it_is_good_for_and_keeps_its_token_to_itself() {
 }
 
 #[tokio::test]
-async fn debug_hides_whatever_a_url_has_behind_its_host() {
+async fn debug_shows_only_the_host_of_a_url() {
     for (given, shown) in [
         ("https://host/path-secret", "https://host/..."),
         ("https://host?secret", "https://host/..."),
@@ -186,7 +186,7 @@ async fn debug_hides_whatever_a_url_has_behind_its_host() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_without_a_url_is_of_the_wrong_host() {
+async fn an_answer_without_a_url_is_a_wrong_endpoint() {
     for answer in [
         Answer::unknown_operation,
         || Answer::json(json!({})),
@@ -202,7 +202,7 @@ async fn an_answer_without_a_url_is_of_the_wrong_host() {
 }
 
 #[tokio::test]
-async fn errors_of_the_service_say_what_to_do() {
+async fn errors_have_a_kind_and_advice() {
     for (name, status, kind, advice) in [
         ("ResourceNotFoundException", 404, ErrorKind::NotFound, "none of the last 30 seconds"),
         ("NoDataRetentionException", 400, ErrorKind::Retention, "retention of 0 hours"),
@@ -223,7 +223,7 @@ async fn errors_of_the_service_say_what_to_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_go_away_by_itself_is_waited_for() {
+async fn transient_errors_are_retried() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     let (_, _) = playable(&endpoint, "door", now_millis());
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
@@ -258,7 +258,7 @@ fn playable(endpoint: &LocalEndpoint, name: &str, last: i64) -> (LocalStream, i6
 /// Each rule that needs no clock: refused by us before anything is sent, and by the endpoint where
 /// the SDK lets it be asked.
 #[tokio::test]
-async fn every_rule_is_kept_on_both_sides_of_the_wire() {
+async fn client_and_endpoint_refuse_the_same_arguments() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let (_, last) = playable(&endpoint, "door", now_millis());
     let (kvs, raw) = (KinesisVideo::new(&endpoint.sdk_config()), Client::new(&endpoint.sdk_config()));
@@ -363,7 +363,7 @@ async fn every_rule_is_kept_on_both_sides_of_the_wire() {
 
 /// What needs the service's clock is left to it.
 #[tokio::test]
-async fn what_only_the_service_can_tell_it_tells() {
+async fn refusals_by_the_service_are_passed_on() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let last = now_millis() - 60_000;
     let (door, _) = playable(&endpoint, "door", last);

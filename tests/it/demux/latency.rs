@@ -38,7 +38,7 @@ fn assert_each_at_its_last_byte(name: &str, body: &[u8], count: usize) {
 }
 
 #[test]
-fn with_closing_tags_at_the_last_byte_the_last_fragment_included() {
+fn fragments_with_closing_tags_are_yielded_at_their_last_byte() {
     for (name, body) in [
         ("producer", live_body((1..=3).map(producer_document))),
         ("ffmpeg", live_body((1..=3).map(ffmpeg_document))),
@@ -51,7 +51,7 @@ fn with_closing_tags_at_the_last_byte_the_last_fragment_included() {
 }
 
 #[test]
-fn captures_at_the_last_byte() {
+fn captured_fragments_are_yielded_at_their_last_byte() {
     for (name, count) in CAPTURES.into_iter().zip([8, 11, 5]) {
         let Some(body) = capture(name) else { continue };
         // The last document of one of them is cut off.
@@ -61,13 +61,13 @@ fn captures_at_the_last_byte() {
 }
 
 #[test]
-fn a_fault_at_its_last_byte() {
+fn faults_are_yielded_at_their_last_byte() {
     let fault = kinesis_video::local::Document::fault(3000, "FRAGMENT_NOT_FOUND", Some(&stamp(1).number));
     assert_each_at_its_last_byte("fault", &fault, 1);
 }
 
 #[test]
-fn without_closing_tags_with_the_next_header_or_the_end() {
+fn fragments_without_closing_tags_are_yielded_at_the_next_header_or_the_end() {
     let body = archive_body();
     let appearances = appearances(&body);
     let first = appearances[0].1;

@@ -49,7 +49,7 @@ async fn boundaries(document: &Bytes) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn damage_in_one_document_costs_no_other() {
+async fn damage_costs_only_the_document_it_is_in() {
     for (name, documents) in [
         ("producer", (1..=4).map(producer_document).collect::<Vec<_>>()),
         ("ffmpeg", (1..=4).map(ffmpeg_document).collect()),
@@ -76,7 +76,7 @@ async fn damage_in_one_document_costs_no_other() {
 }
 
 #[tokio::test]
-async fn any_chunking_gives_the_same() {
+async fn resync_does_not_depend_on_the_chunking() {
     let documents = live_body((1..=3).map(ffmpeg_document));
     for at in (0..documents.len()).step_by(61) {
         let mut body = documents.to_vec();
@@ -94,7 +94,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn garbage_between_documents_is_passed_over(
+    fn garbage_between_documents_is_skipped(
         garbage in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..600), 4),
     ) {
         let documents: Vec<Bytes> = (1..=3).map(|n| ffmpeg_document(n).to_bytes(&stamp(n), 0)).collect();
@@ -115,7 +115,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn a_document_inside_a_block_is_not_taken_for_one() {
+async fn a_document_inside_a_block_is_not_a_resync_point() {
     // A block that holds a whole payload, and damage before it in the same Cluster of known size.
     let inner = live_body([producer_document(9)]);
     let document = ffmpeg_document(1).block(1, 100, false, &inner);
@@ -146,7 +146,7 @@ async fn skipped_bytes_are_a_discontinuity_of_the_next_fragment() {
 }
 
 #[tokio::test]
-async fn a_long_search_is_reported_in_parts_and_keeps_little() {
+async fn a_long_search_is_reported_in_parts_and_buffers_little() {
     let garbage = vec![0; 5 << 20];
     let mut decoder = BodyDecoder::new().resync(true);
     let (mut received, mut skipped, mut most) = (BytesMut::new(), 0, 0);
@@ -165,7 +165,7 @@ async fn a_long_search_is_reported_in_parts_and_keeps_little() {
 }
 
 #[tokio::test]
-async fn undamaged_bodies_are_read_as_ever() {
+async fn resync_does_not_change_undamaged_bodies() {
     for name in CAPTURES {
         let Some(body) = capture(name) else { continue };
         let (expected, _) = crate::support::bodies::items(&body, Chunking::Whole).await;
@@ -191,7 +191,7 @@ async fn damage_in_captures_costs_one_fragment() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_lies_about_its_size_does_not_hold_up_what_follows() {
+async fn a_cluster_with_a_wrong_size_does_not_delay_the_next_document() {
     // Its size is damaged so that it would reach far into what follows.
     let documents: Vec<Bytes> = (1..=20).map(|n| ffmpeg_document(n).to_bytes(&stamp(n), 0)).collect();
     let mut body = documents.concat();
@@ -211,7 +211,7 @@ async fn a_cluster_that_lies_about_its_size_does_not_hold_up_what_follows() {
 }
 
 #[tokio::test]
-async fn a_cluster_with_which_the_body_ends_is_trusted_too() {
+async fn the_size_of_the_last_cluster_is_trusted() {
     let inner = live_body([producer_document(9)]);
     let document = ffmpeg_document(1).block(1, 100, false, &inner);
     let mut body = document.to_bytes_without_trailer(&stamp(1)).to_vec();

@@ -103,7 +103,7 @@ async fn between(archive: &Client, kind: FragmentSelectorType, start: i64, end: 
 // C.1: ListFragments.
 
 #[tokio::test]
-async fn streams_are_named_by_name_or_arn_and_not_by_both() {
+async fn a_call_takes_a_stream_name_or_an_arn_but_not_both() {
     let (endpoint, archive) = start(unlimited()).await;
     let stream = door(&endpoint, 3);
     let number = stamp(1).number.to_string();
@@ -129,7 +129,7 @@ async fn streams_are_named_by_name_or_arn_and_not_by_both() {
 }
 
 #[tokio::test]
-async fn a_page_has_one_to_a_thousand_and_says_if_there_are_more() {
+async fn a_page_has_1_to_1000_fragments_and_a_token_if_more_follow() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 1200);
     for (asked, given) in [(Some(1), 1), (Some(7), 7), (Some(1000), 1000), (None, 100)] {
@@ -150,7 +150,7 @@ async fn a_page_has_one_to_a_thousand_and_says_if_there_are_more() {
 }
 
 #[tokio::test]
-async fn a_token_is_all_that_the_next_call_needs() {
+async fn a_token_alone_selects_the_next_page() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 20);
     let time = |ordinal: u32| stamp(ordinal).server_time.as_millis();
@@ -179,7 +179,7 @@ async fn a_token_is_all_that_the_next_call_needs() {
 }
 
 #[tokio::test]
-async fn the_first_call_may_do_without_a_selector() {
+async fn the_selector_is_optional() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 10);
     let listed = archive.list_fragments().stream_name("door").send().await.unwrap();
@@ -287,7 +287,7 @@ async fn each_fragment_is_listed_with_its_size_times_and_length() {
 }
 
 #[tokio::test]
-async fn the_order_means_nothing() {
+async fn listed_fragments_are_in_a_stable_random_order() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 200);
     let first = pages(&archive, 50).await;
@@ -304,7 +304,7 @@ async fn the_order_means_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_ends_before_retention_is_refused() {
+async fn a_range_before_the_retention_period_is_refused() {
     let (endpoint, archive) = in_process(unlimited()).await;
     let stream = endpoint.create_stream("door");
     let pushed = stream.push(&producer_document(1)).server_time.as_millis();
@@ -330,7 +330,7 @@ async fn what_ends_before_retention_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn retention_takes_fragments_from_every_operation() {
+async fn expired_fragments_are_gone_from_every_operation() {
     let (endpoint, archive) = in_process(unlimited()).await;
     let stream = endpoint.create_stream("door");
     let control = aws_sdk_kinesisvideo::Client::new(&endpoint.in_process_config());
@@ -384,7 +384,7 @@ async fn retention_takes_fragments_from_every_operation() {
 }
 
 #[tokio::test]
-async fn a_stream_of_a_payload_keeps_all_of_it() {
+async fn all_fragments_of_a_served_payload_are_listed() {
     let (endpoint, archive) = start(unlimited()).await;
     let body = live_body([producer_document(1), ffmpeg_document(2)]);
     endpoint.serve_payload("door", body);
@@ -392,7 +392,7 @@ async fn a_stream_of_a_payload_keeps_all_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fragment_is_listed_a_little_later() {
+async fn a_fragment_is_listed_after_its_delay() {
     let (endpoint, archive) = in_process(unlimited().listed_after(Duration::from_secs(1))).await;
     let stream = endpoint.create_stream("door");
     let stamps: Vec<_> = (1..=20).map(|ordinal| stream.push(&producer_document(ordinal))).collect();
@@ -451,7 +451,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn pages_that_come_again_or_empty() {
+async fn injected_pages_are_repeated_or_empty() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 10);
     let plain = pages(&archive, 4).await;
@@ -503,7 +503,7 @@ fn number(ordinal: u32) -> FragmentNumber {
 }
 
 #[tokio::test]
-async fn chunks_are_those_of_get_media_without_their_closing_tags() {
+async fn chunks_equal_those_of_get_media_without_closing_tags() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 3).push_bytes(producer_document(4).to_bytes(&stamp(4), 9), stamp(4));
     let chunk = |ordinal: u32| producer_document(ordinal).to_bytes_without_trailer(&stamp(ordinal));
@@ -544,7 +544,7 @@ async fn captured_chunks_lose_their_closing_tags_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_call_asks_for_one_to_a_thousand_by_their_numbers() {
+async fn a_call_takes_1_to_1000_fragment_numbers() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 1000);
     let call = |fragments: Vec<String>| {
@@ -568,7 +568,7 @@ async fn a_call_asks_for_one_to_a_thousand_by_their_numbers() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_reported_where_it_would_stand() {
+async fn a_missing_fragment_is_a_fault_in_its_place() {
     let (endpoint, archive) = start(unlimited()).await;
     let stream = door(&endpoint, 3);
     let asked = || [number(1), number(9), number(3)];
@@ -624,7 +624,7 @@ async fn what_is_not_there_is_reported_where_it_would_stand() {
 }
 
 #[tokio::test]
-async fn the_documented_names_are_in_the_place_of_those_that_were_seen() {
+async fn documented_tag_names_can_replace_the_observed_ones() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 1).set_archive_spelling(Spelling::Documented);
     let body = get(&archive, [number(1)]).await;
@@ -656,7 +656,7 @@ async fn the_documented_names_are_in_the_place_of_those_that_were_seen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fragment_too_fresh_is_found_a_little_later() {
+async fn a_fragment_is_found_after_its_delay() {
     let (endpoint, archive) = in_process(unlimited().archived_after(Duration::from_secs(2))).await;
     let stream = endpoint.create_stream("door");
     let old = stream.push(&producer_document(1));
@@ -747,7 +747,7 @@ async fn a_sixth_connection_is_refused_until_one_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_was_closed_may_count_on() {
+async fn a_closed_connection_counts_while_it_lingers() {
     let quotas = unlimited().list_connections(Some(1)).linger(Duration::from_secs(10));
     let (endpoint, archive) = in_process(quotas).await;
     door(&endpoint, 2);
@@ -765,7 +765,7 @@ async fn a_connection_that_was_closed_may_count_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listing_costs_as_many_points_as_it_may_have_fragments() {
+async fn a_listing_costs_a_point_for_each_fragment_it_may_have() {
     let (endpoint, archive) = in_process(Quotas::default()).await;
     door(&endpoint, 3);
     let list = async |most: Option<i64>| {
@@ -798,7 +798,7 @@ async fn a_listing_costs_as_many_points_as_it_may_have_fragments() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn media_costs_a_point_a_fragment() {
+async fn media_cost_a_point_for_each_fragment() {
     let (endpoint, archive) = in_process(Quotas::default()).await;
     door(&endpoint, 1000);
     let get = async |fragments: u32| {
@@ -831,7 +831,7 @@ async fn media_costs_a_point_a_fragment() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn budgets_can_be_set_and_taken_away() {
+async fn point_quotas_can_be_set_and_removed() {
     let (endpoint, archive) = in_process(Quotas::default().metadata_points(Some(5)).media_points(Some(2))).await;
     door(&endpoint, 3);
     assert_eq!(name_of(archive.list_fragments().stream_name("door").max_results(5).send().await), None);
@@ -873,7 +873,7 @@ async fn with(endpoint: &LocalEndpoint, archive: &Client, mishap: Mishap) -> (Ve
 }
 
 #[tokio::test]
-async fn chunks_that_are_shuffled_left_out_or_replaced() {
+async fn injected_faults_shuffle_omit_or_replace_chunks() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 10);
     let sorted: Vec<i64> = (1..=10).collect();
@@ -919,7 +919,7 @@ async fn chunks_that_are_shuffled_left_out_or_replaced() {
 }
 
 #[tokio::test]
-async fn what_an_error_says_is_what_the_script_says() {
+async fn a_fault_carries_the_injected_id_and_message() {
     let (endpoint, archive) = start(unlimited()).await;
     let stream = door(&endpoint, 2);
     for spelling in [Spelling::Seen, Spelling::Documented] {
@@ -939,7 +939,7 @@ async fn what_an_error_says_is_what_the_script_says() {
 }
 
 #[tokio::test]
-async fn bodies_go_wrong_as_those_of_get_media_do() {
+async fn body_faults_apply_as_in_get_media() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 10);
     let length = producer_document(1).to_bytes_without_trailer(&stamp(1)).len() as u64;
@@ -978,7 +978,7 @@ async fn bodies_go_wrong_as_those_of_get_media_do() {
 }
 
 #[tokio::test]
-async fn calls_are_refused_as_the_script_says() {
+async fn calls_are_refused_as_injected() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 1);
     let list = || archive.list_fragments().stream_name("door").send();
@@ -1003,7 +1003,7 @@ async fn calls_are_refused_as_the_script_says() {
 }
 
 #[tokio::test]
-async fn each_operation_has_an_endpoint_that_may_go_stale() {
+async fn a_stale_endpoint_can_be_injected_for_each_operation() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 1);
     let control = aws_sdk_kinesisvideo::Client::new(&endpoint.sdk_config());

@@ -58,7 +58,7 @@ async fn get(
 }
 
 #[tokio::test]
-async fn fragments_are_stamped_by_the_clock_of_the_endpoint() {
+async fn fragments_are_stamped_by_the_endpoints_clock() {
     let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let stream = endpoint.create_stream("door");
     for offset in [0, 90_000, -3_600_000] {
@@ -72,7 +72,7 @@ async fn fragments_are_stamped_by_the_clock_of_the_endpoint() {
 }
 
 #[tokio::test]
-async fn every_answer_is_dated() {
+async fn every_answer_has_a_date_header() {
     let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let now = Timestamp::from(SystemTime::now()).as_millis();
     endpoint.set_clock_offset(784_108_800_000 - now);
@@ -129,7 +129,7 @@ async fn read(output: GetMediaOutput) -> (Vec<Fragment>, Option<Error>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn three_idle_seconds_pass_in_no_time() {
+async fn idle_bodies_end_under_a_paused_clock() {
     let began = SystemTime::now();
     let endpoint = LocalEndpoint::start().await.unwrap();
     let stream = ten(&endpoint);
@@ -174,7 +174,7 @@ async fn three_idle_seconds_pass_in_no_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bodies_break_in_process_as_over_sockets() {
+async fn body_faults_are_the_same_in_process_and_over_sockets() {
     let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let stream = ten(&endpoint);
     let media = client(&endpoint.in_process_config());
@@ -215,7 +215,7 @@ async fn a_dropped_body_is_closed_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_the_endpoint_breaks_what_is_read_in_process() {
+async fn dropping_the_endpoint_breaks_bodies_in_process() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     let stream = ten(&endpoint);
     let media = client(&endpoint.in_process_config());
@@ -238,7 +238,7 @@ fn happened(endpoint: &LocalEndpoint) -> Vec<(&'static str, u64)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_happened_is_counted_when_it_took_effect() {
+async fn faults_are_counted_when_they_take_effect() {
     let pause = Duration::from_secs(1);
     let fault = |fragments| Mishap::FaultAfter { fragments, id: 5000, message: "INTERNAL_ERROR".into() };
     let never = u64::MAX;
@@ -272,7 +272,7 @@ async fn what_happened_is_counted_when_it_took_effect() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_quotas_do_is_counted() {
+async fn refusals_by_quotas_are_counted() {
     let quotas = Quotas::default().session(Duration::from_secs(60)).connections(Some(1)).calls_per_second(Some(2));
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
     let stream = ten(&endpoint);
@@ -306,7 +306,7 @@ async fn what_quotas_do_is_counted() {
 }
 
 #[tokio::test]
-async fn calls_by_arn_and_for_nobody_are_remembered_too() {
+async fn calls_by_arn_and_for_unknown_streams_are_recorded() {
     let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let stream = ten(&endpoint);
     let control = aws_sdk_kinesisvideo::Client::new(&endpoint.in_process_config());
@@ -325,7 +325,7 @@ async fn numbers(output: GetMediaOutput) -> Vec<FragmentNumber> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn repeated_fragments() {
+async fn fragments_can_be_repeated() {
     let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     ten(&endpoint).finish();
     let media = client(&endpoint.in_process_config());
@@ -345,7 +345,7 @@ async fn repeated_fragments() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_linger_when_the_client_has_gone() {
+async fn connections_linger_after_the_client_disconnects() {
     let linger = Duration::from_secs(10);
     let quotas = ends_soon().idle(Duration::from_secs(3)).connections(Some(2)).linger(linger);
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
@@ -373,7 +373,7 @@ async fn connections_linger_when_the_client_has_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn resume_points_age_out() {
+async fn expired_positions_are_answered_as_configured() {
     for aged_out in [Expired::Fault, Expired::Oldest] {
         let endpoint = LocalEndpoint::start_with(0, ends_soon().aged_out(aged_out)).await.unwrap();
         let stream = ten(&endpoint);
@@ -408,7 +408,7 @@ async fn resume_points_age_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_goes_on_when_what_it_would_read_next_is_dropped() {
+async fn a_reader_continues_when_its_next_fragment_expires() {
     let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let stream = endpoint.create_stream("ten");
     let first = stream.push(&two_frames());

@@ -34,7 +34,7 @@ async fn ordinals(kvs: &KinesisVideo, start: Start) -> Vec<u32> {
 }
 
 #[tokio::test]
-async fn every_selector_gives_exactly_these_fragments() {
+async fn every_selector_yields_the_right_fragments() {
     let (endpoint, kvs) = start(ends_soon()).await;
     let _stream = ten(&endpoint);
     let from = |first: u32| (first..=10).collect::<Vec<_>>();
@@ -83,7 +83,7 @@ async fn every_selector_gives_exactly_these_fragments() {
 }
 
 #[tokio::test]
-async fn a_start_behind_the_newest_waits_for_it() {
+async fn a_start_after_the_newest_fragment_waits() {
     let (endpoint, kvs) = start(ends_soon().idle(Duration::from_secs(20))).await;
     let stream = ten(&endpoint);
     let mut fragments = kvs.live("ten").start(Start::AfterFragment(stamp(10).number)).reconnect(false).fragments();
@@ -94,7 +94,7 @@ async fn a_start_behind_the_newest_waits_for_it() {
 }
 
 #[tokio::test]
-async fn now_on_a_silent_stream_ends_clean() {
+async fn an_idle_stream_ends_the_body_cleanly() {
     let (endpoint, kvs) = start(ends_soon()).await;
     endpoint.create_stream("ten");
     for start in [Start::Now, Start::Earliest] {
@@ -103,7 +103,7 @@ async fn now_on_a_silent_stream_ends_clean() {
 }
 
 #[tokio::test]
-async fn the_session_is_capped() {
+async fn sessions_end_after_their_maximum_duration() {
     let (endpoint, kvs) = start(ends_soon().idle(Duration::from_secs(60)).session(Duration::from_millis(200))).await;
     let stream = ten(&endpoint);
     let fragments: Vec<_> =
@@ -113,7 +113,7 @@ async fn the_session_is_capped() {
 }
 
 #[tokio::test]
-async fn a_fourth_connection_is_refused_and_the_others_go_on() {
+async fn a_fourth_connection_is_refused_and_the_others_continue() {
     let (endpoint, kvs) = start(Quotas::default().calls_per_second(None)).await;
     let stream = ten(&endpoint);
     let open = || kvs.live("ten").start(Start::Now).reconnect(false).fragments();
@@ -142,7 +142,7 @@ async fn a_fourth_connection_is_refused_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn calls_are_counted_by_the_second_and_stream() {
+async fn calls_are_limited_per_second_and_stream() {
     let (endpoint, kvs) = start(Quotas::default().connections(None)).await;
     ten(&endpoint).finish();
     let other = endpoint.create_stream("other");
@@ -165,7 +165,7 @@ async fn calls_are_counted_by_the_second_and_stream() {
 }
 
 #[tokio::test]
-async fn refusals_by_name() {
+async fn refusals_can_be_injected_by_name() {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
     for (name, kind, retryable) in [
@@ -192,7 +192,7 @@ async fn refusals_by_name() {
 }
 
 #[tokio::test]
-async fn a_stale_endpoint_is_asked_for_again() {
+async fn a_stale_endpoint_is_looked_up_again() {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
     assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
@@ -204,7 +204,7 @@ async fn a_stale_endpoint_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn success_that_is_none() {
+async fn an_unknown_operation_answers_200_without_media() {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
     // Once may be for an endpoint that has moved.
@@ -241,7 +241,7 @@ async fn with(mishap: Mishap) -> (Vec<Fragment>, Option<Error>) {
 }
 
 #[tokio::test]
-async fn bodies_that_break() {
+async fn injected_faults_break_bodies() {
     let (whole, error) = with(Mishap::EndAfter(4)).await;
     assert!(error.is_none());
     assert_eq!(whole.len(), 4);
@@ -262,7 +262,7 @@ async fn bodies_that_break() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_slow() {
+async fn injected_faults_delay_bodies() {
     for mishap in [
         Mishap::Stall { after: 1500, pause: Duration::from_millis(50) },
         Mishap::Trickle { bytes: 333, pause: Duration::from_millis(1) },
@@ -275,7 +275,7 @@ async fn bodies_that_are_slow() {
 }
 
 #[tokio::test]
-async fn bodies_that_lie() {
+async fn injected_faults_falsify_bodies() {
     let (fragments, error) = with(Mishap::FaultAfter { fragments: 3, id: 4503, message: "KMS".into() }).await;
     let error = error.unwrap();
     assert_eq!(fragments.len(), 3);
@@ -286,7 +286,7 @@ async fn bodies_that_lie() {
 }
 
 #[tokio::test]
-async fn captures_with_their_own_numbers_and_times() {
+async fn captures_keep_their_own_numbers_and_times() {
     let (endpoint, kvs) = start(ends_soon()).await;
     for name in CAPTURES {
         let Some(body) = capture(name) else { continue };
@@ -314,7 +314,7 @@ async fn captures_with_their_own_numbers_and_times() {
 }
 
 #[tokio::test]
-async fn a_cut_between_fragments_is_a_cut() {
+async fn a_break_between_fragments_is_an_error() {
     // Nothing more comes, and yet the connection breaks instead of the body ending.
     let (endpoint, kvs) = start(ends_soon().idle(Duration::MAX).session(Duration::MAX)).await;
     let stream = endpoint.create_stream("ten");
@@ -342,7 +342,7 @@ async fn a_cut_between_fragments_is_a_cut() {
 }
 
 #[tokio::test]
-async fn a_mishap_waits_for_a_call_that_nothing_else_is_wrong_with() {
+async fn a_fault_waits_for_a_call_that_is_not_refused() {
     let (endpoint, kvs) = start(ends_soon().connections(Some(0))).await;
     ten(&endpoint);
     endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(1));
@@ -358,7 +358,7 @@ async fn a_mishap_waits_for_a_call_that_nothing_else_is_wrong_with() {
 }
 
 #[tokio::test]
-async fn dropping_the_endpoint_breaks_a_body_that_nobody_reads() {
+async fn dropping_the_endpoint_breaks_unread_bodies() {
     let (endpoint, kvs) = start(ends_soon()).await;
     let stream = endpoint.create_stream("ten");
     stream.push_raw(vec![0x1A; 64 << 20]);

@@ -68,7 +68,7 @@ fn seen(image: &Image) -> &'static str {
 }
 
 #[tokio::test]
-async fn every_rule() {
+async fn every_argument_rule_is_enforced() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 60_000;
     endpoint.create_stream("door").push_stamped(
@@ -147,7 +147,7 @@ async fn every_rule() {
 }
 
 #[tokio::test]
-async fn the_picture_that_is_shown_at_a_time() {
+async fn an_image_shows_the_picture_of_its_time() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 60_000;
     door(&endpoint, base).await;
@@ -185,7 +185,7 @@ async fn the_picture_that_is_shown_at_a_time() {
 }
 
 #[tokio::test]
-async fn sizes_and_formats() {
+async fn images_have_the_requested_size_and_format() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 60_000;
     door(&endpoint, base).await;
@@ -219,7 +219,7 @@ async fn sizes_and_formats() {
 }
 
 #[tokio::test]
-async fn pages() {
+async fn pages_hold_at_most_max_results_images() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 60_000;
     door(&endpoint, base).await;
@@ -264,7 +264,7 @@ async fn pages() {
 }
 
 #[tokio::test]
-async fn points() {
+async fn images_cost_points() {
     tokio::time::pause();
     let base = now_millis() - 60_000;
     for (quotas, most, expected) in [

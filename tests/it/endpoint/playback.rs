@@ -170,7 +170,7 @@ fn ten(endpoint: &LocalEndpoint, base: i64) -> LocalStream {
 }
 
 #[tokio::test]
-async fn every_rule_for_sessions() {
+async fn every_argument_rule_of_sessions_is_enforced() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 600 * SECOND;
     let door = ten(&endpoint, base);
@@ -252,7 +252,7 @@ async fn every_rule_for_sessions() {
 }
 
 #[tokio::test]
-async fn words_that_only_one_protocol_has() {
+async fn hls_and_dash_refuse_each_others_arguments() {
     let (endpoint, client) = start(unlimited()).await;
     let live = endpoint.create_stream("now");
     live.push_stamped(&h264(), stamp_at(1, now_millis(), now_millis()));
@@ -282,7 +282,7 @@ async fn words_that_only_one_protocol_has() {
 }
 
 #[tokio::test]
-async fn every_rule_for_clips() {
+async fn every_argument_rule_of_clips_is_enforced() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 600 * SECOND;
     ten(&endpoint, base).set_retention(Duration::from_secs(3600));
@@ -326,7 +326,7 @@ async fn every_rule_for_clips() {
 /// Golden cases of which fragments there are, each with the sentence that it comes from. Fragments begin
 /// at these seconds by the producer's clock, one is got each second.
 #[tokio::test]
-async fn what_a_clip_covers() {
+async fn a_clip_covers_the_fragments_of_its_range() {
     const BY_PRODUCER: &str = "PRODUCER_TIMESTAMP";
     const BY_SERVER: &str = "SERVER_TIMESTAMP";
     let (endpoint, client) = start(unlimited()).await;
@@ -370,7 +370,7 @@ async fn what_a_clip_covers() {
 }
 
 #[tokio::test]
-async fn a_clip_ends_behind_two_hundred_fragments_and_costs_as_many_points() {
+async fn a_clip_has_at_most_200_fragments_and_costs_a_point_each() {
     tokio::time::pause();
     let endpoint = LocalEndpoint::start().await.unwrap();
     let client = Client::new(&endpoint.in_process_config());
@@ -390,7 +390,7 @@ async fn a_clip_ends_behind_two_hundred_fragments_and_costs_as_many_points() {
 }
 
 #[tokio::test]
-async fn nothing_to_play() {
+async fn a_range_without_fragments_is_refused() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 600 * SECOND;
     ten(&endpoint, base);
@@ -427,7 +427,7 @@ async fn nothing_to_play() {
 }
 
 #[tokio::test]
-async fn names_arns_and_retention() {
+async fn streams_need_a_name_or_arn_and_retention() {
     let (endpoint, client) = start(unlimited()).await;
     let door = ten(&endpoint, now_millis() - 20 * SECOND);
     for path in ["/getHLSStreamingSessionURL", "/getDASHStreamingSessionURL", "/getClip", "/getImages"] {
@@ -482,7 +482,7 @@ async fn judged(endpoint: &LocalEndpoint, client: &Client, tracks: &[Declared]) 
 
 /// The table of codec requirements, and what is wrong with private data.
 #[tokio::test]
-async fn codecs_and_their_private_data() {
+async fn only_playable_codecs_with_private_data_are_accepted() {
     const UNSUPPORTED: Option<&str> = Some("UnsupportedStreamMediaTypeException");
     const MISSING: Option<&str> = Some("MissingCodecPrivateDataException");
     const INVALID: Option<&str> = Some("InvalidCodecPrivateDataException");
@@ -528,7 +528,7 @@ async fn codecs_and_their_private_data() {
 }
 
 #[tokio::test]
-async fn the_first_fragment_of_a_session_decides() {
+async fn the_first_fragment_of_a_session_is_checked() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 20 * SECOND;
     let door = endpoint.create_stream("door");
@@ -562,7 +562,7 @@ async fn the_first_fragment_of_a_session_decides() {
 }
 
 #[tokio::test]
-async fn what_a_clip_may_not_change_and_frames_that_do_not_parse() {
+async fn clips_refuse_changed_tracks_and_unparsable_frames() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 60 * SECOND;
     let frame = |payload: &[u8]| h264().block(1, 1500, false, payload);
@@ -595,7 +595,7 @@ async fn what_a_clip_may_not_change_and_frames_that_do_not_parse() {
 }
 
 #[tokio::test]
-async fn behind_the_urls() {
+async fn session_urls_answer_and_expire() {
     let (endpoint, client) = start(unlimited()).await;
     let door = endpoint.create_stream("door");
     door.push_stamped(&h264(), stamp_at(1, now_millis(), now_millis()));
@@ -632,7 +632,7 @@ async fn behind_the_urls() {
 }
 
 #[tokio::test]
-async fn twenty_five_sessions_a_second() {
+async fn sessions_are_limited_to_25_per_second() {
     tokio::time::pause();
     let endpoint = LocalEndpoint::start().await.unwrap();
     let client = Client::new(&endpoint.in_process_config());
@@ -654,7 +654,7 @@ async fn twenty_five_sessions_a_second() {
 
 /// Each exception that these operations have comes through the SDK as its own type.
 #[tokio::test]
-async fn exceptions_are_typed_and_bodies_go_wrong() {
+async fn exceptions_are_typed_and_body_faults_apply() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 20 * SECOND;
     ten(&endpoint, base);

@@ -238,28 +238,28 @@ fn part(quarter: u64) {
 }
 
 #[test]
-fn recoverable_faults_1() {
+fn recoverable_faults_lose_nothing_1() {
     part(0);
 }
 
 #[test]
-fn recoverable_faults_2() {
+fn recoverable_faults_lose_nothing_2() {
     part(1);
 }
 
 #[test]
-fn recoverable_faults_3() {
+fn recoverable_faults_lose_nothing_3() {
     part(2);
 }
 
 #[test]
-fn recoverable_faults_4() {
+fn recoverable_faults_lose_nothing_4() {
     part(3);
 }
 
 /// The same over sockets, in real time, of which there is less.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn recoverable_faults_over_sockets() {
+async fn recoverable_faults_lose_nothing_over_sockets() {
     let runs = (1000..1020).map(|seed| {
         tokio::spawn(async move {
             let world = World::new(seed, 20).await;
@@ -459,7 +459,7 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
 }
 
 #[test]
-fn lossy_faults() {
+fn lossy_faults_are_reported() {
     let only = std::env::var("KVS_CHAOS").ok().map(|seed| seed.parse::<u64>().unwrap());
     let (mut happened, mut said) = (BTreeMap::new(), BTreeMap::new());
     if only.is_some() {

@@ -43,7 +43,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 
 proptest! {
     #[test]
-    fn the_mark_is_the_models(acts in acts()) {
+    fn the_saved_position_equals_the_models(acts in acts()) {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
             let store = MemoryCheckpoint::default();
             let (mut fragments, acks) = stream::iter(first_fragments(24)).map(Ok).acknowledged(store.clone());
@@ -112,7 +112,7 @@ impl CheckpointStore for Slow {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_store_gets_the_newest_mark_and_the_last() {
+async fn a_slow_store_receives_the_newest_and_the_last_position() {
     let store = Slow::taking(1000, 0);
     let (fragments, acks) = stream::iter(first_fragments(60)).map(Ok).acknowledged(store.clone());
     let work = fragments.map_ok(|fragment| {
@@ -143,7 +143,7 @@ async fn a_slow_store_gets_the_newest_mark_and_the_last() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_fails_is_tried_again() {
+async fn a_failing_store_is_retried() {
     let store = Slow::taking(0, 12);
     let (mut fragments, acks) = stream::iter(first_fragments(3)).map(Ok).acknowledged(store.clone());
     let began = Instant::now();
@@ -164,7 +164,7 @@ async fn a_store_that_fails_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_mark_is_saved_when_all_are_gone() {
+async fn the_last_position_is_saved_when_all_handles_are_dropped() {
     // The second case is in the middle of a pause when that happens.
     for failures in [0, 1] {
         let store = Slow::taking(50, failures);
@@ -183,7 +183,7 @@ async fn the_last_mark_is_saved_when_all_are_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_that_is_dropped_is_no_second_save() {
+async fn a_dropped_close_saves_only_once() {
     let store = Slow::taking(1000, 0);
     let (mut fragments, acks) = stream::iter(first_fragments(2)).map(Ok).acknowledged(store.clone());
     for ordinal in 1..=2 {
@@ -196,7 +196,7 @@ async fn a_close_that_is_dropped_is_no_second_save() {
 }
 
 #[tokio::test]
-async fn the_same_fragments_come_out_and_the_same_error() {
+async fn fragments_and_errors_pass_through() {
     let given = first_fragments(3);
     let items: VecDeque<_> = given.iter().cloned().map(Ok).chain([Err(Error::new(ErrorKind::Io, "gone"))]).collect();
     let store: Arc<dyn CheckpointStore> = Arc::new(MemoryCheckpoint::at(position(7)));
@@ -242,7 +242,7 @@ async fn thousands_of_saves_leave_one_file() {
 }
 
 #[tokio::test]
-async fn neighbours_and_doubles_do_not_disturb_each_other() {
+async fn stores_in_one_folder_do_not_disturb_each_other() {
     let dir = tempfile::tempdir().unwrap();
     // The last two are the same file, as when the old process has not quite gone yet.
     let files = ["a", "a.tmp", ".a", "b", "b"].map(|name| FileCheckpoint::new(dir.path().join(name)));
@@ -260,7 +260,7 @@ async fn neighbours_and_doubles_do_not_disturb_each_other() {
 }
 
 #[tokio::test]
-async fn what_a_killed_process_leaves_does_not_disturb() {
+async fn leftovers_of_a_killed_process_are_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("door");
     let file = FileCheckpoint::new(&path);
@@ -276,7 +276,7 @@ async fn what_a_killed_process_leaves_does_not_disturb() {
 
 /// Watches the file from outside: at every moment there is a whole line.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_every_moment_the_old_or_the_new_one_is_there() {
+async fn the_file_always_has_the_old_or_the_new_position() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("door");
     let file = FileCheckpoint::new(&path);
@@ -350,7 +350,7 @@ async fn errors_name_the_path() {
 
 /// The file and the acknowledgements together, on real threads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_goes_on_behind_what_is_done() {
+async fn a_restart_resumes_after_the_last_acknowledged_fragment() {
     let dir = tempfile::tempdir().unwrap();
     let file = FileCheckpoint::new(dir.path().join("door"));
     let (fragments, acks) = stream::iter(first_fragments(200)).map(Ok).acknowledged(file.clone());

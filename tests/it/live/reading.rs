@@ -36,7 +36,7 @@ async fn ordinals(fragments: LiveFragments) -> Vec<u32> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quiet_stream_is_waited_for() {
+async fn a_quiet_stream_is_reconnected_until_media_arrive() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     let mut fragments = kvs.live("door").fragments();
     let mut status = fragments.status();
@@ -56,7 +56,7 @@ async fn a_quiet_stream_is_waited_for() {
 
 /// Whatever the configuration says that the user passed.
 #[tokio::test(start_paused = true)]
-async fn a_minute_of_silence_is_none_of_the_sdks_business() {
+async fn the_sdk_does_not_time_out_a_silent_body() {
     let quotas = Quotas::default().idle(Duration::from_secs(3600));
     let (endpoint, door, _) = start(quotas).await;
     for retries in [RetryConfig::disabled(), RetryConfig::standard(), RetryConfig::adaptive()] {
@@ -93,7 +93,7 @@ async fn a_minute_of_silence_is_none_of_the_sdks_business() {
 
 /// The client's clock, and that of the service.
 #[tokio::test(start_paused = true)]
-async fn clocks_that_are_off_by_an_hour() {
+async fn a_clock_off_by_an_hour_is_corrected() {
     for (client, server) in [(0, 0), (3600, 0), (-3600, 0), (0, 3600), (0, -3600)] {
         let (endpoint, door, _) = start(Quotas::default()).await;
         endpoint.set_clock_offset(server * 1000);
@@ -123,7 +123,7 @@ async fn clocks_that_are_off_by_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ends_have_a_reason() {
+async fn every_end_has_a_reason() {
     let (_endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=10);
     let live = || kvs.live("door").start(Start::Earliest);
@@ -171,7 +171,7 @@ async fn ends_have_a_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_stop_handle_lets_the_fragment_come_in_that_is_on_its_way() {
+async fn the_stop_handle_lets_the_open_fragment_finish() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=5);
     // Each fragment is on its way for some seconds.
@@ -226,7 +226,7 @@ async fn the_stop_handle_lets_the_fragment_come_in_that_is_on_its_way() {
 }
 
 #[tokio::test]
-async fn dropping_it_closes_the_socket() {
+async fn dropping_the_stream_closes_the_socket() {
     let endpoint = LocalEndpoint::start_with(0, Quotas::default().idle(Duration::from_secs(60))).await.unwrap();
     let door = endpoint.create_stream("door");
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
@@ -256,7 +256,7 @@ async fn dropping_it_closes_the_socket() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_saved_position_is_where_it_goes_on() {
+async fn reading_resumes_after_a_saved_position() {
     let (_endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=6);
     let all: Vec<_> =
@@ -277,7 +277,7 @@ async fn a_saved_position_is_where_it_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_that_has_aged_out() {
+async fn an_expired_position_is_handled_as_configured() {
     let (_endpoint, door, kvs) = start(Quotas::default().aged_out(local::Expired::Fault)).await;
     push(&door, 1..=9);
     door.expire(5);
@@ -320,7 +320,7 @@ fn position_behind(ordinal: u32) -> Position {
 
 /// A position that the service understands in none of its ways, as it may say of one that is too old.
 #[tokio::test(start_paused = true)]
-async fn a_place_that_is_refused() {
+async fn a_refused_position_is_retried_by_other_means() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=9);
     let position = position_behind(2);
@@ -340,7 +340,7 @@ async fn a_place_that_is_refused() {
 
 /// All that is retained comes again, more than one body brings: it is gone through once.
 #[tokio::test(start_paused = true)]
-async fn going_through_what_was_there_before_comes_to_an_end() {
+async fn reading_a_backlog_reaches_its_end() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=60);
     for _ in 0..30 {
@@ -360,7 +360,7 @@ async fn going_through_what_was_there_before_comes_to_an_end() {
 
 /// Whoever does something else in between has not been waiting.
 #[tokio::test(start_paused = true)]
-async fn a_dropped_next_is_no_silence() {
+async fn a_dropped_next_does_not_count_as_idle() {
     let (_endpoint, door, kvs) = start(Quotas::default().idle(Duration::from_secs(3600))).await;
     push(&door, 1..=1);
     let live = kvs.live("door").start(Start::Earliest).read_timeout(Duration::from_secs(3600));
@@ -376,7 +376,7 @@ async fn a_dropped_next_is_no_silence() {
 
 /// What there is of the last fragment comes before the end, and may come in whole another time.
 #[tokio::test(start_paused = true)]
-async fn the_tail_of_a_call_is_not_thrown_away() {
+async fn the_last_fragment_without_closing_tags_is_yielded() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=3);
     for _ in 0..50 {
@@ -396,7 +396,7 @@ async fn the_tail_of_a_call_is_not_thrown_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn damage_is_passed_over_or_an_error() {
+async fn damage_is_skipped_or_an_error() {
     let (_endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=2);
     let mut damaged = producer_document(3).to_bytes(&stamp(3), 0).to_vec();
@@ -435,7 +435,7 @@ async fn damage_is_passed_over_or_an_error() {
 
 /// What happened before a fragment is on the fragment.
 #[tokio::test(start_paused = true)]
-async fn discontinuities() {
+async fn discontinuities_are_reported_on_fragments() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     let document = |seconds: u64| {
         let document = Document::new(Shape::Producer).video_track(1).cluster_time(seconds * 1000);
@@ -478,7 +478,7 @@ async fn discontinuities() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn packets_of_a_fragment_that_comes_again() {
+async fn packets_of_a_repeated_fragment_are_not_repeated() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=3);
     // In the middle of the second block of the second fragment, and then again a little later.
@@ -520,7 +520,7 @@ async fn packets_of_a_fragment_that_comes_again() {
 
 /// However badly things go, and however many read, the service gets no more calls than it allows.
 #[tokio::test(start_paused = true)]
-async fn call_rates_are_kept_under_the_worst_schedule() {
+async fn call_rate_limits_hold_under_the_worst_schedule() {
     let (endpoint, door, kvs) = start(Quotas::default().connections(None)).await;
     push(&door, 1..=3);
     door.finish();
@@ -548,7 +548,7 @@ async fn call_rates_are_kept_under_the_worst_schedule() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fourth_reader_waits_its_turn() {
+async fn a_fourth_reader_waits_for_a_connection() {
     let (endpoint, door, kvs) =
         start(Quotas::default().idle(Duration::from_secs(600)).linger(Duration::from_secs(20))).await;
     push(&door, 1..=1);
@@ -570,7 +570,7 @@ async fn a_fourth_reader_waits_its_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_status_says_how_it_goes() {
+async fn the_status_follows_the_stream() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=4);
     endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(1));
@@ -603,7 +603,7 @@ async fn the_status_says_how_it_goes() {
 
 /// Each error of the service has its kind, its verdict, and says what to do.
 #[tokio::test(start_paused = true)]
-async fn errors_a_person_can_act_on() {
+async fn errors_have_a_kind_and_advice() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=1);
     let url = endpoint.url().to_owned();
@@ -706,7 +706,7 @@ async fn errors_a_person_can_act_on() {
 
 /// Each error that the service reports inside the media.
 #[tokio::test(start_paused = true)]
-async fn faults_a_person_can_act_on() {
+async fn faults_have_a_kind_and_advice() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=3);
     let cases = [
@@ -748,7 +748,7 @@ async fn faults_a_person_can_act_on() {
 
 /// Success on the wire, and no media: the wrong host.
 #[tokio::test(start_paused = true)]
-async fn a_host_that_does_not_know_the_operation() {
+async fn an_unknown_operation_is_a_wrong_endpoint() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=1);
     for _ in 0..20 {
@@ -768,7 +768,7 @@ async fn a_host_that_does_not_know_the_operation() {
 }
 
 #[tokio::test]
-async fn a_service_that_cannot_be_reached() {
+async fn an_unreachable_service_is_an_io_error() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     let config = endpoint.sdk_config();
     drop(endpoint);
@@ -780,7 +780,7 @@ async fn a_service_that_cannot_be_reached() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn time_limits_of_the_network() {
+async fn network_timeouts_reconnect() {
     let (endpoint, door, kvs) = start(Quotas::default().idle(Duration::from_secs(3600))).await;
     push(&door, 1..=2);
     // Nothing comes at all; nothing comes in the middle.
@@ -799,7 +799,7 @@ async fn time_limits_of_the_network() {
 
 /// Whoever takes his time has not been waiting.
 #[tokio::test(start_paused = true)]
-async fn a_slow_consumer_is_no_silence() {
+async fn a_slow_consumer_does_not_count_as_idle() {
     let (_endpoint, door, kvs) = start(Quotas::default().idle(Duration::from_secs(3600))).await;
     push(&door, 1..=4);
     let live = kvs.live("door").start(Start::Earliest);
@@ -816,7 +816,7 @@ async fn a_slow_consumer_is_no_silence() {
 
 #[cfg(feature = "metrics")]
 #[test]
-fn the_metrics_facade_is_told() {
+fn metrics_are_recorded() {
     use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
     let recorder = DebuggingRecorder::new();
@@ -857,7 +857,7 @@ fn the_metrics_facade_is_told() {
 
 /// Something listens, and never answers.
 #[tokio::test]
-async fn an_answer_that_does_not_come() {
+async fn a_missing_answer_times_out() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = LocalEndpoint::start().await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

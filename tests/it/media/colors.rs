@@ -68,7 +68,7 @@ fn formula(frame: &Frame, bits: u32, across: usize, down: usize) -> Vec<[f64; 3]
 }
 
 #[tokio::test]
-async fn every_matrix_range_and_subsampling_is_within_two_of_the_formula() {
+async fn rgb_is_within_two_of_the_formula_for_every_format() {
     let matrices = [
         ("bt709", ColorMatrix::Bt709),
         ("smpte170m", ColorMatrix::Bt601),
@@ -135,7 +135,7 @@ async fn every_matrix_range_and_subsampling_is_within_two_of_the_formula() {
 }
 
 #[tokio::test]
-async fn other_formats_are_what_ffmpeg_makes_of_them() {
+async fn other_formats_convert_like_ffmpeg() {
     let cases = [
         (vec!["-c:v", "mjpeg", "-pix_fmt", "yuvj422p", "-q:v", "1"], "yuvj422p"),
         (vec!["-c:v", "ffv1", "-pix_fmt", "gray"], "gray"),
@@ -167,7 +167,7 @@ async fn other_formats_are_what_ffmpeg_makes_of_them() {
 }
 
 #[tokio::test]
-async fn luma_is_spread_to_what_a_screen_shows() {
+async fn luma_has_full_range() {
     for range in ["tv", "pc"] {
         let convert = format!("scale=out_range={range},format=yuv420p");
         let frames = pictures(&["-vf", &convert, "-c:v", "libx264", "-crf", "1", "-color_range", range]).await;
@@ -178,7 +178,7 @@ async fn luma_is_spread_to_what_a_screen_shows() {
 }
 
 #[tokio::test]
-async fn files_are_what_other_programs_read() {
+async fn encoded_files_decode_to_the_same_picture() {
     let file = footage(
         "testsrc2=size=641x362:rate=5:duration=1,format=yuv444p,scale=642:362",
         &["-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p"],

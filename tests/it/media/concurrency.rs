@@ -9,7 +9,7 @@ use kinesis_video::FragmentStream;
 use crate::support::bodies::{live_body, producer_document, stamp};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn never_more_than_four_in_work() {
+async fn buffered_futures_respect_their_bound() {
     const FRAGMENTS: u32 = 40;
     let body = live_body((1..=FRAGMENTS).map(producer_document));
     let (in_work, most) = (AtomicUsize::new(0), AtomicUsize::new(0));

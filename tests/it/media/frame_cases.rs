@@ -84,7 +84,7 @@ fn places(file: &Fragment, of: &Fragment) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn closed_groups_are_whole_and_info_is_right() {
+async fn closed_groups_decode_completely_with_correct_info() {
     let file = h264("bframes=3:b-adapt=0");
     let (file, judged) = (fragment(&file).await, judged_pictures(&file));
     let cut = made(groups(&file).into_iter().map(|document| document.tag("place", "hall"))).await;
@@ -143,17 +143,17 @@ async fn open_groups(file: Bytes) {
 }
 
 #[tokio::test]
-async fn open_groups_of_h264() {
+async fn open_groups_of_h264_skip_leading_pictures() {
     open_groups(h264("open-gop=1:bframes=3:b-adapt=0")).await;
 }
 
 #[tokio::test]
-async fn open_groups_of_h265() {
+async fn open_groups_of_h265_skip_leading_pictures() {
     open_groups(h265("open-gop=1:bframes=3:b-adapt=0")).await;
 }
 
 #[tokio::test]
-async fn sizes_that_no_block_divides() {
+async fn odd_picture_sizes_decode() {
     for arguments in [
         &["-c:v", "mjpeg", "-pix_fmt", "yuvj420p"][..],
         &["-c:v", "libvpx"],
@@ -199,7 +199,7 @@ async fn the_size_and_the_codec_may_change_between_fragments() {
 }
 
 #[tokio::test]
-async fn a_fragment_that_begins_inside_a_group() {
+async fn a_fragment_that_begins_inside_a_group_starts_at_its_key_frame() {
     let file = h264("bframes=0");
     let (file, judged) = (fragment(&file).await, judged_pictures(&file));
     let packets = packets(&file);
@@ -236,7 +236,7 @@ fn with_payloads(empty: Document, packets: &[(Packet, Bytes)]) -> Document {
 }
 
 #[tokio::test]
-async fn framings_that_the_track_does_not_declare() {
+async fn undeclared_framings_decode() {
     for (codec_id, file) in [("V_MPEG4/ISO/AVC", h264("bframes=2")), ("V_MPEGH/ISO/HEVC", h265("open-gop=0"))] {
         let (file, judged) = (fragment(&file).await, judged_pictures(&file));
         let private = file.track(1).unwrap().codec_private().unwrap();
@@ -274,7 +274,7 @@ async fn framings_that_the_track_does_not_declare() {
 }
 
 #[tokio::test]
-async fn video_for_windows() {
+async fn video_for_windows_tracks_decode() {
     let header = |fourcc: &[u8; 4]| {
         let mut header = vec![40, 0, 0, 0, 64, 1, 0, 0, 180, 0, 0, 0, 1, 0, 24, 0];
         header.extend_from_slice(fourcc);
@@ -347,7 +347,7 @@ fn without_vui(avcc: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn pictures_come_in_order_though_nothing_says_how_far_they_are_reordered() {
+async fn pictures_without_a_declared_reorder_depth_are_in_order() {
     let file = footage(
         SOURCE,
         &["-c:v", "libx264", "-profile:v", "main", "-x264-params", "keyint=30:bframes=7:b-adapt=0:b-pyramid=normal"],
@@ -362,7 +362,7 @@ async fn pictures_come_in_order_though_nothing_says_how_far_they_are_reordered()
 }
 
 #[tokio::test]
-async fn fragments_without_pictures() {
+async fn fragments_without_pictures_yield_none() {
     let file = h264("bframes=0");
     let (file, judged) = (fragment(&file).await, judged_pictures(&file));
     let whole = groups(&file).remove(0);
@@ -377,7 +377,7 @@ async fn fragments_without_pictures() {
 }
 
 #[tokio::test]
-async fn a_cut_fragment_gives_the_pictures_of_its_whole_blocks() {
+async fn a_cut_fragment_yields_the_pictures_of_its_whole_blocks() {
     let file = h264("bframes=0");
     let (file, judged) = (fragment(&file).await, judged_pictures(&file));
     let body = live_body([groups(&file).remove(0)]);
@@ -409,7 +409,7 @@ async fn damaged(file: &Fragment, at: usize, lengths: bool) -> Vec<Fragment> {
 }
 
 #[tokio::test]
-async fn one_damaged_picture() {
+async fn a_damaged_picture_also_costs_its_dependents() {
     let file = h264("bframes=0:cabac=0");
     let (file, judged) = (fragment(&file).await, judged_pictures(&file));
     for lengths in [false, true] {
@@ -452,7 +452,7 @@ async fn one_damaged_picture() {
 }
 
 #[tokio::test]
-async fn damage_to_a_picture_that_no_other_refers_to_costs_that_one() {
+async fn damage_to_an_unreferenced_picture_costs_only_that_one() {
     let file = h264("bframes=2:b-adapt=0:b-pyramid=none:cabac=0");
     let (file, judged) = (fragment(&file).await, judged_pictures(&file));
     // Decoding order: I P B B P B B P B B (the last P may differ).
@@ -474,7 +474,7 @@ async fn damage_to_a_picture_that_no_other_refers_to_costs_that_one() {
 }
 
 #[tokio::test]
-async fn a_codec_that_nobody_knows_is_named() {
+async fn the_error_for_an_unknown_codec_names_it() {
     let file = h264("bframes=0");
     let file = fragment(&file).await;
     let track = Document::new(Shape::Ffmpeg).picture_track(1, "V_FROM/TOMORROW", 320, 180);
@@ -491,7 +491,7 @@ async fn a_codec_that_nobody_knows_is_named() {
 }
 
 #[tokio::test]
-async fn arguments_that_cannot_be_right() {
+async fn invalid_arguments_are_refused() {
     use kinesis_video::FrameStreamExt;
     let nothing = || source(&[]).frames();
     for (frames, word) in [
@@ -513,7 +513,7 @@ async fn arguments_that_cannot_be_right() {
 }
 
 #[tokio::test]
-async fn a_picture_larger_than_allowed_is_not_made() {
+async fn a_picture_beyond_the_limit_is_not_decoded() {
     let file = h264("bframes=0");
     let cut = made(groups(&fragment(&file).await)).await;
     let (frames, reports, error) = all(source(&cut[..1]).frames().max_pixels(320 * 180 - 1)).await;
@@ -524,7 +524,7 @@ async fn a_picture_larger_than_allowed_is_not_made() {
 }
 
 #[tokio::test]
-async fn blocks_that_only_tell_the_decoder_something() {
+async fn blocks_without_a_picture_are_reported() {
     for (codec_id, file) in [("V_MPEG4/ISO/AVC", h264("bframes=0")), ("V_MPEGH/ISO/HEVC", h265("open-gop=0"))] {
         let (file, judged) = (fragment(&file).await, judged_pictures(&file));
         let sets = ParameterSets::of_track(file.track(1).unwrap()).unwrap().unwrap();
@@ -558,7 +558,7 @@ async fn blocks_that_only_tell_the_decoder_something() {
 }
 
 #[tokio::test]
-async fn pictures_that_are_refreshed_bit_by_bit() {
+async fn intra_refresh_pictures_are_yielded_after_recovery() {
     let parameters = "keyint=30:min-keyint=30:scenecut=0:bframes=0:intra-refresh=1:ref=1";
     let file = footage("testsrc2=size=320x180:rate=10:duration=9", &["-c:v", "libx264", "-x264-params", parameters]);
     let mut recovered = 0;
@@ -572,7 +572,7 @@ async fn pictures_that_are_refreshed_bit_by_bit() {
 }
 
 #[tokio::test]
-async fn flags_that_lie() {
+async fn false_key_frame_flags_do_not_hide_damage() {
     let file = fragment(&h264("bframes=0:cabac=0")).await;
     let cut = damaged(&file, 4, false).await;
     // All blocks are flagged as key frames, and one picture is damaged: what refers to it is not given for whole.
@@ -585,7 +585,7 @@ async fn flags_that_lie() {
 }
 
 #[tokio::test]
-async fn what_other_codecs_notice_of_damage() {
+async fn damage_in_mjpeg_is_reported() {
     // What ends too early: noticed in MJPEG, and where nothing of the packet can be read.
     let file = fragment(&footage(SOURCE, &["-c:v", "mjpeg"])).await;
     let judged = judged_pictures(&file.to_mkv());
@@ -602,7 +602,7 @@ async fn what_other_codecs_notice_of_damage() {
 }
 
 #[tokio::test]
-async fn numbers_of_colours_that_nobody_knows() {
+async fn an_unknown_color_matrix_is_unsupported() {
     let filter = "mpeg2_metadata=matrix_coefficients=200:colour_primaries=1:transfer_characteristics=1";
     let file = footage(SOURCE, &["-c:v", "mpeg2video", "-bsf:v", filter]);
     let (frames, _, error) = all(source(&[fragment(&file).await]).frames()).await;
@@ -614,7 +614,7 @@ async fn numbers_of_colours_that_nobody_knows() {
 }
 
 #[tokio::test]
-async fn pictures_that_are_cropped_at_the_left() {
+async fn cropped_pictures_decode() {
     let source_of = "testsrc2=size=1024x64:rate=5:duration=1";
     for crop in ["crop_left=512", "crop_left=64:crop_top=16", "crop_right=500:crop_bottom=30"] {
         let filter = format!("hevc_metadata={crop}");
@@ -654,7 +654,7 @@ async fn few_bytes_do_not_take_much_memory_or_time() {
 }
 
 #[tokio::test]
-async fn raw_pictures_of_video_for_windows() {
+async fn raw_pictures_of_video_for_windows_decode() {
     for height in [180i32, -180] {
         let mut header = vec![40, 0, 0, 0, 64, 1, 0, 0];
         header.extend(height.to_le_bytes());

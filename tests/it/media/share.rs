@@ -37,7 +37,7 @@ fn next_now(subscriber: &mut Subscriber) -> Option<u32> {
 }
 
 #[tokio::test]
-async fn everything_comes_out_once_for_each_and_in_order() {
+async fn every_subscriber_receives_everything_once_in_order() {
     let share = fragment_source(50).share();
     let mut first = share.subscribe();
     assert_eq!(next_now(&mut first), Some(1));
@@ -57,7 +57,7 @@ fn subscribers_share_buffers() {
 }
 
 #[test]
-fn the_slowest_that_waits_holds_up_the_source() {
+fn the_slowest_lossless_subscriber_holds_up_the_source() {
     let polled = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&polled);
     let share = fragment_source(20).inspect(move |_| _ = counter.fetch_add(1, Ordering::Relaxed)).share();
@@ -81,7 +81,7 @@ fn the_slowest_that_waits_holds_up_the_source() {
 /// What the source cannot be asked for yet is asked for by those who wait, not by the one they waited for:
 /// that one may be busy with what it has.
 #[test]
-fn who_is_held_up_is_told_when_that_is_over() {
+fn a_blocked_subscriber_is_woken() {
     let share = fragment_source(20).share();
     let (mut slow, mut slower) = (share.subscribe(), share.subscribe());
     let mut held_up = [share.subscribe(), share.subscribe_lossy(1)].map(tokio_test::task::spawn);
@@ -102,7 +102,7 @@ fn who_is_held_up_is_told_when_that_is_over() {
 }
 
 #[test]
-fn a_stalled_lossy_one_holds_up_nobody_and_keeps_little() {
+fn a_stalled_lossy_subscriber_holds_up_nobody_and_buffers_little() {
     let share = fragment_source(100).share();
     let (mut steady, mut lossy, mut least) = (share.subscribe(), share.subscribe_lossy(3), share.subscribe_lossy(0));
     for ordinal in 1..=10 {
@@ -124,7 +124,7 @@ fn a_stalled_lossy_one_holds_up_nobody_and_keeps_little() {
 }
 
 #[test]
-fn the_error_and_the_end_reach_everyone() {
+fn errors_and_the_end_reach_every_subscriber() {
     let failing = fragment_source(1).chain(stream::iter([Err(Error::new(ErrorKind::Io, "gone"))]));
     let share = failing.chain(stream::poll_fn(|_| panic!("polled behind its end"))).share();
     let (mut a, mut b, mut lossy) = (share.subscribe(), share.subscribe(), share.subscribe_lossy(1));
@@ -149,7 +149,7 @@ fn the_error_and_the_end_reach_everyone() {
 }
 
 #[test]
-fn a_source_that_panics_leaves_nobody_waiting() {
+fn a_panicking_source_is_an_error_for_every_subscriber() {
     let share = stream::poll_fn(|_| -> Poll<Option<Result<Fragment>>> { panic!("a bug") }).share();
     let (mut a, mut b) = (share.subscribe(), share.subscribe());
     assert!(std::panic::catch_unwind(AssertUnwindSafe(|| a.next().now_or_never())).is_err());
@@ -158,7 +158,7 @@ fn a_source_that_panics_leaves_nobody_waiting() {
 }
 
 #[test]
-fn the_source_lives_as_long_as_someone_may_want_it() {
+fn the_source_lives_as_long_as_its_handles() {
     let owner = Arc::new(());
     let make = || {
         let owner = Arc::clone(&owner);
@@ -375,7 +375,7 @@ proptest! {
     /// Every interleaving of what goes on outside and inside a poll of the source. Tasks run only if
     /// they are woken, so a wake-up that is lost shows.
     #[test]
-    fn nobody_waits_for_ever(
+    fn no_wakeup_is_lost(
         acts in proptest::collection::vec((act(), any::<Option<bool>>()), 0..40),
         inside in proptest::collection::vec(proptest::collection::vec(act(), 0..4), 0..30),
     ) {
@@ -430,7 +430,7 @@ impl Random {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_threads_at_random() {
+async fn subscribers_on_many_threads_lose_nothing() {
     const COUNT: u32 = 3000;
     let (sender, mut receiver) = tokio::sync::mpsc::channel(4);
     let share = stream::poll_fn(move |cx| receiver.poll_recv(cx)).share();

@@ -18,7 +18,7 @@ use crate::support::files::file_names;
 use crate::support::footage::{document, fragment, groups, packets, red_and_green};
 
 #[tokio::test]
-async fn a_file_a_fragment() {
+async fn mkv_sinks_write_a_file_per_fragment() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("made/when/needed");
     let body = live_body((1..=3).map(producer_document));
@@ -32,7 +32,7 @@ async fn a_file_a_fragment() {
 }
 
 #[tokio::test]
-async fn names_follow_the_pattern() {
+async fn file_names_follow_the_pattern() {
     let dir = tempfile::tempdir().unwrap();
     let body = live_body((1..=2).map(producer_document));
     let sink = MkvSink::to_dir(dir.path()).pattern("a-{index}-{producer_ms}.mkv").unwrap();
@@ -64,7 +64,7 @@ async fn a_failing_stream_still_closes_the_sink() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_made_is_an_error_that_names_it() {
+async fn an_error_names_the_folder_that_cannot_be_created() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, b"in the way").unwrap();
@@ -76,7 +76,7 @@ async fn a_folder_that_cannot_be_made_is_an_error_that_names_it() {
 }
 
 #[tokio::test]
-async fn two_sinks_take_one_stream() {
+async fn two_sinks_record_one_stream() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let body = live_body((1..=3).map(connect_document));
     let both = SinkExt::<Fragment>::fanout(MkvSink::to_dir(one.path()), MkvSink::to_dir(two.path()));
@@ -86,7 +86,7 @@ async fn two_sinks_take_one_stream() {
 }
 
 #[tokio::test]
-async fn packets_and_keyframes() {
+async fn keyframes_yields_key_frames_of_video_only() {
     let all: Vec<_> = FragmentStream::new(CAMERA).packets().map(|packet| packet.unwrap()).collect().await;
     assert_eq!(all.len(), 124);
     let keys: Vec<_> = FragmentStream::new(CAMERA).packets().keyframes().map(|packet| packet.unwrap()).collect().await;
@@ -105,7 +105,7 @@ async fn packets_and_keyframes() {
 }
 
 #[tokio::test]
-async fn a_file_a_picture() {
+async fn image_sinks_write_a_file_per_picture() {
     let camera = fragment(&CAMERA.into()).await;
     let cut = fragments(&live_body(groups(&camera))).await;
     let of = |ratio: usize| stream::iter(cut.clone().into_iter().map(Ok)).frames().sample_ratio(ratio);

@@ -30,7 +30,7 @@ async fn all<S: futures::Stream<Item = kinesis_video::Result<AudioChunk>>>(stere
 }
 
 #[tokio::test]
-async fn both_parties_stay_in_step() {
+async fn stereo_channels_stay_in_step() {
     for (name, described) in scenarios() {
         let body = audio_body(&described);
         let chunks = read_audio(&body, Chunking::Whole).await;
@@ -69,7 +69,7 @@ async fn both_parties_stay_in_step() {
 }
 
 #[tokio::test]
-async fn files_hold_what_was_said() {
+async fn files_contain_the_audio_of_both_parties() {
     for (name, described) in scenarios() {
         let dir = tempfile::tempdir().unwrap();
         let body = audio_body(&described);
@@ -115,7 +115,7 @@ async fn files_hold_what_was_said() {
 }
 
 #[tokio::test]
-async fn every_layout_has_its_names() {
+async fn every_layout_has_its_file_names() {
     let dir = tempfile::tempdir().unwrap();
     let body = audio_body(&call("swapped numbers"));
     let chunks = read_audio(&body, Chunking::Whole).await;
@@ -164,7 +164,7 @@ async fn every_layout_has_its_names() {
 }
 
 #[tokio::test]
-async fn large_files_go_on_in_others() {
+async fn large_files_are_split() {
     let dir = tempfile::tempdir().unwrap();
     let body = audio_body(&call("steady"));
     let said = party_samples(&read_audio(&body, Chunking::Whole).await, Some("a"));
@@ -181,7 +181,7 @@ async fn large_files_go_on_in_others() {
 }
 
 #[tokio::test]
-async fn what_came_before_a_failure_is_a_whole_file() {
+async fn audio_before_a_failure_is_a_complete_file() {
     for fragments in [1, 8, 9, 40] {
         let dir = tempfile::tempdir().unwrap();
         let mut call = steady(Some("a"), 0, fragments);
@@ -205,7 +205,7 @@ async fn what_came_before_a_failure_is_a_whole_file() {
 }
 
 #[test]
-fn without_a_runtime_closing_is_an_error_and_no_endless_loop() {
+fn closing_without_a_runtime_is_an_error() {
     let mut sink = WavSink::create("never.wav");
     let error = futures::executor::block_on(SinkExt::<StereoChunk>::close(&mut sink)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -213,7 +213,7 @@ fn without_a_runtime_closing_is_an_error_and_no_endless_loop() {
 }
 
 #[tokio::test]
-async fn a_call_without_audio_is_an_error_and_no_file() {
+async fn a_conversation_without_audio_is_an_error_and_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let mut silent = steady(Some("a"), 0, 2);
     silent.iter_mut().for_each(|described| described.blocks.clear());
@@ -230,7 +230,7 @@ async fn a_call_without_audio_is_an_error_and_no_file() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_real_time_there_is_always_something() {
+async fn real_time_stereo_always_yields() {
     // A second of media, then nothing for ten, then all the rest at once.
     let fragments = fragments(&audio_body(&steady(Some("a"), 0, 12))).await;
     let (mut feed, source) = futures::channel::mpsc::unbounded::<kinesis_video::Result<Fragment>>();
@@ -340,7 +340,7 @@ async fn a_live_file_can_be_read_before_it_is_finished() {
 }
 
 #[tokio::test]
-async fn an_hour_of_call_has_no_drift() {
+async fn an_hour_of_audio_has_no_drift() {
     let voice = |party: usize, position: u64| (position.wrapping_mul(40_503) + party as u64) as i16;
     let call = ConnectCall::new("hour").duration(Duration::from_secs(3600)).voice(voice);
     let documents = call.documents(Timestamp::from_millis(1_700_000_000_000));

@@ -6,5 +6,7 @@ pub mod endpoint;
 pub mod ffmpeg;
 pub mod files;
 pub mod footage;
+pub mod imports;
 pub mod random_media;
+pub mod rounds;
 pub mod stand_in;
