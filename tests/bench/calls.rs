@@ -23,7 +23,7 @@ fn main() {
     let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (payload, wav) = (folder.path().join("call"), folder.path().join("call.wav"));
-    // A counter, in which nothing looks like an EBML header.
+    // A counter has no bytes that look like an EBML header.
     let call = ConnectCall::new("a contact").duration(Duration::from_secs(3600));
     let call = call.voice(|party, position| (position % 9_973) as i16 * 2 + party as i16);
     let mut file = BufWriter::new(std::fs::File::create(&payload).unwrap());

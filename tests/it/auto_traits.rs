@@ -1,4 +1,4 @@
-//! What every public type promises without saying so.
+//! The auto traits of every public type.
 
 use std::fmt::Debug;
 use std::mem::size_of;

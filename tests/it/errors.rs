@@ -1,4 +1,4 @@
-//! Errors say what and where, in one line, and nothing already received is lost.
+//! Errors name the problem and the place in one line, and lose nothing already received.
 
 use std::error::Error as _;
 

@@ -1,4 +1,4 @@
-//! Programs in Python that we did not write the insides of: boto3, ebmlite and moto.
+//! Independent Python programs as judges: boto3, ebmlite and moto.
 //!
 //! `make judges` installs them and sets `KVS_JUDGES` to their interpreter.
 
@@ -26,7 +26,7 @@ use crate::support::bodies::{AVCC, CAMERA, FRAME, fragments, live_body, producer
 use crate::support::endpoint::{attempts, now_millis};
 use crate::support::footage::red_and_green;
 
-/// A judge to run, or `None`, saying so, where there are none.
+/// The command of a judge. `None` and a message without `KVS_JUDGES`.
 fn command(script: &str) -> Option<Command> {
     let Some(python) = std::env::var_os("KVS_JUDGES") else {
         eprintln!("KVS_JUDGES is not set: {script} is not asked");
@@ -37,7 +37,7 @@ fn command(script: &str) -> Option<Command> {
     Some(command)
 }
 
-/// Runs a judge, or says that it is not there.
+/// Runs a judge, and returns its output. `None` without `KVS_JUDGES`.
 fn judge(script: &str, arguments: &[&str], input: &str) -> Option<String> {
     let mut child = command(script)?
         .args(arguments)
@@ -99,7 +99,7 @@ async fn boto3_reads_archived_media_from_the_endpoint() {
     const H264: &str = "V_MPEG4/ISO/AVC";
     let quotas = Quotas::default().calls_per_second(None).metadata_points(None).media_points(None);
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
-    // Whole seconds, since that is all that some releases of boto3 send.
+    // Whole seconds, because some releases of boto3 send no fraction.
     let start = now_millis() / 1000 - 600;
     let stamp = |index: u32| {
         let millis = (start + i64::from(index) * 2) * 1000;
@@ -143,7 +143,7 @@ async fn boto3_reads_archived_media_from_the_endpoint() {
         let exceptions: Vec<_> = exceptions.iter().map(|exception| format!("{exception}Exception")).collect();
         scripted[name] = json!(exceptions);
         for exception in exceptions {
-            // It happens to the first call that nothing else is wrong with: those come behind the others.
+            // A fault applies to the first call that is not refused, so these calls are last.
             endpoint.script(operation, Some("refused"), Mishap::Refuse(exception));
         }
     }
@@ -181,7 +181,7 @@ fn read_by_us(fragments: &[Fragment]) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn ebmlite_reads_what_we_write() {
-    // Frames of ours without what looks like an EBML header, since that way of reading is fooled by it.
+    // Frames without bytes that look like an EBML header, because that method would split there.
     let plain = |n: u32| {
         let document = kinesis_video::local::Document::new(kinesis_video::local::Shape::Producer).video_track(1);
         (0..5).fold(document.tag("ordinal", &n.to_string()), |d, i| {
@@ -207,7 +207,7 @@ async fn ebmlite_reads_what_we_write() {
 #[tokio::test]
 async fn the_python_librarys_method_writes_the_same_wav_files() {
     let call = kinesis_video::local::ConnectCall::new("a contact").duration(std::time::Duration::from_millis(3_500));
-    // A counter, in which nothing looks like an EBML header.
+    // A counter has no bytes that look like an EBML header.
     let call = call.voice(|party, position| (position % 9_973) as i16 * 2 + party as i16);
     let payload = call.to_payload(kinesis_video::Timestamp::from_millis(1_700_000_000_000));
     let dir = tempfile::tempdir().unwrap();
@@ -236,7 +236,7 @@ struct Moto {
 }
 
 impl Moto {
-    /// With these fragments in each stream, since moto has none of its own.
+    /// Starts the server with these fragments in each stream, because moto has none.
     fn start(listed: &Value) -> Option<Self> {
         let mut command = command("moto_server.py")?;
         let mut child =
@@ -254,7 +254,7 @@ impl Moto {
         config.into_builder().endpoint_url(&self.url).build()
     }
 
-    /// A client for which moto is all of the service: the hosts that it names do not exist.
+    /// A client that sends everything to moto, because the hosts that moto names do not exist.
     async fn client(&self) -> KinesisVideo {
         KinesisVideo::new(&self.config().await).with_data_endpoint(&self.url)
     }
@@ -262,19 +262,19 @@ impl Moto {
 
 impl Drop for Moto {
     fn drop(&mut self) {
-        // It ends with its standard input.
+        // The server ends with its standard input.
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
 }
 
-/// Makes a stream, and gives its ARN.
+/// Creates a stream, and returns its ARN.
 async fn create(kvs: &KinesisVideo, name: &str, hours: i32) -> String {
     let created = kvs.control().create_stream().stream_name(name).data_retention_in_hours(hours).send().await;
     created.unwrap().stream_arn.unwrap()
 }
 
-/// Answers every request with 404, and keeps where it went.
+/// Answers every request with 404, and records its host.
 #[derive(Clone, Debug, Default)]
 struct Nowhere(Arc<Mutex<Vec<String>>>);
 
@@ -313,7 +313,7 @@ async fn moto_returns_data_endpoints() {
         let get = client(ApiName::GetMediaForFragmentList).await.get_media_for_fragment_list();
         assert!(get.stream_name("door").fragments("7").send().await.is_err());
         hosts.push(asked("getMediaForFragmentList"));
-        // What this crate calls goes there too, and says so when it fails.
+        // Calls of this crate go to the same host, and their errors name it.
         let error = kvs.hls(stream).retry(attempts(1)).url().await.unwrap_err();
         hosts.push(asked("getHLSStreamingSessionURL"));
         assert_eq!(error.context().endpoint(), hosts.last().map(|host| format!("https://{host}")).as_deref());
@@ -331,7 +331,7 @@ async fn moto_returns_data_endpoints() {
     assert!(media.get_media().stream_name("door").start_selector(earliest.build().unwrap()).send().await.is_err());
     let host = asked("getMedia");
     assert_eq!(host.replacen("s-", "b-", 1), hosts[0]);
-    // Nobody is asked for what there is no host for.
+    // Nothing is sent without a host.
     for api in [ApiName::GetClip, ApiName::GetImages] {
         let error = kvs.archived_client("nobody", api).await.unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, Some("ResourceNotFoundException")));
@@ -374,7 +374,7 @@ async fn moto_accepts_playback_requests() {
             is_url(&url.unwrap(), DASH);
         }
         let url = kvs.hls(stream).expires(minutes).url().await.unwrap();
-        // The service's clock has whole seconds, and this is the same machine.
+        // The service's clock has whole seconds, and runs on the same machine.
         let lasts = url.expires().as_millis() - now;
         assert!((598_000..630_000).contains(&lasts), "{lasts} ms");
         let again = url.renew().await.unwrap();
@@ -401,7 +401,7 @@ async fn moto_accepts_clip_requests() {
             "FragmentLengthInMilliseconds": 2000,
         })
     };
-    // More than go into one clip, in no order.
+    // More fragments than one clip can have, in no order.
     let listed: Value = (0..250).rev().map(info).collect();
     let Some(moto) = Moto::start(&listed) else { return };
     let kvs = moto.client().await;
@@ -422,7 +422,7 @@ async fn moto_accepts_clip_requests() {
             assert_eq!(fragments, (1..=250).map(|n| n.to_string()).collect::<Vec<_>>());
         }
     }
-    // To the SDK's own client, the way there that this crate finds is as good.
+    // The SDK's client reaches moto by the endpoint that this crate finds.
     let client = kvs.archived_client("door", ApiName::GetClip).await.unwrap();
     let selector = aws_sdk_kinesisvideoarchivedmedia::types::ClipFragmentSelector::builder()
         .fragment_selector_type(aws_sdk_kinesisvideoarchivedmedia::types::ClipFragmentSelectorType::ServerTimestamp)
@@ -453,7 +453,7 @@ async fn moto_reports_missing_retention() {
         let error = kvs.list_fragments(stream).entries().try_next().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Retention, "{error}");
     }
-    // moto has neither, and says so in HTML.
+    // moto has neither operation, and answers with HTML.
     let error = kvs
         .archive("keeping")
         .numbers(["7".parse().unwrap()])

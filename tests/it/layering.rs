@@ -53,12 +53,12 @@ const NEVER: &[(&str, &str)] = &[
     ("fragment/", "packet/"),
     ("fragment/", "demux/"),
     ("packet/", "demux/"),
-    // One API call knows neither what it is for nor the face.
+    // An API call knows neither its purpose nor `KinesisVideo`.
     ("service/call/", "service/live/"),
     ("service/call/", "service/archived/"),
     ("service/call/", "service/mod.rs"),
     ("service/client.rs", "service/mod.rs"),
-    // Live and archived media are read independently of each other, and below the face.
+    // Live and archived reading are independent of each other and of `KinesisVideo`.
     ("service/live/", "service/archived/"),
     ("service/live/", "service/mod.rs"),
     ("service/archived/", "service/live/"),

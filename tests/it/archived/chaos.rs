@@ -1,4 +1,4 @@
-//! Every fragment of a range comes out once, in order, whatever goes wrong on the way.
+//! Under injected faults, every fragment of a range is yielded once and in order.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -25,8 +25,8 @@ fn refuse(rng: &mut Rng) -> Mishap {
     Mishap::Refuse((*rng.choice(&names).unwrap()).into())
 }
 
-/// Something that the service or the network does, and from which nothing is lost. `sized` if it is known how large
-/// fragments are: without that nothing tells that a body was broken off between two blocks.
+/// A random fault of the service or the network that loses no media. A body that ends between two blocks looks whole
+/// unless the fragments' sizes are known, so only `sized` readers get that fault.
 fn mishap(rng: &mut Rng, sized: bool) -> (Operation, Mishap) {
     if rng.u32(0..5) == 0 {
         let mishap = match rng.u32(0..6) {
@@ -72,7 +72,7 @@ async fn fill(stream: &LocalStream, rng: &mut Rng, fragments: usize) -> Vec<Push
     all
 }
 
-/// Everything that was ever put in.
+/// The range of all pushed fragments.
 fn ever() -> RangeInclusive<Timestamp> {
     Timestamp::from_millis(0)..=Timestamp::from_millis(4_000_000_000_000)
 }
@@ -99,7 +99,7 @@ fn same(fragments: &[Fragment], all: &[Pushed], context: &str) {
 
 async fn run(seed: u64) -> BTreeMap<&'static str, u64> {
     let mut rng = Rng::with_seed(seed);
-    // Of the library, too: what it does at random.
+    // The library draws from the global generator, so that is seeded too.
     fastrand::seed(seed);
     let quotas = Quotas::default()
         .archived_after(Duration::from_millis(rng.u64(0..3000)))

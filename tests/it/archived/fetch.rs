@@ -1,4 +1,4 @@
-//! Reading stored fragments: what is asked for, what is said when it cannot be had, and when it ends.
+//! Reading stored fragments: requests, unavailable fragments, and how the stream ends.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -36,7 +36,7 @@ fn nth(n: u32) -> Stamp {
     Stamp { number, server_time: time, producer_time: time }
 }
 
-/// An endpoint with a stream of so many fragments, one a second.
+/// An endpoint, and a stream with this number of fragments, one per second.
 async fn world(fragments: u32) -> (LocalEndpoint, LocalStream, KinesisVideo) {
     world_with(fragments, Quotas::default(), |_| two_blocks(1000)).await
 }
@@ -57,7 +57,7 @@ fn stamped(range: impl IntoIterator<Item = u32>) -> Vec<FragmentNumber> {
     range.into_iter().map(|n| nth(n).number).collect()
 }
 
-/// What came, and the error that ended it.
+/// Reads all fragments, and returns the error that ended the stream.
 async fn until_error(mut archive: ArchiveFragments) -> (Vec<Fragment>, Option<Error>) {
     let mut fragments = Vec::new();
     loop {
@@ -86,7 +86,7 @@ async fn an_unavailable_fragment_ends_the_stream_in_its_place() {
     assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, Some("3000")));
     assert_eq!(error.position().fragment(), Some("12345"));
     assert_eq!(error.context().stream(), Some("door"));
-    // Asked for five times, with pauses, and others only once.
+    // The missing fragment is requested five times, with pauses. Others are requested once.
     assert!((Duration::from_millis(750)..Duration::from_secs(10)).contains(&start.elapsed()), "{:?}", start.elapsed());
     assert_eq!(endpoint.calls(Operation::GetMediaForFragmentList, "door").len(), 5);
 
@@ -124,7 +124,7 @@ async fn fragments_skipped_after_the_last_are_reported() {
 #[tokio::test(start_paused = true)]
 async fn a_damaged_fragment_is_yielded_up_to_the_damage() {
     let (_endpoint, door, kvs) = world(3).await;
-    // A block that declares more than its Cluster has; the closing element is cut off.
+    // A block declares more bytes than its Cluster has.
     let mut bytes = Document::new(Shape::Ffmpeg)
         .video_track(1)
         .block(1, 0, true, &[1; 100])
@@ -196,7 +196,7 @@ async fn only_missing_fragments_are_requested_again() {
         assert_eq!(numbers_of(&fragments), stamped(0..40), "{mishap:?}");
         let bytes: u64 = fragments.iter().map(|fragment| fragment.raw().len() as u64).sum();
         let received = progress.borrow().received_bytes;
-        // One fragment may have been in the middle.
+        // One fragment may have been partly received.
         assert!((bytes..bytes + 2000).contains(&received), "{mishap:?}: {received} for {bytes}");
     }
 }
@@ -204,7 +204,7 @@ async fn only_missing_fragments_are_requested_again() {
 #[tokio::test(start_paused = true)]
 async fn fragments_out_of_order_do_not_fill_the_buffer() {
     let quotas = Quotas::default().list_connections(Some(5));
-    // What came first makes the others look small.
+    // The first fragment is large, so the estimate for the others is too.
     let (endpoint, _door, kvs) = world_with(200, quotas, |n| two_blocks(if n < 20 { 100 } else { 10_000 })).await;
     (0..1000).for_each(|n| endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::Shuffle(n)));
     let archive = kvs.archive("door").numbers(stamped(0..200)).buffer_bytes(60_000).connections(3).fragments();
@@ -221,7 +221,7 @@ async fn dropping_the_stream_closes_its_connections() {
     let quotas = Quotas::default().media_points(None);
     let (endpoint, door, _) = world_with(60, quotas, |_| two_blocks(1_000_000)).await;
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
-    // More in each answer than fits into the buffers of a connection.
+    // Each answer has more bytes than a connection buffers.
     let mut archive = kvs.archive("door").range(ever()).connections(3).fragments();
     archive.try_next().await.unwrap().unwrap();
     assert!(door.open_list_bodies() > 0);
@@ -278,7 +278,7 @@ async fn an_empty_request_makes_no_call() {
     assert!(kvs.archive("door").numbers([]).fragments().try_next().await.unwrap().is_none());
     assert!(kvs.archive("door").listed([]).fragments().try_next().await.unwrap().is_none());
     assert_eq!(endpoint.requests(), 0);
-    // Nothing in the range, of a stream that keeps what it has.
+    // An empty range of a stream with retention.
     assert!(kvs.archive("door").range(at(-2000)..=at(-1000)).fragments().try_next().await.unwrap().is_none());
 }
 
@@ -313,7 +313,7 @@ async fn errors_of_both_calls_keep_the_services_code() {
             (0..5).for_each(|_| endpoint.script(operation, None, Mishap::Refuse(name.into())));
             let error = kvs.archive("door").range(ever()).retry(attempts(3)).fragments().try_next().await.unwrap_err();
             assert_eq!((error.kind(), error.code()), (kind, Some(name)), "{operation:?}");
-            // Which fragment it is that is not understood is found out by asking for fewer.
+            // The client finds the rejected fragment by requesting fewer at a time.
             let is_about_one = (operation, kind) == (Operation::GetMediaForFragmentList, ErrorKind::InvalidArgument);
             assert_eq!(error.position().fragment().is_some(), operation == Operation::GetMediaForFragmentList);
             let calls = if is_about_one { calls + 3 } else { calls };
@@ -322,7 +322,7 @@ async fn errors_of_both_calls_keep_the_services_code() {
             assert_eq!((context.stream(), context.endpoint()), (Some("door"), Some(endpoint.url())));
             assert!(context.request_id().is_some(), "{error}");
         }
-        // A host that does not know the operation: the SDK takes its answer for an empty one.
+        // The SDK reads the answer of a host that does not know the operation as an empty one.
         let (endpoint, _door, kvs) = world(3).await;
         (0..5).for_each(|_| endpoint.script(operation, None, Mishap::UnknownOperation));
         let error = kvs.archive("door").range(ever()).retry(attempts(3)).fragments().try_next().await.unwrap_err();
@@ -413,7 +413,7 @@ async fn both_tag_names_are_understood() {
 async fn gaps_and_new_sessions_are_reported_on_fragments() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     let door = endpoint.create_stream("door");
-    // One a second, a minute's gap, and then what was missing, sent later.
+    // One fragment per second, a gap of a minute, then the missing fragments, sent later.
     let times = [0, 1000, 2000, 62_000, 63_000, 3000, 4000];
     for (n, millis) in (0..).zip(times) {
         let stamp = Stamp { producer_time: at(millis), ..nth(n) };
@@ -439,17 +439,17 @@ async fn gaps_and_new_sessions_are_reported_on_fragments() {
     assert!(by_time[..5].iter().all(String::is_empty) && by_time[5].starts_with("gap of 57"), "{by_time:?}");
 }
 
-/// Whatever ends it, in whichever call: all before it comes first.
+/// All fragments before an error are yielded first, whatever the error and the call.
 #[tokio::test(start_paused = true)]
 async fn all_fragments_before_an_error_are_yielded_first() {
-    // Without sizes too, where the last of a body is known to be whole by what follows.
+    // Without sizes, the last fragment of a body is known to be whole only by what follows.
     for has_sizes in [true, false] {
         for mishap in [
             Mishap::FaultAt { fragment: 4, id: 4501, message: "KMS_KEY_DISABLED".into() },
             Mishap::Refuse("AccessDeniedException".into()),
         ] {
             let (endpoint, _door, kvs) = world(60).await;
-            // The first call is well, the second is not, and is answered before.
+            // The first call succeeds slowly. The second fails before it.
             endpoint.script(
                 Operation::GetMediaForFragmentList,
                 None,
@@ -474,7 +474,7 @@ async fn all_fragments_before_an_error_are_yielded_first() {
     }
 }
 
-/// What goes wrong for several calls at the same time went wrong once.
+/// Failures of several calls at the same time count as one attempt.
 #[tokio::test(start_paused = true)]
 async fn simultaneous_failures_count_as_one_attempt() {
     for mishap in [Mishap::Refuse("ThrottlingException".into()), Mishap::UnknownOperation, Mishap::CutAfter(0)] {
@@ -487,12 +487,12 @@ async fn simultaneous_failures_count_as_one_attempt() {
     }
 }
 
-/// What came in part is given out as such, and is not what to go on behind.
+/// A cut fragment is yielded as cut, and reading does not resume after it.
 #[tokio::test(start_paused = true)]
 async fn a_cut_fragment_does_not_advance_the_position() {
     let (endpoint, _door, kvs) = world(5).await;
     let size = two_blocks(1000).to_bytes_without_trailer(&nth(0)).len() as u64;
-    // Broken in the middle of the third, time and again: between its blocks, where it looks whole.
+    // The body breaks off in the third fragment each time, between two blocks, where it looks whole.
     endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::BreakOff(size * 3 - 41));
     (0..20).for_each(|_| endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::BreakOff(size - 41)));
     let archive = kvs.archive("door").range(ever()).retry(attempts(3)).fragments();
@@ -509,7 +509,7 @@ async fn a_cut_fragment_does_not_advance_the_position() {
     drop(endpoint);
 }
 
-/// Whoever reads slowly does not make calls late: their time is their own.
+/// The time that a consumer takes does not count for timeouts.
 #[tokio::test]
 async fn a_slow_consumer_causes_no_timeout() {
     let quotas = Quotas::default().media_points(None);
@@ -539,7 +539,7 @@ async fn a_slow_consumer_causes_no_timeout() {
     assert_eq!(listed, 300);
 }
 
-/// A service that does not understand one number, and answers with the others.
+/// A service that rejects one number, and answers requests without it.
 async fn odd_one(odd: &'static str, tail: fn() -> Vec<u8>) -> (KinesisVideo, crate::support::stand_in::Asked) {
     use crate::support::stand_in::{Answer, stand_in};
 
@@ -576,7 +576,7 @@ async fn a_rejected_number_does_not_affect_others() {
     assert_eq!((error.kind(), error.position().fragment()), (ErrorKind::InvalidArgument, Some("999")));
 }
 
-/// Faults about what nobody asked for, or what has come, in every answer, are of no consequence.
+/// Faults about fragments that were not requested, or have been received, are ignored.
 #[tokio::test(start_paused = true)]
 async fn faults_about_other_fragments_are_ignored() {
     let tail = || {

@@ -1,4 +1,4 @@
-//! Pictures that the service takes: what is sent for them, the grid, pages, and what is no picture.
+//! Images of GetImages: requests, the interval, pages, and missing images.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -23,8 +23,7 @@ fn millis(body: &Value, member: &str) -> i64 {
     (body[member].as_f64().unwrap() * 1000.0).round() as i64
 }
 
-/// A picture for each time of the request's grid, `page` at a time, whose content is its time. Each page
-/// costs its own call.
+/// Answers with an image for each interval of the request, `page` at a time. The content of an image is its time.
 fn take(body: &Value, page: usize, is_end_included: bool) -> Answer {
     let (start, end) = (millis(body, "StartTimestamp"), millis(body, "EndTimestamp"));
     assert!((1..=300_000).contains(&(end - start)), "{body}");
@@ -71,7 +70,7 @@ async fn images_keep_their_interval_across_calls_and_pages() {
         let images = kvs.images("door").range(time(T)..=time(T + length)).sample_every(Duration::from_millis(every));
         let expected: Vec<i64> = (T..=T + length).step_by(every as usize).collect();
         assert_eq!(times(images).await, expected, "{length} every {every}");
-        // No call more than pages need.
+        // There is one call per page.
         assert!(asked.take().len() <= expected.len() / page + length as usize / 300_000 + 2);
     }
 }
@@ -152,7 +151,7 @@ async fn malformed_answers_are_errors() {
     assert_eq!((error.kind(), asked.take().len()), (ErrorKind::WrongEndpoint, 3));
 }
 
-/// What came before an error comes before it, and what may go away by itself is no error.
+/// Images before an error are yielded first, and transient errors are retried.
 #[tokio::test(start_paused = true)]
 async fn throttled_pages_are_retried() {
     let throttled = Mutex::new(HashMap::new());
@@ -175,8 +174,8 @@ async fn throttled_pages_are_retried() {
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Throttled, true));
 }
 
-/// Each rule that needs no clock: refused by us before anything is sent, and by the endpoint where
-/// the SDK lets it be asked.
+/// Each rule that needs no clock. The client refuses it before any call, and so does the endpoint where the SDK can
+/// send it.
 #[tokio::test]
 async fn client_and_endpoint_refuse_the_same_arguments() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
@@ -217,14 +216,14 @@ async fn client_and_endpoint_refuse_the_same_arguments() {
     };
     for (call, member) in [
         (call().end_timestamp(time(base - 1)), "EndTimestamp"),
-        // Which is split by us.
+        // The client splits longer ranges, so only the endpoint refuses them.
         (call().end_timestamp(time(base + 300_001)), "EndTimestamp"),
         (call().sampling_interval(199), "SamplingInterval"),
         (call().width_pixels(0).height_pixels(1), "WidthPixels"),
         (call().width_pixels(3841).height_pixels(1), "WidthPixels"),
         (call().width_pixels(1).height_pixels(0), "HeightPixels"),
         (call().width_pixels(1).height_pixels(2161), "HeightPixels"),
-        // Which cannot be said to us.
+        // The client's types cannot express these.
         (call().width_pixels(1), "WidthPixels"),
         (call().format_config(FormatConfigKey::JpegQuality, "0"), "JPEGQuality"),
         (call().format_config(FormatConfigKey::JpegQuality, "101"), "JPEGQuality"),

@@ -1,5 +1,5 @@
-//! Listing and reading what is stored: cases worked out by hand from what the service says of itself, each below the
-//! sentence that it comes from, then an archive at random against a plain list.
+//! Listing and reading stored fragments. The cases by hand each follow a sentence of the service's description; then
+//! a random archive is compared with a plain list.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -27,7 +27,7 @@ use crate::support::stand_in::{Answer, stand_in};
 
 const START: i64 = 1_700_000_000_000;
 
-/// Milliseconds of the epoch, both included.
+/// Milliseconds since the epoch, both included.
 type Range = RangeInclusive<i64>;
 
 fn times(range: &Range) -> RangeInclusive<Timestamp> {
@@ -55,7 +55,7 @@ impl Kept {
     }
 }
 
-/// Stores a fragment, and says what is to come of it.
+/// Stores a fragment, and returns what a reader has to yield.
 fn store(stream: &LocalStream, document: &Document, millis: u64, ordinal: u32, producer: i64, server: i64) -> Kept {
     let stamp = Stamp {
         number: fragment_number(ordinal, u64::try_from(server).unwrap()),
@@ -66,12 +66,12 @@ fn store(stream: &LocalStream, document: &Document, millis: u64, ordinal: u32, p
     Kept { number: stamp.number.clone(), producer, server, millis, raw: document.to_bytes_without_trailer(&stamp) }
 }
 
-/// A fragment of two pictures, of which the second begins so many milliseconds behind the first.
+/// A fragment of two pictures, the second this many milliseconds after the first.
 fn two_pictures(millis: i16, payload: &[u8]) -> Document {
     Document::new(Shape::Producer).video_track(1).block(1, 0, true, payload).block(1, millis, false, payload)
 }
 
-/// An endpoint whose stream "door" has a fragment of two seconds for each pair of times: of the producer, of the service.
+/// An endpoint whose stream "door" has a fragment of 2 s for each pair of producer and server time.
 async fn door(stored: &[(i64, i64)]) -> (LocalEndpoint, LocalStream, KinesisVideo, Vec<Kept>) {
     door_with(Quotas::default(), stored).await
 }
@@ -95,12 +95,12 @@ fn archived(kvs: &KinesisVideo, range: &Range, clock: Clock, order: Order) -> Ar
     kvs.archive("door").range(times(range)).clock(clock).order(order)
 }
 
-/// Which of those that are stored have come, from 1.
+/// The places of these numbers among the stored fragments, from 1.
 fn ordinals(kept: &[Kept], numbers: &[FragmentNumber]) -> Vec<usize> {
     numbers.iter().map(|number| 1 + kept.iter().position(|kept| kept.number == *number).unwrap()).collect()
 }
 
-/// What is listed, and that it is what is read.
+/// Lists a range, and asserts that reading it yields the same fragments.
 async fn between(kvs: &KinesisVideo, kept: &[Kept], range: Range, clock: Clock, order: Order) -> Vec<usize> {
     let infos = listed(kvs, &range, clock, order).await;
     let listed: Vec<_> = infos.iter().map(|info| info.number().clone()).collect();
@@ -114,7 +114,7 @@ async fn between(kvs: &KinesisVideo, kept: &[Kept], range: Range, clock: Clock, 
 // PRODUCER_TIMESTAMP|SERVER_TIMESTAMP".
 #[tokio::test(start_paused = true)]
 async fn fragments_that_start_in_a_range_are_listed_by_either_clock() {
-    // The producer's clock is a day behind.
+    // The producer's clock is one day slow.
     let (server, producer) = (START, START - 86_400_000);
     let stored = [0, 2000, 4000, 6000].map(|offset| (producer + offset, server + offset));
     let (_endpoint, _door, kvs, kept) = door(&stored).await;
@@ -130,7 +130,7 @@ async fn fragments_that_start_in_a_range_are_listed_by_either_clock() {
         (1, 6000, &[2, 3, 4]),
         (-1, 0, &[1]),
         (-1000, -1, &[]),
-        // The last lasts until 8 s, and began before.
+        // The last fragment lasts until 8 s, but began before the range.
         (6001, 8000, &[]),
         (6000, 6000, &[4]),
     ] {
@@ -141,7 +141,7 @@ async fn fragments_that_start_in_a_range_are_listed_by_either_clock() {
             }
         }
     }
-    // Where it is by one clock there is nothing by the other.
+    // The range by one clock has no fragments by the other.
     assert!(between(&kvs, &kept, server..=server + 6000, Clock::Producer, Order::Number).await.is_empty());
     assert!(between(&kvs, &kept, producer..=producer + 6000, Clock::Server, Order::Number).await.is_empty());
 }
@@ -174,7 +174,7 @@ async fn producer_times_may_begin_at_zero_or_in_the_future() {
 #[tokio::test(start_paused = true)]
 async fn fragments_of_the_same_time_are_all_read() {
     let server = |n: i64| START + 1_000_000 + n;
-    // Two seconds each; the third is sent twice at once, the first three again at the end.
+    // Fragments of 2 s. The third is sent twice at once, the first three again at the end.
     let producer = [0, 2, 4, 4, 6, 0, 2, 4].map(|seconds| START + seconds * 1000);
     let stored: Vec<_> = producer.into_iter().zip((0..).map(server)).collect();
     let (_endpoint, _door, kvs, kept) = door(&stored).await;
@@ -184,7 +184,7 @@ async fn fragments_of_the_same_time_are_all_read() {
     let two = START + 2000..=START + 4000;
     assert_eq!(between(&kvs, &kept, two.clone(), Clock::Producer, Order::Number).await, [2, 3, 4, 7, 8]);
     assert_eq!(between(&kvs, &kept, two, Clock::Producer, Order::Time).await, [2, 7, 3, 4, 8]);
-    // By the service's clock they come one behind the other, whatever the producer says.
+    // By the server's clock they are in order of arrival, whatever the producer's times.
     assert_eq!(between(&kvs, &kept, server(3)..=server(6), Clock::Server, Order::Time).await, [4, 5, 6, 7]);
 }
 
@@ -234,7 +234,7 @@ async fn a_stream_without_retention_has_no_archive() {
     assert!(matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Retention), "{error}");
 }
 
-/// Pages as a service would have them, in the text that is sent.
+/// Answers with these JSON texts as the pages of a listing.
 fn paged(pages: &'static [&'static str], retention: u32) -> impl Fn(&str, &Value) -> Answer + Send + Sync {
     move |path, body| {
         if path == "describeStream" {
@@ -269,7 +269,7 @@ async fn empty_pages_are_not_the_end() {
         assert_eq!(infos.iter().map(|info| info.number().as_str()).collect::<Vec<_>>(), ["7"], "{first}");
         assert_eq!(asked.len(), 2);
     }
-    // What keeps nothing lists nothing.
+    // A stream without retention lists nothing.
     let (kvs, _) = stand_in(paged(&["{}"], 0)).await;
     let error = kvs.list_fragments("door").range(times(&EVER)).entries().try_collect::<Vec<_>>().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retention);
@@ -382,7 +382,7 @@ async fn errors_are_recognized_in_every_wire_format() {
     }
 }
 
-/// A body as the archive would send it.
+/// An answer with a body of the archive.
 fn media(parts: &[Bytes]) -> Answer {
     Answer { status: 200, headers: Vec::new(), body: SdkBody::from(parts.concat()) }.with("content-type", "video/webm")
 }
@@ -396,7 +396,7 @@ fn nth(ordinal: u32) -> Stamp {
     }
 }
 
-/// The fragments that a body of GetMediaForFragmentList was asked for.
+/// The fragment numbers in a request of GetMediaForFragmentList.
 fn wanted(body: &Value) -> Vec<String> {
     body["Fragments"].as_array().unwrap().iter().map(|number| number.as_str().unwrap().to_owned()).collect()
 }
@@ -414,7 +414,7 @@ async fn chunks_are_matched_by_fragment_number() {
         let find = |number: String| (1..10).find(|&ordinal| nth(ordinal).number.as_str() == number).unwrap();
         let mut ordinals: Vec<u32> = wanted(body).into_iter().map(find).collect();
         ordinals.sort_unstable_by(|a, b| b.cmp(a));
-        // The one that nobody asked for, and each twice.
+        // One that was not requested, and each requested one twice.
         let parts: Vec<_> = ordinals.iter().flat_map(|&n| [chunk(n), chunk(9), chunk(n)]).collect();
         media(&parts)
     })
@@ -464,7 +464,7 @@ async fn both_names_of_the_time_tags_are_read() {
             (server, &seconds(server_time)),
             (producer, &seconds(producer_time)),
         ]);
-        // The Tags of that document, behind its EBML header and the head of its Segment, in the place of those of a chunk.
+        // The Tags of that document, after its EBML header and the head of its Segment, replace those of a chunk.
         let tags_id = [0x12, 0x54, 0xC3, 0x67];
         let place = |bytes: &[u8]| bytes.windows(4).position(|window| window == tags_id).unwrap();
         let chunk = chunk(ordinal);
@@ -530,7 +530,7 @@ async fn an_error_concerns_one_fragment_whatever_follows() {
             let happened = endpoint.happened();
             assert!(happened["fault"] + happened["fault at"] > 0, "{said}");
         }
-        // One that is never there is said to be missing, with the service's number and words, and is all that is.
+        // A fragment that stays missing is reported with the service's code and message, and no other is.
         let (_endpoint, door, kvs, kept) = door(&stored).await;
         door.set_archive_spelling(spelling);
         let missing = nth(1).number;
@@ -612,7 +612,7 @@ async fn listed_sizes_may_differ_from_the_bytes_sent() {
     }
 }
 
-// The model.
+// The model of the archive.
 
 fn same(read: &[Fragment], expected: &[&Kept], context: &str) {
     let numbers: Vec<_> = expected.iter().map(|kept| kept.number.clone()).collect();
@@ -634,7 +634,7 @@ fn same_infos(infos: &[FragmentInfo], expected: &[&Kept], context: &str) {
     assert!(told == known, "{context}:\n{told:?}\n{known:?}");
 }
 
-/// All that is stored, in this order.
+/// All stored fragments, in this order.
 fn in_order(kept: &[Kept], clock: Clock, order: Order) -> Vec<&Kept> {
     let mut all: Vec<&Kept> = kept.iter().collect();
     if order == Order::Time {
@@ -649,7 +649,7 @@ fn within<'a>(all: &[&'a Kept], clock: Clock, range: &Range) -> Vec<&'a Kept> {
 
 const FRAGMENTS: usize = 3000;
 
-/// A camera that pauses, starts anew, sends twice what it sent before, and whose clock is set.
+/// Pushes fragments like a camera that pauses, restarts, repeats fragments, and whose clock is set.
 fn ingest(stream: &LocalStream, rng: &mut Rng) -> Vec<Kept> {
     let mut kept: Vec<Kept> = Vec::new();
     let (mut ordinal, mut server, mut producer, mut timecode) = (1_u32, START, START - 5000, 0_u64);
@@ -658,7 +658,7 @@ fn ingest(stream: &LocalStream, rng: &mut Rng) -> Vec<Kept> {
         let length = rng.i16(0..3) * 1000;
         let mut time = producer;
         if let Some(earlier) = again.pop() {
-            // Now, of a time that was sent before.
+            // A fragment with an earlier producer time.
             time = earlier;
         } else {
             match rng.u32(0..100) {
@@ -666,7 +666,7 @@ fn ingest(stream: &LocalStream, rng: &mut Rng) -> Vec<Kept> {
                     let gap = rng.i64(10_000..3_600_000);
                     (server, producer) = (server + gap, producer + gap);
                 }
-                // Another session: numbers jump, timecodes begin anew.
+                // A new session: numbers jump, timecodes restart.
                 2 | 3 => (ordinal, timecode) = (ordinal + rng.u32(1..100_000), 0),
                 4 if kept.len() > 50 => {
                     let from = rng.usize(0..kept.len() - 40);
@@ -683,7 +683,7 @@ fn ingest(stream: &LocalStream, rng: &mut Rng) -> Vec<Kept> {
             .video_track(1)
             .cluster_time(timecode)
             .block(1, 0, true, &vec![rng.u8(..); rng.usize(1..80)]);
-        // Two pictures last twice as long as from the first to the second.
+        // The duration of two pictures is twice the distance between them.
         let (document, millis) = match length {
             0 => (document, 0),
             _ => (document.block(1, length / 2, false, b"p"), length as u64),
@@ -724,7 +724,7 @@ impl World {
         if self.rng.bool() { Order::Number } else { Order::Time }
     }
 
-    /// Of some hundred fragments, more or less, as a rule; of which the ends are those of fragments, or next to them.
+    /// A range of about a hundred fragments. Its ends are starts of fragments, or next to them.
     fn range(&mut self, clock: Clock) -> Range {
         let all = in_order(&self.kept, clock, Order::Time);
         let first = self.rng.usize(0..all.len());
@@ -742,7 +742,7 @@ impl World {
         start.min(end)..=start.max(end)
     }
 
-    /// Batches of any size, as many at a time as they may be.
+    /// Any batch size and any number of connections.
     fn anyhow(&mut self, archive: Archive) -> Archive {
         let rng = &mut self.rng;
         archive.batch(rng.usize(1..=500)).connections(rng.usize(1..=5)).buffer_bytes(1 << rng.u32(10..24))
@@ -770,7 +770,7 @@ async fn random_ranges_are_listed_like_the_model() {
         let sorted: Vec<_> =
             list().page_size(size).prefetch(size as usize % 4).order(order).entries().try_collect().await.unwrap();
         same_infos(&sorted, &expected, &context);
-        // In no order they are the same, and none comes twice.
+        // The listing has the same fragments, each once.
         let mut unsorted: Vec<_> =
             list().page_size(again).prefetch(again as usize % 4).entries().try_collect().await.unwrap();
         unsorted.sort_by(|a, b| a.number().cmp(b.number()));
@@ -814,7 +814,7 @@ async fn random_lists_are_read_like_the_model() {
     let mut world = World::new(3).await;
     let infos = listed(&world.kvs, &EVER, Clock::Server, Order::Number).await;
     for round in 0..60 {
-        // In any order, some of them more than once.
+        // Numbers in any order, some more than once.
         let count = world.rng.usize(1..200);
         let chosen: Vec<usize> =
             (0..count).map(|_| world.rng.usize(0..if round % 2 == 0 { FRAGMENTS } else { 300 })).collect();
@@ -829,7 +829,7 @@ async fn random_lists_are_read_like_the_model() {
         let archive = world.anyhow(archive);
         let read: Vec<_> = archive.fragments().try_collect().await.unwrap();
         same(&read, &first.iter().collect::<Vec<_>>(), &format!("round {round}"));
-        // Of a list without repetitions, what is behind any of it.
+        // The rest of a list without repetitions, after any of its fragments.
         let behind = world.rng.usize(0..first.len());
         let position = position(&mut world.rng, &read[behind], &first[behind]);
         let archive =
@@ -840,14 +840,14 @@ async fn random_lists_are_read_like_the_model() {
     world.nothing_was_refused();
 }
 
-/// The place behind a fragment, by whichever way one comes to it.
+/// The position after a fragment, from a random source.
 fn position(rng: &mut Rng, fragment: &Fragment, kept: &Kept) -> Position {
     match rng.u32(0..5) {
         0 => fragment.position(),
         1 => fragment.header().position(),
         2 => fragment.position().to_string().parse().unwrap(),
         3 => serde_json::from_str(&serde_json::to_string(&fragment.position()).unwrap()).unwrap(),
-        // As a live stream would have saved it, with its token.
+        // As a live stream saves it, with a token.
         _ => format!("kvs1:{}:{}:{}:=", kept.number, kept.server, kept.producer).parse().unwrap(),
     }
 }
@@ -859,7 +859,7 @@ async fn reading_resumes_after_any_position() {
         let (clock, order) = (world.clock(), world.order());
         let range = world.range(clock);
         let all = in_order(&world.kept, clock, order);
-        // Within the range, or before it, or behind.
+        // Within the range, before it, or after it.
         let inside = within(&all, clock, &range);
         let at = match inside.get(world.rng.usize(0..inside.len().max(1))) {
             Some(inside) if round % 4 > 0 => all.iter().position(|kept| kept.number == inside.number).unwrap(),
@@ -908,7 +908,7 @@ async fn a_range_resumes_after_each_of_its_fragments() {
     world.nothing_was_refused();
 }
 
-// A position outlives what it is behind.
+// A position stays valid when its fragment has expired.
 #[tokio::test(start_paused = true)]
 async fn reading_resumes_after_an_expired_fragment() {
     let world = World::new(6).await;
@@ -947,7 +947,7 @@ async fn a_stream_dropped_and_resumed_repeatedly_loses_nothing() {
             let mut archive = archive.fragments();
             let progress = archive.progress();
             let most = world.rng.usize(1..60);
-            // In the middle of a call, as likely as not.
+            // Drops the stream in the middle of a call about half the time.
             let until = Instant::now() + Duration::from_millis(world.rng.u64(0..20_000));
             let mut is_over = false;
             for _ in 0..most {
@@ -1018,12 +1018,12 @@ async fn concurrent_readers_share_the_rate_limit_of_a_stream() {
     }
     let start = Instant::now();
     futures::future::join_all(reading).await;
-    // 12,000 fragments, of which the first 500 cost no time.
+    // 12,000 fragments. The points for the first 500 are available at once.
     assert!(start.elapsed() >= Duration::from_secs(23), "{:?}", start.elapsed());
     world.nothing_was_refused();
 }
 
-// A live stream and the archive have positions of one kind.
+// Live streams and the archive share one type of position.
 #[tokio::test(start_paused = true)]
 async fn the_archive_resumes_after_a_live_stream() {
     let world = World::new(10).await;
@@ -1071,8 +1071,8 @@ async fn a_range_may_start_within_a_millisecond() {
     }
 }
 
-// Of `numbers`: "in this order (...); one that is named twice comes once". Of `resume`: "Leaves out what comes before this
-// position (...), and the fragment that it is of: another process gave those out."
+// `numbers` yields a number given twice once, in its first place. `start_after` leaves out the numbers up to a position,
+// because another process has yielded them.
 #[tokio::test(start_paused = true)]
 async fn a_number_given_twice_is_not_repeated_after_a_position() {
     let stored: Vec<_> = (0..3).map(|n| (START + n, START + n)).collect();
@@ -1105,7 +1105,7 @@ async fn calls_wait_until_an_expensive_call_is_within_the_rate() {
         assert_eq!(archive.fragments().try_collect::<Vec<_>>().await.unwrap().len(), 3000);
         let context = format!("batches of {batch}, {points} points a second: {:?}", start.elapsed());
         assert_eq!(endpoint.happened()["throttled"], 0, "{context}");
-        // What the first call costs may be paid off behind it.
+        // The points of the first call may be paid off after it.
         let least = (3000 - batch as u64) / u64::from(points);
         assert!(start.elapsed() >= Duration::from_secs(least), "{context}");
     }

@@ -1,4 +1,4 @@
-//! URLs for players: what is sent for them, what is refused before, what comes of them.
+//! URLs for players: requests, refusals by the client, and answers.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn requests_carry_only_the_chosen_options() {
     assert_eq!(body(live).await, json!({ "StreamName": "door", "PlaybackMode": "LIVE" }));
     let live = kvs.dash(ARN).url().await;
     assert_eq!(body(live).await, json!({ "StreamARN": ARN, "PlaybackMode": "LIVE" }));
-    // Which clock, and nothing else, may be said of what is live.
+    // A live session may only choose its clock.
     let live = kvs.hls("door").clock(Clock::Producer).url().await;
     assert_eq!(
         body(live).await,
@@ -66,7 +66,7 @@ async fn requests_carry_only_the_chosen_options() {
             "DisplayFragmentTimestamp": "NEVER", "DisplayFragmentNumber": "NEVER",
         })
     );
-    // What is stored always names its clock.
+    // Sessions of stored media always name their clock.
     let stored = kvs.hls("door").on_demand(range()).url().await;
     assert_eq!(
         body(stored).await,
@@ -89,7 +89,7 @@ async fn requests_carry_only_the_chosen_options() {
             },
         })
     );
-    // All there is.
+    // All options.
     let full = kvs
         .hls("door")
         .live_replay(time(T)..=time(T + 1))
@@ -150,7 +150,7 @@ async fn a_url_has_an_expiry_and_hides_its_token() {
     let session = kvs.hls("door").on_demand(time(T)..=time(T + 1)).expires(Duration::from_secs(600));
     let first = session.url().await.unwrap();
     assert_eq!(first.as_str(), url("hls"));
-    // By the service's clock.
+    // The expiry follows the service's clock.
     assert_eq!(first.expires(), time(1_700_000_001_000 + 600_000));
     sleep(Duration::from_secs(250)).await;
     assert_eq!(first.remaining(), Duration::from_secs(350));
@@ -164,7 +164,7 @@ async fn a_url_has_an_expiry_and_hides_its_token() {
     let shown = format!("{first:?} {first:#?}");
     assert!(shown.contains("https://b-1.example.com/...") && !shown.contains("secret"), "{shown}");
 
-    // Without a date, by the SDK's; five minutes is what the service takes if it is not told.
+    // Without a Date header it follows the SDK's clock. The service's default is 5 minutes.
     let (kvs, _) = stand_in(|path, _| answer(path)).await;
     let live = kvs.dash("door").url().await.unwrap();
     assert_eq!(live.expires(), time(NOW.as_millis() as i64 + 300_000));
@@ -240,12 +240,12 @@ async fn transient_errors_are_retried() {
     assert_eq!(endpoint.scripted(), 0);
     endpoint.script(hls, None, Mishap::Refuse("ClientLimitExceededException".into()));
     assert_eq!(kvs.hls("door").retry(attempts(1)).url().await.unwrap_err().kind(), ErrorKind::Throttled);
-    // 25 a second is what the service allows, and what we keep to.
+    // The service allows 25 sessions per second, and the client does not exceed that.
     let urls = (0..100).map(|_| kvs.hls("door").retry(attempts(1)).url());
     futures::future::try_join_all(urls).await.unwrap();
 }
 
-/// A stream of two fragments that can be played, the second of which began `last` milliseconds of the epoch.
+/// A stream of two playable fragments. The second began at `last`, in milliseconds since the epoch.
 fn playable(endpoint: &LocalEndpoint, name: &str, last: i64) -> (LocalStream, i64) {
     let door = endpoint.create_stream(name);
     let document = Document::new(Shape::Ffmpeg).codec_private(AVCC).video_track(1).block(1, 0, true, FRAME);
@@ -255,8 +255,8 @@ fn playable(endpoint: &LocalEndpoint, name: &str, last: i64) -> (LocalStream, i6
     (door, last)
 }
 
-/// Each rule that needs no clock: refused by us before anything is sent, and by the endpoint where
-/// the SDK lets it be asked.
+/// Each rule that needs no clock. The client refuses it before any call, and so does the endpoint where the SDK can
+/// send it.
 #[tokio::test]
 async fn client_and_endpoint_refuse_the_same_arguments() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
@@ -316,7 +316,7 @@ async fn client_and_endpoint_refuse_the_same_arguments() {
         assert!(said(refusal(hls.send().await)).contains("MaxMediaPlaylistFragmentResults"));
         assert!(said(refusal(dash.send().await)).contains("MaxManifestFragmentResults"));
     }
-    // What our types do not let one say: a range in LIVE, none elsewhere, no end on demand.
+    // The client's types exclude a range in LIVE, a missing range elsewhere, and a missing end on demand.
     let ends = [Some(last), Some(last - 1), Some(last + DAY + 1)];
     let stored = [HlsPlaybackMode::OnDemand, HlsPlaybackMode::LiveReplay];
     let of_hls = |end: Option<i64>| {
@@ -351,7 +351,7 @@ async fn client_and_endpoint_refuse_the_same_arguments() {
     said(refusal(hls().hls_fragment_selector(of_hls(Some(last + 1))).send().await));
     said(refusal(dash().dash_fragment_selector(of_dash(Some(last + 1))).send().await));
 
-    // At the bounds both sides agree, too.
+    // Both sides accept the limits themselves.
     for (expires, most) in [(300, 1), (43_200, 5000)] {
         let (hls, dash) = (kvs.hls("door").live_replay(range()), kvs.dash("door").clock(Clock::Producer));
         hls.expires(seconds(expires)).max_fragments(most).url().await.unwrap();
@@ -361,7 +361,7 @@ async fn client_and_endpoint_refuse_the_same_arguments() {
     whole_day.url().await.unwrap();
 }
 
-/// What needs the service's clock is left to it.
+/// Rules that need the service's clock are checked by the service alone.
 #[tokio::test]
 async fn refusals_by_the_service_are_passed_on() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
@@ -370,13 +370,13 @@ async fn refusals_by_the_service_are_passed_on() {
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
     let error = kvs.hls("door").on_demand(time(last)..=time(now_millis() + 60_000)).url().await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::InvalidArgument, Some("InvalidArgumentException")));
-    // None of the last thirty seconds; none in the range; no such stream.
+    // No fragment of the last 30 s; no fragment in the range; no such stream.
     let error = kvs.dash("door").url().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     let error = kvs.dash("door").on_demand(time(last + 1)..=time(last + 2)).url().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     assert_eq!(kvs.hls("window").url().await.unwrap_err().kind(), ErrorKind::NotFound);
-    // With fragments in it, all is well, both ends included.
+    // A range with fragments is accepted. Both ends are included.
     kvs.dash("door").on_demand(time(last - 2000)..=time(last - 1999)).url().await.unwrap();
     kvs.hls("door").live_replay(time(last)..).url().await.unwrap();
     door.set_retention(Duration::ZERO);

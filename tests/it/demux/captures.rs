@@ -1,4 +1,4 @@
-//! Real payloads: what their README states, and what ffprobe reads in them.
+//! Captured payloads, against their README and ffprobe.
 
 use kinesis_video::{Fragment, FragmentEnd};
 
@@ -54,7 +54,7 @@ async fn renderer_example_is_read_as_documented() {
         let track = fragment.track(1).unwrap();
         assert_eq!((track.name(), track.width(), track.height()), (Some("kinesis_video"), Some(640), Some(480)));
     }
-    // All documents declare their tracks in the same bytes: they are read once.
+    // All documents declare their tracks in the same bytes, so the tracks are parsed once.
     assert!(fragments.windows(2).all(|two| std::sync::Arc::ptr_eq(two[0].tracks(), two[1].tracks())));
 }
 
@@ -93,7 +93,7 @@ async fn no_byte_is_lost_and_ffprobe_finds_the_same_packets() {
 
 #[tokio::test]
 async fn fragments_of_a_merged_capture_are_playable_files() {
-    // Fragments of one session put into one Segment, as a tool that joins them would.
+    // Fragments of one session in one Segment, as a tool that joins them writes.
     let Some(body) = capture("output_get_media.mkv") else { return };
     let parts = fragments(&body).await;
     let mut merged = parts[0].raw().to_vec();

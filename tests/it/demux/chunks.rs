@@ -1,4 +1,4 @@
-//! How a body is cut into pieces changes nothing.
+//! The chunking of a body does not change the items.
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -99,7 +99,7 @@ fn a_failed_decoder_yields_nothing_more() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Any documents one behind another come out as exactly those.
+    /// Any documents in sequence are split into exactly those documents.
     #[test]
     fn concatenated_documents_are_split_again(kinds in proptest::collection::vec(0u8..6, 1..8), step in 1usize..3000) {
         let documents: Vec<Bytes> = kinds

@@ -1,4 +1,4 @@
-//! Each limit, on both sides of it.
+//! Each limit, at the limit and beyond it.
 
 use bytes::Bytes;
 use kinesis_video::ebml::id;
@@ -8,8 +8,7 @@ use kinesis_video::{ErrorKind, Limits};
 
 use crate::support::bodies::{Chunking, items_within, live_body, producer_document, stamp};
 
-/// That a body is read within one limit and refused within another, with this text, however it is
-/// cut into pieces.
+/// Asserts that a body is read within one limit and refused with this message within another, for any chunking.
 async fn refused(body: &Bytes, allowed: Limits, refused: Limits, text: &str) {
     let (_, error) = items_within(body, Chunking::Whole, allowed).await;
     assert!(error.is_none(), "{error:?}");

@@ -1,4 +1,4 @@
-//! Reading on behind damage.
+//! Reading continues after damage.
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -32,7 +32,7 @@ fn whole(items: &[BodyItem]) -> Vec<Bytes> {
     whole.collect()
 }
 
-/// Where elements begin in a document, from the tree: where damage cannot go unnoticed.
+/// The offsets of elements in a document. Damage there is always noticed.
 async fn boundaries(document: &Bytes) -> Vec<usize> {
     let fragment = fragments(document).await.remove(0);
     let mut offsets = Vec::new();
@@ -100,7 +100,7 @@ proptest! {
         let documents: Vec<Bytes> = (1..=3).map(|n| ffmpeg_document(n).to_bytes(&stamp(n), 0)).collect();
         let mut body = BytesMut::new();
         for (garbage, document) in garbage.iter().zip(documents.iter().chain([&Bytes::new()])) {
-            // Zeros begin no element, so that it cannot be read as one that swallows what follows.
+            // Zeros are no element id, so the damage is not read as a long element.
             body.extend_from_slice(&[0; 8]);
             body.extend_from_slice(garbage);
             body.extend_from_slice(document);
@@ -116,7 +116,7 @@ proptest! {
 
 #[tokio::test]
 async fn a_document_inside_a_block_is_not_a_resync_point() {
-    // A block that holds a whole payload, and damage before it in the same Cluster of known size.
+    // A block whose payload is a whole document, and damage before it in the same Cluster of known size.
     let inner = live_body([producer_document(9)]);
     let document = ffmpeg_document(1).block(1, 100, false, &inner);
     let second = ffmpeg_document(2).to_bytes(&stamp(2), 0);
@@ -180,7 +180,7 @@ async fn damage_in_captures_costs_one_fragment() {
     let Some(body) = capture("output_get_media.mkv") else { return };
     let parts = fragments(&body).await;
     let mut body = body.to_vec();
-    // The header of a block in the third.
+    // The header of a block in the third document.
     let block = parts[2].elements().find("Segment/Cluster/SimpleBlock").nth(10).unwrap().unwrap().offset() as usize;
     body[block..block + 12].fill(0);
     let items = resynced(&body.into(), Chunking::Each(10_000)).await;
@@ -192,7 +192,7 @@ async fn damage_in_captures_costs_one_fragment() {
 
 #[tokio::test]
 async fn a_cluster_with_a_wrong_size_does_not_delay_the_next_document() {
-    // Its size is damaged so that it would reach far into what follows.
+    // The damaged size of the Cluster reaches far into the next documents.
     let documents: Vec<Bytes> = (1..=20).map(|n| ffmpeg_document(n).to_bytes(&stamp(n), 0)).collect();
     let mut body = documents.concat();
     let cluster = body.windows(4).position(|four| four == [0x1F, 0x43, 0xB6, 0x75]).unwrap();
@@ -206,7 +206,7 @@ async fn a_cluster_with_a_wrong_size_does_not_delay_the_next_document() {
         }
         assert!(received.len() < 4000, "{} bytes wait", received.len());
     }
-    // Without waiting for the end of the body.
+    // The next document is yielded before the end of the body.
     assert_eq!(whole(&found), documents[1..]);
 }
 

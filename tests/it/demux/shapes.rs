@@ -1,4 +1,4 @@
-//! Shapes that the captures lack, byte for byte as they were seen elsewhere.
+//! Layouts of documents that the captures lack.
 
 use kinesis_video::local::{Document, Shape, Stamp};
 use kinesis_video::{BodyItem, Fragment, FragmentEnd, TagValue, Timestamp, Track, TrackKind};
@@ -101,7 +101,7 @@ async fn error_documents_of_both_apis_are_faults() {
         assert_eq!((fault.id(), fault.message().unwrap_or("")), (id, message));
         assert_eq!(fault.raw(), &body);
     }
-    // Only GetMedia's leading tags, then the body ends: a fragment without media.
+    // Only the leading tags of GetMedia, then the end of the body: a fragment without media.
     let (found, _) = items(&Document::of_tags(&[("AWS_KINESISVIDEO_FRAGMENT_NUMBER", "17")]), Chunking::Whole).await;
     let [BodyItem::Fragment(fragment)] = &found[..] else { panic!("{found:?}") };
     assert_eq!((fragment.end_reason(), fragment.blocks().len()), (FragmentEnd::EndOfBody, 0));
@@ -153,7 +153,7 @@ async fn several_fragments_in_one_document_are_split() {
             assert_eq!(fragment.tags().get("ordinal").as_deref(), Some(&*ordinal.to_string()));
             assert_eq!(fragment.elements().find("Segment/Cluster").count(), usize::from(ordinal == 1));
             assert_eq!(fragment.elements().find("Cluster/SimpleBlock").count(), if ordinal == 1 { 0 } else { 5 });
-            // The file of each is a document of its own that has what the fragment has.
+            // Each fragment's file is a document with the same content.
             let file = self::fragments(&fragment.to_mkv()).await;
             assert_eq!(file.len(), 1);
             assert_eq!((file[0].number(), file[0].end_reason()), (fragment.number(), FragmentEnd::Trailer));
@@ -166,7 +166,7 @@ async fn several_fragments_in_one_document_are_split() {
 
 #[tokio::test]
 async fn merged_fragments_without_closing_tags_are_split() {
-    // Each is known to end where the tags of the next one begin.
+    // Each fragment ends where the tags of the next begin.
     let body = merged_body(false);
     let fragments = fragments(&body).await;
     let without_trailer: Vec<u8> = fragments
@@ -271,7 +271,7 @@ async fn block_times_are_on_the_producers_clock() {
 
 #[tokio::test]
 async fn closing_tags_end_a_fragment_even_with_unreadable_values() {
-    // How far behind it is cannot be read; the fragment must not wait for the next one.
+    // MILLIS_BEHIND_NOW cannot be read. The fragment must still not wait for the next one.
     let mut body = producer_document(1).to_bytes_without_trailer(&stamp(1)).to_vec();
     let trailer = Document::of_tags(&[
         ("AWS_KINESISVIDEO_MILLIS_BEHIND_NOW", "5.0"),
@@ -284,7 +284,7 @@ async fn closing_tags_end_a_fragment_even_with_unreadable_values() {
     assert_eq!(fragment.continuation_token(), Some("token"));
     assert_eq!(fragment.tags().reserved().next().unwrap().value().to_string(), "5.0");
 
-    // Alone they are no fragment: nobody may resume there.
+    // Closing tags alone are no fragment, so nobody can resume there.
     body.extend_from_slice(&trailer[tags..]);
     let (found, error) = items(&body.into(), Chunking::Whole).await;
     assert!(error.is_none());
@@ -336,7 +336,7 @@ async fn a_cut_block_group_is_no_key_frame() {
 
 #[tokio::test]
 async fn repeated_headers_replace_earlier_ones() {
-    // One EBML header and Segment, then Info, Tracks and media again and again.
+    // One EBML header and Segment, then Info, Tracks and media many times.
     let part = producer_document(1).to_bytes(&stamp(1), 0);
     let info = part.windows(4).position(|four| four == kinesis_video::ebml::id::INFO.0.to_be_bytes()).unwrap();
     let mut body = part[..info].to_vec();
@@ -360,7 +360,7 @@ async fn endless_segments_reach_the_limit() {
 
 #[tokio::test]
 async fn an_info_after_the_media_does_not_apply_to_them() {
-    // An Info with another TimestampScale behind the Cluster, before the closing tags.
+    // An Info with another TimestampScale after the Cluster, before the closing tags.
     use kinesis_video::ebml::id;
     use kinesis_video::internals::{Width, Writer};
     let whole = producer_document(1).to_bytes(&stamp(1), 0);

@@ -1,4 +1,4 @@
-//! What comes out when the transport fails.
+//! Items and errors of a failing transport.
 
 use std::io;
 
@@ -13,7 +13,7 @@ use crate::support::bodies::{live_body, producer_document};
 async fn a_failing_transport_yields_whole_blocks_then_the_error() {
     let body = live_body((1..=2).map(producer_document));
     let second = FragmentStream::new(&body[..]).next().await.unwrap().unwrap().raw().len();
-    // Inside the fourth of five blocks of the second document.
+    // A place inside the fourth of five blocks of the second document.
     let fourth = {
         let fragments = crate::support::bodies::fragments(&body).await;
         let payload = fragments[1].packets().nth(3).unwrap().payload().clone();
@@ -51,7 +51,7 @@ async fn an_error_between_fragments_yields_no_cut_fragment() {
 
 #[tokio::test]
 async fn an_error_after_the_last_block_cuts_the_fragment() {
-    // Of unknown size, the Cluster could have gone on: only the error tells that it should have.
+    // A Cluster of unknown size could have continued. Only the error tells that it did not end there.
     let document = producer_document(1).to_bytes_without_trailer(&crate::support::bodies::stamp(1));
     let chunks = stream::iter([Ok(document.clone()), Err(io::Error::other("gone"))]);
     let mut fragments = FragmentStream::from_stream(chunks);

@@ -1,4 +1,4 @@
-//! The searchable tree.
+//! The element tree.
 
 use kinesis_video::ebml::{Elements, Value, id};
 
@@ -69,7 +69,7 @@ fn unknown_sizes_do_not_nest_without_end() {
 
 #[test]
 fn damage_ends_the_walk_with_an_error() {
-    // A Tag that says it is longer than its Tags.
+    // A Tag that declares more bytes than its Tags element has.
     let bytes = [0x12, 0x54, 0xC3, 0x67, 0x84, 0x73, 0x73, 0x88, 0x00];
     let mut tags = Elements::new(&bytes);
     let tags = tags.next().unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! The archive of the local endpoint, as the service describes its own, through the raw SDK.
+//! Archived media of the local endpoint, through the raw SDK.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::support::bodies::{
 };
 use crate::support::endpoint::{http, refusal, unlimited};
 
-/// A client that asks once.
+/// A client without retries.
 fn client(config: &SdkConfig) -> Client {
     let config = aws_sdk_kinesisvideoarchivedmedia::config::Builder::from(config)
         .retry_config(aws_config::retry::RetryConfig::disabled())
@@ -47,7 +47,7 @@ async fn in_process(quotas: Quotas) -> (LocalEndpoint, Client) {
     (endpoint, archive)
 }
 
-/// The first `last` fragments of other tests, one a second.
+/// Creates the stream "door" with fragments 1 to `last`, one per second.
 fn door(endpoint: &LocalEndpoint, last: u32) -> LocalStream {
     let stream = endpoint.create_stream("door");
     (1..=last).for_each(|ordinal| stream.push_stamped(&producer_document(ordinal), stamp(ordinal)));
@@ -77,7 +77,7 @@ fn ordinals(numbers: &[FragmentNumber]) -> Vec<u32> {
     numbers.iter().map(ordinal).collect()
 }
 
-/// The pages of a listing, of so many fragments each.
+/// The pages of a listing, with at most this many fragments each.
 async fn pages(archive: &Client, most: i64) -> Vec<Vec<FragmentNumber>> {
     let (mut pages, mut token) = (Vec::new(), None);
     loop {
@@ -92,7 +92,7 @@ async fn pages(archive: &Client, most: i64) -> Vec<Vec<FragmentNumber>> {
     }
 }
 
-/// What is listed between two times, both included.
+/// The ordinals of the fragments listed between two times, both included.
 async fn between(archive: &Client, kind: FragmentSelectorType, start: i64, end: i64) -> Vec<u32> {
     let call = archive.list_fragments().stream_name("door").fragment_selector(selector(kind, start, end));
     let mut listed = ordinals(&listed_numbers(&call.send().await.unwrap()));
@@ -143,7 +143,7 @@ async fn a_page_has_1_to_1000_fragments_and_a_token_if_more_follow() {
     }
     let sizes = |pages: Vec<Vec<FragmentNumber>>| pages.iter().map(Vec::len).collect::<Vec<_>>();
     assert_eq!(sizes(pages(&archive, 1000).await), [1000, 200]);
-    // The last page is the last whether or not it is full.
+    // The last page has no token, whether or not it is full.
     assert_eq!(sizes(pages(&archive, 600).await), [600, 600]);
     endpoint.create_stream("door");
     assert_eq!(sizes(pages(&archive, 10).await), [0]);
@@ -161,14 +161,14 @@ async fn a_token_alone_selects_the_next_page() {
     let digits = token.trim_end_matches('=');
     assert!(token.len() - digits.len() <= 2 && !digits.is_empty() && token.len() <= 4096);
     assert!(digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte)), "{token}");
-    // With the stream, and nothing else: the range is that of the first call. With the selector too, all the same.
+    // The token alone keeps the range of the first call. With the selector the result is the same.
     let follow = || archive.list_fragments().stream_name("door").next_token(token);
     let rest = follow().send().await.unwrap();
     assert_eq!(rest.next_token(), None);
     let all: BTreeSet<u32> = ordinals(&[listed_numbers(&first), listed_numbers(&rest)].concat()).into_iter().collect();
     assert_eq!(all, (4..=9).collect());
     assert_eq!(listed_numbers(&follow().fragment_selector(range).send().await.unwrap()), listed_numbers(&rest));
-    // A page may be asked for again.
+    // A page can be requested again.
     assert_eq!(listed_numbers(&follow().send().await.unwrap()), listed_numbers(&rest));
     let other = endpoint.create_stream("window");
     other.push_stamped(&producer_document(1), stamp(1));
@@ -207,7 +207,7 @@ async fn all_members_of_a_selector_are_required() {
         &whole.replace("SERVER_", "CAMERA_"),
         &whole.replace(r#""StartTimestamp":1.5,"#, ""),
         &whole.replace(r#","EndTimestamp":2E9"#, ""),
-        // One that ends before it starts.
+        // A range that ends before it starts.
         &whole.replace("2E9", "1.4"),
     ] {
         let answer = list(selector).await;
@@ -220,7 +220,7 @@ async fn all_members_of_a_selector_are_required() {
 async fn a_fragment_is_listed_if_it_starts_in_the_range() {
     let (endpoint, archive) = start(unlimited()).await;
     let stream = endpoint.create_stream("door");
-    // Fragments of two seconds, the producer's clock three days behind the service's.
+    // Fragments of 2 s. The producer's clock is three days slow.
     let (server, producer) = (1_700_000_000_000, 1_699_740_800_000);
     let two_seconds = || Document::new(Shape::Ffmpeg).video_track(1).block(1, 0, true, b"a").block(1, 1000, true, b"b");
     for ordinal in 1..=4 {
@@ -235,7 +235,8 @@ async fn a_fragment_is_listed_if_it_starts_in_the_range() {
         );
     }
     for (start, end, expected) in [
-        // The example of the documentation: starts 0, 2, 4, 6, range 1 to 4. The first spans 1, and is not listed.
+        // The example of the documentation: starts 0, 2, 4 and 6, range 1 to 4. The first contains 1, and is not
+        // listed.
         (1000, 4000, vec![2, 3]),
         // Both ends are included, to the millisecond.
         (2000, 4000, vec![2, 3]),
@@ -255,7 +256,7 @@ async fn a_fragment_is_listed_if_it_starts_in_the_range() {
             assert_eq!(listed, expected, "{kind} {start}..={end}");
         }
     }
-    // By one clock nothing is where it is by the other.
+    // The range by one clock has no fragments by the other.
     assert!(between(&archive, FragmentSelectorType::ProducerTimestamp, server, server + 6000).await.is_empty());
     assert!(between(&archive, FragmentSelectorType::ServerTimestamp, producer, producer + 6000).await.is_empty());
 }
@@ -264,11 +265,11 @@ async fn a_fragment_is_listed_if_it_starts_in_the_range() {
 async fn each_fragment_is_listed_with_its_size_times_and_length() {
     let (endpoint, archive) = start(unlimited()).await;
     let stream = door(&endpoint, 1);
-    // A single frame has no length.
+    // A single frame has no duration.
     let single = Document::new(Shape::Ffmpeg).video_track(1).block(1, 0, true, b"frame");
     stream.push_stamped(&single, stamp(2));
     let listed = archive.list_fragments().stream_name("door").send().await.unwrap();
-    // The SDK reads seconds into a float, and is a few nanoseconds off.
+    // The SDK reads seconds as a float, which is a few nanoseconds off.
     let millis = |time: &DateTime| ((time.as_nanos() + 500_000) / 1_000_000) as i64;
     for (document, stamp, length) in [(producer_document(1), stamp(1), 1000), (single, stamp(2), 0)] {
         let is_it = |number: &str| number == stamp.number.as_str();
@@ -299,7 +300,7 @@ async fn listed_fragments_are_in_a_stable_random_order() {
     let mut all = first.concat();
     all.sort_unstable();
     assert_eq!(ordinals(&all), (1..=200).collect::<Vec<_>>());
-    // It is the same whatever the size of the pages, so that what a test sees it sees again.
+    // The order does not depend on the page size, so tests are reproducible.
     assert_eq!(pages(&archive, 33).await.concat(), first.concat());
 }
 
@@ -313,7 +314,7 @@ async fn a_range_before_the_retention_period_is_refused() {
         let range = selector(kind, end - 1000, end);
         archive.list_fragments().stream_name("door").fragment_selector(range).send().await
     };
-    // Nothing was said of retention.
+    // The retention is not set.
     assert!(list(FragmentSelectorType::ServerTimestamp, pushed - 10_000 * hour).await.is_ok());
     stream.set_retention(Duration::from_secs(2 * 3600));
     let oldest = pushed - 2 * hour;
@@ -322,7 +323,7 @@ async fn a_range_before_the_retention_period_is_refused() {
     let (name, status, message) = refusal(list(FragmentSelectorType::ServerTimestamp, end).await);
     assert_eq!((status, name.as_str()), (400, "InvalidArgumentException"));
     assert_eq!(message, format!("End timestamp {end} is outside of the stream retention period."));
-    // A start that early is none the worse, and a producer's clock may say what it likes.
+    // An earlier start is accepted. So is any time of the producer's clock.
     let early = selector(FragmentSelectorType::ServerTimestamp, 0, pushed);
     let call = archive.list_fragments().stream_name("door").fragment_selector(early);
     assert_eq!(call.send().await.unwrap().fragments().len(), 1);
@@ -366,18 +367,18 @@ async fn expired_fragments_are_gone_from_every_operation() {
         let live = items(body.await.unwrap().payload).await.len();
         (listed.len(), live)
     };
-    // Unless it is told, a stream keeps what it has, whatever its age.
+    // Without a retention, a stream keeps fragments of any age.
     assert_eq!(there().await, (3, 3));
-    // The last two are 24 h 2 min and 24 h 1 min old, and a little more for the idle ends of GetMedia.
+    // The last two are 24 h 2 min and 24 h 1 min old, plus the idle time of GetMedia.
     stream.set_retention(Duration::from_secs(24 * 3600 + 150));
     assert_eq!(hours().await, Some(25));
     assert_eq!(there().await, (2, 2));
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(there().await, (1, 1));
-    // What is gone stays so.
+    // Expired fragments do not come back.
     stream.set_retention(Duration::from_secs(1000 * 3600));
     assert_eq!(there().await, (1, 1));
-    // Without retention there is no archive, but what is live goes on.
+    // Without retention there is no archive, but live reading continues.
     stream.set_retention(Duration::ZERO);
     assert_eq!(hours().await, Some(0));
     assert_eq!(there().await, (0, 1));
@@ -403,7 +404,7 @@ async fn a_fragment_is_listed_after_its_delay() {
     let late = stream.push(&producer_document(21));
     let first = archive.list_fragments().stream_name("door").max_results(5).send().await.unwrap();
     assert_eq!(first.fragments().len(), 5);
-    // What becomes visible during a listing is not part of it, so that the rest is as long as it was.
+    // Fragments that become visible during a listing are not part of it.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let follow = archive.list_fragments().stream_name("door").max_results(100).set_next_token(first.next_token.clone());
     let rest = follow.send().await.unwrap();
@@ -443,7 +444,7 @@ proptest! {
                 }
             }
             listed.sort_unstable();
-            // Those that were there when it began.
+            // The fragments that existed when the listing began.
             let expected: Vec<_> = (1..=before).map(|ordinal| stamp(ordinal).number).collect();
             assert_eq!(listed, expected);
         });
@@ -458,14 +459,14 @@ async fn injected_pages_are_repeated_or_empty() {
     endpoint.script(Operation::ListFragments, Some("door"), Mishap::RepeatPage);
     let repeated = pages(&archive, 4).await;
     assert_eq!(repeated, [&plain[..1], &plain[..]].concat());
-    // Not the first only: those before it are just pages.
+    // The fault applies to the first page with a predecessor. Pages before it are normal.
     let first = archive.list_fragments().stream_name("door").max_results(4).send().await.unwrap();
     endpoint.script(Operation::ListFragments, None, Mishap::RepeatPage);
     let follow = |token: &Option<String>| {
         archive.list_fragments().stream_name("door").max_results(10).set_next_token(token.clone()).send()
     };
     let second = follow(&first.next_token).await.unwrap();
-    // It was the last one, and yet there is a token.
+    // It was the last page, but has a token.
     let again = follow(&second.next_token).await.unwrap();
     assert_eq!((listed_numbers(&again), again.next_token()), (listed_numbers(&second), None));
     assert_eq!(endpoint.happened()["repeat page"], 2);
@@ -477,7 +478,7 @@ async fn injected_pages_are_repeated_or_empty() {
     let answer = http(&endpoint, "POST", "/listFragments", r#"{"StreamName":"door"}"#).await.1;
     assert!(answer.contains("NextToken") && !answer.contains("Fragments"), "{answer}");
     assert_eq!(endpoint.happened()["empty page"], 2);
-    // A page without fragments cannot repeat any.
+    // An empty page has no fragments to repeat.
     endpoint.create_stream("empty");
     endpoint.script(Operation::ListFragments, Some("empty"), Mishap::RepeatPage);
     assert_eq!(archive.list_fragments().stream_name("empty").send().await.unwrap().next_token(), None);
@@ -507,7 +508,7 @@ async fn chunks_equal_those_of_get_media_without_closing_tags() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 3).push_bytes(producer_document(4).to_bytes(&stamp(4), 9), stamp(4));
     let chunk = |ordinal: u32| producer_document(ordinal).to_bytes_without_trailer(&stamp(ordinal));
-    // In the order of the request, and twice if asked twice.
+    // Fragments are in the order of the request, and twice if requested twice.
     let body = get(&archive, [3, 1, 4, 1].map(number)).await;
     assert_eq!(body, [chunk(3), chunk(1), chunk(4), chunk(1)].concat());
     for item in items(body.into()).await {
@@ -531,7 +532,7 @@ async fn captured_chunks_lose_their_closing_tags_and_nothing_else() {
             .collect();
         assert!(whole.len() >= 3);
         let trailer_of = |raw: &Bytes| {
-            // The last element: 161 to 165 bytes in all captures, and as much here.
+            // The last element has 161 to 165 bytes in all captures, and here.
             let tags = Elements::new(raw).find("Segment/Tags").last().unwrap().unwrap();
             assert_eq!(tags.header().payload() as usize + tags.payload().len(), raw.len());
             tags.offset() as usize
@@ -674,7 +675,7 @@ async fn a_fragment_is_found_after_its_delay() {
     assert_eq!(found().await, [true, false, true]);
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(found().await, [true, true, true]);
-    // They are listed at once.
+    // Fragments are listed at once.
     assert_eq!(pages(&archive, 10).await.concat().len(), 2);
 }
 
@@ -687,12 +688,12 @@ async fn fragments_are_found_among_many() {
         stream.push_bytes(ordinal.to_be_bytes().to_vec(), stamp(ordinal));
     }
     let start = std::time::Instant::now();
-    // The newest, which a search from the oldest would find last.
+    // The newest is found as fast as the oldest.
     let body = get(&archive, (99_001..=100_000).map(|ordinal| stamp(ordinal).number)).await;
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     let expected: Vec<u8> = (99_001..=100_000u32).flat_map(u32::to_be_bytes).collect();
     assert_eq!(body, expected);
-    // Those that are gone are not mistaken for others.
+    // Expired fragments are not confused with others.
     stream.expire(99_500);
     let read = get(&archive, [99_500, 99_501].map(|ordinal| stamp(ordinal).number)).await;
     assert!(read.ends_with(&99_501u32.to_be_bytes()));
@@ -705,7 +706,7 @@ async fn fragments_are_found_among_many() {
 async fn a_sixth_connection_is_refused_until_one_is_closed() {
     let (endpoint, archive) = start(Quotas::default().media_points(None)).await;
     let stream = endpoint.create_stream("door");
-    // More than a socket holds, so that an unread body stays open.
+    // More than a socket buffers, so that an unread body stays open.
     stream.push_bytes(vec![7; 32 << 20], stamp(1));
     let open = async || {
         let number = number(1).to_string();
@@ -721,7 +722,7 @@ async fn a_sixth_connection_is_refused_until_one_is_closed() {
         assert_eq!((status, name.as_str()), (400, "ClientLimitExceededException"));
         assert_eq!(endpoint.happened()["connection limit"], happened);
     }
-    // They are not those of GetMedia, nor another stream's.
+    // The connections of GetMedia and of other streams count separately.
     assert_eq!(stream.open_bodies(), 0);
     let other = endpoint.create_stream("window");
     other.push_stamped(&producer_document(1), self::stamp(1));
@@ -736,7 +737,7 @@ async fn a_sixth_connection_is_refused_until_one_is_closed() {
         .await
         .expect("it is closed");
     };
-    // One that is read to its end makes room, and one whose client goes away.
+    // A body that is read to its end frees a connection. So does a client that disconnects.
     assert_eq!(bodies.pop().unwrap().collect().await.unwrap().into_bytes().len(), 32 << 20);
     until(4).await;
     bodies.push(open().await.unwrap().payload);
@@ -755,7 +756,7 @@ async fn a_closed_connection_counts_while_it_lingers() {
         let call = archive.get_media_for_fragment_list().stream_name("door");
         call.fragments(number(1).as_str()).fragments(number(2).as_str()).send().await
     };
-    // One that ended by itself does not.
+    // A body that ended by itself does not linger.
     open().await.unwrap().payload.collect().await.unwrap();
     drop(open().await.unwrap());
     tokio::time::sleep(Duration::from_secs(9)).await;
@@ -772,25 +773,25 @@ async fn a_listing_costs_a_point_for_each_fragment_it_may_have() {
         name_of(archive.list_fragments().stream_name("door").set_max_results(most).send().await)
     };
     let throttled = Some("ClientLimitExceededException".to_owned());
-    // Ten calls of a thousand a second, however few there are.
+    // Ten calls per second with 1000 results each, however few fragments there are.
     for _ in 0..10 {
         assert_eq!(list(Some(1000)).await, None);
     }
     assert_eq!(list(Some(1)).await, throttled);
     assert_eq!(endpoint.happened()["throttled"], 1);
-    // Media has points of its own, and so has another stream.
+    // Media have their own points, and so does each stream.
     get(&archive, [number(1)]).await;
     endpoint.create_stream("window");
     assert!(archive.list_fragments().stream_name("window").send().await.is_ok());
-    // 10,000 a second are ten a millisecond.
+    // 10,000 points per second are ten per millisecond.
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(list(Some(501)).await, throttled);
     assert_eq!(list(Some(500)).await, None);
-    // Whoever does not say how many pays for a hundred.
+    // A call without MaxResults costs 100 points.
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(list(None).await, None);
     assert_eq!(list(Some(1)).await, throttled);
-    // What is refused for what it says costs nothing.
+    // A call with an invalid argument costs nothing.
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(list(Some(0)).await.as_deref(), Some("InvalidArgumentException"));
     assert_eq!(list(Some(10)).await, None);
@@ -818,7 +819,7 @@ async fn media_cost_a_point_for_each_fragment() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(get(50).await, None);
     assert_eq!(get(1).await, throttled);
-    // A thousand cost twice what there is in a second: they need all of it, and take two to be paid off.
+    // 1000 fragments cost twice the points of a second. The call needs all points, and is paid off after 2 s.
     tokio::time::sleep(Duration::from_millis(990)).await;
     assert_eq!(get(1000).await, throttled);
     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -840,7 +841,7 @@ async fn point_quotas_can_be_set_and_removed() {
     let call = archive.get_media_for_fragment_list().stream_name("door").fragments(number(1).as_str());
     assert!(call.send().await.is_err());
 
-    // Calls are not counted, only points.
+    // Only points are limited, not calls.
     let (endpoint, archive) = in_process(unlimited().calls_per_second(Some(1))).await;
     door(&endpoint, 3);
     for _ in 0..50 {
@@ -850,10 +851,10 @@ async fn point_quotas_can_be_set_and_removed() {
     assert_eq!(endpoint.happened()["throttled"], 0);
 }
 
-// What goes wrong.
+// Injected faults.
 
-/// What comes of the first ten fragments if this happens: ordinals, negative if it is an error in the media;
-/// and the kind of error that the body ends with.
+/// Requests ten fragments under a fault. Returns their ordinals, negative for a fault in the media, and the error at
+/// the end of the body.
 async fn with(endpoint: &LocalEndpoint, archive: &Client, mishap: Mishap) -> (Vec<i64>, Option<String>) {
     endpoint.script(Operation::GetMediaForFragmentList, Some("door"), mishap);
     let numbers = (1..=10).map(|ordinal| number(ordinal).to_string()).collect();
@@ -890,7 +891,7 @@ async fn injected_faults_shuffle_omit_or_replace_chunks() {
     assert!(orders.len() > 15);
     assert_eq!(endpoint.happened()["shuffle"], 40);
     for seed in 0..8 {
-        // Two have one other order; one has none, and that is not counted.
+        // Two fragments have one other order. One fragment has none, and is not counted.
         endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::Shuffle(seed));
         let read = items(get(&archive, [1, 2].map(number)).await.into()).await;
         let BodyItem::Fragment(first) = &read[0] else { panic!("{read:?}") };
@@ -910,7 +911,7 @@ async fn injected_faults_shuffle_omit_or_replace_chunks() {
         expected[place as usize] *= -1;
         assert_eq!((read, error), (expected, None));
     }
-    // There is no such place.
+    // There is no fragment of this index.
     assert_eq!(with(&endpoint, &archive, Mishap::Omit(10)).await, (sorted.clone(), None));
     let fault = Mishap::FaultAt { fragment: 10, id: 5000, message: "internal".into() };
     assert_eq!(with(&endpoint, &archive, fault).await, (sorted, None));
@@ -945,7 +946,7 @@ async fn body_faults_apply_as_in_get_media() {
     let length = producer_document(1).to_bytes_without_trailer(&stamp(1)).len() as u64;
     let ten: Vec<i64> = (1..=10).collect();
     let io = Some("Io".to_owned());
-    // The third is cut behind its number.
+    // The third fragment is cut after its number.
     let three = vec![1, 2, 3];
     let cut = length * 2 + length - 40;
     let pause = Duration::from_millis(30);
@@ -965,7 +966,7 @@ async fn body_faults_apply_as_in_get_media() {
         assert_eq!(endpoint.happened()[event], 1, "{mishap:?}");
         assert!(event != "stall" || start.elapsed() >= pause);
     }
-    // Damage is in the bytes, exactly there.
+    // The damage is in the bytes, at this offset.
     let whole = get(&archive, (1..=10).map(number)).await;
     endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::DamageAt(length * 3 + 50));
     let damaged = get(&archive, (1..=10).map(number)).await;
@@ -992,7 +993,7 @@ async fn calls_are_refused_as_injected() {
         assert_eq!((list.0.as_str(), list.1), (name, status));
         assert_eq!((media.0.as_str(), media.1), (name, status));
     }
-    // Success, with nothing in it.
+    // The answer is 200, without content.
     endpoint.script(Operation::ListFragments, None, Mishap::UnknownOperation);
     endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::UnknownOperation);
     let listed = list().await.unwrap();

@@ -1,4 +1,4 @@
-//! What a consumer that resumes meets at the local endpoint, under clocks that are paused or wrong.
+//! Resuming at the local endpoint, under paused and wrong clocks.
 
 use std::time::{Duration, SystemTime};
 
@@ -37,7 +37,7 @@ fn token(number: &FragmentNumber) -> StartSelector {
         .unwrap()
 }
 
-/// A client that asks once.
+/// A client without retries.
 fn client(config: &aws_config::SdkConfig) -> aws_sdk_kinesisvideomedia::Client {
     let config = aws_sdk_kinesisvideomedia::config::Builder::from(config)
         .retry_config(aws_config::retry::RetryConfig::disabled())
@@ -46,7 +46,7 @@ fn client(config: &aws_config::SdkConfig) -> aws_sdk_kinesisvideomedia::Client {
     aws_sdk_kinesisvideomedia::Client::from_conf(config)
 }
 
-/// Calls GetMedia; what the error is called if it is refused.
+/// Calls GetMedia, and returns the code of a refusal.
 async fn get(
     client: &aws_sdk_kinesisvideomedia::Client,
     stream: &str,
@@ -91,7 +91,7 @@ async fn requests_signed_at_another_time_are_refused() {
         let media = client(&endpoint.sdk_config());
         let result = get(&media, "door", earliest()).await;
         assert_eq!(result.err(), refused.then(|| "RequestExpired".to_owned()), "{offset}");
-        // The SDK has learned the difference from the date of the answer.
+        // The SDK has learned the difference of the clocks from the answer's date.
         assert!(get(&media, "door", earliest()).await.is_ok());
     }
     let answer = list_streams(&endpoint, "x-amz-date: 20010101T000000Z\r\n").await;
@@ -115,7 +115,7 @@ fn ten(endpoint: &LocalEndpoint) -> LocalStream {
     stream
 }
 
-/// The fragments of a body, and what it ended with.
+/// Reads the fragments of a body, and the error that ended it.
 async fn read(output: GetMediaOutput) -> (Vec<Fragment>, Option<Error>) {
     let mut stream = FragmentStream::from_byte_stream(output.payload);
     let mut fragments = Vec::new();
@@ -140,7 +140,7 @@ async fn idle_bodies_end_under_a_paused_clock() {
     assert_eq!(fragments.len(), 10);
     assert_eq!(start.elapsed().as_millis(), 3_000);
     assert_eq!(stream.open_bodies(), 0);
-    // A stream that goes on is read for as long as a session may last.
+    // A body that is never idle ends after the maximum duration of a session.
     let feed = async {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -159,7 +159,7 @@ async fn idle_bodies_end_under_a_paused_clock() {
     let stamps: Vec<_> =
         fragments.iter().skip(10).map(|fragment| fragment.server_time().unwrap().as_millis()).collect();
     assert!(stamps.windows(2).all(|pair| pair[1] - pair[0] == 1_000), "{stamps:?}");
-    // What is signed an hour later is not signed too early.
+    // A request signed an hour later is not too old for the endpoint's clock.
     assert!(get(&media, "ten", earliest()).await.is_ok());
     assert!(
         client(&endpoint.in_process_config())
@@ -190,7 +190,7 @@ async fn body_faults_are_the_same_in_process_and_over_sockets() {
         assert_eq!(fragments.len(), if whole { 2 } else { 0 }, "{mishap:?}");
         assert_eq!(stream.open_bodies(), 0);
     }
-    // Nothing comes behind a reset, whoever asks.
+    // Nothing is yielded after a reset.
     endpoint.script(Operation::GetMedia, None, Mishap::ResetAfter(10));
     let mut payload = get(&media, "ten", earliest()).await.unwrap().payload;
     assert_eq!(payload.next().await.unwrap().unwrap().len(), 10);
@@ -232,7 +232,7 @@ async fn dropping_the_endpoint_breaks_bodies_in_process() {
     assert!(error.contains("DispatchFailure"), "{error}");
 }
 
-/// What has happened, without what has not.
+/// The fault counters that are not zero.
 fn happened(endpoint: &LocalEndpoint) -> Vec<(&'static str, u64)> {
     endpoint.happened().into_iter().filter(|(_, count)| *count > 0).collect()
 }
@@ -317,7 +317,7 @@ async fn calls_by_arn_and_for_unknown_streams_are_recorded() {
     }
 }
 
-/// The numbers of the fragments of a body that did not fail.
+/// Reads the fragment numbers of a body that must not fail.
 async fn numbers(output: GetMediaOutput) -> Vec<FragmentNumber> {
     let (fragments, error) = read(output).await;
     assert!(error.is_none(), "{error:?}");
@@ -338,7 +338,7 @@ async fn fragments_can_be_repeated() {
         assert_eq!(received, all[expected..], "{behind} {repeated}");
         assert_eq!(endpoint.happened()["repeat"], count);
     }
-    // There is nothing before the oldest.
+    // The oldest fragment has no predecessor to repeat.
     endpoint.script(Operation::GetMedia, None, Mishap::Repeat(2));
     assert_eq!(numbers(get(&media, "ten", earliest()).await.unwrap()).await, all);
     assert_eq!(endpoint.happened()["repeat"], 5);
@@ -358,7 +358,7 @@ async fn connections_linger_after_the_client_disconnects() {
     tokio::time::sleep(linger - Duration::from_millis(1)).await;
     assert_eq!(open().await.unwrap_err(), "ConnectionLimitExceededException");
     tokio::time::sleep(Duration::from_millis(1)).await;
-    // Neither a body that ended by itself, nor a refused call, nor a broken connection lingers.
+    // A body that ended by itself, a refused call and a broken connection do not linger.
     read(open().await.unwrap()).await;
     for mishap in [Mishap::Refuse("ServiceUnavailable".into()), Mishap::CutAfter(10), Mishap::ResetAfter(10)] {
         endpoint.script(Operation::GetMedia, None, mishap);
@@ -381,7 +381,7 @@ async fn expired_positions_are_answered_as_configured() {
         let all = numbers(get(&media, "ten", earliest()).await.unwrap()).await;
         stream.expire(3);
         assert_eq!(numbers(get(&media, "ten", earliest()).await.unwrap()).await, all[3..]);
-        // Behind the last that was dropped nothing is missing.
+        // After the last expired fragment nothing is missing.
         for behind in [2, 3, 9] {
             let received = numbers(get(&media, "ten", after(&all[behind])).await.unwrap()).await;
             assert_eq!(received, all[behind + 1..], "{behind}");
@@ -399,7 +399,7 @@ async fn expired_positions_are_answered_as_configured() {
         }
         assert_eq!(endpoint.happened()["aged out"], 2);
         assert_eq!(stream.open_bodies(), 0);
-        // All of them, and more than there are.
+        // Expires all fragments, and more than there are.
         stream.expire(100);
         assert!(numbers(get(&media, "ten", earliest()).await.unwrap()).await.is_empty());
         let newest = stream.push(&two_frames());
@@ -440,6 +440,6 @@ async fn stored_damage_is_served_again_at_every_resume() {
         let (fragments, error) = read(get(&media, "ten", after(&first.number)).await.unwrap()).await;
         assert_eq!((fragments.len(), error.unwrap().position().offset()), (0, Some(0)));
     }
-    // It has a number to go on behind.
+    // The damaged fragment has a number to resume after.
     assert_eq!(numbers(get(&media, "ten", after(&second.number)).await.unwrap()).await, [third.number]);
 }

@@ -1,4 +1,4 @@
-//! The local endpoint as the service would behave: selectors, quotas, and what goes wrong.
+//! GetMedia of the local endpoint: selectors, quotas and injected faults.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn short_document() -> Document {
         .fold(Document::new(Shape::Producer).video_track(1), |document, i| document.block(1, i * 200, i == 0, b"frame"))
 }
 
-/// Ten fragments, one a second, each of 800 ms.
+/// Ten fragments of 800 ms, one per second.
 fn ten(endpoint: &LocalEndpoint) -> LocalStream {
     let stream = endpoint.create_stream("ten");
     (1..=10).for_each(|ordinal| stream.push_stamped(&short_document(), stamp(ordinal)));
@@ -39,7 +39,7 @@ async fn every_selector_yields_the_right_fragments() {
     let _stream = ten(&endpoint);
     let from = |first: u32| (first..=10).collect::<Vec<_>>();
     let number = |ordinal: u32| stamp(ordinal).number;
-    // Between the fourth and the fifth, by its milliseconds.
+    // A number between the fourth and the fifth.
     let between = kinesis_video::local::fragment_number(4, 9_999_999_999_999);
     let server = |ordinal: u32, millis: i64| {
         Start::ServerTime(Timestamp::from_millis(stamp(ordinal).server_time.as_millis() + millis))
@@ -58,10 +58,10 @@ async fn every_selector_yields_the_right_fragments() {
         (Start::AfterFragment("1".parse().unwrap()), from(1)),
         (Start::AfterFragment(number(10)), vec![]),
         (Start::AfterFragment("9".repeat(48).parse().unwrap()), vec![]),
-        // A token goes on behind the fragment that it came with.
+        // A token continues after its fragment.
         (Start::Token(number(4).to_string()), from(5)),
         (Start::Token(number(10).to_string()), vec![]),
-        // A time is in the fragment that contains it; in a gap the next one begins.
+        // A time selects the fragment that contains it or, in a gap, the next one.
         (server(4, 0), from(4)),
         (server(4, 1), from(4)),
         (server(4, 799), from(4)),
@@ -129,7 +129,7 @@ async fn a_fourth_connection_is_refused_and_the_others_continue() {
     for fragments in &mut three {
         assert_eq!(fragments.try_next().await.unwrap().unwrap().number(), Some(&stamp(11).number));
     }
-    // Dropping one closes its connection, which makes room.
+    // Dropping a stream closes its connection, which frees a place.
     drop(three);
     tokio::time::timeout(Duration::from_secs(10), async {
         while stream.open_bodies() > 0 {
@@ -147,7 +147,7 @@ async fn calls_are_limited_per_second_and_stream() {
     ten(&endpoint).finish();
     let other = endpoint.create_stream("other");
     other.finish();
-    // Each one a process of its own: one that knows of the others would wait.
+    // Each client has its own rate limit, as separate processes do.
     let kind = async || {
         let kvs = KinesisVideo::new(&endpoint.sdk_config());
         kvs.live("ten").reconnect(false).fragments().try_next().await.err().map(|error| error.kind())
@@ -155,7 +155,7 @@ async fn calls_are_limited_per_second_and_stream() {
     for _ in 0..5 {
         assert_eq!(kind().await, None);
     }
-    // However slow this machine is, some call comes sooner than another is allowed.
+    // However slow the machine is, some call is sooner than the limit allows.
     let mut refused = None;
     for _ in 0..100 {
         refused = refused.or(kind().await);
@@ -198,7 +198,7 @@ async fn a_stale_endpoint_is_looked_up_again() {
     assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
     let before = endpoint.requests();
     endpoint.script(Operation::GetMedia, Some("ten"), Mishap::StaleEndpoint);
-    // Refused, GetDataEndpoint, and GetMedia again.
+    // The refused call, GetDataEndpoint, and GetMedia again.
     assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
     assert_eq!(endpoint.requests() - before, 3);
 }
@@ -207,7 +207,7 @@ async fn a_stale_endpoint_is_looked_up_again() {
 async fn an_unknown_operation_answers_200_without_media() {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
-    // Once may be for an endpoint that has moved.
+    // The first failure may be due to an endpoint that has moved.
     endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
     assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
     endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
@@ -217,11 +217,11 @@ async fn an_unknown_operation_answers_200_without_media() {
     endpoint.script(Operation::GetDataEndpoint, None, Mishap::UnknownOperation);
     let error = kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
-    // It is not believed for ever.
+    // The error is final after some retries.
     assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.is_ok());
 }
 
-/// What comes of a body of ten fragments with which this goes wrong.
+/// Reads a body of ten fragments under a fault.
 async fn with(mishap: Mishap) -> (Vec<Fragment>, Option<Error>) {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
@@ -303,7 +303,7 @@ async fn captures_keep_their_own_numbers_and_times() {
             let received: Vec<_> =
                 kvs.live(name).start(start.clone()).reconnect(false).fragments().try_collect().await.unwrap();
             let numbers = |fragments: &[Fragment]| fragments.iter().map(|f| f.number().cloned()).collect::<Vec<_>>();
-            // Server times of uploads overlap: what contains one may have begun earlier.
+            // Server times of uploads overlap, so the fragment that contains a time may have begun earlier.
             if matches!(start, Start::ServerTime(_)) {
                 assert!(numbers(&received).contains(&third.number().cloned()), "{name}");
             } else {
@@ -315,7 +315,7 @@ async fn captures_keep_their_own_numbers_and_times() {
 
 #[tokio::test]
 async fn a_break_between_fragments_is_an_error() {
-    // Nothing more comes, and yet the connection breaks instead of the body ending.
+    // No bytes follow, but the connection breaks instead of ending the body.
     let (endpoint, kvs) = start(ends_soon().idle(Duration::MAX).session(Duration::MAX)).await;
     let stream = endpoint.create_stream("ten");
     stream.push_stamped(&short_document(), stamp(1));
@@ -363,7 +363,7 @@ async fn dropping_the_endpoint_breaks_unread_bodies() {
     let stream = endpoint.create_stream("ten");
     stream.push_raw(vec![0x1A; 64 << 20]);
     let mut fragments = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments();
-    // Opens the connection, and fails on what is no media.
+    // Opens the connection, and fails on bytes that are no media.
     assert!(fragments.try_next().await.is_err());
     drop(fragments);
     let media = aws_sdk_kinesisvideomedia::Client::new(&endpoint.sdk_config());

@@ -113,7 +113,7 @@ async fn a_pushed_fragment_arrives_before_the_next_is_pushed() {
 async fn a_looped_file_is_whole_and_has_new_stamps_every_time() {
     let (endpoint, kvs) = endpoint().await;
     endpoint.loop_media("camera", CAMERA).unwrap();
-    // More than the file has, so that it comes round.
+    // More fragments than the file has, so that it is looped.
     let received: Vec<_> =
         kvs.live("camera").start(Start::Earliest).reconnect(false).fragments().take(6).try_collect().await.unwrap();
     assert!(received.windows(2).all(|two| two[0].number() < two[1].number()));
@@ -133,7 +133,7 @@ async fn a_looped_file_is_whole_and_has_new_stamps_every_time() {
     let expected: Vec<_> = expected.iter().cycle().take(played.len()).cloned().collect();
     assert_eq!(played, expected);
     let times: Vec<_> = received.iter().map(|fragment| fragment.producer_time().unwrap().as_millis()).collect();
-    // A round is as long as the file, whose Clusters are about a second each.
+    // A loop is as long as the file. Its Clusters are about 1 s each.
     assert!(times.windows(2).all(|two| (700..1300).contains(&(two[1] - two[0]))), "{times:?}");
     assert!((4000..4100).contains(&(times[4] - times[0])), "{times:?}");
 }
@@ -226,7 +226,7 @@ async fn control_operations_answer_like_the_service() {
     let listed = control.list_streams().stream_name_condition(condition).send().await.unwrap();
     assert_eq!(listed.stream_info_list().len(), 2);
 
-    // An operation that it does not serve: success on the wire, nothing in it.
+    // An operation that the endpoint does not serve answers 200 without content.
     let created = control.create_stream().stream_name("new").send().await.unwrap();
     assert_eq!(created.stream_arn(), None);
 }

@@ -1,4 +1,4 @@
-//! Nothing that is not done is ever behind the checkpoint, and the checkpoint is always there.
+//! The checkpoint never passes a fragment that is not done, and is never lost.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::error::Error as _;
@@ -32,7 +32,7 @@ enum Act {
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
-    // Numbers above 24 are never given out.
+    // Numbers above 24 are never yielded.
     let act = prop_oneof![
         3 => Just(Act::Next),
         4 => (1..=26u32).prop_map(Act::Done),
@@ -70,10 +70,10 @@ proptest! {
     }
 }
 
-/// When one ended, and what is saved if it did not fail.
+/// The end of a save, and the saved position if it succeeded.
 type Save = (Instant, Option<Position>);
 
-/// Takes its time, or fails.
+/// A store whose saves are slow or fail.
 #[derive(Clone, Default)]
 struct Slow {
     pause: Duration,
@@ -118,7 +118,7 @@ async fn a_slow_store_receives_the_newest_and_the_last_position() {
     let work = fragments.map_ok(|fragment| {
         let acks = acks.clone();
         async move {
-            // Neighbours are done in the wrong order.
+            // Neighbouring fragments are done in the wrong order.
             sleep(Duration::from_millis(if fragment.number().unwrap().as_str().ends_with('1') { 350 } else { 100 }))
                 .await;
             acks.done(&fragment.position());
@@ -133,7 +133,7 @@ async fn a_slow_store_receives_the_newest_and_the_last_position() {
     let saved = store.saved();
     assert!((2..8).contains(&saved.len()), "{saved:?}");
     assert!(saved.windows(2).all(|two| two[0].number() < two[1].number()), "{saved:?}");
-    // What has not changed is not saved again.
+    // An unchanged position is not saved again.
     acks.done(&position(60));
     acks.clone().close().await.unwrap();
     drop(acks);
@@ -152,7 +152,7 @@ async fn a_failing_store_is_retried() {
         acks.done(&position(ordinal));
     }
     sleep(Duration::from_secs(45)).await;
-    // At once, and not again and again.
+    // It is saved at once, and only once.
     assert_eq!(acks.saved(), None);
     let error = acks.clone().close().await.unwrap_err();
     assert_eq!(error.to_string(), "I/O failed: the table is away");
@@ -165,7 +165,7 @@ async fn a_failing_store_is_retried() {
 
 #[tokio::test(start_paused = true)]
 async fn the_last_position_is_saved_when_all_handles_are_dropped() {
-    // The second case is in the middle of a pause when that happens.
+    // In the second case the handles are dropped during a pause.
     for failures in [0, 1] {
         let store = Slow::taking(50, failures);
         let (mut fragments, acks) = stream::iter(first_fragments(2)).map(Ok).acknowledged(store.clone());
@@ -207,7 +207,7 @@ async fn fragments_and_errors_pass_through() {
     }
     assert!(fragments.next().await.unwrap().is_err());
     assert!(fragments.next().await.is_none());
-    // Nothing is done: what was there stays.
+    // Nothing is done, so the stored position stays.
     assert_eq!(acks.close().await.unwrap(), None);
     assert_eq!(store.load().await.unwrap(), Some(position(7)));
 }
@@ -244,7 +244,7 @@ async fn thousands_of_saves_leave_one_file() {
 #[tokio::test]
 async fn stores_in_one_folder_do_not_disturb_each_other() {
     let dir = tempfile::tempdir().unwrap();
-    // The last two are the same file, as when the old process has not quite gone yet.
+    // The last two use the same file, as when the old process has not ended yet.
     let files = ["a", "a.tmp", ".a", "b", "b"].map(|name| FileCheckpoint::new(dir.path().join(name)));
     let work = files.iter().map(|file| async {
         for ordinal in 1..=100 {
@@ -265,7 +265,7 @@ async fn leftovers_of_a_killed_process_are_ignored() {
     let path = dir.path().join("door");
     let file = FileCheckpoint::new(&path);
     file.save(&position(1)).await.unwrap();
-    // Killed while it wrote, once before a byte, once within the line.
+    // Files of a process killed while it wrote: an empty one, and a part of a line.
     fs::write(dir.path().join(".door.00000000000000aa.tmp"), "").unwrap();
     fs::write(dir.path().join(".door.00000000000000bb.tmp"), &position(2).to_string()[..20]).unwrap();
     let file = FileCheckpoint::new(&path);
@@ -274,7 +274,7 @@ async fn leftovers_of_a_killed_process_are_ignored() {
     assert_eq!(file.load().await.unwrap(), Some(position(3)));
 }
 
-/// Watches the file from outside: at every moment there is a whole line.
+/// Watches the file: it always has a whole line.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_file_always_has_the_old_or_the_new_position() {
     let dir = tempfile::tempdir().unwrap();
@@ -298,7 +298,7 @@ async fn the_file_always_has_the_old_or_the_new_position() {
         seen.len()
     });
     for ordinal in 2..=300 {
-        // A save that nobody waits for any more never replaces a later one.
+        // An abandoned save never replaces a later one.
         if ordinal % 2 == 0 {
             let _ = file.save(&position(ordinal)).now_or_never();
         } else {
@@ -330,7 +330,7 @@ async fn errors_name_the_path() {
         assert_eq!(error.to_string(), format!("invalid argument: {at}/door is not a checkpoint"));
         assert_eq!(error.source().unwrap().to_string(), cause);
     }
-    // What is far too long is not read to its end.
+    // A file that is far too long is not read to its end.
     let endless = FileCheckpoint::new("/dev/zero").load().await.unwrap_err();
     assert_eq!(endless.to_string(), "invalid argument: /dev/zero is not a checkpoint");
     let folder = FileCheckpoint::new(dir.path());
@@ -338,7 +338,7 @@ async fn errors_name_the_path() {
     let error = folder.save(&position(1)).await.unwrap_err();
     assert_eq!(error.to_string(), format!("I/O failed: writing the checkpoint {at} failed"));
     assert!(!error.is_retryable());
-    // A file where a folder should be cannot be written to, whoever one is; a folder that is not there is made.
+    // A file in the place of a folder is an error, even for root. A missing folder is created.
     let inside = FileCheckpoint::new(path.join("inside"));
     let error = inside.save(&position(1)).await.unwrap_err();
     assert_eq!(error.to_string(), format!("I/O failed: writing the checkpoint {at}/door/inside failed"));
@@ -359,7 +359,7 @@ async fn a_restart_resumes_after_the_last_acknowledged_fragment() {
         async move {
             tokio::spawn(async move {
                 tokio::task::yield_now().await;
-                // The consumer crashed before this one was done.
+                // The consumer crashed before this fragment was done.
                 if fragment.position() != position(150) {
                     acks.done(&fragment.position());
                 }

@@ -1,4 +1,4 @@
-//! Reading a stream for ever: options, ends, errors, what the service gets to see.
+//! Reading a live stream: options, ends, errors, and the calls that the service receives.
 
 use std::time::{Duration, SystemTime};
 
@@ -50,11 +50,11 @@ async fn a_quiet_stream_is_reconnected_until_media_arrive() {
     // A call every three seconds, as the service ends each body.
     let calls = endpoint.calls(Operation::GetMedia, "door").len();
     assert!((1190..=1202).contains(&calls), "{calls}");
-    // An endpoint is asked for again before it is 45 minutes old.
+    // The data endpoint is looked up again before it is 45 minutes old.
     assert_eq!(endpoint.calls(Operation::GetDataEndpoint, "door").len(), 2);
 }
 
-/// Whatever the configuration says that the user passed.
+/// This holds for any SDK configuration of the user.
 #[tokio::test(start_paused = true)]
 async fn the_sdk_does_not_time_out_a_silent_body() {
     let quotas = Quotas::default().idle(Duration::from_secs(3600));
@@ -78,7 +78,7 @@ async fn the_sdk_does_not_time_out_a_silent_body() {
         let (second, ()) = tokio::join!(next(&mut fragments), producer);
         assert_eq!(second, 2);
         assert_eq!(endpoint.calls(Operation::GetMedia, "door").len() - before, 1, "it was one body");
-        // With the limit that it has by itself it is another body, but no end.
+        // The default time limit starts another body, but does not end the stream.
         let mut fragments = kvs.live("door").start(Start::AfterFragment(stamp(2).number)).fragments();
         let producer = async {
             sleep(Duration::from_secs(60)).await;
@@ -91,7 +91,7 @@ async fn the_sdk_does_not_time_out_a_silent_body() {
     }
 }
 
-/// The client's clock, and that of the service.
+/// The offset of the client's clock, and of the service's.
 #[tokio::test(start_paused = true)]
 async fn a_clock_off_by_an_hour_is_corrected() {
     for (client, server) in [(0, 0), (3600, 0), (-3600, 0), (0, 3600), (0, -3600)] {
@@ -103,7 +103,7 @@ async fn a_clock_off_by_an_hour_is_corrected() {
         let time = SharedTimeSource::new(StaticTimeSource::new(shifted));
         let config = endpoint.in_process_config().into_builder();
         let kvs = KinesisVideo::new(&config.time_source(time).build());
-        // The first body has nothing; what comes before the second is not lost for that.
+        // The first body is empty. Fragments pushed before the second are not lost.
         let mut fragments = kvs.live("door").start(Start::Now).fragments();
         endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(0));
         let mut status = fragments.status();
@@ -140,7 +140,7 @@ async fn every_end_has_a_reason() {
         (Bound::Fragment(stamp(4).number), StreamEnd::Fragment, 4),
         (Bound::ServerTime(stamp(6).server_time), StreamEnd::Time, 5),
         (Bound::ProducerTime(stamp(6).producer_time), StreamEnd::Time, 5),
-        // Nothing comes any more that could be before it.
+        // No fragment before the bound can follow.
         (Bound::ServerTime(Timestamp::from_millis(stamp(10).server_time.as_millis() + 5000)), StreamEnd::Time, 10),
     ] {
         let mut fragments = live().until(bound.clone()).fragments();
@@ -174,7 +174,7 @@ async fn every_end_has_a_reason() {
 async fn the_stop_handle_lets_the_open_fragment_finish() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=5);
-    // Each fragment is on its way for some seconds.
+    // Each fragment takes some seconds to arrive.
     let trickle = Mishap::Trickle { bytes: 100, pause: Duration::from_millis(200) };
     endpoint.script(Operation::GetMedia, None, trickle.clone());
     let mut fragments = kvs.live("door").start(Start::Earliest).fragments();
@@ -189,7 +189,7 @@ async fn the_stop_handle_lets_the_open_fragment_finish() {
     assert_eq!(fragments.end_reason(), Some(StreamEnd::Stopped));
     assert_eq!(door.open_bodies(), 0);
 
-    // Packet by packet it ends behind the fragment, too.
+    // A packet stream also ends after the fragment.
     endpoint.script(Operation::GetMedia, None, trickle);
     let mut items = kvs.live("door").start(Start::Earliest).packets();
     let stop = items.stop_handle();
@@ -206,7 +206,7 @@ async fn the_stop_handle_lets_the_open_fragment_finish() {
     }
     assert_eq!((ends, items.end_reason()), (1, Some(StreamEnd::Stopped)));
 
-    // Where nothing is on its way, at once; also where it waits before a call.
+    // Without an open fragment it ends at once, also during a pause before a call.
     for mishaps in [0, 5] {
         let mut fragments = kvs.live("door").start(Start::AfterFragment(stamp(5).number)).fragments();
         (0..mishaps).for_each(|_| {
@@ -241,7 +241,7 @@ async fn dropping_the_stream_closes_the_socket() {
         } else {
             let mut fragments = live.fragments();
             assert_eq!(next(&mut fragments).await, 1);
-            // It is not the next() future that holds it.
+            // The stream holds the connection, not the future of `next()`.
             assert!(timeout(Duration::from_millis(20), fragments.next()).await.is_err());
             assert_eq!(door.open_bodies(), 1);
             drop(fragments);
@@ -266,12 +266,12 @@ async fn reading_resumes_after_a_saved_position() {
     let position: Position = serde_json::from_str(&saved).unwrap();
     let from = |start: Start| ordinals(kvs.live("door").start(start).idle_timeout(Duration::from_secs(9)).fragments());
     assert_eq!(from(Start::AfterPosition(position.clone())).await, [4, 5, 6]);
-    // Also without its token, and without its number: then by time, with the fragment itself.
+    // A position without a token resumes by number. Without a number it resumes by time, with the fragment itself.
     let text = position.to_string();
     assert_eq!(from(Start::AfterPosition(text.trim_end_matches('=').parse().unwrap())).await, [4, 5, 6]);
     let time = position.server_time().unwrap().as_millis();
     assert_eq!(from(Start::AfterPosition(format!("kvs1::{time}::").parse().unwrap())).await, [3, 4, 5, 6]);
-    // A token that is not understood: by the number.
+    // After a rejected token, reading resumes by number.
     let odd = format!("kvs1:{}:{time}::not-one-of-ours", position.number().unwrap());
     assert_eq!(from(Start::AfterPosition(odd.parse().unwrap())).await, [4, 5, 6]);
 }
@@ -298,7 +298,7 @@ async fn an_expired_position_is_handled_as_configured() {
         };
         assert_eq!(last.number(), Some(&stamp(2).number));
     }
-    // Whoever is too slow for the retention is told by time what is missing.
+    // A reader that is slower than the retention gets the missing time as a gap.
     let live = kvs.live("door").start(Start::Earliest).idle_timeout(Duration::from_secs(60));
     let mut fragments = live.fragments();
     assert_eq!(next(&mut fragments).await, 6);
@@ -318,7 +318,7 @@ fn position_behind(ordinal: u32) -> Position {
     format!("kvs1:{number}:{}::=", server_time.as_millis()).parse().unwrap()
 }
 
-/// A position that the service understands in none of its ways, as it may say of one that is too old.
+/// The service rejects the position in every form, as it may do for an expired one.
 #[tokio::test(start_paused = true)]
 async fn a_refused_position_is_retried_by_other_means() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
@@ -338,7 +338,7 @@ async fn a_refused_position_is_retried_by_other_means() {
     }
 }
 
-/// All that is retained comes again, more than one body brings: it is gone through once.
+/// The service sends all retained fragments again, over several bodies. The reader skips them once.
 #[tokio::test(start_paused = true)]
 async fn reading_a_backlog_reaches_its_end() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
@@ -347,7 +347,7 @@ async fn reading_a_backlog_reaches_its_end() {
         endpoint.script(Operation::GetMedia, None, Mishap::FaultAfter { fragments: 0, id: 4000, message: "E".into() });
     }
     let mut fragments = kvs.live("door").start_after(position_behind(50)).fragments();
-    // Where that is tried, bodies are short.
+    // The bodies of this attempt are short.
     let shorter = async {
         while endpoint.scripted() > 0 {
             sleep(Duration::from_millis(10)).await;
@@ -358,7 +358,7 @@ async fn reading_a_backlog_reaches_its_end() {
     assert_eq!(first, 51);
 }
 
-/// Whoever does something else in between has not been waiting.
+/// Time between two polls does not count as idle.
 #[tokio::test(start_paused = true)]
 async fn a_dropped_next_does_not_count_as_idle() {
     let (_endpoint, door, kvs) = start(Quotas::default().idle(Duration::from_secs(3600))).await;
@@ -374,7 +374,7 @@ async fn a_dropped_next_does_not_count_as_idle() {
     }
 }
 
-/// What there is of the last fragment comes before the end, and may come in whole another time.
+/// The last fragment is yielded before the end, but not saved, because it may be complete later.
 #[tokio::test(start_paused = true)]
 async fn the_last_fragment_without_closing_tags_is_yielded() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
@@ -400,7 +400,7 @@ async fn damage_is_skipped_or_an_error() {
     let (_endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=2);
     let mut damaged = producer_document(3).to_bytes(&stamp(3), 0).to_vec();
-    // The last block, by its id, the width of its size, and its track.
+    // The last block, found by its id, the width of its size, and its track.
     let head = damaged.windows(10).rposition(|ten| ten.starts_with(&[0xA3, 0x01, 0, 0]) && ten[9] == 0x81).unwrap();
     damaged[head..head + 4].fill(0);
     door.push_bytes(damaged, stamp(3));
@@ -424,7 +424,7 @@ async fn damage_is_skipped_or_an_error() {
     assert!(before.iter().any(|what| matches!(what, Discontinuity::Reconnected { .. })), "{before:?}");
     assert_eq!(before.iter().filter(|what| what.is_loss()).count(), 1, "{before:?}");
 
-    // What is larger than allowed is no better than damaged.
+    // A fragment beyond the limits counts as damaged.
     let limits = Limits::default().fragment_bytes(1600);
     door.push_stamped(&connect_document(6), stamp(6));
     push(&door, 7..=7);
@@ -433,7 +433,7 @@ async fn damage_is_skipped_or_an_error() {
     assert_eq!(ordinals(small).await, [5, 6, 7]);
 }
 
-/// What happened before a fragment is on the fragment.
+/// A fragment carries the discontinuities before it.
 #[tokio::test(start_paused = true)]
 async fn discontinuities_are_reported_on_fragments() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
@@ -448,7 +448,7 @@ async fn discontinuities_are_reported_on_fragments() {
     for (ordinal, seconds) in [(1, 0), (2, 1), (3, 2), (4, 9), (5, 10)] {
         door.push_stamped(&document(seconds), stamped(ordinal, seconds as i64));
     }
-    // The producer's clock goes back; then only its session begins anew; then other tracks.
+    // The producer's clock goes back, then a new session begins, then the tracks change.
     door.push_stamped(&document(0), stamped(6, 4));
     door.push_stamped(&document(1), stamped(7, 5));
     door.push_stamped(&document(0), stamped(8, 6));
@@ -481,7 +481,7 @@ async fn discontinuities_are_reported_on_fragments() {
 async fn packets_of_a_repeated_fragment_are_not_repeated() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=3);
-    // In the middle of the second block of the second fragment, and then again a little later.
+    // Cuts the second fragment in its second block, and then a little later.
     let length = producer_document(1).to_bytes(&stamp(1), 2000).len() as u64;
     endpoint.script(Operation::GetMedia, None, Mishap::CutAfter(length + 700));
     endpoint.script(Operation::GetMedia, None, Mishap::BreakOff(800));
@@ -499,7 +499,7 @@ async fn packets_of_a_repeated_fragment_are_not_repeated() {
     let fragment = "start 0 1 2 3 4 trailer";
     assert_eq!(seen.join(" "), format!("{fragment} {fragment} Reconnected {fragment}"));
 
-    // One that is not what it was.
+    // A repeated fragment with other content.
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=1);
     endpoint.script(Operation::GetMedia, None, Mishap::CutAfter(800));
@@ -518,13 +518,13 @@ async fn packets_of_a_repeated_fragment_are_not_repeated() {
     assert!(matches!(rest.last(), Some(PacketItem::End(end)) if end.end_reason() == FragmentEnd::Trailer));
 }
 
-/// However badly things go, and however many read, the service gets no more calls than it allows.
+/// The service never receives more calls than it allows, whatever fails and however many readers there are.
 #[tokio::test(start_paused = true)]
 async fn call_rate_limits_hold_under_the_worst_schedule() {
     let (endpoint, door, kvs) = start(Quotas::default().connections(None)).await;
     push(&door, 1..=3);
     door.finish();
-    // Every body is over at once, every endpoint stale.
+    // Every body ends at once, and every data endpoint is stale.
     for n in 0..200 {
         endpoint.script(
             Operation::GetMedia,
@@ -565,7 +565,7 @@ async fn a_fourth_reader_waits_for_a_connection() {
     });
     assert_eq!(first, 1);
     let refused = endpoint.happened()["connection limit"];
-    // Patiently: not every 200 ms for 80 s.
+    // It backs off, instead of calling every 200 ms for 80 s.
     assert!((4..30).contains(&refused), "{refused}");
 }
 
@@ -601,7 +601,7 @@ async fn the_status_follows_the_stream() {
     assert!(status.borrow().connected_since.is_none());
 }
 
-/// Each error of the service has its kind, its verdict, and says what to do.
+/// Each error of the service has a kind, is retryable or not, and gives advice.
 #[tokio::test(start_paused = true)]
 async fn errors_have_a_kind_and_advice() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
@@ -688,12 +688,12 @@ async fn errors_have_a_kind_and_advice() {
         let id = error.context().request_id().expect("a request id").to_owned();
         let place = format!(" (code {name}, stream door, endpoint {url}, request {id})");
         assert_eq!(error.to_string(), format!("{text}{place}"));
-        // For ever, what may go away is waited for.
+        // A reconnecting stream retries transient errors.
         endpoint.script(Operation::GetMedia, None, Mishap::Refuse(name.into()));
         let live = kvs.live("door").start(Start::Earliest).idle_timeout(Duration::from_secs(60));
         let may_go_away = retryable || kind == ErrorKind::Service;
         assert_eq!(live.fragments().try_next().await.is_ok(), may_go_away, "{name}");
-        // The same, asked for the endpoint.
+        // The same errors from GetDataEndpoint.
         let fresh = KinesisVideo::new(&endpoint.in_process_config());
         endpoint.script(Operation::GetDataEndpoint, None, Mishap::Refuse(name.into()));
         let error = fresh.live("door").reconnect(false).fragments().try_next().await.unwrap_err();
@@ -736,7 +736,7 @@ async fn faults_have_a_kind_and_advice() {
         let begin = format!("{kind}: the service reported \"SAID\" inside the media; {meaning} (code {id}, at byte ");
         assert!(text.starts_with(&begin), "{text}");
         assert!(text.contains("stream door, endpoint http://127.0.0.1:"), "{text}");
-        // For ever: what may go away is waited for, what nobody knows a few times.
+        // A reconnecting stream retries transient faults, and unknown ones a few times.
         endpoint.script(Operation::GetMedia, None, fault());
         let live = kvs.live("door").start(Start::Earliest).until(Bound::Count(3));
         let result: Result<Vec<_>, _> = live.fragments().try_collect().await;
@@ -746,7 +746,7 @@ async fn faults_have_a_kind_and_advice() {
     }
 }
 
-/// Success on the wire, and no media: the wrong host.
+/// An answer 200 without media is a wrong endpoint.
 #[tokio::test(start_paused = true)]
 async fn an_unknown_operation_is_a_wrong_endpoint() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
@@ -763,7 +763,7 @@ async fn an_unknown_operation_is_a_wrong_endpoint() {
             "wrong endpoint: GetMedia: the answer is not media; its host does not know the operation (stream door, endpoint {url}, request {id})"
         )
     );
-    // It was asked for again each time, and is not believed for ever.
+    // The data endpoint was looked up again each time, and the error is final after some retries.
     assert!(endpoint.calls(Operation::GetDataEndpoint, "door").len() >= 5);
 }
 
@@ -783,7 +783,7 @@ async fn an_unreachable_service_is_an_io_error() {
 async fn network_timeouts_reconnect() {
     let (endpoint, door, kvs) = start(Quotas::default().idle(Duration::from_secs(3600))).await;
     push(&door, 1..=2);
-    // Nothing comes at all; nothing comes in the middle.
+    // The body stalls before its first byte, then in the middle.
     for after in [0, 700] {
         let pause = Duration::from_secs(3600);
         endpoint.script(Operation::GetMedia, None, Mishap::Stall { after, pause });
@@ -797,7 +797,7 @@ async fn network_timeouts_reconnect() {
     }
 }
 
-/// Whoever takes his time has not been waiting.
+/// The time that a consumer takes does not count as idle.
 #[tokio::test(start_paused = true)]
 async fn a_slow_consumer_does_not_count_as_idle() {
     let (_endpoint, door, kvs) = start(Quotas::default().idle(Duration::from_secs(3600))).await;
@@ -855,7 +855,7 @@ fn metrics_are_recorded() {
     assert!(value("bytes_total stream=door") > 4000.0);
 }
 
-/// Something listens, and never answers.
+/// A listener that never answers.
 #[tokio::test]
 async fn a_missing_answer_times_out() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! Users bound their own concurrency.
+//! Users can limit their own concurrency.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,7 +18,7 @@ async fn buffered_futures_respect_their_bound() {
         .map_ok(|fragment| async move {
             let now = in_work.fetch_add(1, Ordering::SeqCst) + 1;
             most.fetch_max(now, Ordering::SeqCst);
-            // On another thread, as real work would be.
+            // The work runs on another thread, as real work does.
             let number = tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 fragment.number().cloned()

@@ -1,4 +1,4 @@
-//! Calls of Amazon Connect, against what a script of a few lines works out from their description.
+//! Conversations of Amazon Connect, against the expectation that a short script computes from their description.
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ async fn samples_are_at_most_8_ms_off() {
         let blocks: Vec<&Block> = call.iter().flat_map(|described| &described.blocks).collect();
         let origin = blocks.iter().map(|block| block.millis).min().unwrap();
         for chunk in read_audio(&audio_body(&call), Chunking::Whole).await.iter().filter(|chunk| !chunk.is_filled()) {
-            // The block that it is the end of, by its samples; the beginning may have been trimmed.
+            // The chunk is the end of this block, whose beginning may have been trimmed.
             let is_right = |block: &&&Block| {
                 let trimmed = block.samples.saturating_sub(chunk.samples().len()) as u64;
                 let place = (block.millis - origin) * 8 + trimmed;
@@ -128,7 +128,7 @@ async fn a_cut_fragment_is_not_attributed_to_the_previous_contact() {
     let whole = audio_body(&call);
     let (first, second, rest) = (audio_body(&call[..2]).len(), audio_body(&call[..3]).len(), whole.len());
     let cut = [&whole[..first], &whole[first..second - 20_000]].concat();
-    // The cut one comes again in full, with its own number, or it does not.
+    // The cut fragment is repeated in full, with its own number, or lost.
     let again: Bytes = [&cut[..], &whole[first..rest]].concat().into();
     let lost: Bytes = [&cut[..], &whole[second..rest]].concat().into();
     for (name, body) in [("again", again), ("lost", lost), ("end", cut.into())] {
@@ -189,7 +189,7 @@ async fn holes_and_overlaps_are_reported() {
     let late = chunks[3].producer_time().unwrap().as_millis() - chunks[0].producer_time().unwrap().as_millis();
     assert_eq!(late, 164);
 
-    // No more silence of both than is wished.
+    // Silence of both parties is limited.
     let mut call = steady(Some("a"), 0, 1);
     call.extend(steady(Some("a"), 60, 1));
     let body = audio_body(&call);
@@ -211,7 +211,7 @@ async fn a_restarted_timeline_is_appended() {
     again.iter_mut().flat_map(|described| &mut described.blocks).for_each(|block| block.millis -= START);
     call.extend(again);
     let chunks = read_audio(&audio_body(&call), Chunking::Whole).await;
-    // The producer's clock says that a second passed from fragment to fragment, a little less than there is in one.
+    // By the producer's clock, 1 s passes from fragment to fragment. Each has a little more audio.
     let of = chunks.iter().filter(|chunk| chunk.party() == Party::FromCustomer);
     assert_eq!(of.map(|chunk| chunk.samples().len()).sum::<usize>(), 4 * 16 * 512);
     let reset = chunks.iter().filter(|chunk| chunk.discontinuities() == [AudioDiscontinuity::TimelineReset]);
@@ -265,7 +265,7 @@ async fn only_tracks_of_connect_are_accepted() {
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
         assert_eq!(error.position().fragment(), Some(stamp(1).number.as_str()));
     }
-    // A document of tags has nothing to be heard in it, and is no error.
+    // A document of tags has no audio, and is no error.
     let chunks = read_audio(&Document::new(Shape::Producer).to_bytes(&stamp(1), 0), Chunking::Whole).await;
     assert!(chunks.is_empty());
 }

@@ -1,4 +1,4 @@
-//! A table of streams that are out of the ordinary, each with exactly what comes of it.
+//! Decoding unusual streams, each with the exact pictures and reports.
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -12,7 +12,7 @@ use crate::support::footage::{
     Source, blocks, document, footage, fragment, groups, hash, judged_pictures, packets, source,
 };
 
-/// Pictures, reports, and the error at the end if there is one.
+/// Reads all pictures and reports, and the error at the end.
 async fn all(frames: Frames<Source>) -> (Vec<Frame>, Vec<FragmentReport>, Option<Error>) {
     let (mut pictures, mut reports) = (Vec::new(), Vec::new());
     let mut items = frames.with_reports();
@@ -35,7 +35,7 @@ async fn all(frames: Frames<Source>) -> (Vec<Frame>, Vec<FragmentReport>, Option
     (pictures, reports, None)
 }
 
-/// What became of the blocks of the fragments: how many gave pictures, and why how many did not.
+/// A line per report: the number of pictures and blocks, and the number of blocks for each reason.
 fn told(reports: &[FragmentReport]) -> Vec<String> {
     let one = |report: &FragmentReport| {
         let mut reasons: Vec<String> = report.skipped().iter().map(|block| block.reason().to_string()).collect();
@@ -63,7 +63,7 @@ fn hashes(frames: &[Frame]) -> Vec<String> {
 
 const SOURCE: &str = "testsrc2=size=320x180:rate=10:duration=3";
 
-/// Groups of ten pictures; the parameters of x264 go on.
+/// A file with groups of ten pictures, and further parameters of x264.
 fn h264(parameters: &str) -> Bytes {
     footage(SOURCE, &["-c:v", "libx264", "-x264-params", &format!("keyint=10:min-keyint=10:scenecut=0:{parameters}")])
 }
@@ -73,7 +73,7 @@ fn h265(parameters: &str) -> Bytes {
     footage(SOURCE, &["-c:v", "libx265", "-x265-params", &parameters])
 }
 
-/// Where in the order in which they are shown the packets of a fragment are, among all of the file.
+/// The places of a fragment's packets in the display order of the file.
 fn places(file: &Fragment, of: &Fragment) -> Vec<usize> {
     let mut times: Vec<i64> = packets(file).iter().map(Packet::timecode_ns).collect();
     times.sort_unstable();
@@ -134,7 +134,7 @@ async fn open_groups(file: Bytes) {
     assert!(error.is_none());
     assert_eq!(hashes(&frames), judged, "continuous");
     assert!(reports.iter().all(|report| report.skipped().is_empty()) && reports.len() == 3);
-    // Where a fragment is missing, decoding starts anew.
+    // Decoding restarts after a missing fragment.
     let (frames, reports, _) =
         all(source(&[cut[0].clone(), cut[2].clone(), cut[1].clone()]).frames().continuous()).await;
     assert_eq!(frames.last().unwrap().info().fragment_index(), 2);
@@ -209,13 +209,13 @@ async fn a_fragment_that_begins_inside_a_group_starts_at_its_key_frame() {
     assert_eq!(hashes(&frames), judged[10..14]);
     assert_eq!(frames[0].info().missing_before(), 6);
     assert_eq!(told(&reports), ["4 of 10, 6 before the first key frame", "0 of 5, 5 before the recovery point"]);
-    // With the fragment before, what begins inside a group is whole.
+    // With the fragment before it, a fragment that begins inside a group decodes completely.
     let cut = made([document(&file, &packets[..4]), document(&file, &packets[4..14]), document(&file, &packets[14..])]);
     let (frames, _, _) = all(source(&cut.await).frames().continuous()).await;
     assert_eq!(hashes(&frames), judged);
 }
 
-/// The packets of a file in another framing, the parameter sets in band before key frames if so wished.
+/// The packets of a file in another framing, optionally with parameter sets in band before key frames.
 fn reframed(file: &Fragment, in_band: bool, lengths: bool) -> Vec<(Packet, Bytes)> {
     let sets = ParameterSets::of_track(file.track(1).unwrap()).unwrap().unwrap();
     let reframe = |packet: Packet| {
@@ -265,7 +265,7 @@ async fn undeclared_framings_decode() {
             let (frames, _, _) = all(source(&cut).frames().sample_ratio(7)).await;
             assert_eq!(hashes(&frames), judged.iter().step_by(7).cloned().collect::<Vec<_>>(), "{codec_id} {name}");
         }
-        // Without any parameter sets there is nothing to be had, and that is said.
+        // Without parameter sets, all blocks are reported as damaged.
         let cut = made([with_payloads(track(nothing), &reframed(&file, false, false))]).await;
         let (frames, reports, error) = all(source(&cut).frames()).await;
         assert!(frames.is_empty() && error.is_none());
@@ -390,7 +390,7 @@ async fn a_cut_fragment_yields_the_pictures_of_its_whole_blocks() {
     assert_eq!(told(&reports), ["8 of 8"]);
 }
 
-/// A group in which one packet is damaged: its slice ends in its middle, or its lengths do not add up.
+/// A group with one damaged packet. Its slice ends early, or its lengths do not add up.
 async fn damaged(file: &Fragment, at: usize, lengths: bool) -> Vec<Fragment> {
     let spoil = |(index, packet): (usize, Packet)| {
         let mut payload = packet.payload().to_vec();
@@ -416,7 +416,7 @@ async fn a_damaged_picture_also_costs_its_dependents() {
         let cut = damaged(&file, 4, lengths).await;
         let (frames, reports, error) = all(source(&cut).frames()).await;
         assert!(error.is_none());
-        // What comes is what would have come without the damage.
+        // The yielded pictures equal those without damage.
         assert_eq!(hashes(&frames), [&judged[..4], &judged[10..20]].concat());
         assert_eq!(frames[4].info().missing_before(), 6);
         assert_eq!(told(&reports), ["4 of 10, 1 damaged, 5 refers to a damaged picture", "10 of 10"]);
@@ -444,7 +444,7 @@ async fn a_damaged_picture_also_costs_its_dependents() {
         assert_eq!(error.position().fragment(), cut[0].number().map(kinesis_video::FragmentNumber::as_str));
         assert_eq!(error.position().track(), Some(1));
 
-        // A picture that nobody asked for hurts only those that refer to it.
+        // An unsampled damaged picture affects only those that refer to it.
         let (frames, reports, _) = all(source(&cut).frames().sample_ratio(3)).await;
         assert_eq!(hashes(&frames), [0, 3, 10, 13, 16, 19].map(|place| judged[place].clone()));
         assert_eq!(told(&reports), ["2 of 10, 2 refers to a damaged picture", "4 of 10"]);
@@ -463,7 +463,7 @@ async fn damage_to_an_unreferenced_picture_costs_only_that_one() {
     expected.remove(1);
     assert_eq!(hashes(&frames), expected);
     assert_eq!(told(&reports), ["9 of 10, 1 damaged", "10 of 10"]);
-    // And that to a reference those shown before it too.
+    // Damage to a reference also costs the pictures shown before it.
     let (frames, reports, _) = all(source(&damaged(&file, 1, false).await).frames()).await;
     assert_eq!(hashes(&frames), [&judged[..1], &judged[10..20]].concat());
     assert_eq!(told(&reports), ["1 of 10, 1 damaged, 8 refers to a damaged picture", "10 of 10"]);
@@ -575,7 +575,8 @@ async fn intra_refresh_pictures_are_yielded_after_recovery() {
 async fn false_key_frame_flags_do_not_hide_damage() {
     let file = fragment(&h264("bframes=0:cabac=0")).await;
     let cut = damaged(&file, 4, false).await;
-    // All blocks are flagged as key frames, and one picture is damaged: what refers to it is not given for whole.
+    // All blocks are flagged as key frames, and one picture is damaged. Pictures that refer to it are not yielded as
+    // whole.
     let flagged = cut[0].packets().fold(document(&file, &[]), |document, packet| {
         document.block(1, (packet.timecode_ns() / 1_000_000) as i16, true, packet.payload())
     });
@@ -586,7 +587,7 @@ async fn false_key_frame_flags_do_not_hide_damage() {
 
 #[tokio::test]
 async fn damage_in_mjpeg_is_reported() {
-    // What ends too early: noticed in MJPEG, and where nothing of the packet can be read.
+    // FFmpeg notices an early end in MJPEG.
     let file = fragment(&footage(SOURCE, &["-c:v", "mjpeg"])).await;
     let judged = judged_pictures(&file.to_mkv());
     let short: Vec<(Packet, Bytes)> = packets(&file)[..10]

@@ -1,4 +1,4 @@
-//! Pictures, against FFmpeg's own.
+//! Decoded pictures, against FFmpeg's.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -86,17 +86,17 @@ async fn streams() -> Vec<(&'static str, Vec<Fragment>)> {
     let mut streams = Vec::new();
     for (name, arguments) in cases {
         let documents = groups(&fragment(&footage(source, &arguments)).await);
-        // Of all pictures that stand alone, only so many; of the others, all groups.
+        // Every n-th fragment of a stream of independent pictures, and all groups of the others.
         let documents = documents.into_iter().take(if name == "MJPEG" { 40 } else { 8 });
         streams.push((name, fragments(&live_body(documents)).await));
     }
-    // Several groups in one fragment, too.
+    // A fragment with several groups.
     let several = fragment(&footage(source, &h264("keyint=20:bframes=3"))).await;
     streams.push(("groups in one fragment", vec![several]));
     streams
 }
 
-/// All that tells one picture from another.
+/// The identity of each picture, to compare.
 fn told(frames: &[Frame]) -> Vec<(u64, u32, i64, bool, String)> {
     let one = |frame: &Frame| {
         let info = frame.info();
@@ -135,7 +135,7 @@ async fn sampling_by_time_follows_its_definition() {
         let all = pictures(source(&fragments).frames()).await;
         for millis in [1, 39, 40, 41, 100, 333, 1000, 1700, 60_000] {
             for only_keys in [false, true] {
-                // The first picture in each stretch of the producer's clock, from its blocks' times.
+                // The first picture of each interval of the producer's clock, from the times of the blocks.
                 let mut stretch = None;
                 let mut chosen = Vec::new();
                 for frame in all.iter().filter(|frame| !only_keys || frame.info().is_key()) {

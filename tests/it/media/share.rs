@@ -1,4 +1,4 @@
-//! What goes into a share comes out of every subscriber, and nobody waits for ever.
+//! Every subscriber of a share receives everything, and no wake-up is lost.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -31,7 +31,7 @@ async fn ordinals(subscriber: Subscriber) -> Vec<u32> {
     subscriber.map_ok(|fragment| ordinal_of(&fragment)).try_collect().await.unwrap()
 }
 
-/// What it gives without waiting.
+/// The next item, if it is ready.
 fn next_now(subscriber: &mut Subscriber) -> Option<u32> {
     subscriber.next().now_or_never().map(|item| ordinal_of(&item.unwrap().unwrap()))
 }
@@ -72,14 +72,13 @@ fn the_slowest_lossless_subscriber_holds_up_the_source() {
         assert_eq!((next_now(&mut fast), next_now(&mut fast)), (Some(ordinal + 1), None));
         assert_eq!(polled.load(Ordering::Relaxed), ordinal as usize + 1);
     }
-    // Until it goes.
+    // The slow subscriber is dropped.
     drop(slow);
     assert_eq!(next_now(&mut fast), Some(12));
     assert_eq!(next_now(&mut lossy), Some(2));
 }
 
-/// What the source cannot be asked for yet is asked for by those who wait, not by the one they waited for:
-/// that one may be busy with what it has.
+/// Subscribers that wait for a slower one poll the source themselves when it has caught up, because it may be busy.
 #[test]
 fn a_blocked_subscriber_is_woken() {
     let share = fragment_source(20).share();
@@ -119,7 +118,7 @@ fn a_stalled_lossy_subscriber_holds_up_nobody_and_buffers_little() {
     assert_eq!(got, [(10, 9), (11, 0), (12, 0), (13, 0)]);
     let one = least.next().now_or_never().unwrap().unwrap().unwrap();
     assert_eq!((ordinal_of(&one), dropped(&one)), (13, 12));
-    // The others' fragments are not touched by that.
+    // Other subscribers' fragments do not carry that discontinuity.
     assert_eq!(dropped(&steady.next().now_or_never().unwrap().unwrap().unwrap()), 0);
 }
 
@@ -130,7 +129,7 @@ fn errors_and_the_end_reach_every_subscriber() {
     let (mut a, mut b, mut lossy) = (share.subscribe(), share.subscribe(), share.subscribe_lossy(1));
     assert_eq!((next_now(&mut a), next_now(&mut b)), (Some(1), Some(1)));
     assert!(a.next().now_or_never().unwrap().is_some_and(|item| item.is_err()));
-    // What it has not yet had comes first.
+    // It receives its buffered fragments before the error.
     assert_eq!(next_now(&mut lossy), Some(1));
     let mut late = share.subscribe();
     for subscriber in [&mut b, &mut lossy, &mut late] {
@@ -169,7 +168,7 @@ fn the_source_lives_as_long_as_its_handles() {
     assert_eq!(next_now(&mut subscriber), Some(1));
     drop(subscriber);
     assert_eq!(Arc::strong_count(&owner), 2);
-    // Nobody polled it meanwhile.
+    // The source was not polled in between.
     let (mut subscriber, full) = (share.subscribe(), share.subscribe());
     assert_eq!((next_now(&mut subscriber), next_now(&mut subscriber)), (Some(2), None));
     drop((share, full));
@@ -178,21 +177,21 @@ fn the_source_lives_as_long_as_its_handles() {
     drop(subscriber);
     assert_eq!(Arc::strong_count(&owner), 1);
 
-    // At its end, whoever is still there.
+    // The source is dropped at its end, even if handles are left.
     let share = make();
     assert_eq!(share.subscribe().count().now_or_never(), Some(9));
     assert_eq!(Arc::strong_count(&owner), 1);
     drop(share);
 }
 
-/// What may happen in any order, also while the source is polled.
+/// An action. Actions occur in any order, also while the source is polled.
 #[derive(Clone, Debug)]
 enum Act {
-    /// The source has one more, and says so.
+    /// The source has one more item, and wakes its task.
     Push,
-    /// The source calls without a reason.
+    /// The source wakes its task without an item.
     Call,
-    /// The task of a subscriber runs for one item, woken or not.
+    /// A subscriber's task polls once, woken or not.
     Poll(usize),
     Drop(usize),
     Subscribe(Option<usize>),
@@ -208,7 +207,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// An executor, subscribers on tasks of it, and a source, of which one thing happens at a time.
+/// A source, subscribers, and an executor that does one action at a time.
 struct World {
     share: Mutex<Option<Share>>,
     tasks: Mutex<Vec<Option<Task>>>,
@@ -217,7 +216,7 @@ struct World {
     yielded: AtomicU32,
     ended: AtomicBool,
     waker: Mutex<Option<Waker>>,
-    /// What happens while the source is polled.
+    /// The actions during polls of the source.
     inside: Mutex<VecDeque<Vec<Act>>>,
 }
 
@@ -316,7 +315,7 @@ impl World {
     }
 
     fn poll(&self, index: usize) {
-        // One that is being polled is not there.
+        // A task that is being polled has been taken out.
         let task = self.tasks.lock().unwrap().get_mut(index).and_then(Option::take);
         let Some(mut task) = task else { return };
         task.woken.0.store(false, Ordering::Relaxed);
@@ -324,7 +323,7 @@ impl World {
         match task.subscriber.poll_next_unpin(&mut Context::from_waker(&waker)) {
             Poll::Pending => {}
             Poll::Ready(item) => {
-                // It has not been told to wait, so it goes on.
+                // It was not pending, so it polls again.
                 task.woken.0.store(true, Ordering::Relaxed);
                 match item.map(Result::unwrap) {
                     None => task.ended = true,
@@ -340,7 +339,7 @@ impl World {
         self.tasks.lock().unwrap()[index] = Some(task);
     }
 
-    /// Runs the tasks that are woken, but not lossy ones that stall, until all wait.
+    /// Runs woken tasks until all are pending. Lossy tasks are left out if they stall.
     fn settle(&self, stalled: bool) {
         for _ in 0..100_000 {
             let woken = self.tasks.lock().unwrap().iter().position(|task| {
@@ -372,8 +371,8 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 8, ..ProptestConfig::default() })]
 
-    /// Every interleaving of what goes on outside and inside a poll of the source. Tasks run only if
-    /// they are woken, so a wake-up that is lost shows.
+    /// Random interleavings of actions inside and outside a poll of the source. Tasks run only if woken, so a lost
+    /// wake-up is noticed.
     #[test]
     fn no_wakeup_is_lost(
         acts in proptest::collection::vec((act(), any::<Option<bool>>()), 0..40),
@@ -403,7 +402,7 @@ proptest! {
         if world.yielded.load(Ordering::Relaxed) as usize == world.pushed.load(Ordering::Relaxed) {
             world.check(false);
         }
-        // They own each other.
+        // The world and its share own each other.
         world.share.lock().unwrap().take();
         let tasks = std::mem::take(&mut *world.tasks.lock().unwrap());
         drop(tasks);
@@ -411,7 +410,7 @@ proptest! {
     }
 }
 
-/// Enough randomness to mix threads.
+/// A random generator, good enough to mix threads.
 struct Random(u64);
 
 impl Random {
@@ -462,7 +461,7 @@ async fn subscribers_on_many_threads_lose_nothing() {
         })
     });
     let lossy: Vec<_> = lossy.collect();
-    // They come, take a few, leave in the middle of a poll or with something waiting, and come again.
+    // These subscribe, read a few items, drop the subscriber during a poll or with items left, and subscribe again.
     let restless = (20..24u64).map(|seed| {
         let share = share.clone();
         tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! Files, and what `.record()` tells.
+//! Files of sinks, and the summary of `.record()`.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ async fn file_names_follow_the_pattern() {
     let sink = MkvSink::to_dir(dir.path()).pattern("a-{index}-{producer_ms}.mkv").unwrap();
     FragmentStream::new(&body[..]).record(sink).await.unwrap();
     assert_eq!(file_names(dir.path()), ["a-0-1511852109513.mkv", "a-1-1511852110513.mkv"]);
-    // A file that did not come from the service has no number.
+    // A fragment of a plain file has no number.
     let dir = tempfile::tempdir().unwrap();
     FragmentStream::new(CAMERA).record(MkvSink::to_dir(dir.path())).await.unwrap();
     assert_eq!(file_names(dir.path()), ["0.mkv"]);
@@ -58,7 +58,7 @@ async fn a_failing_stream_still_closes_the_sink() {
     assert_eq!(error.to_string(), "I/O failed: gone");
     let summary = error.summary().unwrap();
     assert_eq!((summary.items(), summary.files(), summary.gaps()), (2, 2, 1));
-    // The one that is cut has a name of its own, so that it replaces nothing whole.
+    // A cut fragment has its own file name, so that it does not replace a whole one.
     assert_eq!(file_names(dir.path()).iter().filter(|name| name.ends_with(".cut.mkv")).count(), 1);
     assert_eq!(file_names(dir.path()).len(), 2);
 }
@@ -112,7 +112,7 @@ async fn image_sinks_write_a_file_per_picture() {
     let number = |at: usize| cut[at].number().unwrap().to_string();
     let dir = tempfile::tempdir().unwrap();
 
-    // As the Python library names them: by the fragment, and which of those that are saved.
+    // Names as in AWS's Python library: the fragment, and the index of the saved picture.
     let out = dir.path().join("jpeg");
     let summary = of(6).jpeg(80).record(ImageSink::to_dir(&out)).await.unwrap();
     let expected: Vec<String> =
@@ -133,7 +133,7 @@ async fn image_sinks_write_a_file_per_picture() {
     let small = image::load_from_memory(&std::fs::read(out.join(&expected[3])).unwrap()).unwrap();
     assert_eq!((small.width(), small.height()), (32, 24));
 
-    // What is missing before a picture is a gap.
+    // Missing pictures before a picture count as a gap.
     let packets = packets(&camera);
     let documents: Vec<Document> = vec![document(&camera, &packets[3..20])];
     let late = fragments(&live_body(documents)).await;
@@ -142,7 +142,7 @@ async fn image_sinks_write_a_file_per_picture() {
     let summary = late.frames().jpeg(50).record(ImageSink::to_dir(&out)).await.unwrap();
     assert_eq!((summary.files(), summary.gaps()), (5, 1));
 
-    // Pictures of several fragments in turn keep their names apart.
+    // Interleaved pictures of several fragments have distinct names.
     let out = dir.path().join("turns");
     let options = kinesis_video::frame::FrameOptions::new().sample_ratio(3);
     let fragments = stream::iter(cut.clone()).map(|fragment| Ok::<_, Error>(fragment.frames(&options)));

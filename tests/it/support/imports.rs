@@ -43,7 +43,7 @@ pub struct Sources {
     by_module: BTreeMap<Module, usize>,
 }
 
-/// What a path leads to.
+/// The target of a path.
 enum Target {
     Module(Module),
     /// An item, defined in the file of this index.

@@ -1,4 +1,4 @@
-//! What tests share: media, endpoints, judges.
+//! Helpers of the tests: media, endpoints and judges.
 
 pub mod bodies;
 pub mod conversation;

@@ -1,4 +1,4 @@
-//! How often random tests repeat.
+//! The number of rounds of random tests.
 
 /// Multiplies a usual number of rounds by `KVS_ROUNDS`, which `make proof` sets. Default: 1.
 pub fn rounds(usual: u64) -> u64 {

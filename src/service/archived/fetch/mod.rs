@@ -33,7 +33,7 @@ pub use progress::ArchiveProgress;
 use driver::Driver;
 use scheduler::{Budget, FetchScheduler};
 
-/// What to do about an unavailable fragment.
+/// The handling of unavailable fragments.
 ///
 /// A fragment is unavailable if all attempts to get it fail: it is no longer kept, cannot be read yet, or is
 /// stored damaged.

@@ -143,7 +143,7 @@ pub enum Container {
     MpegTs,
 }
 
-/// Where an HLS playlist has discontinuity marks, at which players reset their decoders.
+/// Placement of discontinuity marks in an HLS playlist. Players reset their decoders there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Discontinuities {
