@@ -111,8 +111,8 @@ impl BodyDecode for BodyDecoder {
 
 /// Decodes a body into [`Fragment`]s.
 ///
-/// It differs from [`BodyDecoder`] in two ways. A fault in the media is an error. Skipped bytes are a
-/// [`Discontinuity`] of the next fragment.
+/// It differs from [`BodyDecoder`] in two ways. A [`Fault`](crate::Fault) in the media is an error. Skipped bytes are
+/// a [`Discontinuity`] of the next fragment.
 ///
 /// ```
 /// use bytes::BytesMut;

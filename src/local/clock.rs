@@ -65,7 +65,13 @@ impl Clock {
     }
 }
 
-/// Reads the date of a signature: `20261120T164110Z`.
+/// Returns the instant this long from now. If it cannot be represented: 100 years from now.
+pub(crate) fn later(duration: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(duration).unwrap_or(now + Duration::from_secs(100 * 365 * 86_400))
+}
+
+/// Parses the date of a signature: `20261120T164110Z`.
 fn parse_date(text: &str) -> Option<Timestamp> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let is_number = |text: &str, digits: usize| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());

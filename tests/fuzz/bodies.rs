@@ -95,8 +95,8 @@ fn decoded(input: &[u8], step: usize, resync: bool) -> Vec<String> {
 
 /// Checks the decoders.
 ///
-/// The items do not depend on the sizes of the input chunks, every byte is in one item, and the packets that are read
-/// one by one equal the packets of the fragments.
+/// The items do not depend on the sizes of the input chunks. Every byte is in one item. Packets that are read one by
+/// one equal the packets of the fragments.
 pub fn fragment_chunks(input: &[u8]) {
     let step = input.first().map_or(1, |&byte| usize::from(byte) % 64 + 1);
     for resync in [false, true] {

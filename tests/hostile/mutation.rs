@@ -20,8 +20,8 @@ impl Random {
 
 /// Returns the body with one to four mutations.
 ///
-/// A mutation flips a bit, writes a byte with a meaning in EBML, writes a huge size, removes or repeats a piece, inserts
-/// a piece of another body, fills a piece with one byte, or truncates the body.
+/// A mutation is one of these: a flipped bit, a byte with a meaning in EBML, a huge size, a piece removed, repeated,
+/// overwritten or inserted from another body, or a truncation.
 pub fn mutated(body: &[u8], others: &[Bytes], random: &mut Random) -> Vec<u8> {
     let mut body = body.to_vec();
     for _ in 0..=random.next(4) {

@@ -15,7 +15,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use futures::TryStreamExt;
-use kinesis_video::local::{Document, LocalEndpoint, Mishap, Operation, Quotas, Shape};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, Operation, Quotas, Shape};
 use kinesis_video::{
     Clock, ErrorKind, Fragment, FragmentStream, FragmentStreamExt, KinesisVideo, Order, PlaybackUrl, RecordExt, Start,
     Timestamp, WavSink,
@@ -85,12 +85,12 @@ async fn boto3_reads_live_media_from_the_endpoint() {
     ];
     let input = json!({ "url": endpoint.url(), "arn": ten.arn(), "fragments": listed, "errors": errors });
     for name in errors {
-        endpoint.script(Operation::GetMedia, Some("faulty"), Mishap::Refuse(name.into()));
+        endpoint.inject(Operation::GetMedia, Some("faulty"), InjectedFault::Refuse(name.into()));
     }
     let said = tokio::task::spawn_blocking(move || judge("boto3_client.py", &[], &input.to_string())).await.unwrap();
     if let Some(said) = said {
         eprintln!("{said}");
-        assert_eq!(endpoint.scripted(), 0);
+        assert_eq!(endpoint.pending_faults(), 0);
     }
 }
 
@@ -144,7 +144,7 @@ async fn boto3_reads_archived_media_from_the_endpoint() {
         scripted[name] = json!(exceptions);
         for exception in exceptions {
             // A fault applies to the first call that is not refused, so these calls are last.
-            endpoint.script(operation, Some("refused"), Mishap::Refuse(exception));
+            endpoint.inject(operation, Some("refused"), InjectedFault::Refuse(exception));
         }
     }
     (0..5).for_each(|index| endpoint.create_stream("refused").push_stamped(&pictures, stamp(index)));
@@ -159,7 +159,7 @@ async fn boto3_reads_archived_media_from_the_endpoint() {
     let said = tokio::task::spawn_blocking(move || judge("boto3_archive.py", &[], &input.to_string())).await.unwrap();
     if let Some(said) = said {
         eprintln!("{said}");
-        assert_eq!(endpoint.scripted(), 0);
+        assert_eq!(endpoint.pending_faults(), 0);
     }
 }
 

@@ -4,89 +4,12 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// An operation of the service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Operation {
-    /// DescribeStream.
-    DescribeStream,
-    /// GetClip.
-    GetClip,
-    /// GetDASHStreamingSessionURL.
-    GetDashStreamingSessionUrl,
-    /// GetDataEndpoint.
-    GetDataEndpoint,
-    /// GetHLSStreamingSessionURL.
-    GetHlsStreamingSessionUrl,
-    /// GetImages.
-    GetImages,
-    /// GetMedia.
-    GetMedia,
-    /// GetMediaForFragmentList.
-    GetMediaForFragmentList,
-    /// ListFragments.
-    ListFragments,
-    /// ListStreams.
-    ListStreams,
-}
-
-impl Operation {
-    /// The operation that is called at this path.
-    pub(crate) fn at_path(path: &str) -> Option<Self> {
-        Some(match path {
-            "/describeStream" => Self::DescribeStream,
-            "/getClip" => Self::GetClip,
-            "/getDASHStreamingSessionURL" => Self::GetDashStreamingSessionUrl,
-            "/getDataEndpoint" => Self::GetDataEndpoint,
-            "/getHLSStreamingSessionURL" => Self::GetHlsStreamingSessionUrl,
-            "/getImages" => Self::GetImages,
-            "/getMedia" => Self::GetMedia,
-            "/getMediaForFragmentList" => Self::GetMediaForFragmentList,
-            "/listFragments" => Self::ListFragments,
-            "/listStreams" => Self::ListStreams,
-            _ => return None,
-        })
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::DescribeStream => "DescribeStream",
-            Self::GetClip => "GetClip",
-            Self::GetDashStreamingSessionUrl => "GetDASHStreamingSessionURL",
-            Self::GetDataEndpoint => "GetDataEndpoint",
-            Self::GetHlsStreamingSessionUrl => "GetHLSStreamingSessionURL",
-            Self::GetImages => "GetImages",
-            Self::GetMedia => "GetMedia",
-            Self::GetMediaForFragmentList => "GetMediaForFragmentList",
-            Self::ListFragments => "ListFragments",
-            Self::ListStreams => "ListStreams",
-        }
-    }
-
-    /// Whether it has an endpoint of its own, that GetDataEndpoint gives.
-    pub(crate) fn has_endpoint(self) -> bool {
-        !matches!(self, Self::DescribeStream | Self::GetDataEndpoint | Self::ListStreams)
-    }
-
-    /// The operation whose endpoint GetDataEndpoint gives under this name.
-    pub(crate) fn of_api(name: &str) -> Option<Self> {
-        Some(match name {
-            "GET_CLIP" => Self::GetClip,
-            "GET_DASH_STREAMING_SESSION_URL" => Self::GetDashStreamingSessionUrl,
-            "GET_HLS_STREAMING_SESSION_URL" => Self::GetHlsStreamingSessionUrl,
-            "GET_IMAGES" => Self::GetImages,
-            "GET_MEDIA" => Self::GetMedia,
-            "GET_MEDIA_FOR_FRAGMENT_LIST" => Self::GetMediaForFragmentList,
-            "LIST_FRAGMENTS" => Self::ListFragments,
-            _ => return None,
-        })
-    }
-}
+use crate::local::faults::operation::Operation;
 
 /// Something that goes wrong with one call. Those about a body concern the operations that have one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Mishap {
+pub enum InjectedFault {
     /// The body ends behind so many bytes, properly as far as HTTP goes, but as likely as not in the
     /// middle of a fragment.
     BreakOff(u64),
@@ -160,23 +83,23 @@ pub enum Mishap {
 
 /// Mishaps that wait for their call.
 #[derive(Debug, Default)]
-pub(crate) struct Script {
-    waiting: Mutex<VecDeque<(Operation, Option<String>, Mishap)>>,
+pub(crate) struct PendingFaults {
+    waiting: Mutex<VecDeque<(Operation, Option<String>, InjectedFault)>>,
 }
 
-impl Script {
-    pub(crate) fn add(&self, operation: Operation, stream: Option<String>, mishap: Mishap) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back((operation, stream, mishap));
+impl PendingFaults {
+    pub(crate) fn add(&self, operation: Operation, stream: Option<String>, fault: InjectedFault) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back((operation, stream, fault));
     }
 
     /// The next mishap for a call of this operation for this stream.
-    pub(crate) fn take(&self, operation: Operation, stream: &str) -> Option<Mishap> {
+    pub(crate) fn take(&self, operation: Operation, stream: &str) -> Option<InjectedFault> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let concerns = |(waiting, named, _): &(Operation, Option<String>, Mishap)| {
+        let concerns = |(waiting, named, _): &(Operation, Option<String>, InjectedFault)| {
             *waiting == operation && named.as_deref().is_none_or(|named| named == stream)
         };
         let index = waiting.iter().position(concerns)?;
-        waiting.remove(index).map(|(.., mishap)| mishap)
+        waiting.remove(index).map(|(.., fault)| fault)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -14,7 +14,7 @@ use crate::local::media::document::{Document, service_tags};
 /// nobody is known to have seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Spelling {
+pub enum TagNames {
     /// `AWS_KINESISVIDEO_SERVER_SIDE_TIMESTAMP`, `AWS_KINESISVIDEO_PRODUCER_SIDE_TIMESTAMP`; errors are
     /// `AWS_KINESISVIDEO_EXCEPTION_ERROR_CODE`, a number, and `AWS_KINESISVIDEO_EXCEPTION_MESSAGE`.
     Documented,
@@ -32,7 +32,7 @@ const NAMES: [(&str, &str); 2] = [
 /// What stands in the closing tags of GetMedia.
 const CLOSING: [&str; 2] = ["AWS_KINESISVIDEO_MILLIS_BEHIND_NOW", "AWS_KINESISVIDEO_CONTINUATION_TOKEN"];
 
-impl Spelling {
+impl TagNames {
     /// A document that reports an error.
     pub(crate) fn fault(self, id: u32, message: &str, number: Option<&FragmentNumber>) -> Bytes {
         if self == Self::Seen {
@@ -49,7 +49,7 @@ impl Spelling {
 
     /// A document as the archive sends it: without the closing tags of GetMedia, and in these names. All
     /// else stays as it is, and so does what cannot be read.
-    pub(crate) fn spell(self, document: &Bytes) -> Bytes {
+    pub(crate) fn apply(self, document: &Bytes) -> Bytes {
         let edits = self.edits(document);
         match &edits[..] {
             [] => document.clone(),
@@ -151,9 +151,9 @@ mod tests {
         for shape in [Shape::Ffmpeg, Shape::Producer] {
             let stored = document(shape).to_bytes(&stamp(), 7);
             let expected = document(shape).to_bytes_without_trailer(&stamp());
-            assert_eq!(Spelling::Seen.spell(&stored), expected);
+            assert_eq!(TagNames::Seen.apply(&stored), expected);
             // What has none stays, and is not copied.
-            let spelled = Spelling::Seen.spell(&expected);
+            let spelled = TagNames::Seen.apply(&expected);
             assert_eq!((spelled.as_ptr(), spelled.len()), (expected.as_ptr(), expected.len()));
         }
     }
@@ -178,7 +178,7 @@ mod tests {
             let behind = &without[at + seen.as_bytes().len()..];
             let expected = [&without[..at], documented.as_bytes(), behind].concat();
             for stored in [&document(shape).to_bytes(&stamp(), 7), &without] {
-                assert_eq!(Spelling::Documented.spell(stored), expected);
+                assert_eq!(TagNames::Documented.apply(stored), expected);
             }
         }
     }
@@ -187,11 +187,11 @@ mod tests {
     fn what_cannot_be_read_stays() {
         let whole = document(Shape::Ffmpeg).to_bytes(&stamp(), 7);
         for stored in [whole.slice(..whole.len() - 3), Bytes::from_static(b"no media"), Bytes::new()] {
-            assert_eq!(Spelling::Seen.spell(&stored), stored);
+            assert_eq!(TagNames::Seen.apply(&stored), stored);
         }
         // One that was cut in its media is renamed as far as it goes.
         let cut = whole.slice(..whole.len() - 500);
-        let spelled = Spelling::Documented.spell(&cut);
+        let spelled = TagNames::Documented.apply(&cut);
         assert_eq!(spelled.len(), cut.len() + "_SIDE".len() * 2);
         assert!(spelled.ends_with(&cut[cut.len() - 200..]));
     }

@@ -1,7 +1,7 @@
 //! What sessions and clips ask of the tracks of a stream.
 
 use crate::fragment::{Fragment, Track};
-use crate::local::server::wire::Refusal;
+use crate::local::server::wire::ErrorResponse;
 use crate::packet::ParameterSets;
 
 /// What the tracks are to be played as.
@@ -39,14 +39,14 @@ const ALAW: u16 = 6;
 const MULAW: u16 = 7;
 
 /// Looks at the tracks of a fragment: first whether they can be played this way, then at their private data.
-pub(crate) fn check(tracks: &[Track], played: Played) -> Result<(), Refusal> {
+pub(crate) fn check(tracks: &[Track], played: Played) -> Result<(), ErrorResponse> {
     let track = |number: u64| tracks.iter().find(|track| track.number() == number);
     let (first, second) = (track(1), track(2));
     let unsupported = || {
         let name = |track: Option<&Track>| track.map_or("missing".into(), |track| format!("{:?}", track.codec_id()));
         let (first, second) = (name(first), name(second));
         let message = format!("The codecs cannot be played: track 1 is {first}, track 2 is {second}");
-        Refusal::new("UnsupportedStreamMediaTypeException", message)
+        ErrorResponse::new("UnsupportedStreamMediaTypeException", message)
     };
     let codecs = (first.and_then(Codec::of), second.map(Codec::of));
     match (codecs, played) {
@@ -60,11 +60,11 @@ pub(crate) fn check(tracks: &[Track], played: Played) -> Result<(), Refusal> {
         let number = track.number();
         let Some(private) = track.codec_private().filter(|private| !private.is_empty()) else {
             let message = format!("No codec private data was found in track {number}");
-            return Err(Refusal::new("MissingCodecPrivateDataException", message));
+            return Err(ErrorResponse::new("MissingCodecPrivateDataException", message));
         };
         let Some(readable) = read(track, private) else {
             let message = format!("The codec private data of track {number} is not valid");
-            return Err(Refusal::new("InvalidCodecPrivateDataException", message));
+            return Err(ErrorResponse::new("InvalidCodecPrivateDataException", message));
         };
         match (readable, played) {
             (Private::Wave(ALAW), _) | (Private::Wave(MULAW), Played::Dash) => {}
@@ -76,21 +76,21 @@ pub(crate) fn check(tracks: &[Track], played: Played) -> Result<(), Refusal> {
 }
 
 /// Looks at a fragment of a clip behind the first: nothing may have changed.
-pub(crate) fn check_same(first: &[Track], tracks: &[Track]) -> Result<(), Refusal> {
+pub(crate) fn check_same(first: &[Track], tracks: &[Track]) -> Result<(), ErrorResponse> {
     let same = |of: fn(&Track) -> (u64, String)| first.iter().map(of).eq(tracks.iter().map(of));
     if !same(|track| (track.number(), track.codec_id().to_owned())) {
         let message = "The tracks change within the clip";
-        return Err(Refusal::new("UnsupportedStreamMediaTypeException", message));
+        return Err(ErrorResponse::new("UnsupportedStreamMediaTypeException", message));
     }
     if !first.iter().zip(tracks).all(|(first, track)| first.codec_private() == track.codec_private()) {
         let message = "The codec private data changes within the clip";
-        return Err(Refusal::new("InvalidCodecPrivateDataException", message));
+        return Err(ErrorResponse::new("InvalidCodecPrivateDataException", message));
     }
     Ok(())
 }
 
 /// Looks at the frames of a fragment: the lengths of their NAL units must add up.
-pub(crate) fn check_frames(fragment: &Fragment) -> Result<(), Refusal> {
+pub(crate) fn check_frames(fragment: &Fragment) -> Result<(), ErrorResponse> {
     for track in fragment.tracks().iter() {
         let Ok(Some(sets)) = ParameterSets::of_track(track) else { continue };
         for packet in fragment.packets().filter(|packet| packet.track_number() == track.number()) {
@@ -98,7 +98,7 @@ pub(crate) fn check_frames(fragment: &Fragment) -> Result<(), Refusal> {
             if !is_read || packet.payload().is_empty() {
                 let number = fragment.number().map_or("", |number| number.as_str());
                 let message = format!("A frame of fragment {number} could not be parsed");
-                return Err(Refusal::new("InvalidMediaFrameException", message));
+                return Err(ErrorResponse::new("InvalidMediaFrameException", message));
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::fragment::Timestamp;
-use crate::local::server::wire::{self, FragmentSelector, Refusal};
+use crate::local::server::wire::{self, ErrorResponse, FragmentSelector};
 use crate::local::store::streams::Listed;
 
 /// How far apart the ends of a range may be: 24 hours.
@@ -20,16 +20,18 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    pub(crate) fn parse(name: &str, member: &str) -> Result<Self, Refusal> {
+    pub(crate) fn parse(name: &str, member: &str) -> Result<Self, ErrorResponse> {
         match name {
             "PRODUCER_TIMESTAMP" => Ok(Self::Producer),
             "SERVER_TIMESTAMP" => Ok(Self::Server),
-            _ => Err(Refusal::invalid_argument(format!("{member} must be PRODUCER_TIMESTAMP or SERVER_TIMESTAMP"))),
+            _ => {
+                Err(ErrorResponse::invalid_argument(format!("{member} must be PRODUCER_TIMESTAMP or SERVER_TIMESTAMP")))
+            }
         }
     }
 
     /// That of a selector, if it says so.
-    pub(crate) fn of(selector: &FragmentSelector) -> Result<Option<Self>, Refusal> {
+    pub(crate) fn of(selector: &FragmentSelector) -> Result<Option<Self>, ErrorResponse> {
         let name = selector.fragment_selector_type.as_deref();
         name.map(|name| Self::parse(name, "FragmentSelectorType")).transpose()
     }
@@ -52,8 +54,8 @@ pub(crate) struct Window {
 
 impl Window {
     /// That of a selector, of which all is needed but, if it says so, the end.
-    pub(crate) fn of(selector: &FragmentSelector, needs_end: bool) -> Result<Self, Refusal> {
-        let missing = |member: &str| Refusal::invalid_argument(format!("{member} is missing"));
+    pub(crate) fn of(selector: &FragmentSelector, needs_end: bool) -> Result<Self, ErrorResponse> {
+        let missing = |member: &str| ErrorResponse::invalid_argument(format!("{member} is missing"));
         let origin = Origin::of(selector)?.ok_or_else(|| missing("FragmentSelectorType"))?;
         let range = selector.timestamp_range.as_ref().ok_or_else(|| missing("TimestampRange"))?;
         let start = range.start_timestamp.map(wire::from_seconds).ok_or_else(|| missing("StartTimestamp"))?;
@@ -63,28 +65,28 @@ impl Window {
         }
         if let Some(end) = end {
             if end <= start {
-                return Err(Refusal::invalid_argument("EndTimestamp must be later than StartTimestamp"));
+                return Err(ErrorResponse::invalid_argument("EndTimestamp must be later than StartTimestamp"));
             }
             if end.as_millis().saturating_sub(start.as_millis()) > LONGEST_MILLIS {
-                return Err(Refusal::invalid_argument("EndTimestamp must be within 24 hours of StartTimestamp"));
+                return Err(ErrorResponse::invalid_argument("EndTimestamp must be within 24 hours of StartTimestamp"));
             }
         }
         Ok(Self { origin, start, end })
     }
 
     /// Whether it may be asked for at this time, if what is older than `head` is not kept.
-    pub(crate) fn check(&self, now: Timestamp, head: Option<Timestamp>) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, now: Timestamp, head: Option<Timestamp>) -> Result<(), ErrorResponse> {
         if self.origin == Origin::Producer {
             return Ok(());
         }
         if self.end.is_some_and(|end| end >= now) {
             let message = "EndTimestamp must be in the past if FragmentSelectorType is SERVER_TIMESTAMP";
-            return Err(Refusal::invalid_argument(message));
+            return Err(ErrorResponse::invalid_argument(message));
         }
         if head.is_some_and(|head| self.start <= head) {
             let message =
                 "StartTimestamp must be later than the stream head if FragmentSelectorType is SERVER_TIMESTAMP";
-            return Err(Refusal::invalid_argument(message));
+            return Err(ErrorResponse::invalid_argument(message));
         }
         Ok(())
     }

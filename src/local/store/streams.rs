@@ -11,13 +11,18 @@ use crate::demux::BodyItem;
 use crate::ebml::writer::Writer;
 use crate::fragment::{FragmentNumber, Timestamp};
 use crate::local::clock::Clock;
-use crate::local::faults::injected_fault::Operation;
+use crate::local::faults::operation::Operation;
 use crate::local::media::document::{Stamp, trailer};
 use crate::local::media::fragment_number::fragment_number;
 use crate::local::media::payload::items;
-use crate::local::media::tag_names::Spelling;
-use crate::local::server::wire;
-use crate::local::store::open_connections::OpenBodies;
+use crate::local::media::tag_names::TagNames;
+use crate::local::store::open_connections::OpenConnections;
+
+/// The region of the streams' ARNs.
+pub(crate) const REGION: &str = "us-west-2";
+
+/// The account of the streams' ARNs.
+const ACCOUNT: &str = "111122223333";
 
 /// What a stream keeps that was not told otherwise: 200 MB, as the service does without retention.
 const KEPT_BYTES: usize = 200 << 20;
@@ -62,8 +67,8 @@ pub(crate) struct Stream {
     clock: Arc<Clock>,
     store: Mutex<Store>,
     changes: watch::Sender<u64>,
-    open_bodies: Arc<OpenBodies>,
-    open_list_bodies: Arc<OpenBodies>,
+    connections: Arc<OpenConnections>,
+    list_connections: Arc<OpenConnections>,
     /// The operations whose data endpoint is not to be used any more.
     stale: Mutex<HashSet<Operation>>,
 }
@@ -94,7 +99,7 @@ struct Store {
     finished: bool,
     /// If it was told how long.
     retention: Option<Duration>,
-    spelling: Spelling,
+    tag_names: TagNames,
 }
 
 /// What a reader gets next.
@@ -163,13 +168,13 @@ impl Stream {
         let created = clock.now();
         Self {
             name: name.to_owned(),
-            arn: wire::arn(name, created.as_millis()),
+            arn: format!("arn:aws:kinesisvideo:{REGION}:{ACCOUNT}:stream/{name}/{}", created.as_millis()),
             created,
             clock: Arc::clone(clock),
             store: Mutex::default(),
             changes: watch::Sender::new(0),
-            open_bodies: Arc::default(),
-            open_list_bodies: Arc::default(),
+            connections: Arc::default(),
+            list_connections: Arc::default(),
             stale: Mutex::default(),
         }
     }
@@ -191,21 +196,21 @@ impl Stream {
         &self.clock
     }
 
-    pub(crate) fn bodies(&self) -> &Arc<OpenBodies> {
-        &self.open_bodies
+    pub(crate) fn connections(&self) -> &Arc<OpenConnections> {
+        &self.connections
     }
 
     /// Those of GetMediaForFragmentList.
-    pub(crate) fn list_bodies(&self) -> &Arc<OpenBodies> {
-        &self.open_list_bodies
+    pub(crate) fn list_connections(&self) -> &Arc<OpenConnections> {
+        &self.list_connections
     }
 
-    pub(crate) fn set_spelling(&self, spelling: Spelling) {
-        self.lock().spelling = spelling;
+    pub(crate) fn set_tag_names(&self, names: TagNames) {
+        self.lock().tag_names = names;
     }
 
-    pub(crate) fn spelling(&self) -> Spelling {
-        self.lock().spelling
+    pub(crate) fn tag_names(&self) -> TagNames {
+        self.lock().tag_names
     }
 
     pub(crate) fn set_stale(&self, operation: Operation, is_stale: bool) {

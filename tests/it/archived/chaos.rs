@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures::TryStreamExt;
-use kinesis_video::local::{LocalEndpoint, LocalStream, Mishap, Operation, Quotas};
+use kinesis_video::local::{InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas};
 use kinesis_video::{Archive, Discontinuity, Fragment, KinesisVideo, Timestamp};
 use tokio::time::{Instant, sleep};
 
@@ -20,44 +20,44 @@ const RUNS: u64 = 120;
 /// The number of fragments of a run.
 const FRAGMENTS: usize = 150;
 
-fn refuse(rng: &mut Rng) -> Mishap {
+fn refuse(rng: &mut Rng) -> InjectedFault {
     let names = ["ClientLimitExceededException", "ThrottlingException", "InternalFailure", "ServiceUnavailable"];
-    Mishap::Refuse((*rng.choice(&names).unwrap()).into())
+    InjectedFault::Refuse((*rng.choice(&names).unwrap()).into())
 }
 
 /// A random fault of the service or the network that loses no media. A body that ends between two blocks looks whole
 /// unless the fragments' sizes are known, so only `sized` readers get that fault.
-fn mishap(rng: &mut Rng, sized: bool) -> (Operation, Mishap) {
+fn mishap(rng: &mut Rng, sized: bool) -> (Operation, InjectedFault) {
     if rng.u32(0..5) == 0 {
         let mishap = match rng.u32(0..6) {
-            0 | 1 => Mishap::RepeatPage,
-            2 => Mishap::EmptyPage,
-            3 => Mishap::UnknownOperation,
-            4 => Mishap::StaleEndpoint,
+            0 | 1 => InjectedFault::RepeatPage,
+            2 => InjectedFault::EmptyPage,
+            3 => InjectedFault::UnknownOperation,
+            4 => InjectedFault::StaleEndpoint,
             _ => refuse(rng),
         };
         return (Operation::ListFragments, mishap);
     }
     let after = rng.u64(0..40_000);
     let mishap = match rng.u32(0..15) {
-        0 => Mishap::CutAfter(after),
-        1 => Mishap::ResetAfter(after),
-        2 | 3 if sized => Mishap::BreakOff(after),
-        2..=4 => Mishap::EndAfter(rng.u64(0..30)),
+        0 => InjectedFault::CutAfter(after),
+        1 => InjectedFault::ResetAfter(after),
+        2 | 3 if sized => InjectedFault::BreakOff(after),
+        2..=4 => InjectedFault::EndAfter(rng.u64(0..30)),
         5 => {
             let id = *rng.choice(&[3002, 5000]).unwrap();
-            Mishap::FaultAfter { fragments: rng.u64(0..20), id, message: "E".into() }
+            InjectedFault::FaultAfter { fragments: rng.u64(0..20), id, message: "E".into() }
         }
         6 | 7 => {
             let id = *rng.choice(&[3000, 4000, 5000]).unwrap();
-            Mishap::FaultAt { fragment: rng.u64(0..20), id, message: "FRAGMENT_NOT_FOUND".into() }
+            InjectedFault::FaultAt { fragment: rng.u64(0..20), id, message: "FRAGMENT_NOT_FOUND".into() }
         }
-        8 => Mishap::Omit(rng.u64(0..20)),
-        9 | 10 => Mishap::Shuffle(rng.u64(..)),
-        11 => Mishap::Stall { after, pause: Duration::from_secs(rng.u64(1..60)) },
-        12 => Mishap::StaleEndpoint,
-        13 => Mishap::Trickle { bytes: rng.usize(100..3000), pause: Duration::from_millis(rng.u64(1..20)) },
-        _ if rng.bool() => Mishap::UnknownOperation,
+        8 => InjectedFault::Omit(rng.u64(0..20)),
+        9 | 10 => InjectedFault::Shuffle(rng.u64(..)),
+        11 => InjectedFault::Stall { after, pause: Duration::from_secs(rng.u64(1..60)) },
+        12 => InjectedFault::StaleEndpoint,
+        13 => InjectedFault::Trickle { bytes: rng.usize(100..3000), pause: Duration::from_millis(rng.u64(1..20)) },
+        _ if rng.bool() => InjectedFault::UnknownOperation,
         _ => refuse(rng),
     };
     (Operation::GetMediaForFragmentList, mishap)
@@ -110,7 +110,7 @@ async fn run(seed: u64) -> BTreeMap<&'static str, u64> {
     let sized = rng.u32(0..4) > 0;
     for _ in 0..rng.usize(5..40) {
         let (operation, mishap) = mishap(&mut rng, sized);
-        endpoint.script(operation, None, mishap);
+        endpoint.inject(operation, None, mishap);
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     let archive = options(kvs.archive("chaos"), &mut rng);
@@ -131,7 +131,7 @@ async fn run(seed: u64) -> BTreeMap<&'static str, u64> {
     if sized {
         assert_eq!(Some(progress.bytes), progress.total_bytes, "run {seed}");
     }
-    endpoint.happened()
+    endpoint.fault_counts().iter().collect()
 }
 
 fn add(total: &mut BTreeMap<&'static str, u64>, happened: BTreeMap<&'static str, u64>) {

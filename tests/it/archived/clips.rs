@@ -9,7 +9,7 @@ use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
 use aws_sdk_kinesisvideoarchivedmedia::types::{ClipFragmentSelector, ClipTimestampRange};
 use aws_smithy_types::body::SdkBody;
 use futures::{StreamExt, TryStreamExt};
-use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Shape};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Shape};
 use kinesis_video::{Clip, Clock, ErrorKind, KinesisVideo};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
@@ -349,14 +349,14 @@ async fn a_clip_can_be_read_saved_or_dropped() {
     assert!(std::fs::read(&file).unwrap() == expected);
 
     // A broken connection leaves the existing file unchanged, and no temporary file.
-    endpoint.script(Operation::GetClip, None, Mishap::CutAfter(3000));
+    endpoint.inject(Operation::GetClip, None, InjectedFault::CutAfter(3000));
     let error = first().await.write_to(&file).await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Io, true), "{error}");
     assert_eq!((error.context().stream(), error.context().endpoint()), (Some("door"), Some(endpoint.url())));
     assert!(std::fs::read(&file).unwrap() == expected);
     assert_eq!(std::fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
     // So does an empty body.
-    endpoint.script(Operation::GetClip, None, Mishap::Stall { after: 3000, pause: Duration::from_secs(20) });
+    endpoint.inject(Operation::GetClip, None, InjectedFault::Stall { after: 3000, pause: Duration::from_secs(20) });
     let mut clip = clips().read_timeout(Duration::from_millis(200)).clips().try_next().await.unwrap().unwrap();
     let error = loop {
         if let Err(error) = clip.try_next().await {
@@ -370,7 +370,7 @@ async fn a_clip_can_be_read_saved_or_dropped() {
     assert!(bytes(again).await.unwrap() == expected);
 
     // The error is the same after conversion to `io::Error`.
-    endpoint.script(Operation::GetClip, None, Mishap::ResetAfter(3000));
+    endpoint.inject(Operation::GetClip, None, InjectedFault::ResetAfter(3000));
     let error: io::Error = first().await.into_async_read().read_to_end(&mut read).await.unwrap_err();
     assert_eq!(kinesis_video::Error::from(error).context().stream(), Some("door"));
     let error = first().await.write_to("/").await.unwrap_err();
@@ -387,23 +387,23 @@ async fn transient_errors_are_retried() {
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     for (operation, mishap) in [
-        (Operation::ListFragments, Mishap::EmptyPage),
-        (Operation::ListFragments, Mishap::Refuse("ClientLimitExceededException".into())),
-        (Operation::GetClip, Mishap::Refuse("ClientLimitExceededException".into())),
-        (Operation::GetClip, Mishap::StaleEndpoint),
-        (Operation::GetClip, Mishap::Refuse("InternalFailure".into())),
+        (Operation::ListFragments, InjectedFault::EmptyPage),
+        (Operation::ListFragments, InjectedFault::Refuse("ClientLimitExceededException".into())),
+        (Operation::GetClip, InjectedFault::Refuse("ClientLimitExceededException".into())),
+        (Operation::GetClip, InjectedFault::StaleEndpoint),
+        (Operation::GetClip, InjectedFault::Refuse("InternalFailure".into())),
     ] {
-        endpoint.script(operation, None, mishap);
+        endpoint.inject(operation, None, mishap);
     }
     // Six clips of 200 cost more points than one second allows. The client waits for them.
     let clips = kvs.clips("door").range(time(base)..=time(base + 3_500_000)).clips();
     let counts: Vec<usize> = clips.map_ok(|clip| clip.fragments().len()).try_collect().await.unwrap();
     assert_eq!(counts, [200; 5]);
-    assert_eq!(endpoint.scripted(), 0);
+    assert_eq!(endpoint.pending_faults(), 0);
     // The answer of a host that does not know the operation is no clip. The retry may reach another host.
-    endpoint.script(Operation::GetClip, None, Mishap::UnknownOperation);
+    endpoint.inject(Operation::GetClip, None, InjectedFault::UnknownOperation);
     assert!(kvs.clips("door").range(time(base)..=time(base + 1)).clips().try_next().await.unwrap().is_some());
-    (0..3).for_each(|_| endpoint.script(Operation::GetClip, None, Mishap::UnknownOperation));
+    (0..3).for_each(|_| endpoint.inject(Operation::GetClip, None, InjectedFault::UnknownOperation));
     let error =
         kvs.clips("door").range(time(base)..=time(base + 1)).retry(attempts(3)).clips().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
@@ -510,7 +510,7 @@ async fn an_empty_clip_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("clip.mp4");
     std::fs::write(&path, b"what was there").unwrap();
-    endpoint.script(Operation::GetClip, None, Mishap::BreakOff(0));
+    endpoint.inject(Operation::GetClip, None, InjectedFault::BreakOff(0));
     let clip = kvs.clips("door").range(time(base)..=time(base + 4000)).clips().try_next().await.unwrap().unwrap();
     let error = clip.write_to(&path).await.unwrap_err();
     assert!(error.to_string().contains("the clip has no bytes"), "{error}");

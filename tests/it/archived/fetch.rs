@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use kinesis_video::local::{
-    Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Spelling, Stamp, fragment_number,
+    Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape, Stamp, TagNames, fragment_number,
 };
 use kinesis_video::{
     ArchiveFragments, Clock, Discontinuity, Error, ErrorKind, Fragment, FragmentEnd, FragmentNumber, KinesisVideo,
@@ -64,7 +64,7 @@ async fn until_error(mut archive: ArchiveFragments) -> (Vec<Fragment>, Option<Er
         match archive.next().await {
             Some(Ok(fragment)) => fragments.push(fragment),
             Some(Err(error)) => {
-                assert!(archive.next().await.is_none(), "something behind {error}");
+                assert!(archive.next().await.is_none(), "an item after {error}");
                 return (fragments, Some(error));
             }
             None => return (fragments, None),
@@ -139,7 +139,7 @@ async fn a_damaged_fragment_is_yielded_up_to_the_damage() {
     let (fragments, error) = until_error(kvs.archive("door").range(ever()).fragments()).await;
     assert_eq!(numbers_of(&fragments), stamped(0..4));
     assert_eq!(fragments[3].end_reason(), FragmentEnd::Cut);
-    assert_eq!(fragments[3].packets().count(), 1, "what is whole of it");
+    assert_eq!(fragments[3].packets().count(), 1, "its whole blocks");
     let error = error.unwrap();
     assert_eq!(error.kind(), ErrorKind::Malformed);
     assert_eq!(error.position().fragment(), Some(nth(3).number.as_str()));
@@ -170,7 +170,11 @@ async fn a_fragment_beyond_the_limits_counts_as_damaged() {
 async fn an_unusable_kms_key_ends_the_stream_at_once() {
     let (endpoint, _door, kvs) = world(10).await;
     let message = "KMS_KEY_ACCESS_DENIED".to_owned();
-    endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::FaultAt { fragment: 4, id: 4500, message });
+    endpoint.inject(
+        Operation::GetMediaForFragmentList,
+        None,
+        InjectedFault::FaultAt { fragment: 4, id: 4500, message },
+    );
     let archive = kvs.archive("door").range(ever()).on_unavailable(OnUnavailable::Skip).fragments();
     let (fragments, error) = until_error(archive).await;
     assert_eq!(numbers_of(&fragments), stamped(0..4));
@@ -182,14 +186,14 @@ async fn an_unusable_kms_key_ends_the_stream_at_once() {
 #[tokio::test(start_paused = true)]
 async fn only_missing_fragments_are_requested_again() {
     for mishap in [
-        Mishap::CutAfter(30_000),
-        Mishap::BreakOff(30_000),
-        Mishap::EndAfter(20),
-        Mishap::Stall { after: 30_000, pause: Duration::from_secs(3600) },
-        Mishap::Omit(5),
+        InjectedFault::CutAfter(30_000),
+        InjectedFault::BreakOff(30_000),
+        InjectedFault::EndAfter(20),
+        InjectedFault::Stall { after: 30_000, pause: Duration::from_secs(3600) },
+        InjectedFault::Omit(5),
     ] {
         let (endpoint, _door, kvs) = world(40).await;
-        endpoint.script(Operation::GetMediaForFragmentList, None, mishap.clone());
+        endpoint.inject(Operation::GetMediaForFragmentList, None, mishap.clone());
         let archive = kvs.archive("door").range(ever()).fragments();
         let progress = archive.progress();
         let fragments: Vec<_> = archive.try_collect().await.unwrap();
@@ -206,14 +210,14 @@ async fn fragments_out_of_order_do_not_fill_the_buffer() {
     let quotas = Quotas::default().list_connections(Some(5));
     // The first fragment is large, so the estimate for the others is too.
     let (endpoint, _door, kvs) = world_with(200, quotas, |n| two_blocks(if n < 20 { 100 } else { 10_000 })).await;
-    (0..1000).for_each(|n| endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::Shuffle(n)));
+    (0..1000).for_each(|n| endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::Shuffle(n)));
     let archive = kvs.archive("door").numbers(stamped(0..200)).buffer_bytes(60_000).connections(3).fragments();
     let progress = archive.progress();
     let mut most = 0;
     let read = archive.inspect_ok(|_| most = most.max(progress.borrow().held_bytes));
     assert_eq!(numbers_of(&read.try_collect::<Vec<_>>().await.unwrap()), stamped(0..200));
-    assert!(most > 0 && most < 60_000 + 3 * 11_000, "{most} bytes waited for their turn");
-    assert!(endpoint.happened()["shuffle"] > 0);
+    assert!(most > 0 && most < 60_000 + 3 * 11_000, "{most} bytes were buffered");
+    assert!(endpoint.fault_counts().shuffle > 0);
 }
 
 #[tokio::test]
@@ -224,10 +228,10 @@ async fn dropping_the_stream_closes_its_connections() {
     // Each answer has more bytes than a connection buffers.
     let mut archive = kvs.archive("door").range(ever()).connections(3).fragments();
     archive.try_next().await.unwrap().unwrap();
-    assert!(door.open_list_bodies() > 0);
+    assert!(door.open_list_connections() > 0);
     drop(archive);
     let closed = async {
-        while door.open_list_bodies() > 0 {
+        while door.open_list_connections() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -310,7 +314,7 @@ async fn errors_of_both_calls_keep_the_services_code() {
     for operation in [Operation::ListFragments, Operation::GetMediaForFragmentList] {
         for (name, kind, calls) in cases {
             let (endpoint, _door, kvs) = world(3).await;
-            (0..5).for_each(|_| endpoint.script(operation, None, Mishap::Refuse(name.into())));
+            (0..5).for_each(|_| endpoint.inject(operation, None, InjectedFault::Refuse(name.into())));
             let error = kvs.archive("door").range(ever()).retry(attempts(3)).fragments().try_next().await.unwrap_err();
             assert_eq!((error.kind(), error.code()), (kind, Some(name)), "{operation:?}");
             // The client finds the rejected fragment by requesting fewer at a time.
@@ -324,12 +328,12 @@ async fn errors_of_both_calls_keep_the_services_code() {
         }
         // The SDK reads the answer of a host that does not know the operation as an empty one.
         let (endpoint, _door, kvs) = world(3).await;
-        (0..5).for_each(|_| endpoint.script(operation, None, Mishap::UnknownOperation));
+        (0..5).for_each(|_| endpoint.inject(operation, None, InjectedFault::UnknownOperation));
         let error = kvs.archive("door").range(ever()).retry(attempts(3)).fragments().try_next().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
         assert_eq!(endpoint.calls(operation, "door").len(), 3);
         let fragments: Vec<_> = kvs.archive("door").range(ever()).fragments().try_collect().await.unwrap();
-        assert_eq!(fragments.len(), 3, "once it does");
+        assert_eq!(fragments.len(), 3, "after the endpoint knows the operation");
     }
 }
 
@@ -337,7 +341,7 @@ async fn errors_of_both_calls_keep_the_services_code() {
 async fn a_list_that_repeats_its_pages_is_an_error() {
     let quotas = Quotas::default().metadata_points(None);
     let (endpoint, _door, kvs) = world_with(30, quotas, |_| two_blocks(10)).await;
-    (0..5000).for_each(|_| endpoint.script(Operation::ListFragments, None, Mishap::RepeatPage));
+    (0..5000).for_each(|_| endpoint.inject(Operation::ListFragments, None, InjectedFault::RepeatPage));
     let mut list = kvs.list_fragments("door").range(ever()).page_size(10).entries();
     let mut listed = 0;
     let error = loop {
@@ -386,14 +390,14 @@ async fn fragments_just_stored_are_waited_for() {
         .await
         .unwrap();
     assert_eq!(numbers_of(&fragments), pushed);
-    assert!(endpoint.happened()["fault"] == 0, "no mishap was scripted");
+    assert!(endpoint.fault_counts().fault == 0, "no mishap was scripted");
 }
 
 #[tokio::test(start_paused = true)]
 async fn both_tag_names_are_understood() {
-    for spelling in [Spelling::Documented, Spelling::Seen] {
+    for spelling in [TagNames::Documented, TagNames::Seen] {
         let (_endpoint, door, kvs) = world(4).await;
-        door.set_archive_spelling(spelling);
+        door.set_archive_tag_names(spelling);
         let mut wanted = stamped(0..4);
         wanted.push("77".parse().unwrap());
         let (fragments, error) = until_error(kvs.archive("door").numbers(wanted).retry(attempts(2)).fragments()).await;
@@ -445,17 +449,17 @@ async fn all_fragments_before_an_error_are_yielded_first() {
     // Without sizes, the last fragment of a body is known to be whole only by what follows.
     for has_sizes in [true, false] {
         for mishap in [
-            Mishap::FaultAt { fragment: 4, id: 4501, message: "KMS_KEY_DISABLED".into() },
-            Mishap::Refuse("AccessDeniedException".into()),
+            InjectedFault::FaultAt { fragment: 4, id: 4501, message: "KMS_KEY_DISABLED".into() },
+            InjectedFault::Refuse("AccessDeniedException".into()),
         ] {
             let (endpoint, _door, kvs) = world(60).await;
             // The first call succeeds slowly. The second fails before it.
-            endpoint.script(
+            endpoint.inject(
                 Operation::GetMediaForFragmentList,
                 None,
-                Mishap::Trickle { bytes: 100, pause: Duration::from_millis(10) },
+                InjectedFault::Trickle { bytes: 100, pause: Duration::from_millis(10) },
             );
-            endpoint.script(Operation::GetMediaForFragmentList, None, mishap.clone());
+            endpoint.inject(Operation::GetMediaForFragmentList, None, mishap.clone());
             let archive = match has_sizes {
                 true => kvs.archive("door").range(ever()),
                 false => kvs.archive("door").numbers(stamped(0..60)),
@@ -463,7 +467,7 @@ async fn all_fragments_before_an_error_are_yielded_first() {
             let archive = archive.batch(10).connections(3).fragments();
             let progress = archive.progress();
             let (fragments, error) = until_error(archive).await;
-            let expected = if matches!(mishap, Mishap::Refuse(_)) { 10 } else { 14 };
+            let expected = if matches!(mishap, InjectedFault::Refuse(_)) { 10 } else { 14 };
             assert_eq!(numbers_of(&fragments), stamped(0..expected), "{mishap:?}");
             assert_eq!(error.as_ref().unwrap().kind(), ErrorKind::AccessDenied, "{error:?}");
             assert_eq!(error.unwrap().position().fragment(), Some(nth(expected).number.as_str()));
@@ -477,13 +481,17 @@ async fn all_fragments_before_an_error_are_yielded_first() {
 /// Failures of several calls at the same time count as one attempt.
 #[tokio::test(start_paused = true)]
 async fn simultaneous_failures_count_as_one_attempt() {
-    for mishap in [Mishap::Refuse("ThrottlingException".into()), Mishap::UnknownOperation, Mishap::CutAfter(0)] {
+    for mishap in [
+        InjectedFault::Refuse("ThrottlingException".into()),
+        InjectedFault::UnknownOperation,
+        InjectedFault::CutAfter(0),
+    ] {
         let (endpoint, _door, kvs) = world(60).await;
-        (0..5).for_each(|_| endpoint.script(Operation::GetMediaForFragmentList, None, mishap.clone()));
+        (0..5).for_each(|_| endpoint.inject(Operation::GetMediaForFragmentList, None, mishap.clone()));
         let fragments: Vec<_> =
             kvs.archive("door").range(ever()).batch(10).retry(attempts(2)).fragments().try_collect().await.unwrap();
         assert_eq!(numbers_of(&fragments), stamped(0..60), "{mishap:?}");
-        assert_eq!(endpoint.scripted(), 0);
+        assert_eq!(endpoint.pending_faults(), 0);
     }
 }
 
@@ -493,8 +501,8 @@ async fn a_cut_fragment_does_not_advance_the_position() {
     let (endpoint, _door, kvs) = world(5).await;
     let size = two_blocks(1000).to_bytes_without_trailer(&nth(0)).len() as u64;
     // The body breaks off in the third fragment each time, between two blocks, where it looks whole.
-    endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::BreakOff(size * 3 - 41));
-    (0..20).for_each(|_| endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::BreakOff(size - 41)));
+    endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::BreakOff(size * 3 - 41));
+    (0..20).for_each(|_| endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::BreakOff(size - 41)));
     let archive = kvs.archive("door").range(ever()).retry(attempts(3)).fragments();
     let progress = archive.progress();
     let (fragments, error) = until_error(archive).await;
@@ -588,5 +596,5 @@ async fn faults_about_other_fragments_are_ignored() {
     let read: Vec<_> = kvs.archive("door").numbers(wanted.clone()).batch(7).fragments().try_collect().await.unwrap();
     assert_eq!(numbers_of(&read), wanted);
     let asked: usize = asked.bodies().iter().map(|body| body["Fragments"].as_array().unwrap().len()).sum();
-    assert_eq!(asked, 60, "nothing was asked for twice");
+    assert_eq!(asked, 60, "no fragment was requested twice");
 }

@@ -8,7 +8,7 @@ use aws_sdk_kinesisvideoarchivedmedia::Client;
 use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
 use aws_sdk_kinesisvideoarchivedmedia::types::{Format, FormatConfigKey};
 use futures::{StreamExt, TryStreamExt};
-use kinesis_video::local::{Document, LocalEndpoint, Mishap, Operation, Shape};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, Operation, Shape};
 use kinesis_video::{ArchivedImage, Clock, ErrorKind, ImageFormat, Images, KinesisVideo, NoImage};
 use serde_json::{Value, json};
 
@@ -245,7 +245,7 @@ async fn images_of_the_local_endpoint_show_the_right_picture() {
         door.push_stamped(&picture, stamp_at(ordinal, base + millis, base + millis));
     }
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
-    endpoint.script(Operation::GetImages, None, Mishap::UnknownOperation);
+    endpoint.inject(Operation::GetImages, None, InjectedFault::UnknownOperation);
     let images = kvs
         .images("door")
         .range(time(base)..=time(base + 620_000))

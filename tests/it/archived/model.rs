@@ -12,7 +12,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use futures::{StreamExt, TryStreamExt};
 use kinesis_video::local::{
-    Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Spelling, Stamp, fragment_number,
+    Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape, Stamp, TagNames, fragment_number,
 };
 use kinesis_video::{
     Archive, Clock, Discontinuity, ErrorKind, Fragment, FragmentInfo, FragmentNumber, KinesisVideo, OnUnavailable,
@@ -446,7 +446,7 @@ async fn no_call_asks_for_more_fragments_than_allowed() {
         let read: Vec<_> = archive.fragments().try_collect().await.unwrap();
         assert_eq!(numbers_of(&read), expected);
     }
-    assert_eq!((endpoint.happened()["throttled"], endpoint.happened()["connection limit"]), (0, 0));
+    assert_eq!((endpoint.fault_counts().throttled, endpoint.fault_counts().connection_limit), (0, 0));
 }
 
 // C.3: "Accept both spellings of all of them." One by one, since nobody knows which go together; and those of GetMedia
@@ -494,10 +494,10 @@ async fn both_names_of_the_time_tags_are_read() {
 // spellings".
 #[tokio::test(start_paused = true)]
 async fn fragments_too_new_are_requested_again_later() {
-    for spelling in [Spelling::Seen, Spelling::Documented] {
+    for spelling in [TagNames::Seen, TagNames::Documented] {
         let quotas = Quotas::default().archived_after(Duration::from_millis(2500));
         let (_endpoint, door, kvs, _) = door_with(quotas, &[]).await;
-        door.set_archive_spelling(spelling);
+        door.set_archive_tag_names(spelling);
         let pushed: Vec<_> = (0..3).map(|_| door.push(&two_pictures(1000, b"fresh")).number).collect();
         let start = Instant::now();
         let read: Vec<_> = kvs.archive("door").numbers(pushed.clone()).fragments().try_collect().await.unwrap();
@@ -512,27 +512,27 @@ async fn fragments_too_new_are_requested_again_later() {
 #[tokio::test(start_paused = true)]
 async fn an_error_concerns_one_fragment_whatever_follows() {
     let stored: Vec<_> = (0..6).map(|n| (START + n, START + n)).collect();
-    for spelling in [Spelling::Seen, Spelling::Documented] {
+    for spelling in [TagNames::Seen, TagNames::Documented] {
         for goes_on in [true, false] {
             let (endpoint, door, kvs, kept) = door(&stored).await;
-            door.set_archive_spelling(spelling);
+            door.set_archive_tag_names(spelling);
             for id in [3000, 4000] {
                 let message = "FRAGMENT_NOT_FOUND".to_owned();
                 let mishap = match goes_on {
-                    true => Mishap::FaultAt { fragment: 2, id, message },
-                    false => Mishap::FaultAfter { fragments: 2, id, message },
+                    true => InjectedFault::FaultAt { fragment: 2, id, message },
+                    false => InjectedFault::FaultAfter { fragments: 2, id, message },
                 };
-                endpoint.script(Operation::GetMediaForFragmentList, None, mishap);
+                endpoint.inject(Operation::GetMediaForFragmentList, None, mishap);
             }
             let read: Vec<_> = kvs.archive("door").range(times(&EVER)).fragments().try_collect().await.unwrap();
             let said = format!("{spelling:?}, goes on: {goes_on}");
             assert_eq!(ordinals(&kept, &numbers_of(&read)), [1, 2, 3, 4, 5, 6], "{said}");
-            let happened = endpoint.happened();
-            assert!(happened["fault"] + happened["fault at"] > 0, "{said}");
+            let counts = endpoint.fault_counts();
+            assert!(counts.fault + counts.fault_at > 0, "{said}");
         }
         // A fragment that stays missing is reported with the service's code and message, and no other is.
         let (_endpoint, door, kvs, kept) = door(&stored).await;
-        door.set_archive_spelling(spelling);
+        door.set_archive_tag_names(spelling);
         let missing = nth(1).number;
         let mut numbers: Vec<_> = kept.iter().map(|kept| kept.number.clone()).collect();
         numbers.insert(4, missing.clone());
@@ -749,8 +749,8 @@ impl World {
     }
 
     fn nothing_was_refused(&self) {
-        let happened = self.endpoint.happened();
-        assert_eq!((happened["throttled"], happened["connection limit"]), (0, 0), "more than the service allows");
+        let counts = self.endpoint.fault_counts();
+        assert_eq!((counts.throttled, counts.connection_limit), (0, 0), "more than the service allows");
     }
 }
 
@@ -902,7 +902,7 @@ async fn a_range_resumes_after_each_of_its_fragments() {
         for (index, fragment) in whole.iter().enumerate() {
             let archive = archived(&world.kvs, &range, clock, order).start_after(fragment.position());
             let rest: Vec<_> = archive.fragments().try_collect().await.unwrap();
-            assert_eq!(numbers_of(&rest), numbers_of(&whole[index + 1..]), "{clock:?} {order:?} behind {index}");
+            assert_eq!(numbers_of(&rest), numbers_of(&whole[index + 1..]), "{clock:?} {order:?} after {index}");
         }
     }
     world.nothing_was_refused();
@@ -1104,7 +1104,7 @@ async fn calls_wait_until_an_expensive_call_is_within_the_rate() {
         let archive = kvs.archive("door").range(times(&EVER)).batch(batch).points_per_second(points);
         assert_eq!(archive.fragments().try_collect::<Vec<_>>().await.unwrap().len(), 3000);
         let context = format!("batches of {batch}, {points} points a second: {:?}", start.elapsed());
-        assert_eq!(endpoint.happened()["throttled"], 0, "{context}");
+        assert_eq!(endpoint.fault_counts().throttled, 0, "{context}");
         // The points of the first call may be paid off after it.
         let least = (3000 - batch as u64) / u64::from(points);
         assert!(start.elapsed() >= Duration::from_secs(least), "{context}");

@@ -6,7 +6,7 @@ use aws_sdk_kinesisvideoarchivedmedia::Client;
 use aws_sdk_kinesisvideoarchivedmedia::types::{
     DashFragmentSelector, DashPlaybackMode, DashTimestampRange, HlsFragmentSelector, HlsPlaybackMode, HlsTimestampRange,
 };
-use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Shape};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Shape};
 use kinesis_video::service::playback::{Container, Discontinuities, PlaybackUrl};
 use kinesis_video::{Clock, ErrorKind, KinesisVideo, Result};
 use serde_json::{Value, json};
@@ -218,7 +218,7 @@ async fn errors_have_a_kind_and_advice() {
             assert_eq!((error.kind(), error.code()), (kind, Some(name)));
             assert!(error.to_string().contains("as it said") && error.to_string().contains(advice), "{error}");
         }
-        assert_eq!(asked.take().len(), 2, "{name} does not go away by itself");
+        assert_eq!(asked.take().len(), 2, "{name} is not transient");
     }
 }
 
@@ -229,16 +229,16 @@ async fn transient_errors_are_retried() {
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     let hls = Operation::GetHlsStreamingSessionUrl;
     for mishap in [
-        Mishap::Refuse("ClientLimitExceededException".into()),
-        Mishap::UnknownOperation,
-        Mishap::StaleEndpoint,
-        Mishap::Refuse("InternalFailure".into()),
+        InjectedFault::Refuse("ClientLimitExceededException".into()),
+        InjectedFault::UnknownOperation,
+        InjectedFault::StaleEndpoint,
+        InjectedFault::Refuse("InternalFailure".into()),
     ] {
-        endpoint.script(hls, None, mishap);
+        endpoint.inject(hls, None, mishap);
     }
     kvs.hls("door").url().await.unwrap();
-    assert_eq!(endpoint.scripted(), 0);
-    endpoint.script(hls, None, Mishap::Refuse("ClientLimitExceededException".into()));
+    assert_eq!(endpoint.pending_faults(), 0);
+    endpoint.inject(hls, None, InjectedFault::Refuse("ClientLimitExceededException".into()));
     assert_eq!(kvs.hls("door").retry(attempts(1)).url().await.unwrap_err().kind(), ErrorKind::Throttled);
     // The service allows 25 sessions per second, and the client does not exceed that.
     let urls = (0..100).map(|_| kvs.hls("door").retry(attempts(1)).url());

@@ -154,7 +154,7 @@ fn impossible_combinations_do_not_compile() {
     let impossible: Vec<(&str, &str)> = CASES.iter().flat_map(|(_, impossible)| impossible.iter().copied()).collect();
     let rlib = rlibs().into_iter().find_map(|rlib| Some((errors(&rlib, &library(&possible))?, rlib)));
     let (found, rlib) = rlib.expect("the crate as it was built for this test");
-    assert_eq!(found, [], "what is possible does not compile: {possible:#?}");
+    assert_eq!(found, [], "valid expressions do not compile: {possible:#?}");
 
     let expressions: Vec<&str> = impossible.iter().map(|(expression, _)| *expression).collect();
     let found = errors(&rlib, &library(&expressions)).unwrap();

@@ -82,7 +82,7 @@ async fn no_byte_is_lost_and_ffprobe_finds_the_same_packets() {
         let Some(body) = capture(name) else { continue };
         let fragments = fragments(&body).await;
         let joined: Vec<u8> = fragments.iter().flat_map(|fragment| fragment.raw().to_vec()).collect();
-        assert!(joined == body, "{name}: not the bytes that came in");
+        assert!(joined == body, "{name}: not the bytes of the body");
         for fragment in fragments.iter().filter(|fragment| fragment.end_reason() == FragmentEnd::Trailer) {
             let mkv = fragment.to_mkv();
             assert_eq!(ffprobe_warnings(&mkv), "", "{name}, {:?}", fragment.number());

@@ -16,11 +16,11 @@ async fn described(body: &Bytes, chunking: Chunking) -> Vec<String> {
     let (items, error) = items(body, chunking).await;
     let received: usize = items.iter().map(|item| item.raw().len()).sum();
     match &error {
-        None => assert_eq!(received, body.len(), "{chunking:?}: bytes without a home"),
+        None => assert_eq!(received, body.len(), "{chunking:?}: some bytes are in no item"),
         Some(error) => assert_eq!(error.position().offset(), Some(received as u64), "{chunking:?}: {error}"),
     }
     let joined: Vec<u8> = items.iter().flat_map(|item| item.raw().to_vec()).collect();
-    assert!(body.starts_with(&joined), "{chunking:?}: not the bytes that came in");
+    assert!(body.starts_with(&joined), "{chunking:?}: not the bytes of the body");
     let mut described: Vec<String> = items.iter().map(describe).collect();
     described.extend(error.map(|error| format!("{error:?}")));
     described

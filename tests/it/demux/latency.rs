@@ -34,7 +34,7 @@ fn assert_each_at_its_last_byte(name: &str, body: &[u8], count: usize) {
         end += length;
         assert_eq!(at, end, "{name}");
     }
-    assert_eq!(end, body.len(), "{name}: the last is there before the body ends");
+    assert_eq!(end, body.len(), "{name}: the last is yielded before the body ends");
 }
 
 #[test]

@@ -204,7 +204,7 @@ async fn a_cluster_with_a_wrong_size_does_not_delay_the_next_document() {
         while let Some(item) = decoder.decode(&mut received).unwrap() {
             found.push(item);
         }
-        assert!(received.len() < 4000, "{} bytes wait", received.len());
+        assert!(received.len() < 4000, "{} bytes are buffered", received.len());
     }
     // The next document is yielded before the end of the body.
     assert_eq!(whole(&found), documents[1..]);

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use kinesis_video::ebml::Elements;
 use kinesis_video::local::{
-    Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Spelling, Stamp, fragment_number,
+    Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape, Stamp, TagNames, fragment_number,
 };
 use kinesis_video::{BodyItem, BodyStream, FragmentEnd, FragmentNumber, Timestamp};
 use proptest::prelude::*;
@@ -456,12 +456,12 @@ async fn injected_pages_are_repeated_or_empty() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 10);
     let plain = pages(&archive, 4).await;
-    endpoint.script(Operation::ListFragments, Some("door"), Mishap::RepeatPage);
+    endpoint.inject(Operation::ListFragments, Some("door"), InjectedFault::RepeatPage);
     let repeated = pages(&archive, 4).await;
     assert_eq!(repeated, [&plain[..1], &plain[..]].concat());
     // The fault applies to the first page with a predecessor. Pages before it are normal.
     let first = archive.list_fragments().stream_name("door").max_results(4).send().await.unwrap();
-    endpoint.script(Operation::ListFragments, None, Mishap::RepeatPage);
+    endpoint.inject(Operation::ListFragments, None, InjectedFault::RepeatPage);
     let follow = |token: &Option<String>| {
         archive.list_fragments().stream_name("door").max_results(10).set_next_token(token.clone()).send()
     };
@@ -469,20 +469,20 @@ async fn injected_pages_are_repeated_or_empty() {
     // It was the last page, but has a token.
     let again = follow(&second.next_token).await.unwrap();
     assert_eq!((listed_numbers(&again), again.next_token()), (listed_numbers(&second), None));
-    assert_eq!(endpoint.happened()["repeat page"], 2);
+    assert_eq!(endpoint.fault_counts().repeat_page, 2);
 
-    endpoint.script(Operation::ListFragments, None, Mishap::EmptyPage);
+    endpoint.inject(Operation::ListFragments, None, InjectedFault::EmptyPage);
     let with_empty = pages(&archive, 4).await;
     assert_eq!(with_empty, [&[vec![]], &plain[..]].concat());
-    endpoint.script(Operation::ListFragments, None, Mishap::EmptyPage);
+    endpoint.inject(Operation::ListFragments, None, InjectedFault::EmptyPage);
     let answer = http(&endpoint, "POST", "/listFragments", r#"{"StreamName":"door"}"#).await.1;
     assert!(answer.contains("NextToken") && !answer.contains("Fragments"), "{answer}");
-    assert_eq!(endpoint.happened()["empty page"], 2);
+    assert_eq!(endpoint.fault_counts().empty_page, 2);
     // An empty page has no fragments to repeat.
     endpoint.create_stream("empty");
-    endpoint.script(Operation::ListFragments, Some("empty"), Mishap::RepeatPage);
+    endpoint.inject(Operation::ListFragments, Some("empty"), InjectedFault::RepeatPage);
     assert_eq!(archive.list_fragments().stream_name("empty").send().await.unwrap().next_token(), None);
-    assert_eq!((endpoint.happened()["repeat page"], endpoint.scripted()), (2, 0));
+    assert_eq!((endpoint.fault_counts().repeat_page, endpoint.pending_faults()), (2, 0));
 }
 
 // C.2 and C.3: GetMediaForFragmentList.
@@ -576,7 +576,7 @@ async fn a_missing_fragment_is_a_fault_in_its_place() {
     let chunk = |ordinal: u32| producer_document(ordinal).to_bytes_without_trailer(&stamp(ordinal));
     for (spelling, tags) in [
         (
-            Spelling::Seen,
+            TagNames::Seen,
             vec![
                 ("AWS_KINESISVIDEO_ERROR_CODE", "FRAGMENT_NOT_FOUND".to_owned()),
                 ("AWS_KINESISVIDEO_ERROR_ID", "3000".to_owned()),
@@ -584,7 +584,7 @@ async fn a_missing_fragment_is_a_fault_in_its_place() {
             ],
         ),
         (
-            Spelling::Documented,
+            TagNames::Documented,
             vec![
                 ("AWS_KINESISVIDEO_EXCEPTION_ERROR_CODE", "3000".to_owned()),
                 ("AWS_KINESISVIDEO_EXCEPTION_MESSAGE", "FRAGMENT_NOT_FOUND".to_owned()),
@@ -592,7 +592,7 @@ async fn a_missing_fragment_is_a_fault_in_its_place() {
             ],
         ),
     ] {
-        stream.set_archive_spelling(spelling);
+        stream.set_archive_tag_names(spelling);
         let body = get(&archive, asked()).await;
         let read = items(body.clone().into()).await;
         let [BodyItem::Fragment(first), BodyItem::Fault(fault), BodyItem::Fragment(last)] = &read[..] else {
@@ -617,7 +617,7 @@ async fn a_missing_fragment_is_a_fault_in_its_place() {
         let (names, values): (Vec<_>, Vec<_>) = tags.into_iter().unzip();
         assert_eq!(texts("Segment/Tags/Tag/SimpleTag/TagName"), names);
         assert_eq!(texts("Segment/Tags/Tag/SimpleTag/TagString"), values);
-        if spelling == Spelling::Seen {
+        if spelling == TagNames::Seen {
             assert_eq!(first.raw(), &chunk(1));
             assert_eq!(last.raw(), &chunk(3));
         }
@@ -627,7 +627,7 @@ async fn a_missing_fragment_is_a_fault_in_its_place() {
 #[tokio::test]
 async fn documented_tag_names_can_replace_the_observed_ones() {
     let (endpoint, archive) = start(unlimited()).await;
-    door(&endpoint, 1).set_archive_spelling(Spelling::Documented);
+    door(&endpoint, 1).set_archive_tag_names(TagNames::Documented);
     let body = get(&archive, [number(1)]).await;
     let seen = producer_document(1).to_bytes_without_trailer(&stamp(1));
     let tags_of = |document: &Bytes| {
@@ -716,21 +716,21 @@ async fn a_sixth_connection_is_refused_until_one_is_closed() {
     for _ in 0..5 {
         bodies.push(open().await.unwrap().payload);
     }
-    assert_eq!(stream.open_list_bodies(), 5);
+    assert_eq!(stream.open_list_connections(), 5);
     for happened in 1..=2 {
         let (name, status, _) = refusal(open().await);
         assert_eq!((status, name.as_str()), (400, "ClientLimitExceededException"));
-        assert_eq!(endpoint.happened()["connection limit"], happened);
+        assert_eq!(endpoint.fault_counts().connection_limit, happened);
     }
     // The connections of GetMedia and of other streams count separately.
-    assert_eq!(stream.open_bodies(), 0);
+    assert_eq!(stream.open_connections(), 0);
     let other = endpoint.create_stream("window");
     other.push_stamped(&producer_document(1), self::stamp(1));
     let call = archive.get_media_for_fragment_list().stream_name("window").fragments(number(1).as_str());
     call.send().await.unwrap().payload.collect().await.unwrap();
     let until = async |open: u32| {
         tokio::time::timeout(Duration::from_secs(20), async {
-            while stream.open_list_bodies() > open {
+            while stream.open_list_connections() > open {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
@@ -778,7 +778,7 @@ async fn a_listing_costs_a_point_for_each_fragment_it_may_have() {
         assert_eq!(list(Some(1000)).await, None);
     }
     assert_eq!(list(Some(1)).await, throttled);
-    assert_eq!(endpoint.happened()["throttled"], 1);
+    assert_eq!(endpoint.fault_counts().throttled, 1);
     // Media have their own points, and so does each stream.
     get(&archive, [number(1)]).await;
     endpoint.create_stream("window");
@@ -795,7 +795,7 @@ async fn a_listing_costs_a_point_for_each_fragment_it_may_have() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(list(Some(0)).await.as_deref(), Some("InvalidArgumentException"));
     assert_eq!(list(Some(10)).await, None);
-    assert_eq!(endpoint.happened()["throttled"], 3);
+    assert_eq!(endpoint.fault_counts().throttled, 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -828,7 +828,7 @@ async fn media_cost_a_point_for_each_fragment() {
     assert_eq!(get(1).await, throttled);
     tokio::time::sleep(Duration::from_millis(2)).await;
     assert_eq!(get(1).await, None);
-    assert_eq!(endpoint.happened()["throttled"], 4);
+    assert_eq!(endpoint.fault_counts().throttled, 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -848,15 +848,15 @@ async fn point_quotas_can_be_set_and_removed() {
         assert!(archive.list_fragments().stream_name("door").max_results(1000).send().await.is_ok());
         get(&archive, [1, 2, 3].map(number)).await;
     }
-    assert_eq!(endpoint.happened()["throttled"], 0);
+    assert_eq!(endpoint.fault_counts().throttled, 0);
 }
 
 // Injected faults.
 
 /// Requests ten fragments under a fault. Returns their ordinals, negative for a fault in the media, and the error at
 /// the end of the body.
-async fn with(endpoint: &LocalEndpoint, archive: &Client, mishap: Mishap) -> (Vec<i64>, Option<String>) {
-    endpoint.script(Operation::GetMediaForFragmentList, Some("door"), mishap);
+async fn with(endpoint: &LocalEndpoint, archive: &Client, mishap: InjectedFault) -> (Vec<i64>, Option<String>) {
+    endpoint.inject(Operation::GetMediaForFragmentList, Some("door"), mishap);
     let numbers = (1..=10).map(|ordinal| number(ordinal).to_string()).collect();
     let call = archive.get_media_for_fragment_list().stream_name("door").set_fragments(Some(numbers));
     let mut body = BodyStream::from_byte_stream(call.send().await.unwrap().payload);
@@ -880,56 +880,56 @@ async fn injected_faults_shuffle_omit_or_replace_chunks() {
     let sorted: Vec<i64> = (1..=10).collect();
     let mut orders = BTreeSet::new();
     for seed in 0..20 {
-        let (mut read, error) = with(&endpoint, &archive, Mishap::Shuffle(seed)).await;
+        let (mut read, error) = with(&endpoint, &archive, InjectedFault::Shuffle(seed)).await;
         assert_eq!(error, None);
         assert_ne!(read, sorted);
-        assert_eq!(with(&endpoint, &archive, Mishap::Shuffle(seed)).await.0, read);
+        assert_eq!(with(&endpoint, &archive, InjectedFault::Shuffle(seed)).await.0, read);
         orders.insert(read.clone());
         read.sort_unstable();
         assert_eq!(read, sorted);
     }
     assert!(orders.len() > 15);
-    assert_eq!(endpoint.happened()["shuffle"], 40);
+    assert_eq!(endpoint.fault_counts().shuffle, 40);
     for seed in 0..8 {
         // Two fragments have one other order. One fragment has none, and is not counted.
-        endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::Shuffle(seed));
+        endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::Shuffle(seed));
         let read = items(get(&archive, [1, 2].map(number)).await.into()).await;
         let BodyItem::Fragment(first) = &read[0] else { panic!("{read:?}") };
         assert_eq!(first.number(), Some(&number(2)));
-        endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::Shuffle(seed));
+        endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::Shuffle(seed));
         get(&archive, [number(1)]).await;
     }
-    assert_eq!(endpoint.happened()["shuffle"], 48);
+    assert_eq!(endpoint.fault_counts().shuffle, 48);
 
     for place in [0, 4, 9] {
-        let (read, error) = with(&endpoint, &archive, Mishap::Omit(place)).await;
+        let (read, error) = with(&endpoint, &archive, InjectedFault::Omit(place)).await;
         let expected: Vec<i64> = sorted.iter().copied().filter(|ordinal| *ordinal != place as i64 + 1).collect();
         assert_eq!((read, error), (expected, None));
-        let fault = Mishap::FaultAt { fragment: place, id: 5000, message: "internal".into() };
+        let fault = InjectedFault::FaultAt { fragment: place, id: 5000, message: "internal".into() };
         let (read, error) = with(&endpoint, &archive, fault).await;
         let mut expected = sorted.clone();
         expected[place as usize] *= -1;
         assert_eq!((read, error), (expected, None));
     }
     // There is no fragment of this index.
-    assert_eq!(with(&endpoint, &archive, Mishap::Omit(10)).await, (sorted.clone(), None));
-    let fault = Mishap::FaultAt { fragment: 10, id: 5000, message: "internal".into() };
+    assert_eq!(with(&endpoint, &archive, InjectedFault::Omit(10)).await, (sorted.clone(), None));
+    let fault = InjectedFault::FaultAt { fragment: 10, id: 5000, message: "internal".into() };
     assert_eq!(with(&endpoint, &archive, fault).await, (sorted, None));
-    let happened = endpoint.happened();
-    assert_eq!((happened["omit"], happened["fault at"], happened["fault"]), (3, 3, 0));
+    let counts = endpoint.fault_counts();
+    assert_eq!((counts.omit, counts.fault_at, counts.fault), (3, 3, 0));
 }
 
 #[tokio::test]
 async fn a_fault_carries_the_injected_id_and_message() {
     let (endpoint, archive) = start(unlimited()).await;
     let stream = door(&endpoint, 2);
-    for spelling in [Spelling::Seen, Spelling::Documented] {
-        stream.set_archive_spelling(spelling);
-        let fault = Mishap::FaultAt { fragment: 1, id: 4503, message: "KMS key not available".into() };
-        endpoint.script(Operation::GetMediaForFragmentList, None, fault);
+    for spelling in [TagNames::Seen, TagNames::Documented] {
+        stream.set_archive_tag_names(spelling);
+        let fault = InjectedFault::FaultAt { fragment: 1, id: 4503, message: "KMS key not available".into() };
+        endpoint.inject(Operation::GetMediaForFragmentList, None, fault);
         let body = get(&archive, [1, 2].map(number)).await;
         let names = b"AWS_KINESISVIDEO_EXCEPTION_MESSAGE";
-        assert_eq!(body.windows(names.len()).any(|bytes| bytes == names), spelling == Spelling::Documented);
+        assert_eq!(body.windows(names.len()).any(|bytes| bytes == names), spelling == TagNames::Documented);
         let read = items(body.into()).await;
         let [BodyItem::Fragment(_), BodyItem::Fault(fault)] = &read[..] else { panic!("{read:?}") };
         assert_eq!(
@@ -950,32 +950,33 @@ async fn body_faults_apply_as_in_get_media() {
     let three = vec![1, 2, 3];
     let cut = length * 2 + length - 40;
     let pause = Duration::from_millis(30);
-    let fault = Mishap::FaultAfter { fragments: 4, id: 5000, message: "internal".into() };
+    let fault = InjectedFault::FaultAfter { fragments: 4, id: 5000, message: "internal".into() };
     for (mishap, event, expected) in [
-        (Mishap::CutAfter(cut), "cut", (three.clone(), io.clone())),
-        (Mishap::ResetAfter(cut), "reset", (three.clone(), io.clone())),
-        (Mishap::BreakOff(cut), "break off", (three, None)),
-        (Mishap::EndAfter(4), "end", (vec![1, 2, 3, 4], None)),
+        (InjectedFault::CutAfter(cut), "cut", (three.clone(), io.clone())),
+        (InjectedFault::ResetAfter(cut), "reset", (three.clone(), io.clone())),
+        (InjectedFault::BreakOff(cut), "break off", (three, None)),
+        (InjectedFault::EndAfter(4), "end", (vec![1, 2, 3, 4], None)),
         (fault, "fault", (vec![1, 2, 3, 4, -99], None)),
-        (Mishap::Stall { after: 700, pause }, "stall", (ten.clone(), None)),
-        (Mishap::Trickle { bytes: 333, pause: Duration::from_micros(10) }, "trickle", (ten.clone(), None)),
+        (InjectedFault::Stall { after: 700, pause }, "stall", (ten.clone(), None)),
+        (InjectedFault::Trickle { bytes: 333, pause: Duration::from_micros(10) }, "trickle", (ten.clone(), None)),
     ] {
         let start = std::time::Instant::now();
         let read = with(&endpoint, &archive, mishap.clone()).await;
         assert_eq!(read, expected, "{mishap:?}");
-        assert_eq!(endpoint.happened()[event], 1, "{mishap:?}");
+        let counted = endpoint.fault_counts().iter().find(|(name, _)| *name == event);
+        assert_eq!(counted, Some((event, 1)), "{mishap:?}");
         assert!(event != "stall" || start.elapsed() >= pause);
     }
     // The damage is in the bytes, at this offset.
     let whole = get(&archive, (1..=10).map(number)).await;
-    endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::DamageAt(length * 3 + 50));
+    endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::DamageAt(length * 3 + 50));
     let damaged = get(&archive, (1..=10).map(number)).await;
     let at = length as usize * 3 + 50;
     assert_eq!(damaged[..at], whole[..at]);
     assert_eq!(damaged[at..at + 12], [0; 12]);
     assert_eq!(damaged[at + 12..], whole[at + 12..]);
-    assert_eq!(endpoint.happened()["damage"], 1);
-    assert_eq!(endpoint.scripted(), 0);
+    assert_eq!(endpoint.fault_counts().damage, 1);
+    assert_eq!(endpoint.pending_faults(), 0);
 }
 
 #[tokio::test]
@@ -987,20 +988,20 @@ async fn calls_are_refused_as_injected() {
     for (name, status) in
         [("ClientLimitExceededException", 400), ("NotAuthorizedException", 401), ("InternalFailure", 500)]
     {
-        endpoint.script(Operation::ListFragments, None, Mishap::Refuse(name.into()));
-        endpoint.script(Operation::GetMediaForFragmentList, Some("door"), Mishap::Refuse(name.into()));
+        endpoint.inject(Operation::ListFragments, None, InjectedFault::Refuse(name.into()));
+        endpoint.inject(Operation::GetMediaForFragmentList, Some("door"), InjectedFault::Refuse(name.into()));
         let (list, media) = (refusal(list().await), refusal(media().await));
         assert_eq!((list.0.as_str(), list.1), (name, status));
         assert_eq!((media.0.as_str(), media.1), (name, status));
     }
     // The answer is 200, without content.
-    endpoint.script(Operation::ListFragments, None, Mishap::UnknownOperation);
-    endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::UnknownOperation);
+    endpoint.inject(Operation::ListFragments, None, InjectedFault::UnknownOperation);
+    endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::UnknownOperation);
     let listed = list().await.unwrap();
     assert_eq!((listed.fragments(), listed.next_token()), (&[][..], None));
     let body = media().await.unwrap().payload.collect().await.unwrap().into_bytes();
     assert!(body.starts_with(br#"{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException""#));
-    assert_eq!(endpoint.happened()["unknown operation"], 2);
+    assert_eq!(endpoint.fault_counts().unknown_operation, 2);
 }
 
 #[tokio::test]
@@ -1016,16 +1017,16 @@ async fn a_stale_endpoint_can_be_injected_for_each_operation() {
         name_of(archive.get_media_for_fragment_list().stream_name("door").fragments(number(1).as_str()).send().await)
     };
     let stale = Some("InvalidEndpointException".to_owned());
-    endpoint.script(Operation::ListFragments, None, Mishap::StaleEndpoint);
+    endpoint.inject(Operation::ListFragments, None, InjectedFault::StaleEndpoint);
     assert_eq!((list().await, list().await, media().await), (stale.clone(), stale.clone(), None));
     ask(ApiName::GetMediaForFragmentList).await;
     ask(ApiName::GetMedia).await;
     assert_eq!(list().await, stale);
     ask(ApiName::ListFragments).await;
     assert_eq!(list().await, None);
-    endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::StaleEndpoint);
+    endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::StaleEndpoint);
     assert_eq!((media().await, media().await, list().await), (stale.clone(), stale, None));
     ask(ApiName::GetMediaForFragmentList).await;
     assert_eq!(media().await, None);
-    assert_eq!(endpoint.happened()["stale endpoint"], 5);
+    assert_eq!(endpoint.fault_counts().stale_endpoint, 5);
 }

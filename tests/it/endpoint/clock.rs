@@ -6,7 +6,7 @@ use aws_sdk_kinesisvideomedia::config::StalledStreamProtectionConfig;
 use aws_sdk_kinesisvideomedia::operation::get_media::GetMediaOutput;
 use aws_sdk_kinesisvideomedia::types::{StartSelector, StartSelectorType};
 use futures::TryStreamExt;
-use kinesis_video::local::{Document, Expired, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
+use kinesis_video::local::{Document, Expired, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape};
 use kinesis_video::{BodyStream, Error, Fragment, FragmentNumber, FragmentStream, Timestamp};
 use tokio::time::Instant;
 
@@ -139,7 +139,7 @@ async fn idle_bodies_end_under_a_paused_clock() {
     assert!(error.is_none());
     assert_eq!(fragments.len(), 10);
     assert_eq!(start.elapsed().as_millis(), 3_000);
-    assert_eq!(stream.open_bodies(), 0);
+    assert_eq!(stream.open_connections(), 0);
     // A body that is never idle ends after the maximum duration of a session.
     let feed = async {
         loop {
@@ -179,19 +179,22 @@ async fn body_faults_are_the_same_in_process_and_over_sockets() {
     let stream = ten(&endpoint);
     let media = client(&endpoint.in_process_config());
     let length = read(get(&media, "ten", earliest()).await.unwrap()).await.0[0].raw().len() as u64;
-    for mishap in
-        [Mishap::CutAfter(length + 100), Mishap::ResetAfter(length + 100), Mishap::CutAfter(0), Mishap::ResetAfter(0)]
-    {
-        endpoint.script(Operation::GetMedia, None, mishap.clone());
+    for mishap in [
+        InjectedFault::CutAfter(length + 100),
+        InjectedFault::ResetAfter(length + 100),
+        InjectedFault::CutAfter(0),
+        InjectedFault::ResetAfter(0),
+    ] {
+        endpoint.inject(Operation::GetMedia, None, mishap.clone());
         let (fragments, error) = read(get(&media, "ten", earliest()).await.unwrap()).await;
         let error = error.unwrap_or_else(|| panic!("{mishap:?} is an error"));
         assert_eq!(error.kind(), kinesis_video::ErrorKind::Io, "{mishap:?}: {error}");
-        let whole = !matches!(mishap, Mishap::CutAfter(0) | Mishap::ResetAfter(0));
+        let whole = !matches!(mishap, InjectedFault::CutAfter(0) | InjectedFault::ResetAfter(0));
         assert_eq!(fragments.len(), if whole { 2 } else { 0 }, "{mishap:?}");
-        assert_eq!(stream.open_bodies(), 0);
+        assert_eq!(stream.open_connections(), 0);
     }
     // Nothing is yielded after a reset.
-    endpoint.script(Operation::GetMedia, None, Mishap::ResetAfter(10));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::ResetAfter(10));
     let mut payload = get(&media, "ten", earliest()).await.unwrap().payload;
     assert_eq!(payload.next().await.unwrap().unwrap().len(), 10);
     assert!(payload.next().await.unwrap().is_err());
@@ -207,10 +210,10 @@ async fn a_dropped_body_is_closed_at_once() {
     for _ in 0..3 {
         bodies.push(get(&media, "ten", earliest()).await.unwrap());
     }
-    assert_eq!(stream.open_bodies(), 3);
+    assert_eq!(stream.open_connections(), 3);
     assert_eq!(get(&media, "ten", earliest()).await.unwrap_err(), "ConnectionLimitExceededException");
     bodies.pop();
-    assert_eq!(stream.open_bodies(), 2);
+    assert_eq!(stream.open_connections(), 2);
     assert!(get(&media, "ten", earliest()).await.is_ok());
 }
 
@@ -227,42 +230,42 @@ async fn dropping_the_endpoint_breaks_bodies_in_process() {
     assert_eq!((fragments.len(), error.unwrap().kind()), (10, kinesis_video::ErrorKind::Io));
     let mut items = BodyStream::from_byte_stream(unread.payload);
     assert!(items.try_next().await.is_err());
-    assert_eq!(stream.open_bodies(), 0);
+    assert_eq!(stream.open_connections(), 0);
     let error = get(&media, "ten", earliest()).await.unwrap_err();
     assert!(error.contains("DispatchFailure"), "{error}");
 }
 
 /// The fault counters that are not zero.
 fn happened(endpoint: &LocalEndpoint) -> Vec<(&'static str, u64)> {
-    endpoint.happened().into_iter().filter(|(_, count)| *count > 0).collect()
+    endpoint.fault_counts().iter().filter(|(_, count)| *count > 0).collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn faults_are_counted_when_they_take_effect() {
     let pause = Duration::from_secs(1);
-    let fault = |fragments| Mishap::FaultAfter { fragments, id: 5000, message: "INTERNAL_ERROR".into() };
+    let fault = |fragments| InjectedFault::FaultAfter { fragments, id: 5000, message: "INTERNAL_ERROR".into() };
     let never = u64::MAX;
     for (mishap, expected) in [
-        (Mishap::CutAfter(1_000), vec![("cut", 1)]),
-        (Mishap::CutAfter(never), vec![]),
-        (Mishap::ResetAfter(1_000), vec![("reset", 1)]),
-        (Mishap::ResetAfter(never), vec![]),
-        (Mishap::DamageAt(100), vec![("damage", 1)]),
-        (Mishap::DamageAt(never), vec![]),
-        (Mishap::EndAfter(3), vec![("end", 1)]),
-        (Mishap::EndAfter(never), vec![]),
+        (InjectedFault::CutAfter(1_000), vec![("cut", 1)]),
+        (InjectedFault::CutAfter(never), vec![]),
+        (InjectedFault::ResetAfter(1_000), vec![("reset", 1)]),
+        (InjectedFault::ResetAfter(never), vec![]),
+        (InjectedFault::DamageAt(100), vec![("damage", 1)]),
+        (InjectedFault::DamageAt(never), vec![]),
+        (InjectedFault::EndAfter(3), vec![("end", 1)]),
+        (InjectedFault::EndAfter(never), vec![]),
         (fault(3), vec![("fault", 1)]),
         (fault(never), vec![]),
-        (Mishap::Stall { after: 1_000, pause }, vec![("stall", 1)]),
-        (Mishap::Stall { after: never, pause }, vec![]),
-        (Mishap::Trickle { bytes: 1_000, pause }, vec![("trickle", 1)]),
-        (Mishap::Refuse("ServiceUnavailable".into()), vec![("refuse", 1)]),
-        (Mishap::UnknownOperation, vec![("unknown operation", 1)]),
-        (Mishap::StaleEndpoint, vec![("stale endpoint", 1)]),
+        (InjectedFault::Stall { after: 1_000, pause }, vec![("stall", 1)]),
+        (InjectedFault::Stall { after: never, pause }, vec![]),
+        (InjectedFault::Trickle { bytes: 1_000, pause }, vec![("trickle", 1)]),
+        (InjectedFault::Refuse("ServiceUnavailable".into()), vec![("refuse", 1)]),
+        (InjectedFault::UnknownOperation, vec![("unknown operation", 1)]),
+        (InjectedFault::StaleEndpoint, vec![("stale endpoint", 1)]),
     ] {
         let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
         ten(&endpoint).finish();
-        endpoint.script(Operation::GetMedia, None, mishap.clone());
+        endpoint.inject(Operation::GetMedia, None, mishap.clone());
         assert_eq!(happened(&endpoint), [], "{mishap:?}");
         if let Ok(output) = get(&client(&endpoint.in_process_config()), "ten", earliest()).await {
             read(output).await;
@@ -277,7 +280,7 @@ async fn refusals_by_quotas_are_counted() {
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
     let stream = ten(&endpoint);
     let media = client(&endpoint.in_process_config());
-    let start = Instant::now();
+    let start = Instant::now().into_std();
     read(get(&media, "ten", earliest()).await.unwrap()).await;
     assert_eq!(happened(&endpoint), [("idle end", 1)]);
     let body = get(&media, "ten", earliest()).await.unwrap();
@@ -333,15 +336,15 @@ async fn fragments_can_be_repeated() {
     for (behind, repeated, expected, count) in
         [(3, 0, 4, 0), (3, 1, 3, 1), (3, 2, 2, 2), (3, 99, 0, 3), (9, 3, 7, 4), (0, u64::MAX, 0, 5)]
     {
-        endpoint.script(Operation::GetMedia, None, Mishap::Repeat(repeated));
+        endpoint.inject(Operation::GetMedia, None, InjectedFault::Repeat(repeated));
         let received = numbers(get(&media, "ten", after(&all[behind])).await.unwrap()).await;
         assert_eq!(received, all[expected..], "{behind} {repeated}");
-        assert_eq!(endpoint.happened()["repeat"], count);
+        assert_eq!(endpoint.fault_counts().repeat, count);
     }
     // The oldest fragment has no predecessor to repeat.
-    endpoint.script(Operation::GetMedia, None, Mishap::Repeat(2));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::Repeat(2));
     assert_eq!(numbers(get(&media, "ten", earliest()).await.unwrap()).await, all);
-    assert_eq!(endpoint.happened()["repeat"], 5);
+    assert_eq!(endpoint.fault_counts().repeat, 5);
 }
 
 #[tokio::test(start_paused = true)]
@@ -354,21 +357,23 @@ async fn connections_linger_after_the_client_disconnects() {
     let open = || get(&media, "ten", earliest());
     let (first, second) = (open().await.unwrap(), open().await.unwrap());
     drop(first);
-    assert_eq!(stream.open_bodies(), 1);
+    assert_eq!(stream.open_connections(), 1);
     tokio::time::sleep(linger - Duration::from_millis(1)).await;
     assert_eq!(open().await.unwrap_err(), "ConnectionLimitExceededException");
     tokio::time::sleep(Duration::from_millis(1)).await;
     // A body that ended by itself, a refused call and a broken connection do not linger.
     read(open().await.unwrap()).await;
-    for mishap in [Mishap::Refuse("ServiceUnavailable".into()), Mishap::CutAfter(10), Mishap::ResetAfter(10)] {
-        endpoint.script(Operation::GetMedia, None, mishap);
+    for mishap in
+        [InjectedFault::Refuse("ServiceUnavailable".into()), InjectedFault::CutAfter(10), InjectedFault::ResetAfter(10)]
+    {
+        endpoint.inject(Operation::GetMedia, None, mishap);
         if let Ok(output) = open().await {
             read(output).await;
         }
     }
     let third = open().await.unwrap();
     drop((second, third));
-    assert_eq!(stream.open_bodies(), 0);
+    assert_eq!(stream.open_connections(), 0);
     assert_eq!(open().await.unwrap_err(), "ConnectionLimitExceededException");
 }
 
@@ -386,7 +391,7 @@ async fn expired_positions_are_answered_as_configured() {
             let received = numbers(get(&media, "ten", after(&all[behind])).await.unwrap()).await;
             assert_eq!(received, all[behind + 1..], "{behind}");
         }
-        assert_eq!(endpoint.happened()["aged out"], 0);
+        assert_eq!(endpoint.fault_counts().aged_out, 0);
         for (behind, selector) in [(1, after(&all[1])), (0, token(&all[0]))] {
             let (fragments, error) = read(get(&media, "ten", selector).await.unwrap()).await;
             match aged_out {
@@ -397,8 +402,8 @@ async fn expired_positions_are_answered_as_configured() {
                 _ => assert_eq!((fragments.len(), error.is_none()), (7, true), "{behind}"),
             }
         }
-        assert_eq!(endpoint.happened()["aged out"], 2);
-        assert_eq!(stream.open_bodies(), 0);
+        assert_eq!(endpoint.fault_counts().aged_out, 2);
+        assert_eq!(stream.open_connections(), 0);
         // Expires all fragments, and more than there are.
         stream.expire(100);
         assert!(numbers(get(&media, "ten", earliest()).await.unwrap()).await.is_empty());

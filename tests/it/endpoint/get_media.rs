@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape};
 use kinesis_video::{Error, ErrorKind, Fragment, FragmentEnd, KinesisVideo, Start, Timestamp};
 
 use crate::support::bodies::{CAPTURES, capture, fragments, ordinal_of, stamp};
@@ -109,7 +109,7 @@ async fn sessions_end_after_their_maximum_duration() {
     let fragments: Vec<_> =
         kvs.live("ten").start(Start::Earliest).reconnect(false).fragments().try_collect().await.unwrap();
     assert_eq!(fragments.len(), 10);
-    assert_eq!(stream.open_bodies(), 0);
+    assert_eq!(stream.open_connections(), 0);
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn a_fourth_connection_is_refused_and_the_others_continue() {
     for fragments in &mut three {
         fragments.try_next().await.unwrap().unwrap();
     }
-    assert_eq!(stream.open_bodies(), 3);
+    assert_eq!(stream.open_connections(), 3);
     let error = open().try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::ConnectionLimit, Some("ConnectionLimitExceededException")));
     assert!(error.is_retryable());
@@ -132,7 +132,7 @@ async fn a_fourth_connection_is_refused_and_the_others_continue() {
     // Dropping a stream closes its connection, which frees a place.
     drop(three);
     tokio::time::timeout(Duration::from_secs(10), async {
-        while stream.open_bodies() > 0 {
+        while stream.open_connections() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -182,12 +182,12 @@ async fn refusals_can_be_injected_by_name() {
         ("ServiceUnavailable", ErrorKind::Service, true),
         ("ThrottlingException", ErrorKind::Throttled, true),
     ] {
-        endpoint.script(Operation::GetMedia, None, Mishap::Refuse(name.into()));
+        endpoint.inject(Operation::GetMedia, None, InjectedFault::Refuse(name.into()));
         let error = kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.code(), error.is_retryable()), (kind, Some(name), retryable), "{error}");
         assert_eq!(error.context().stream(), Some("ten"));
     }
-    assert_eq!(endpoint.scripted(), 0);
+    assert_eq!(endpoint.pending_faults(), 0);
     assert_eq!(kvs.live("ten").start(Start::Earliest).reconnect(false).fragments().count().await, 10);
 }
 
@@ -197,7 +197,7 @@ async fn a_stale_endpoint_is_looked_up_again() {
     ten(&endpoint).finish();
     assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
     let before = endpoint.requests();
-    endpoint.script(Operation::GetMedia, Some("ten"), Mishap::StaleEndpoint);
+    endpoint.inject(Operation::GetMedia, Some("ten"), InjectedFault::StaleEndpoint);
     // The refused call, GetDataEndpoint, and GetMedia again.
     assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
     assert_eq!(endpoint.requests() - before, 3);
@@ -208,13 +208,13 @@ async fn an_unknown_operation_answers_200_without_media() {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
     // The first failure may be due to an endpoint that has moved.
-    endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::UnknownOperation);
     assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
-    endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
-    endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::UnknownOperation);
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::UnknownOperation);
     let error = kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
-    endpoint.script(Operation::GetDataEndpoint, None, Mishap::UnknownOperation);
+    endpoint.inject(Operation::GetDataEndpoint, None, InjectedFault::UnknownOperation);
     let error = kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
     // The error is final after some retries.
@@ -222,10 +222,10 @@ async fn an_unknown_operation_answers_200_without_media() {
 }
 
 /// Reads a body of ten fragments under a fault.
-async fn with(mishap: Mishap) -> (Vec<Fragment>, Option<Error>) {
+async fn with(mishap: InjectedFault) -> (Vec<Fragment>, Option<Error>) {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
-    endpoint.script(Operation::GetMedia, None, mishap);
+    endpoint.inject(Operation::GetMedia, None, mishap);
     let mut stream = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments();
     let mut fragments = Vec::new();
     while let Some(fragment) = stream.next().await {
@@ -242,11 +242,11 @@ async fn with(mishap: Mishap) -> (Vec<Fragment>, Option<Error>) {
 
 #[tokio::test]
 async fn injected_faults_break_bodies() {
-    let (whole, error) = with(Mishap::EndAfter(4)).await;
+    let (whole, error) = with(InjectedFault::EndAfter(4)).await;
     assert!(error.is_none());
     assert_eq!(whole.len(), 4);
     let length = whole.iter().map(|fragment| fragment.raw().len() as u64).sum::<u64>();
-    for mishap in [Mishap::CutAfter(length + 700), Mishap::ResetAfter(length + 700)] {
+    for mishap in [InjectedFault::CutAfter(length + 700), InjectedFault::ResetAfter(length + 700)] {
         let (fragments, error) = with(mishap.clone()).await;
         let error = error.unwrap();
         assert_eq!(error.kind(), ErrorKind::Io, "{mishap:?}: {error}");
@@ -264,8 +264,8 @@ async fn injected_faults_break_bodies() {
 #[tokio::test]
 async fn injected_faults_delay_bodies() {
     for mishap in [
-        Mishap::Stall { after: 1500, pause: Duration::from_millis(50) },
-        Mishap::Trickle { bytes: 333, pause: Duration::from_millis(1) },
+        InjectedFault::Stall { after: 1500, pause: Duration::from_millis(50) },
+        InjectedFault::Trickle { bytes: 333, pause: Duration::from_millis(1) },
     ] {
         let (fragments, error) = with(mishap).await;
         assert!(error.is_none());
@@ -276,12 +276,12 @@ async fn injected_faults_delay_bodies() {
 
 #[tokio::test]
 async fn injected_faults_falsify_bodies() {
-    let (fragments, error) = with(Mishap::FaultAfter { fragments: 3, id: 4503, message: "KMS".into() }).await;
+    let (fragments, error) = with(InjectedFault::FaultAfter { fragments: 3, id: 4503, message: "KMS".into() }).await;
     let error = error.unwrap();
     assert_eq!(fragments.len(), 3);
     assert_eq!((error.kind(), error.code()), (ErrorKind::AccessDenied, Some("4503")));
     let second = fragments[0].raw().len() as u64;
-    let (fragments, error) = with(Mishap::DamageAt(second)).await;
+    let (fragments, error) = with(InjectedFault::DamageAt(second)).await;
     assert_eq!((fragments.len(), error.unwrap().position().offset()), (1, Some(second)));
 }
 
@@ -319,8 +319,8 @@ async fn a_break_between_fragments_is_an_error() {
     let (endpoint, kvs) = start(ends_soon().idle(Duration::MAX).session(Duration::MAX)).await;
     let stream = endpoint.create_stream("ten");
     stream.push_stamped(&short_document(), stamp(1));
-    for mishap in [Mishap::CutAfter(0), Mishap::ResetAfter(0)] {
-        endpoint.script(Operation::GetMedia, None, mishap);
+    for mishap in [InjectedFault::CutAfter(0), InjectedFault::ResetAfter(0)] {
+        endpoint.inject(Operation::GetMedia, None, mishap);
         let error = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
     }
@@ -335,7 +335,7 @@ async fn a_break_between_fragments_is_an_error() {
         .unwrap()
         .raw()
         .len();
-    endpoint.script(Operation::GetMedia, None, Mishap::CutAfter(length as u64));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::CutAfter(length as u64));
     let mut fragments = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments();
     assert_eq!(fragments.try_next().await.unwrap().unwrap().end_reason(), FragmentEnd::Trailer);
     assert_eq!(fragments.try_next().await.unwrap_err().kind(), ErrorKind::Io);
@@ -345,7 +345,7 @@ async fn a_break_between_fragments_is_an_error() {
 async fn a_fault_waits_for_a_call_that_is_not_refused() {
     let (endpoint, kvs) = start(ends_soon().connections(Some(0))).await;
     ten(&endpoint);
-    endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(1));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::EndAfter(1));
     assert_eq!(
         kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err().kind(),
         ErrorKind::ConnectionLimit
@@ -354,7 +354,7 @@ async fn a_fault_waits_for_a_call_that_is_not_refused() {
         kvs.live("nobody").reconnect(false).fragments().try_next().await.unwrap_err().kind(),
         ErrorKind::NotFound
     );
-    assert_eq!(endpoint.scripted(), 1);
+    assert_eq!(endpoint.pending_faults(), 1);
 }
 
 #[tokio::test]
@@ -374,12 +374,12 @@ async fn dropping_the_endpoint_breaks_unread_bodies() {
     let body = media.get_media().stream_name("ten").start_selector(selector).send().await.unwrap().payload;
     drop(endpoint);
     tokio::time::timeout(Duration::from_secs(10), async {
-        while stream.open_bodies() > 0 {
+        while stream.open_connections() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await
-    .expect("the body is gone although nobody reads it");
+    .expect("the unread body is closed");
     assert!(body.collect().await.is_err());
 }
 

@@ -8,7 +8,7 @@ use aws_sdk_kinesisvideoarchivedmedia::operation::get_images::builders::GetImage
 use aws_sdk_kinesisvideoarchivedmedia::types::{Format, FormatConfigKey, Image, ImageError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape};
 
 use crate::endpoint::playback::start;
 use crate::support::bodies::{AVCC, FRAME, stamp_at};
@@ -140,7 +140,7 @@ async fn every_argument_rule_is_enforced() {
     assert_eq!((&name[..], status), ("NoDataRetentionException", 400));
     for (name, status) in [("NotAuthorizedException", 401), ("ClientLimitExceededException", 400)] {
         door.set_retention(Duration::from_secs(3600));
-        endpoint.script(Operation::GetImages, None, Mishap::Refuse(name.into()));
+        endpoint.inject(Operation::GetImages, None, InjectedFault::Refuse(name.into()));
         let refused = refusal(ask().send().await);
         assert_eq!((&refused.0[..], refused.1), (name, status));
     }

@@ -8,7 +8,9 @@ use aws_sdk_kinesisvideoarchivedmedia::types::{
     ClipFragmentSelector, ClipTimestampRange, DashFragmentSelector, DashTimestampRange, HlsFragmentSelector,
     HlsTimestampRange,
 };
-use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, fragment_number};
+use kinesis_video::local::{
+    Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape, fragment_number,
+};
 
 use crate::support::bodies::{AVCC, FRAME, stamp_at};
 use crate::support::endpoint::{http, now_millis, refusal, sdk_time, unlimited};
@@ -645,7 +647,7 @@ async fn sessions_are_limited_to_25_per_second() {
     }
     let (name, status, message) = hls(&client, "door", ask("LIVE")).await.unwrap_err();
     assert_eq!((&name[..], status), ("ClientLimitExceededException", 400), "{message}");
-    assert_eq!(endpoint.happened()["throttled"], 1);
+    assert_eq!(endpoint.fault_counts().throttled, 1);
     assert!(hls(&client, "window", ask("LIVE")).await.is_ok());
     assert!(dash(&client, "door", ask("LIVE")).await.is_ok());
     tokio::time::advance(Duration::from_millis(41)).await;
@@ -670,7 +672,7 @@ async fn exceptions_are_typed_and_body_faults_apply() {
         ("UnsupportedStreamMediaTypeException", 400),
         ("InvalidMediaFrameException", 400),
     ] {
-        let script = |operation| endpoint.script(operation, None, Mishap::Refuse(name.into()));
+        let script = |operation| endpoint.inject(operation, None, InjectedFault::Refuse(name.into()));
         script(Operation::GetClip);
         let refused = clip(&client, "door", "SERVER_TIMESTAMP", base, base + 9 * SECOND).await.unwrap_err();
         assert_eq!((&refused.0[..], refused.1), (name, status));
@@ -685,7 +687,7 @@ async fn exceptions_are_typed_and_body_faults_apply() {
         let refused = dash(&client, "door", ask("LIVE")).await.unwrap_err();
         assert_eq!((&refused.0[..], refused.1), (name, status));
     }
-    assert_eq!(endpoint.scripted(), 0);
+    assert_eq!(endpoint.pending_faults(), 0);
 
     let range = ClipTimestampRange::builder()
         .start_timestamp(sdk_time(base))
@@ -701,10 +703,10 @@ async fn exceptions_are_typed_and_body_faults_apply() {
         call.send().await.unwrap().payload.collect().await.map(|body| body.into_bytes().len())
     };
     let whole = payload().await.unwrap();
-    endpoint.script(Operation::GetClip, Some("door"), Mishap::BreakOff(50));
+    endpoint.inject(Operation::GetClip, Some("door"), InjectedFault::BreakOff(50));
     assert_eq!(payload().await.unwrap(), 50);
-    endpoint.script(Operation::GetClip, Some("door"), Mishap::CutAfter(50));
+    endpoint.inject(Operation::GetClip, Some("door"), InjectedFault::CutAfter(50));
     assert!(payload().await.is_err());
-    endpoint.script(Operation::GetClip, Some("door"), Mishap::EndAfter(4));
+    endpoint.inject(Operation::GetClip, Some("door"), InjectedFault::EndAfter(4));
     assert_eq!(payload().await.unwrap(), whole - 48, "a line less");
 }

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use futures::TryStreamExt;
 use kinesis_video::demux::PacketItem;
 use kinesis_video::local::{
-    self, Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Stamp, fragment_number,
+    self, Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape, Stamp, fragment_number,
 };
 use kinesis_video::{
     Discontinuity, Fragment, FragmentEnd, FragmentHeader, KinesisVideo, Live, OnAgedOut, Start, Timestamp,
@@ -22,15 +22,15 @@ const RUNS: u64 = 500;
 const FRAGMENTS: usize = 200;
 
 /// A random fault of the service or the network that loses no media.
-fn mishap(rng: &mut Rng, scale: u32) -> (Operation, Mishap) {
-    let refuse = |name: &str| Mishap::Refuse(name.into());
+fn mishap(rng: &mut Rng, scale: u32) -> (Operation, InjectedFault) {
+    let refuse = |name: &str| InjectedFault::Refuse(name.into());
     let after = rng.u64(0..12_000);
     let mishap = match rng.u32(0..14) {
-        0 => Mishap::CutAfter(after),
-        1 => Mishap::ResetAfter(after),
-        2 | 3 => Mishap::BreakOff(after),
-        4 => Mishap::EndAfter(rng.u64(0..8)),
-        5 => Mishap::FaultAfter {
+        0 => InjectedFault::CutAfter(after),
+        1 => InjectedFault::ResetAfter(after),
+        2 | 3 => InjectedFault::BreakOff(after),
+        4 => InjectedFault::EndAfter(rng.u64(0..8)),
+        5 => InjectedFault::FaultAfter {
             fragments: rng.u64(0..6),
             id: *rng.choice(&[3002, 5000]).unwrap(),
             message: "E".into(),
@@ -40,14 +40,14 @@ fn mishap(rng: &mut Rng, scale: u32) -> (Operation, Mishap) {
             refuse(rng.choice(&names).unwrap())
         }
         7 => refuse(rng.choice(&["InternalFailure", "ServiceUnavailable"]).unwrap()),
-        8 => Mishap::Stall { after, pause: Duration::from_secs(rng.u64(1..60)) / scale },
-        9 => Mishap::StaleEndpoint,
-        10 => Mishap::Trickle { bytes: rng.usize(100..3000), pause: Duration::from_millis(rng.u64(1..20)) },
-        11 => Mishap::UnknownOperation,
-        12 => Mishap::EndBeforeTrailer(rng.u64(0..5)),
-        _ => Mishap::Repeat(rng.u64(1..6)),
+        8 => InjectedFault::Stall { after, pause: Duration::from_secs(rng.u64(1..60)) / scale },
+        9 => InjectedFault::StaleEndpoint,
+        10 => InjectedFault::Trickle { bytes: rng.usize(100..3000), pause: Duration::from_millis(rng.u64(1..20)) },
+        11 => InjectedFault::UnknownOperation,
+        12 => InjectedFault::EndBeforeTrailer(rng.u64(0..5)),
+        _ => InjectedFault::Repeat(rng.u64(1..6)),
     };
-    let of_calls = matches!(mishap, Mishap::Refuse(_));
+    let of_calls = matches!(mishap, InjectedFault::Refuse(_));
     (if of_calls && rng.bool() { Operation::GetDataEndpoint } else { Operation::GetMedia }, mishap)
 }
 
@@ -74,7 +74,7 @@ impl World {
         let stream = endpoint.create_stream("chaos");
         for _ in 0..rng.usize(5..40) {
             let (operation, mishap) = mishap(&mut rng, scale);
-            endpoint.script(operation, None, mishap);
+            endpoint.inject(operation, None, mishap);
         }
         let start = if rng.bool() { Start::Now } else { Start::Earliest };
         Self { endpoint, stream, rng, start }
@@ -118,7 +118,7 @@ fn same(fragments: &[Fragment], all: &[Pushed], seed: u64) {
         assert_eq!(fragment.end_reason(), FragmentEnd::Trailer, "run {seed}, fragment {number}");
         assert!(fragment.raw().starts_with(bytes), "run {seed}, fragment {number}: not the same bytes");
         let trailer = fragment.raw().len() - bytes.len();
-        assert!((100..300).contains(&trailer), "run {seed}, fragment {number}: {trailer} bytes behind it");
+        assert!((100..300).contains(&trailer), "run {seed}, fragment {number}: {trailer} bytes after it");
     }
 }
 
@@ -129,10 +129,10 @@ async fn recoverable(seed: u64, happened: &mut BTreeMap<&'static str, u64>) {
     let live = world.live(&kvs);
     let endpoint =
         if seed % 5 == 4 { packets(world, live, seed).await } else { fragments(world, live, 200, seed).await };
-    for (what, times) in endpoint.happened() {
+    for (what, times) in endpoint.fault_counts().iter() {
         *happened.entry(what).or_default() += times;
     }
-    assert_eq!(endpoint.happened()["throttled"], 0, "run {seed}: calls came too fast");
+    assert_eq!(endpoint.fault_counts().throttled, 0, "run {seed}: calls came too fast");
 }
 
 /// Reads fragment by fragment.
@@ -145,7 +145,7 @@ async fn fragments(world: World, live: Live, pace: u64, seed: u64) -> LocalEndpo
     let consume = async {
         let mut received = Vec::new();
         while received.len() < FRAGMENTS {
-            received.push(fragments.try_next().await.unwrap().expect("it goes on for ever"));
+            received.push(fragments.try_next().await.unwrap().expect("it does not end"));
         }
         received
     };
@@ -164,7 +164,7 @@ async fn packets(world: World, live: Live, seed: u64) -> LocalEndpoint {
     let consume = async {
         let (mut received, mut open) = (Vec::new(), None);
         while received.len() < FRAGMENTS {
-            match items.try_next().await.unwrap().expect("it goes on for ever") {
+            match items.try_next().await.unwrap().expect("it does not end") {
                 PacketItem::Start(header) => assert!(open.replace((header, Vec::new())).is_none(), "run {seed}"),
                 PacketItem::Packet(packet) => {
                     let (_, packets) = open.as_mut().expect("a packet of an open fragment");
@@ -265,12 +265,12 @@ async fn recoverable_faults_lose_nothing_over_sockets() {
             let world = World::new(seed, 20).await;
             let kvs = KinesisVideo::new(&world.endpoint.sdk_config());
             let live = world.live(&kvs).read_timeout(Duration::from_millis(500));
-            fragments(world, live, 10, seed).await.happened()
+            fragments(world, live, 10, seed).await.fault_counts()
         })
     });
     let mut happened = BTreeMap::<_, u64>::new();
     for run in runs.collect::<Vec<_>>() {
-        for (what, times) in run.await.unwrap() {
+        for (what, times) in run.await.unwrap().iter() {
             *happened.entry(what).or_default() += times;
         }
     }
@@ -392,9 +392,9 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
             match rng.u32(0..30) {
                 // For a while all calls are refused, and fragments expire.
                 0 => {
-                    endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(0));
+                    endpoint.inject(Operation::GetMedia, None, InjectedFault::EndAfter(0));
                     (0..rng.u32(2..8)).for_each(|_| {
-                        endpoint.script(Operation::GetMedia, None, Mishap::Refuse("ServiceUnavailable".into()));
+                        endpoint.inject(Operation::GetMedia, None, InjectedFault::Refuse("ServiceUnavailable".into()));
                     });
                 }
                 1 | 2 => {
@@ -402,7 +402,7 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
                     stream.expire(fragments);
                     gone.extend(kept.drain(..fragments.min(kept.len())));
                 }
-                3 => endpoint.script(Operation::GetMedia, None, Mishap::BreakOff(rng.u64(0..9000))),
+                3 => endpoint.inject(Operation::GetMedia, None, InjectedFault::BreakOff(rng.u64(0..9000))),
                 _ => {}
             }
             sleep(Duration::from_millis(rng.u64(0..400))).await;
@@ -428,7 +428,7 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
         let (before, next) = (&two[0], &two[1]);
         let (first, second) = (before.ordinal, next.ordinal);
         let has_reason = damaged.contains(&first) || gone.contains(&first);
-        assert!(!before.is_cut || has_reason, "run {seed}: {first} is not whole without a reason");
+        assert!(!before.is_cut || has_reason, "run {seed}: {first} is cut without a reason");
         // Each fragment is 1 s long, so the missing time is known to the millisecond. A single block is as long as
         // the blocks before it, and a cut fragment is no longer than its blocks.
         let second_or_less = before.duration.min(Duration::from_secs(1));
@@ -451,8 +451,8 @@ async fn lossy(seed: u64, happened: &mut BTreeMap<&'static str, u64>, said: &mut
         *said.entry(name).or_default() += 1;
     }
     let is_damaged = |got: &&Got| damaged.contains(&got.ordinal);
-    assert!(received.iter().filter(is_damaged).all(|got| got.is_cut), "run {seed}: damaged, but said to be whole");
-    for (what, times) in endpoint.happened() {
+    assert!(received.iter().filter(is_damaged).all(|got| got.is_cut), "run {seed}: damaged, but marked as whole");
+    for (what, times) in endpoint.fault_counts().iter() {
         *happened.entry(what).or_default() += times;
     }
 }
@@ -469,7 +469,7 @@ fn lossy_faults_are_reported() {
     }
     eprintln!("lossy: {happened:?}; {said:?}");
     for what in ["AgedOut", "Gap", "SkippedFragment", "Reconnected", "SkippedBytes"] {
-        assert!(only.is_some() || said.get(what).is_some_and(|&times| times > 0), "{what} was never said");
+        assert!(only.is_some() || said.get(what).is_some_and(|&times| times > 0), "{what} was never reported");
     }
     assert!(only.is_some() || happened["aged out"] > 0);
 }

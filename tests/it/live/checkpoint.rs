@@ -290,7 +290,7 @@ async fn the_file_always_has_the_old_or_the_new_position() {
             assert!(line.ends_with('\n'), "{line:?}");
             let position: Position = line.trim_end().parse().unwrap();
             let last = seen.last().unwrap();
-            assert!(position.number() >= last.number(), "{position} behind {last}");
+            assert!(position.number() >= last.number(), "{position} after {last}");
             if position != *last {
                 seen.push(position);
             }

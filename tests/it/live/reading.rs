@@ -6,7 +6,9 @@ use aws_smithy_async::time::{SharedTimeSource, StaticTimeSource};
 use aws_smithy_types::retry::RetryConfig;
 use futures::{StreamExt, TryStreamExt};
 use kinesis_video::demux::PacketItem;
-use kinesis_video::local::{self, Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Stamp};
+use kinesis_video::local::{
+    self, Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape, Stamp,
+};
 use kinesis_video::{
     Bound, Discontinuity, ErrorKind, Fragment, FragmentEnd, FragmentNumber, KinesisVideo, Limits, LiveFragments,
     OnAgedOut, OnDamage, Position, Start, StreamEnd, Timestamp,
@@ -105,7 +107,7 @@ async fn a_clock_off_by_an_hour_is_corrected() {
         let kvs = KinesisVideo::new(&config.time_source(time).build());
         // The first body is empty. Fragments pushed before the second are not lost.
         let mut fragments = kvs.live("door").start(Start::Now).fragments();
-        endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(0));
+        endpoint.inject(Operation::GetMedia, None, InjectedFault::EndAfter(0));
         let mut status = fragments.status();
         let producer = async {
             status.wait_for(|status| status.connected_since.is_some()).await.unwrap();
@@ -117,7 +119,7 @@ async fn a_clock_off_by_an_hour_is_corrected() {
         };
         let (pushed, received) = tokio::join!(producer, consumer);
         assert_eq!(received, pushed, "client {client}, server {server}");
-        let refused = endpoint.happened()["request expired"];
+        let refused = endpoint.fault_counts().request_expired;
         assert_eq!(refused > 0, client != 0 || server != 0, "client {client}, server {server}");
     }
 }
@@ -175,8 +177,8 @@ async fn the_stop_handle_lets_the_open_fragment_finish() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=5);
     // Each fragment takes some seconds to arrive.
-    let trickle = Mishap::Trickle { bytes: 100, pause: Duration::from_millis(200) };
-    endpoint.script(Operation::GetMedia, None, trickle.clone());
+    let trickle = InjectedFault::Trickle { bytes: 100, pause: Duration::from_millis(200) };
+    endpoint.inject(Operation::GetMedia, None, trickle.clone());
     let mut fragments = kvs.live("door").start(Start::Earliest).fragments();
     let stop = fragments.stop_handle();
     assert_eq!(next(&mut fragments).await, 1);
@@ -187,10 +189,10 @@ async fn the_stop_handle_lets_the_open_fragment_finish() {
     let (rest, ()) = tokio::join!(async { (&mut fragments).try_collect::<Vec<_>>().await.unwrap() }, later);
     assert_eq!(rest.iter().map(ordinal_of).collect::<Vec<_>>(), [2]);
     assert_eq!(fragments.end_reason(), Some(StreamEnd::Stopped));
-    assert_eq!(door.open_bodies(), 0);
+    assert_eq!(door.open_connections(), 0);
 
     // A packet stream also ends after the fragment.
-    endpoint.script(Operation::GetMedia, None, trickle);
+    endpoint.inject(Operation::GetMedia, None, trickle);
     let mut items = kvs.live("door").start(Start::Earliest).packets();
     let stop = items.stop_handle();
     let mut ends = 0;
@@ -210,7 +212,7 @@ async fn the_stop_handle_lets_the_open_fragment_finish() {
     for mishaps in [0, 5] {
         let mut fragments = kvs.live("door").start(Start::AfterFragment(stamp(5).number)).fragments();
         (0..mishaps).for_each(|_| {
-            endpoint.script(Operation::GetMedia, None, Mishap::Refuse("ServiceUnavailable".into()));
+            endpoint.inject(Operation::GetMedia, None, InjectedFault::Refuse("ServiceUnavailable".into()));
         });
         let stop = fragments.stop_handle();
         let before = Instant::now();
@@ -236,18 +238,18 @@ async fn dropping_the_stream_closes_the_socket() {
         if packets {
             let mut items = live.packets();
             assert!(items.next().await.unwrap().is_ok());
-            assert_eq!(door.open_bodies(), 1);
+            assert_eq!(door.open_connections(), 1);
             drop(items);
         } else {
             let mut fragments = live.fragments();
             assert_eq!(next(&mut fragments).await, 1);
             // The stream holds the connection, not the future of `next()`.
             assert!(timeout(Duration::from_millis(20), fragments.next()).await.is_err());
-            assert_eq!(door.open_bodies(), 1);
+            assert_eq!(door.open_connections(), 1);
             drop(fragments);
         }
         let closed = async {
-            while door.open_bodies() > 0 {
+            while door.open_connections() > 0 {
                 sleep(Duration::from_millis(5)).await;
             }
         };
@@ -326,7 +328,7 @@ async fn a_refused_position_is_retried_by_other_means() {
     let position = position_behind(2);
     for (what, expected) in [(OnAgedOut::Earliest, Some(vec![3, 4, 5, 6, 7, 8, 9])), (OnAgedOut::Fail, None)] {
         for _ in 0..3 {
-            endpoint.script(Operation::GetMedia, None, Mishap::Refuse("InvalidArgumentException".into()));
+            endpoint.inject(Operation::GetMedia, None, InjectedFault::Refuse("InvalidArgumentException".into()));
         }
         let live =
             kvs.live("door").start_after(position.clone()).on_aged_out(what).idle_timeout(Duration::from_secs(60));
@@ -344,15 +346,19 @@ async fn reading_a_backlog_reaches_its_end() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=60);
     for _ in 0..30 {
-        endpoint.script(Operation::GetMedia, None, Mishap::FaultAfter { fragments: 0, id: 4000, message: "E".into() });
+        endpoint.inject(
+            Operation::GetMedia,
+            None,
+            InjectedFault::FaultAfter { fragments: 0, id: 4000, message: "E".into() },
+        );
     }
     let mut fragments = kvs.live("door").start_after(position_behind(50)).fragments();
     // The bodies of this attempt are short.
     let shorter = async {
-        while endpoint.scripted() > 0 {
+        while endpoint.pending_faults() > 0 {
             sleep(Duration::from_millis(10)).await;
         }
-        (0..200).for_each(|_| endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(7)));
+        (0..200).for_each(|_| endpoint.inject(Operation::GetMedia, None, InjectedFault::EndAfter(7)));
     };
     let (first, ()) = tokio::join!(next(&mut fragments), shorter);
     assert_eq!(first, 51);
@@ -380,10 +386,10 @@ async fn the_last_fragment_without_closing_tags_is_yielded() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=3);
     for _ in 0..50 {
-        endpoint.script(
+        endpoint.inject(
             Operation::GetMedia,
             None,
-            Mishap::EndBeforeTrailer(if endpoint.scripted() == 0 { 2 } else { 0 }),
+            InjectedFault::EndBeforeTrailer(if endpoint.pending_faults() == 0 { 2 } else { 0 }),
         );
     }
     let store = kinesis_video::MemoryCheckpoint::default();
@@ -453,8 +459,8 @@ async fn discontinuities_are_reported_on_fragments() {
     door.push_stamped(&document(1), stamped(7, 5));
     door.push_stamped(&document(0), stamped(8, 6));
     door.push_stamped(&document(1).audio_track(2, "sound", "A_AAC"), stamped(9, 7));
-    endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(2));
-    endpoint.script(Operation::GetMedia, None, Mishap::Repeat(2));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::EndAfter(2));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::Repeat(2));
     let live = kvs.live("door").start(Start::Earliest).until(Bound::Count(9));
     let fragments: Vec<_> = live.fragments().try_collect().await.unwrap();
     let said = |fragment: &Fragment| {
@@ -483,8 +489,8 @@ async fn packets_of_a_repeated_fragment_are_not_repeated() {
     push(&door, 1..=3);
     // Cuts the second fragment in its second block, and then a little later.
     let length = producer_document(1).to_bytes(&stamp(1), 2000).len() as u64;
-    endpoint.script(Operation::GetMedia, None, Mishap::CutAfter(length + 700));
-    endpoint.script(Operation::GetMedia, None, Mishap::BreakOff(800));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::CutAfter(length + 700));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::BreakOff(800));
     let mut items = kvs.live("door").start(Start::Earliest).until(Bound::Count(3)).packets();
     let mut seen = Vec::new();
     while let Some(item) = items.try_next().await.unwrap() {
@@ -502,7 +508,7 @@ async fn packets_of_a_repeated_fragment_are_not_repeated() {
     // A repeated fragment with other content.
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=1);
-    endpoint.script(Operation::GetMedia, None, Mishap::CutAfter(800));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::CutAfter(800));
     let mut items = kvs.live("door").start(Start::Earliest).until(Bound::Count(1)).packets();
     let first = items.try_next().await.unwrap();
     assert!(matches!(first, Some(PacketItem::Start(_))), "{first:?}");
@@ -526,10 +532,10 @@ async fn call_rate_limits_hold_under_the_worst_schedule() {
     door.finish();
     // Every body ends at once, and every data endpoint is stale.
     for n in 0..200 {
-        endpoint.script(
+        endpoint.inject(
             Operation::GetMedia,
             None,
-            if n % 3 == 0 { Mishap::StaleEndpoint } else { Mishap::EndAfter(0) },
+            if n % 3 == 0 { InjectedFault::StaleEndpoint } else { InjectedFault::EndAfter(0) },
         );
     }
     let readers = (0..4).map(|_| {
@@ -538,7 +544,7 @@ async fn call_rate_limits_hold_under_the_worst_schedule() {
     });
     let by_arn = kvs.live(door.arn()).start(Start::Now).idle_timeout(Duration::from_secs(120)).fragments();
     tokio::join!(futures::future::join_all(readers), ordinals(by_arn));
-    assert_eq!(endpoint.happened()["throttled"], 0);
+    assert_eq!(endpoint.fault_counts().throttled, 0);
     for operation in [Operation::GetMedia, Operation::GetDataEndpoint] {
         let calls = endpoint.calls(operation, "door");
         let busiest = calls.windows(6).map(|six| six[5] - six[0]).min().expect("many calls");
@@ -564,7 +570,7 @@ async fn a_fourth_reader_waits_for_a_connection() {
         others.pop();
     });
     assert_eq!(first, 1);
-    let refused = endpoint.happened()["connection limit"];
+    let refused = endpoint.fault_counts().connection_limit;
     // It backs off, instead of calling every 200 ms for 80 s.
     assert!((4..30).contains(&refused), "{refused}");
 }
@@ -573,8 +579,8 @@ async fn a_fourth_reader_waits_for_a_connection() {
 async fn the_status_follows_the_stream() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=4);
-    endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(1));
-    endpoint.script(Operation::GetMedia, None, Mishap::Refuse("InternalFailure".into()));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::EndAfter(1));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::Refuse("InternalFailure".into()));
     let mut fragments = kvs.live("door").start(Start::Earliest).fragments();
     let status = fragments.status();
     assert!(status.borrow().connected_since.is_none());
@@ -681,27 +687,27 @@ async fn errors_have_a_kind_and_advice() {
         ("NeverHeardOfException", ErrorKind::Service, false, "service error: GetMedia: {said}"),
     ];
     for (name, kind, retryable, text) in cases {
-        endpoint.script(Operation::GetMedia, None, Mishap::Refuse(name.into()));
+        endpoint.inject(Operation::GetMedia, None, InjectedFault::Refuse(name.into()));
         let error = kvs.live("door").reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.code(), error.is_retryable()), (kind, Some(name), retryable), "{error}");
-        let text = text.replace("{said}", &format!("{name}, as the script says"));
+        let text = text.replace("{said}", &format!("{name}, an injected fault"));
         let id = error.context().request_id().expect("a request id").to_owned();
         let place = format!(" (code {name}, stream door, endpoint {url}, request {id})");
         assert_eq!(error.to_string(), format!("{text}{place}"));
         // A reconnecting stream retries transient errors.
-        endpoint.script(Operation::GetMedia, None, Mishap::Refuse(name.into()));
+        endpoint.inject(Operation::GetMedia, None, InjectedFault::Refuse(name.into()));
         let live = kvs.live("door").start(Start::Earliest).idle_timeout(Duration::from_secs(60));
         let may_go_away = retryable || kind == ErrorKind::Service;
         assert_eq!(live.fragments().try_next().await.is_ok(), may_go_away, "{name}");
         // The same errors from GetDataEndpoint.
         let fresh = KinesisVideo::new(&endpoint.in_process_config());
-        endpoint.script(Operation::GetDataEndpoint, None, Mishap::Refuse(name.into()));
+        endpoint.inject(Operation::GetDataEndpoint, None, InjectedFault::Refuse(name.into()));
         let error = fresh.live("door").reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (kind, retryable));
         assert!(error.to_string().contains("GetDataEndpoint"), "{error}");
         sleep(Duration::from_secs(2)).await;
     }
-    assert_eq!(endpoint.scripted(), 0);
+    assert_eq!(endpoint.pending_faults(), 0);
 }
 
 /// Each error that the service reports inside the media.
@@ -725,8 +731,8 @@ async fn faults_have_a_kind_and_advice() {
         (9999, ErrorKind::Service, false, "this error is unknown"),
     ];
     for (id, kind, retryable, meaning) in cases {
-        let fault = || Mishap::FaultAfter { fragments: 2, id, message: "SAID".into() };
-        endpoint.script(Operation::GetMedia, None, fault());
+        let fault = || InjectedFault::FaultAfter { fragments: 2, id, message: "SAID".into() };
+        endpoint.inject(Operation::GetMedia, None, fault());
         let mut fragments = kvs.live("door").start(Start::Earliest).reconnect(false).fragments();
         assert_eq!([next(&mut fragments).await, next(&mut fragments).await], [1, 2]);
         let error = fragments.try_next().await.unwrap_err();
@@ -737,7 +743,7 @@ async fn faults_have_a_kind_and_advice() {
         assert!(text.starts_with(&begin), "{text}");
         assert!(text.contains("stream door, endpoint http://127.0.0.1:"), "{text}");
         // A reconnecting stream retries transient faults, and unknown ones a few times.
-        endpoint.script(Operation::GetMedia, None, fault());
+        endpoint.inject(Operation::GetMedia, None, fault());
         let live = kvs.live("door").start(Start::Earliest).until(Bound::Count(3));
         let result: Result<Vec<_>, _> = live.fragments().try_collect().await;
         let may_go_away = retryable || kind == ErrorKind::Service || id == 4000;
@@ -752,7 +758,7 @@ async fn an_unknown_operation_is_a_wrong_endpoint() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=1);
     for _ in 0..20 {
-        endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
+        endpoint.inject(Operation::GetMedia, None, InjectedFault::UnknownOperation);
     }
     let error = kvs.live("door").fragments().try_next().await.unwrap_err();
     let url = endpoint.url();
@@ -786,7 +792,7 @@ async fn network_timeouts_reconnect() {
     // The body stalls before its first byte, then in the middle.
     for after in [0, 700] {
         let pause = Duration::from_secs(3600);
-        endpoint.script(Operation::GetMedia, None, Mishap::Stall { after, pause });
+        endpoint.inject(Operation::GetMedia, None, InjectedFault::Stall { after, pause });
         let live = kvs.live("door").start(Start::Earliest);
         let live = live.first_byte_timeout(Duration::from_secs(5)).read_timeout(Duration::from_secs(7));
         let mut fragments = live.fragments();
@@ -826,8 +832,8 @@ fn metrics_are_recorded() {
         runtime.block_on(async {
             let (endpoint, door, kvs) = start(Quotas::default()).await;
             push(&door, 1..=4);
-            endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(2));
-            endpoint.script(Operation::GetMedia, None, Mishap::Refuse("InternalFailure".into()));
+            endpoint.inject(Operation::GetMedia, None, InjectedFault::EndAfter(2));
+            endpoint.inject(Operation::GetMedia, None, InjectedFault::Refuse("InternalFailure".into()));
             let live = kvs.live(door.arn()).start(Start::Earliest).until(Bound::Count(4));
             assert_eq!(ordinals(live.fragments()).await, [1, 2, 3, 4]);
         });

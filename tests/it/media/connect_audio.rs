@@ -139,7 +139,7 @@ async fn a_cut_fragment_is_not_attributed_to_the_previous_contact() {
         let all: usize = chunks.iter().map(|chunk| chunk.samples().len()).sum();
         match name {
             "again" => assert_eq!(all, 4 * 2 * 8192),
-            _ => assert!(all > 4 * 8192, "what came of the cut one is not lost"),
+            _ => assert!(all > 4 * 8192, "the audio of the cut fragment is not lost"),
         }
     }
 }

@@ -21,7 +21,7 @@ async fn all(frames: Frames<Source>) -> (Vec<Frame>, Vec<FragmentReport>, Option
             Ok(FrameItem::Frame(frame)) => pictures.push(frame),
             Ok(FrameItem::Report(report)) => reports.push(report),
             Err(error) => {
-                assert!(items.next().await.is_none(), "something behind the error");
+                assert!(items.next().await.is_none(), "an item after the error");
                 return (pictures, reports, Some(error));
             }
         }
@@ -139,7 +139,7 @@ async fn open_groups(file: Bytes) {
         all(source(&[cut[0].clone(), cut[2].clone(), cut[1].clone()]).frames().continuous()).await;
     assert_eq!(frames.last().unwrap().info().fragment_index(), 2);
     assert_eq!(reports[1].skipped().len(), leading(&cut[2]), "there is a hole");
-    assert_eq!(reports[2].skipped().len(), leading(&cut[1]), "the timeline is back");
+    assert_eq!(reports[2].skipped().len(), leading(&cut[1]), "the timeline goes back");
 }
 
 #[tokio::test]
@@ -482,7 +482,7 @@ async fn the_error_for_an_unknown_codec_names_it() {
     let cut = made([groups(&file).remove(0), unknown, groups(&file).remove(1)]).await;
     for concurrency in [1, 3] {
         let (frames, _, error) = all(source(&cut).frames().concurrency(concurrency)).await;
-        assert_eq!(frames.len(), 10, "what came before is not lost");
+        assert_eq!(frames.len(), 10, "fragments before it are not lost");
         let error = error.unwrap();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains("V_FROM/TOMORROW"), "{error}");
@@ -568,7 +568,7 @@ async fn intra_refresh_pictures_are_yielded_after_recovery() {
         assert_eq!(hashes(&frames), judged_pictures(&fragment.to_mkv()), "{:?}", told(&reports));
         recovered += reports[0].skipped().iter().filter(|b| matches!(b.reason(), NoPicture::NotRecovered)).count();
     }
-    assert!(recovered > 0, "there were some before a recovery point");
+    assert!(recovered > 0, "some pictures were before a recovery point");
 }
 
 #[tokio::test]

@@ -89,7 +89,7 @@ fn a_blocked_subscriber_is_woken() {
         tokio_test::assert_pending!(subscriber.poll_next());
     }
     assert_eq!(next_now(&mut slow), Some(1));
-    assert!(held_up.iter().all(|subscriber| !subscriber.is_woken()), "one is still in the way");
+    assert!(held_up.iter().all(|subscriber| !subscriber.is_woken()), "one subscriber still blocks the others");
     assert_eq!(next_now(&mut slower), Some(1));
     for subscriber in &mut held_up {
         assert!(subscriber.is_woken());
@@ -125,7 +125,7 @@ fn a_stalled_lossy_subscriber_holds_up_nobody_and_buffers_little() {
 #[test]
 fn errors_and_the_end_reach_every_subscriber() {
     let failing = fragment_source(1).chain(stream::iter([Err(Error::new(ErrorKind::Io, "gone"))]));
-    let share = failing.chain(stream::poll_fn(|_| panic!("polled behind its end"))).share();
+    let share = failing.chain(stream::poll_fn(|_| panic!("polled after its end"))).share();
     let (mut a, mut b, mut lossy) = (share.subscribe(), share.subscribe(), share.subscribe_lossy(1));
     assert_eq!((next_now(&mut a), next_now(&mut b)), (Some(1), Some(1)));
     assert!(a.next().now_or_never().unwrap().is_some_and(|item| item.is_err()));
@@ -330,7 +330,7 @@ impl World {
                     Some(fragment) => {
                         let (ordinal, dropped) = (ordinal_of(&fragment), dropped(&fragment) as u32);
                         assert!(task.lossy || dropped == 0);
-                        assert_eq!(ordinal, task.last + dropped + 1, "what is missing is not what was dropped");
+                        assert_eq!(ordinal, task.last + dropped + 1, "the gap does not equal the dropped fragments");
                         task.last = ordinal;
                     }
                 }
@@ -352,7 +352,7 @@ impl World {
                 None => return,
             }
         }
-        panic!("they wake each other for ever");
+        panic!("the tasks wake each other without end");
     }
 
     fn check(&self, stalled: bool) {
@@ -361,7 +361,7 @@ impl World {
             if let Some(task) = task
                 && !(stalled && task.lossy)
             {
-                assert_eq!(task.last as usize, pushed, "subscriber {index} waits for ever");
+                assert_eq!(task.last as usize, pushed, "subscriber {index} waits without end");
                 assert_eq!(task.ended, ended, "subscriber {index} waits for the end");
             }
         }
@@ -497,5 +497,5 @@ async fn subscribers_on_many_threads_lose_nothing() {
     });
     let tasks = steady.into_iter().chain(lossy).chain(restless).chain([feeder]);
     let all = futures::future::try_join_all(tasks);
-    tokio::time::timeout(Duration::from_secs(60), all).await.expect("somebody waits for ever").unwrap();
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("somebody waits without end").unwrap();
 }

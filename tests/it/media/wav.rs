@@ -84,7 +84,7 @@ async fn files_contain_the_audio_of_both_parties() {
             // One sink for the whole conversation.
             let error = audio(&body).stereo().record(WavSink::create(dir.path().join("x.wav"))).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
-            assert_eq!(error.summary().unwrap().files(), 1, "what came before is kept");
+            assert_eq!(error.summary().unwrap().files(), 1, "audio before it is kept");
             continue;
         }
         let id = WavSink::contact_in_name(ids[0]);
@@ -256,7 +256,7 @@ async fn real_time_stereo_always_yields() {
     }
     let frames: u64 = chunks.iter().map(StereoChunk::frames).sum();
     assert_eq!(frames, 12 * 8192);
-    assert_eq!(stereo.late(), 2 * (90 * 800 - 8192), "what came for a time that was over is dropped, and counted");
+    assert_eq!(stereo.late(), 2 * (90 * 800 - 8192), "late audio is dropped and counted");
     // Audio that arrived in time is at its own position.
     let said = party_samples(&read_audio(&audio_body(&steady(Some("a"), 0, 12)), Chunking::Whole).await, Some("a"));
     let left: Vec<i16> =

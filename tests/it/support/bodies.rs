@@ -324,7 +324,7 @@ pub async fn items_within(body: &Bytes, chunking: Chunking, limits: Limits) -> (
             Ok(item) => items.push(item),
             Err(error) => {
                 for _ in 0..3 {
-                    assert!(stream.next().await.is_none(), "something behind the error {error}");
+                    assert!(stream.next().await.is_none(), "an item after the error {error}");
                 }
                 return (items, Some(error));
             }
