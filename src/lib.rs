@@ -64,7 +64,7 @@
 //! |---|---|---|
 //! | [`packets`](FragmentStreamExt::packets) | fragments | all coded frames |
 //! | [`keyframes`](PacketStreamExt::keyframes) | packets | the key frames of video tracks |
-//! | [`frames`](FragmentStreamExt::frames) | fragments | decoded pictures, all or [some](frame#which-pictures) |
+//! | [`frames`](FragmentStreamExt::frames) | fragments | decoded pictures, all or [some](frame#sampling) |
 //! | [`scale_within`](FrameStreamExt::scale_within) | frames | smaller pictures |
 //! | [`rgb`](FrameStreamExt::rgb), [`jpeg`](FrameStreamExt::jpeg), [`png`](FrameStreamExt::png) | frames | converted pictures |
 //! | [`connect_audio`](FragmentStreamExt::connect_audio) | fragments | the audio of each party of a conversation |
@@ -78,7 +78,7 @@
 //! | sink | takes | writes |
 //! |---|---|---|
 //! | [`MkvSink`] | fragments | an MKV file per fragment |
-//! | [`ImageSink`] | encoded pictures | a JPEG or PNG file per picture |
+//! | [`ImageSink`] | encoded frames, archived images | a JPEG or PNG file per picture |
 //! | [`WavSink`] | audio, stereo or not | WAV files per conversation, contact, party or fragment |
 //!
 //! Your own work goes between them with the combinators of futures. Fragments are `Send` and `'static`, so
