@@ -28,8 +28,8 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use kinesis_video::{
-    Archive, ArchiveProgress, Clock, Discontinuity, Fragment, FragmentStreamExt, FrameStreamExt, ImageSink,
-    KinesisVideo, MkvSink, Order, RecordExt, Result, Timestamp, Unavailable,
+    ArchiveFragments, ArchiveProgress, Clock, Discontinuity, Fragment, FragmentStreamExt, FrameStreamExt, ImageSink,
+    KinesisVideo, MkvSink, OnUnavailable, Order, RecordExt, Result, Timestamp,
 };
 use tokio::sync::watch;
 
@@ -99,14 +99,14 @@ async fn run(options: Options) -> Result<()> {
     };
     let (stream, range) = (&options.stream, options.start..=options.end);
     let archive = || {
-        let archive = kvs.archive(stream).range(range.clone()).by(clock).order(Order::Time);
-        archive.when_unavailable(if options.skip { Unavailable::Skip } else { Unavailable::Fail })
+        let archive = kvs.archive(stream).range(range.clone()).clock(clock).order(Order::Time);
+        archive.on_unavailable(if options.skip { OnUnavailable::Skip } else { OnUnavailable::Fail }).fragments()
     };
     if options.output.list {
         return list(&kvs, stream, range, clock).await;
     }
     if options.output.hls {
-        let url = kvs.hls(stream).on_demand(range).by(clock).url().await?;
+        let url = kvs.hls(stream).on_demand(range).clock(clock).url().await?;
         println!("{}", url.as_str());
         eprintln!("valid until {}", url.expires());
         return Ok(());
@@ -130,7 +130,7 @@ async fn run(options: Options) -> Result<()> {
 }
 
 async fn list(kvs: &KinesisVideo, stream: &str, range: RangeInclusive<Timestamp>, clock: Clock) -> Result<()> {
-    let mut list = kvs.list_fragments(stream).range(range).by(clock).sorted(Order::Time);
+    let mut list = kvs.list_fragments(stream).range(range).clock(clock).order(Order::Time).entries();
     let (mut fragments, mut bytes) = (0u64, 0);
     while let Some(info) = list.try_next().await? {
         let time = |time: Option<Timestamp>| time.map_or_else(|| "-".into(), |time| time.to_string());
@@ -149,7 +149,7 @@ async fn clips(
     clock: Clock,
     file: &Path,
 ) -> Result<()> {
-    let mut clips = kvs.clips(stream).range(range).by(clock);
+    let mut clips = kvs.clips(stream).range(range).clock(clock).clips();
     for n in 1.. {
         let Some(clip) = clips.try_next().await? else {
             if n == 1 {
@@ -187,7 +187,7 @@ struct Window {
 }
 
 impl Window {
-    fn new(archive: Archive) -> Self {
+    fn new(archive: ArchiveFragments) -> Self {
         let progress = archive.progress();
         let (sender, mut messages) = tokio::sync::mpsc::unbounded_channel::<String>();
         let fragments = archive.inspect_ok(move |fragment| {

@@ -70,7 +70,7 @@ pub enum ErrorKind {
     Io,
     /// The input exceeds a limit of this crate, such as those in [`Limits`](crate::Limits).
     ///
-    /// The text names the limit. Raise it if the input can be trusted.
+    /// If it is one of `Limits`, the text names it. Raise it if the input can be trusted.
     Limit,
     /// The bytes are not valid EBML or Matroska, or the coded media is damaged.
     ///
@@ -96,7 +96,7 @@ pub enum ErrorKind {
     Unsupported,
     /// The request was sent to a host that does not serve the stream.
     ///
-    /// Data endpoints change. Retry with the endpoint that the service names now.
+    /// Data endpoints can change. Request the endpoint again, then retry.
     WrongEndpoint,
 }
 

@@ -1,21 +1,23 @@
-//! Amazon Kinesis Video Streams media as ordinary async Rust: what cameras and contact centres send
-//! comes out as a [`Stream`](futures::Stream) of fragments, and everything after that is an adapter
-//! or a [`Sink`](futures::Sink), with backpressure instead of callbacks.
+//! Amazon Kinesis Video Streams media as ordinary async Rust.
+//!
+//! Media that cameras and contact centres send to Kinesis Video Streams is read as a
+//! [`Stream`](futures::Stream) of [fragments](Fragment). Everything after that is a stream adapter or a
+//! [`Sink`](futures::Sink), with backpressure instead of callbacks.
 //!
 //! ```text
-//!  bytes ──▶ ebml ──▶ demux ─────┬─▶ packets   coded frames
-//!  file, socket,                 ├─▶ frames    decoded pictures ──▶ RGB, JPEG, PNG
-//!  SDK body                      ├─▶ audio     calls of Amazon Connect ──▶ stereo, WAV
-//!                                ├─▶ elements  the searchable tree
-//!                                └─▶ MKV files
+//!  bytes ──▶ ebml ──▶ demux ──▶ fragment ──┬─▶ packets   coded frames
+//!  file, socket,                           ├─▶ frames    decoded pictures ──▶ RGB, JPEG, PNG
+//!  SDK body                                ├─▶ audio     Amazon Connect ──▶ stereo, WAV
+//!                                          ├─▶ elements  a searchable tree
+//!                                          └─▶ MKV files
 //!
-//!  service: GetMedia, for ever; the archive, in order    where bytes come from
-//!  local:   an endpoint on this machine                  where tests come from
+//!  service: GetMedia and the archive       where bytes come from in AWS
+//!  local:   an endpoint on this machine    the same wire format for development and tests
 //! ```
 //!
 //! # A first program
 //!
-//! Reads a stream of the local endpoint, through the real AWS SDK. With
+//! This program reads a stream of the local endpoint through the real AWS SDK. With
 //! `KinesisVideo::from_env().await` it reads from AWS.
 //!
 //! ```
@@ -32,88 +34,85 @@
 //! let kvs = KinesisVideo::new(&endpoint.sdk_config());
 //! let mut fragments = kvs.live("front-door").start(Start::Earliest).fragments();
 //! let fragment = fragments.try_next().await?.expect("one was pushed");
-//! println!("{:?} is {:?} behind", fragment.number(), fragment.behind_now());
+//! println!("{:?} is {:?} behind now", fragment.number(), fragment.behind_now());
 //! assert_eq!(fragment.packets().count(), 1);
 //! # Ok::<(), kinesis_video::Error>(()) }).unwrap();
 //! ```
 //!
 //! # Sources
 //!
-//! | from | use |
+//! | to read | use |
 //! |---|---|
-//! | a stream in AWS, for ever | [`KinesisVideo::live`] |
-//! | the same, packet by packet as they arrive | [`Live::packets`] |
-//! | the same, from where the last process was done | [`Live::checkpointed`] |
-//! | what is stored of a stream, in order | [`KinesisVideo::archive`] |
-//! | a list of that | [`KinesisVideo::list_fragments`] |
-//! | that as MP4, or as pictures that the service makes | [`KinesisVideo::clips`], [`KinesisVideo::images`] |
+//! | a stream as it is produced, for ever | [`KinesisVideo::live`], then [`Live::fragments`] |
+//! | the same, packet by packet as the bytes arrive | [`Live::packets`] |
+//! | the same, from where the last process stopped | [`Live::checkpointed`] |
+//! | a stored range, in order | [`KinesisVideo::archive`] |
+//! | a list of stored fragments | [`KinesisVideo::list_fragments`] |
+//! | a stored range as MP4 files that the service makes | [`KinesisVideo::clips`] |
+//! | a stored range as pictures that the service makes | [`KinesisVideo::images`] |
 //! | a URL for a player | [`KinesisVideo::hls`], [`KinesisVideo::dash`] |
-//! | the payload of one's own SDK call | [`FragmentStream::from_byte_stream`] |
-//! | what is stored, as MP4 files that the service makes | [`KinesisVideo::clips`] |
-//! | pictures that the service takes of what is stored | [`KinesisVideo::images`] |
-//! | a URL for a player | [`KinesisVideo::hls`], [`KinesisVideo::dash`] |
+//! | the body of your own SDK call | [`FragmentStream::from_byte_stream`] |
 //! | a file, a socket, any `AsyncRead` | [`FragmentStream::new`] |
 //! | any stream of byte chunks | [`FragmentStream::from_stream`] |
 //! | any of these, faults and skipped bytes included | [`BodyStream`] |
-//! | any of these, packet by packet as they arrive | [`PacketStream`](demux::PacketStream) |
-//! | a tokio-util codec | [`FragmentDecoder`], [`BodyDecoder`] |
+//! | any of these, packet by packet as the bytes arrive | [`PacketStream`] |
+//! | bytes, with a tokio-util codec | [`FragmentDecoder`], [`BodyDecoder`] |
 //!
 //! # Adapters and sinks
 //!
-//! | method | on a stream of | gives |
+//! | method | on a stream of | yields |
 //! |---|---|---|
-//! | [`packets`](FragmentStreamExt::packets) | fragments | every coded frame |
+//! | [`packets`](FragmentStreamExt::packets) | fragments | all coded frames |
 //! | [`keyframes`](PacketStreamExt::keyframes) | packets | the key frames of video tracks |
-//! | [`frames`](FragmentStreamExt::frames) | fragments | every decoded picture, or [some](frame#which-pictures) |
-//! | [`scale_within`](FrameStreamExt::scale_within) | frames | them made smaller |
-//! | [`rgb`](FrameStreamExt::rgb), [`jpeg`](FrameStreamExt::jpeg), [`png`](FrameStreamExt::png) | frames | them as others want them |
-//! | [`connect_audio`](FragmentStreamExt::connect_audio) | fragments | what each party of a call says, placed by time |
-//! | [`stereo`](AudioStreamExt::stereo) | audio | both parties side by side, in real time too |
+//! | [`frames`](FragmentStreamExt::frames) | fragments | decoded pictures, all or [some](frame#sampling) |
+//! | [`scale_within`](FrameStreamExt::scale_within) | frames | smaller pictures |
+//! | [`rgb`](FrameStreamExt::rgb), [`jpeg`](FrameStreamExt::jpeg), [`png`](FrameStreamExt::png) | frames | converted pictures |
+//! | [`connect_audio`](FragmentStreamExt::connect_audio) | fragments | the audio of each party of a conversation |
+//! | [`stereo`](AudioStreamExt::stereo) | audio | both parties, interleaved, also in real time |
 //! | [`chunk_duration`](AudioStreamExt::chunk_duration), [`chunk_bytes`](AudioStreamExt::chunk_bytes) | audio | chunks of one length |
-//! | [`until`](FragmentStreamExt::until) | fragments | those up to a time, a number, a count or a deadline |
-//! | [`share`](FragmentStreamExt::share) | fragments | the same to several consumers, over one connection |
-//! | [`acknowledged`](FragmentStreamExt::acknowledged) | fragments | the same, and how far they are done is [saved](checkpoint) |
-//! | [`record`](RecordExt::record) | anything | a [`Summary`] of what a sink recorded |
+//! | [`until`](FragmentStreamExt::until) | fragments | fragments up to a time, number, count or deadline |
+//! | [`share`](FragmentStreamExt::share) | fragments | one stream for several consumers |
+//! | [`acknowledged`](FragmentStreamExt::acknowledged) | fragments | fragments whose progress is [saved](checkpoint) |
+//! | [`record`](RecordExt::record) | items of a sink | a [`Summary`] of what the sink recorded |
 //!
 //! | sink | takes | writes |
 //! |---|---|---|
-//! | [`MkvSink`] | fragments | an MKV file each |
-//! | [`ImageSink`] | encoded pictures | a JPEG or PNG file each |
-//! | [`WavSink`] | audio, stereo or not | WAV files, by call, contact, party or fragment |
+//! | [`MkvSink`] | fragments | an MKV file per fragment |
+//! | [`ImageSink`] | encoded frames, archived images | a JPEG or PNG file per picture |
+//! | [`WavSink`] | audio, stereo or not | WAV files per conversation, contact, party or fragment |
 //!
-//! One's own work goes between them with the combinators of futures: fragments are `Send` and
-//! `'static`, so `fragments.map_ok(|f| work(f)).try_buffer_unordered(8)` bounds it at eight at once.
+//! Your own work goes between them with the combinators of futures. Fragments are `Send` and `'static`, so
+//! `fragments.map_ok(|f| work(f)).try_buffer_unordered(8)` works on at most eight at a time.
 //!
 //! # Features
 //!
-//! | feature | default | what it adds |
+//! | feature | default | adds |
 //! |---|---|---|
 //! | `aws` | yes | [`KinesisVideo`]: reading from the service with the AWS SDK |
 //! | `ffmpeg` | no | [`frame`]: decoding pictures with the installed libavcodec; needs its development files and clang |
-//! | `turbojpeg` | no | JPEG with libjpeg-turbo, three times as fast; needs cmake and nasm |
+//! | `turbojpeg` | no | JPEG by libjpeg-turbo, three times as fast; needs cmake and nasm |
 //! | `ndarray` | no | [`Frame::to_ndarray`] |
-//! | `local` | no | [`local::LocalEndpoint`]: the service on loopback, and documents to feed it |
-//! | `metrics` | no | numbers of live streams for the `metrics` facade: see [`Live`](Live#numbers) |
+//! | `local` | no | [`local::LocalEndpoint`]: the service on loopback |
+//! | `metrics` | no | metrics of live streams for the `metrics` facade: see [`Live`](Live#numbers) |
 //! | `serde` | with `aws` | [`Position`] serialises, as its text |
 //!
 //! # Errors
 //!
-//! Everything fails with the one [`Error`], which has a [kind](Error::kind), says
-//! [where](Error::position) and over [which connection](Error::context), and whether it
-//! [may go away by itself](Error::is_retryable). What a consumer can survive is data, not an error:
-//! see [`Discontinuity`]. A live stream waits for what goes away by itself, and goes on; the
-//! archive tries eight times. After an error every stream is at its end.
+//! Every operation fails with the one [`Error`]. It has a [kind](Error::kind), a [position](Error::position) in the
+//! body, a [context](Error::context) (stream, endpoint, request), and says whether it
+//! [is retryable](Error::is_retryable). What a consumer survives is data, not an error: see [`Discontinuity`].
+//! After an error every stream is at its end.
 //!
 //! # Cancel safety
 //!
-//! Every stream may be polled from `select!` and its `next()` future be dropped: nothing is lost.
-//! Dropping a stream drops what it reads from, and so closes the connection.
+//! Every stream can be polled from `select!`: dropping a `next()` future loses nothing. Dropping a stream drops its
+//! reader and so closes the connection.
 //!
 //! # Stability
 //!
-//! Needs Rust 1.94.1, as the AWS SDK does, and moves with it in minor releases. Enums that may grow
-//! are `#[non_exhaustive]`. No type of another crate is in the public API but those of tokio, futures,
-//! bytes, the AWS SDK, image and ndarray where one hands something over.
+//! The minimum Rust version is 1.94.1, that of the AWS SDK. It moves with the SDK in minor releases. Enums that may
+//! grow are `#[non_exhaustive]`. The public API names types of tokio, futures, bytes, the AWS SDK, image and ndarray,
+//! and of no other crate.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -163,21 +162,34 @@ pub use limits::Limits;
 pub use packet::Packet;
 #[cfg(feature = "aws")]
 pub use service::{
-    Archive, ArchiveProgress, ArchivedImage, Clip, Clips, Clock, DashSession, FragmentInfo, FragmentList, HlsSession,
-    Images, KinesisVideo, Live, LiveFragments, LivePackets, LiveStatus, LiveStream, NoImage, OnAgedOut, OnDamage,
-    Order, PlaybackUrl, RetryConfig, Start, StopHandle, StreamId, Unavailable,
+    Archive, ArchiveFragments, ArchiveProgress, ArchivedImage, Clip, ClipStream, Clips, Clock, DashSession,
+    FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, KinesisVideo, Live, LiveFragments,
+    LivePackets, LiveStatus, LiveStream, NoImage, OnAgedOut, OnDamage, OnUnavailable, Order, PlaybackUrl, RetryConfig,
+    Start, StopHandle, StreamId,
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use sink::ImageSink;
 pub use sink::{MediaSink, MkvSink, WavSink};
 pub use summary::Summary;
 
-/// The examples of the README are compiled and run with the tests.
-#[cfg(all(doctest, feature = "aws", feature = "local"))]
-#[doc = include_str!("../README.md")]
-struct Readme;
+/// Compiles and runs the examples of the README and of the guides with the tests.
+#[cfg(all(doctest, feature = "aws", feature = "ffmpeg", feature = "local"))]
+mod guides {
+    macro_rules! guide {
+        ($($name:ident: $path:literal)*) => {
+            $(#[doc = include_str!(concat!("../", $path))] pub(super) struct $name;)*
+        };
+    }
 
-/// The examples of the guides are compiled and run with the tests.
-#[cfg(all(doctest, feature = "aws", feature = "local"))]
-#[doc = include_str!("../docs/calls.md")]
-struct CallsGuide;
+    guide! {
+        Readme: "README.md"
+        Archive: "docs/archive.md"
+        Calls: "docs/calls.md"
+        Errors: "docs/errors.md"
+        FromJava: "docs/from-java.md"
+        FromPython: "docs/from-python.md"
+        Live: "docs/live.md"
+        LocalEndpoint: "docs/local-endpoint.md"
+        Pictures: "docs/pictures.md"
+    }
+}

@@ -167,7 +167,7 @@ impl Placement {
         }
     }
 
-    /// Returns whether a fragment starts within [`PAUSE`] of the end of the current contact's audio.
+    /// Returns whether a fragment starts within [`PAUSE`] of the end of the current contact's audio, if there is any.
     fn continues(&self, source: &Source) -> bool {
         self.contact.as_ref().zip(source.earliest()).is_none_or(|(contact, earliest)| {
             earliest.saturating_sub(contact.end().saturating_add(contact.origin)) <= PAUSE

@@ -38,6 +38,7 @@ pin_project! {
         length: usize,
         begun: [Option<Begun>; 2],
         ready: VecDeque<AudioChunk>,
+        // Set at the end of the audio stream, with its error if it failed.
         end: Option<Option<Error>>,
         is_done: bool,
     }

@@ -274,8 +274,8 @@ pin_project! {
     /// Made by [`stereo`](crate::AudioStreamExt::stereo). It yields [`StereoChunk`]s.
     ///
     /// - All chunks have the same length, except the last one of a contact.
-    /// - A party whose audio ends 2 s before the other's counts as silent. Audio of it that arrives later is dropped and
-    ///   counted by [`late`](Stereo::late).
+    /// - A party whose audio ends more than 2 s before the other's counts as silent. Audio of that party that arrives later
+    ///   is dropped and counted by [`late`](Stereo::late).
     ///
     /// # Errors
     /// Errors of the audio stream, after the audio that arrived before.
@@ -293,6 +293,7 @@ pin_project! {
         // The first chunk of the next contact, while the current one is yielded.
         next: Option<AudioChunk>,
         clock: Option<Clock>,
+        // Set at the end of the audio stream, with its error if it failed.
         end: Option<Option<Error>>,
         is_done: bool,
     }
@@ -318,7 +319,7 @@ impl Clock {
         }
     }
 
-    /// Ready when the deadline of the sample at `position` has passed.
+    /// Waits for the deadline of the sample at `position`.
     fn poll_due(&mut self, position: u64, cx: &mut Context<'_>) -> Poll<()> {
         let Some((end, arrived)) = self.last else { return Poll::Pending };
         let ahead = i64::try_from(position.saturating_sub(end)).map_or(i64::MAX, nanos);

@@ -1,4 +1,6 @@
-//! Elements to fragments: the state machine under all decoders. No I/O, no async, no clock.
+//! The state machine that assembles fragments from elements. It is shared by all decoders.
+//!
+//! It does no I/O, is not async and reads no clock.
 //!
 //! ```text
 //!            EBML header                 Cluster, or a fragment number
@@ -6,7 +8,7 @@
 //!                            ▲  ▲                                              │ closing tags
 //!                            │  └───────────── next EBML header ◀──────────────┤ (Trailer)
 //!                            │                 (NextDocument)                  ▼
-//!                            └─────────────── EBML header ◀──────────────── behind an end
+//!                            └─────────────── EBML header ◀──────────────── after an end
 //!                                                                              │ Cluster, or a number:
 //!                                                                              ▼ another fragment of the document
 //! ```
@@ -24,38 +26,39 @@ use crate::fragment::{
 };
 use crate::limits::Limits;
 
-/// Cuts a body into pieces: whole items, or what fragments consist of.
+/// Splits a body into pieces: whole items, or the parts of fragments.
 ///
-/// The caller keeps the bytes of the current piece. [`scan`](Assembler::scan) looks for its end in
-/// what has come so far, each time going on where it stopped; [`take`](Assembler::take) makes the
-/// piece of the bytes that the caller splits off there.
+/// The caller buffers the bytes of the current piece. [`scan`](Assembler::scan) looks for its end in the buffer and
+/// resumes where the last scan stopped. [`take`](Assembler::take) makes the piece from the bytes up to that end.
 #[derive(Debug)]
 pub(crate) struct Assembler {
     reader: Reader,
     limits: Limits,
     grain: Grain,
-    /// Where the bytes that the caller keeps begin in the body.
+    /// The offset in the body of the caller's buffer.
     base: u64,
-    /// Where the current item begins: before `base`, once parts of it have been taken.
+    /// The offset of the current item. It is below `base` once parts of the item have been taken.
     start: u64,
     document: Document,
     item: Item,
     /// An event that ended a piece but belongs to the next.
     replay: Option<Event>,
-    /// How the body ended, once it has.
+    /// The end of the body, once it is known.
     ending: Option<FragmentEnd>,
-    /// How many blocks the last fragment had: a good guess for the next.
+    /// The number of blocks of the last fragment, as an estimate for the next one.
     block_count: usize,
 }
 
-/// How fine the pieces are.
+/// The granularity of the pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Grain {
+    /// Whole fragments.
     Fragment,
+    /// Starts, blocks and ends of fragments.
     Packet,
 }
 
-/// Where the current piece ends, and as what.
+/// The end of the current piece in the buffer, and the piece's type.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Boundary {
     pub(crate) length: usize,
@@ -67,43 +70,46 @@ enum Outcome {
     Fragment(FragmentEnd),
     Fault,
     Skipped,
-    /// The header of a fragment is known.
+    /// The start of a fragment, whose header is known.
     Opened,
-    /// A block is whole.
+    /// A complete block.
     Block(BlockEntry),
 }
 
 /// A piece of a body.
 #[derive(Debug)]
 pub(crate) enum Piece {
+    /// A whole fragment. Only with [`Grain::Fragment`].
     Fragment(Fragment),
     Fault(Fault),
     Skipped(Skipped),
+    /// The start of a fragment. This and the next two only with [`Grain::Packet`].
     Opened(Arc<FragmentHeader>),
     Block(BlockPiece),
+    /// The end of a fragment.
     Closed(FragmentFooter),
 }
 
-/// A block that came by itself.
+/// A block of a fragment that is read packet by packet.
 #[derive(Debug)]
 pub(crate) struct BlockPiece {
     pub(crate) header: Arc<FragmentHeader>,
     pub(crate) entry: BlockEntry,
-    /// The bytes that the entry points into.
+    /// The bytes that `entry` points into.
     pub(crate) raw: Bytes,
 }
 
-/// What is known of the item that is coming in.
+/// The current item, as far as it has been read.
 #[derive(Debug, Default)]
 struct Item {
-    /// It began with an EBML header.
+    /// True if the item began with an EBML header.
     is_document: bool,
-    /// It has a Cluster or a number of its own.
+    /// True if the item has a Cluster or a fragment number.
     is_fragment: bool,
-    /// What to put before it to make it a file, if it did not begin with an EBML header.
+    /// The bytes that make the item a file, if it did not begin with an EBML header.
     prefix: Option<Bytes>,
     clusters: u32,
-    /// What was declared before its media.
+    /// The declarations in force when the item's media began.
     declared: Option<Declared>,
     timecode: i64,
     first_timecode: Option<i64>,
@@ -112,7 +118,7 @@ struct Item {
     group: Option<Group>,
     tags: TagCollector,
     service: ServiceTags,
-    /// Once it was handed on before the rest.
+    /// The header, if it was returned as a piece.
     header: Option<Arc<FragmentHeader>>,
 }
 
@@ -125,7 +131,7 @@ struct Group {
 
 impl Assembler {
     pub(crate) fn new(limits: Limits, grain: Grain) -> Self {
-        // Only what tells fragments apart is walked into; the rest is read when it is whole.
+        // Other elements are read when they are complete.
         let enter = |id| matches!(id, id::EBML | id::SEGMENT | id::CLUSTER | id::BLOCK_GROUP);
         Self {
             reader: Reader::new(limits.depth, enter),
@@ -141,14 +147,14 @@ impl Assembler {
         }
     }
 
-    /// The same from the start, with these limits.
+    /// Returns a new assembler with these limits.
     pub(crate) fn limits(&self, limits: Limits) -> Self {
         Self::new(limits, self.grain)
     }
 
-    /// Looks for the end of the current piece, of which `input` is all there is.
+    /// Looks for the end of the current piece in `input`, which has all bytes received for it.
     ///
-    /// On an error nothing more can be read; [`cut`](Assembler::cut) says what is left.
+    /// After an error, nothing more can be read. [`cut`](Assembler::cut) then ends the current item.
     #[inline]
     pub(crate) fn scan(&mut self, input: &[u8]) -> Result<Option<Boundary>> {
         if let Some(event) = self.replay.take()
@@ -168,7 +174,7 @@ impl Assembler {
                 }
                 Ok(None) => {
                     if let Some(header) = self.reader.awaited() {
-                        self.judge(header).map_err(|error| self.in_fragment(error))?;
+                        self.check_size(header).map_err(|error| self.in_fragment(error))?;
                     }
                     return Ok(None);
                 }
@@ -177,8 +183,8 @@ impl Assembler {
         }
     }
 
-    /// How many bytes are sure to come, by what was declared.
-    pub(crate) fn owed(&self, received: usize) -> u64 {
+    /// Returns how many more bytes the declared sizes announce.
+    pub(crate) fn announced(&self, received: usize) -> u64 {
         let reached = self.base + received as u64;
         let element = self.reader.awaited().and_then(Header::end).unwrap_or(0);
         let parent = self.reader.parent().filter(|parent| parent.id == id::CLUSTER && self.grain == Grain::Fragment);
@@ -186,15 +192,17 @@ impl Assembler {
         element.max(cluster).saturating_sub(reached)
     }
 
-    /// How many bytes there must be before [`scan`](Assembler::scan) can come to anything: those of the
-    /// element that is awaited.
+    /// Returns how many bytes the buffer needs before [`scan`](Assembler::scan) can make progress.
+    ///
+    /// The awaited element is then complete.
     pub(crate) fn wanted(&self) -> usize {
         let end = self.reader.awaited().and_then(Header::end).unwrap_or(0);
         usize::try_from(end.saturating_sub(self.base)).unwrap_or(usize::MAX)
     }
 
-    /// The end of the current item when the body ended properly. To be asked until there is none, as
-    /// are [`abort`](Assembler::abort) and [`cut`](Assembler::cut).
+    /// Returns the end of the current item when the body has ended.
+    ///
+    /// Call it until it returns `None`. The same holds for [`abort`](Assembler::abort) and [`cut`](Assembler::cut).
     pub(crate) fn finish(&mut self, input: &[u8]) -> Option<Boundary> {
         let end = match self.ending {
             Some(end) => end,
@@ -204,25 +212,24 @@ impl Assembler {
             },
         };
         self.ending = Some(end);
-        self.last(input, input.len(), end)
+        self.end_item(input, input.len(), end)
     }
 
-    /// The end of the current item when the transport failed.
+    /// Returns the end of the current item when the transport has failed.
     pub(crate) fn abort(&mut self, input: &[u8]) -> Option<Boundary> {
-        self.last(input, input.len(), FragmentEnd::Cut)
+        self.end_item(input, input.len(), FragmentEnd::Cut)
     }
 
-    /// The end of the current item when it cannot be read on. What comes behind the place where
-    /// reading stopped is left out.
+    /// Returns the end of the current item after an error, without the bytes after the error.
     pub(crate) fn cut(&mut self, input: &[u8]) -> Option<Boundary> {
         let here = usize::try_from(self.stopped_at().saturating_sub(self.base)).unwrap_or(usize::MAX);
-        // A Segment that has ended is owed nothing.
+        // After the end of the Segment, nothing is missing.
         let is_whole = self.reader.parent().is_none() && self.document.has_segment();
         let end = if is_whole { FragmentEnd::EndOfBody } else { FragmentEnd::Cut };
-        self.last(input, here.min(input.len()), end)
+        self.end_item(input, here.min(input.len()), end)
     }
 
-    /// Where the element begins that could not be read.
+    /// Returns the offset of the element that could not be read.
     fn stopped_at(&self) -> u64 {
         match self.replay {
             Some(Event::Start(header) | Event::Element(header) | Event::End(header)) => header.offset,
@@ -230,20 +237,19 @@ impl Assembler {
         }
     }
 
-    /// Where the bytes that the caller keeps begin in the body.
+    /// Returns the offset in the body of the caller's buffer.
     pub(crate) fn base(&self) -> u64 {
         self.base
     }
 
-    /// Where the Cluster ends in which reading stopped, if it said so: how far into what the caller
-    /// keeps.
+    /// Returns the end of the current Cluster in the caller's buffer, if its size is known.
     pub(crate) fn cluster_end(&self) -> Option<usize> {
         let end = self.reader.open().find(|open| open.id == id::CLUSTER)?.end()?;
         usize::try_from(end.checked_sub(self.base)?).ok()
     }
 
-    /// Drops bytes that were searched in vain, and tells where they began.
-    pub(crate) fn pass_over(&mut self, length: usize) -> u64 {
+    /// Skips bytes that contain no document, and returns their offset.
+    pub(crate) fn skip(&mut self, length: usize) -> u64 {
         let offset = self.base;
         self.base += length as u64;
         self.start = self.base;
@@ -254,7 +260,7 @@ impl Assembler {
         offset
     }
 
-    /// Makes the piece of its bytes.
+    /// Makes a piece of `raw`, the bytes up to the boundary.
     pub(crate) fn take(&mut self, raw: Bytes, boundary: Boundary) -> Piece {
         let offset = self.base;
         self.base += raw.len() as u64;
@@ -288,7 +294,7 @@ impl Assembler {
         }
     }
 
-    /// What was known of the item that has ended; the next begins here.
+    /// Starts the next item, and returns the one that has ended.
     fn next_item(&mut self) -> Item {
         self.start = self.base;
         let item = std::mem::take(&mut self.item);
@@ -329,7 +335,7 @@ impl Assembler {
         match done {
             Ok(boundary) => Ok(boundary),
             Err(error) => {
-                // Kept, so that it is known where reading stopped.
+                // Keeps the event, so that `stopped_at` knows where reading stopped.
                 self.replay = Some(event);
                 Err(self.in_fragment(error))
             }
@@ -341,7 +347,7 @@ impl Assembler {
             Event::Start(header) => self.start(header, event, input),
             Event::Element(header) => self.element(header, event, input),
             Event::End(header) if header.id == id::EBML => {
-                let bytes = self.whole(&header, input);
+                let bytes = self.bytes_of(&header, input);
                 self.document.set_ebml(bytes);
                 Ok(None)
             }
@@ -352,10 +358,10 @@ impl Assembler {
 
     fn start(&mut self, header: Header, event: Event, input: &[u8]) -> Result<Option<Boundary>> {
         if header.id == id::EBML && header.offset > self.start {
-            // Not judged as part of what it ends.
+            // Its size counts for the next item, which checks it.
             return Ok(self.ends_before(input, &header, event, FragmentEnd::NextDocument));
         }
-        self.judge(&header)?;
+        self.check_size(&header)?;
         let outer = self.reader.open().nth_back(1).map(|outer| outer.id);
         let in_place = match header.id {
             id::CLUSTER => outer == Some(id::SEGMENT),
@@ -371,7 +377,7 @@ impl Assembler {
             id::EBML => {
                 self.item.is_document = true;
                 self.document.begin();
-                if self.document.knows_ebml(self.whole(&header, input)) {
+                if self.document.knows_ebml(self.bytes_of(&header, input)) {
                     self.reader.skip_children();
                 }
             }
@@ -407,12 +413,12 @@ impl Assembler {
 
     fn element(&mut self, header: Header, event: Event, input: &[u8]) -> Result<Option<Boundary>> {
         let Some(parent) = self.reader.parent().map(|parent| parent.id) else {
-            return self.judge(&header).map(|()| None);
+            return self.check_size(&header).map(|()| None);
         };
         if (parent, header.id) == (id::SEGMENT, id::TAGS) {
             return self.tags(&header, event, input);
         }
-        self.judge(&header)?;
+        self.check_size(&header)?;
         let payload = self.payload(&header, input);
         match (parent, header.id) {
             (id::EBML, id::DOC_TYPE) => {
@@ -426,11 +432,11 @@ impl Assembler {
             (id::SEGMENT, id::INFO) => {
                 self.keep_prefix();
                 let read = || timestamp_scale(&header, payload).map_err(|error| error.in_path("Segment/Info"));
-                self.document.set_info(self.whole(&header, input), read)?;
+                self.document.set_info(self.bytes_of(&header, input), read)?;
             }
             (id::SEGMENT, id::TRACKS) => {
                 self.keep_prefix();
-                let bytes = self.whole(&header, input);
+                let bytes = self.bytes_of(&header, input);
                 let read = || Track::read_all(payload, header.payload(), &self.limits);
                 self.document.set_tracks(bytes, read).map_err(|error| error.in_path("Segment/Tracks"))?;
             }
@@ -439,10 +445,10 @@ impl Assembler {
                 self.item.timecode = i64::try_from(ticks).unwrap_or(i64::MAX);
                 self.item.first_timecode.get_or_insert(self.item.timecode);
                 if self.grain == Grain::Packet && self.item.header.is_none() {
-                    return Ok(Some(self.ends_behind(&header, Outcome::Opened)));
+                    return Ok(Some(self.ends_after(&header, Outcome::Opened)));
                 }
             }
-            // A second one, which no group should have, is passed over.
+            // An invalid second block of a group is ignored.
             (id::BLOCK_GROUP, id::BLOCK) if self.group().block.is_none() => {
                 let entry = self.read_block(&header, payload)?;
                 self.group().block = Some(entry);
@@ -455,7 +461,7 @@ impl Assembler {
     }
 
     fn tags(&mut self, header: &Header, event: Event, input: &[u8]) -> Result<Option<Boundary>> {
-        self.judge(header)?;
+        self.check_size(header)?;
         let payload = self.payload(header, input);
         let mut found = ServiceTags::default();
         let after_media = self.item.clusters > 0;
@@ -468,13 +474,13 @@ impl Assembler {
         let another =
             found.number.is_some() && self.item.service.number.is_some() && found.number != self.item.service.number;
         if after_media && (another || found.is_fault()) {
-            // These are not the tags of the fragment before them: the service went on to another one
-            // without closing tags, or could not go on.
+            // The tags belong to the next item: the service started another fragment without closing tags, or
+            // reports a fault.
             self.item.tags.forget_last();
             let end = if found.is_fault() { FragmentEnd::Cut } else { FragmentEnd::NextDocument };
             return Ok(self.ends_before(input, header, event, end));
         }
-        if let Err(error) = self.judge_end(header, header.reach()) {
+        if let Err(error) = self.check_fragment_size(header, header.reach()) {
             self.item.tags.forget_last();
             return Err(error);
         }
@@ -483,17 +489,18 @@ impl Assembler {
         item.is_fragment |= found.number.is_some();
         item.service.merge(found);
         if item.service.is_fault() {
-            return Ok(Some(self.ends_behind(header, Outcome::Fault)));
+            return Ok(Some(self.ends_after(header, Outcome::Fault)));
         }
-        // Closing tags alone close nothing.
+        // Closing tags without a fragment or document end nothing.
         if item.service.is_closed() && (item.is_fragment || item.is_document) {
-            return Ok(Some(self.ends_behind(header, Outcome::Fragment(FragmentEnd::Trailer))));
+            return Ok(Some(self.ends_after(header, Outcome::Fragment(FragmentEnd::Trailer))));
         }
         Ok(None)
     }
 
-    /// Takes in as many whole SimpleBlocks as come one behind another and need no second look: most of
-    /// a fragment. The rest goes the way of all elements.
+    /// Adds consecutive complete SimpleBlocks that need no further checks.
+    ///
+    /// This is the fast path for most of a fragment. All other elements are read as events.
     #[inline]
     fn simple_blocks(&mut self, input: &[u8]) {
         if self.document.has_encodings() {
@@ -501,7 +508,7 @@ impl Assembler {
         }
         while self.item.block_count < self.limits.blocks
             && let Some((payload, end)) = self.reader.peek_simple_block(input, self.base)
-            // What the caller keeps begins with the fragment.
+            // The buffer begins with the fragment, so `end` is the fragment's size so far.
             && end as u64 <= u64::from(self.limits.fragment_bytes)
             && let Some(bytes) = input.get(payload..end)
             && let Ok(entry) = BlockEntry::read(bytes, payload as u32, self.item.timecode)
@@ -515,7 +522,7 @@ impl Assembler {
 
     #[inline]
     fn simple_block(&mut self, header: Header, event: Event, input: &[u8]) -> Result<Option<Boundary>> {
-        self.judge(&header)?;
+        self.check_size(&header)?;
         if self.reader.parent().is_none_or(|parent| parent.id != id::CLUSTER) {
             return Ok(None);
         }
@@ -571,10 +578,10 @@ impl Assembler {
         self.add_block(block?.with_key(!refers).with_duration(duration), header)
     }
 
-    /// Takes in a block that is whole with this element.
+    /// Adds a block that is complete at the end of this element.
     fn add_block(&mut self, entry: BlockEntry, header: &Header) -> Option<Boundary> {
         if self.grain == Grain::Packet {
-            return Some(self.ends_behind(header, Outcome::Block(entry)));
+            return Some(self.ends_after(header, Outcome::Block(entry)));
         }
         self.item.blocks.push(entry);
         None
@@ -584,7 +591,7 @@ impl Assembler {
         self.item.group.get_or_insert_default()
     }
 
-    /// In packets, what is known of a fragment comes before its first block.
+    /// Ends a piece with the fragment's start before its first block, if packets are read one by one.
     #[inline]
     fn open_before(&mut self, header: &Header, event: Event) -> Option<Boundary> {
         if self.grain == Grain::Fragment || self.item.header.is_some() {
@@ -594,31 +601,31 @@ impl Assembler {
         Some(Boundary { length: (header.offset - self.base) as usize, outcome: Outcome::Opened })
     }
 
-    /// Keeps the header of the document as it is at the start of an item that does not bring its own.
+    /// Keeps the header of the document, for an item without a header of its own.
     fn keep_prefix(&mut self) {
         if !self.item.is_document && self.item.prefix.is_none() && self.grain == Grain::Fragment {
             self.item.prefix = Some(self.document.prefix());
         }
     }
 
-    /// Checks the declared size of an element, as soon as its header is known.
+    /// Checks the declared size of an element. Call it as soon as its header is known.
     #[inline]
-    fn judge(&self, header: &Header) -> Result<()> {
+    fn check_size(&self, header: &Header) -> Result<()> {
         match header.id {
-            id::SIMPLE_BLOCK => self.judge_end(header, header.reach()),
-            // Those behind media may turn out to be the next fragment's.
-            id::TAGS if self.item.clusters > 0 => self.judge_metadata(header),
-            // It may hold many fragments, and what it holds is judged.
-            id::SEGMENT => self.judge_end(header, header.payload()),
+            id::SIMPLE_BLOCK => self.check_fragment_size(header, header.reach()),
+            // Tags after the media may belong to the next fragment.
+            id::TAGS if self.item.clusters > 0 => self.check_metadata_size(header),
+            // A Segment may hold many fragments. Its children are checked.
+            id::SEGMENT => self.check_fragment_size(header, header.payload()),
             _ => {
-                self.judge_end(header, header.reach())?;
-                self.judge_metadata(header)
+                self.check_fragment_size(header, header.reach())?;
+                self.check_metadata_size(header)
             }
         }
     }
 
     #[inline]
-    fn judge_end(&self, header: &Header, end: u64) -> Result<()> {
+    fn check_fragment_size(&self, header: &Header, end: u64) -> Result<()> {
         if end - self.start > u64::from(self.limits.fragment_bytes) {
             return Err(self.too_large(header, end));
         }
@@ -632,7 +639,7 @@ impl Assembler {
         Error::limit(message).at(header.offset).in_path(self.path_of(header))
     }
 
-    fn judge_metadata(&self, header: &Header) -> Result<()> {
+    fn check_metadata_size(&self, header: &Header) -> Result<()> {
         let (limit, size) = (self.limits.metadata_bytes, header.size.unwrap_or(0));
         let is_metadata = matches!(header.id, id::EBML | id::DOC_TYPE | id::INFO | id::TRACKS | id::TAGS);
         if !is_metadata || size <= u64::from(limit) {
@@ -642,30 +649,30 @@ impl Assembler {
         Err(Error::limit(message).at(header.offset).in_path(self.path_of(header)))
     }
 
-    /// The path of an element, whether or not it is the innermost open one.
+    /// Returns the path of an element, which may be the innermost open one.
     fn path_of(&self, header: &Header) -> String {
         let is_open = self.reader.parent() == Some(header);
         self.reader.path((!is_open).then_some(header.id))
     }
 
-    fn ends_behind(&self, header: &Header, outcome: Outcome) -> Boundary {
+    fn ends_after(&self, header: &Header, outcome: Outcome) -> Boundary {
         let end = header.reach();
         Boundary { length: (end - self.base) as usize, outcome }
     }
 
-    /// The item ends before this element, whose event is kept for the next.
+    /// Ends the item before this element. The element's event is kept for the next item.
     fn ends_before(&mut self, input: &[u8], header: &Header, event: Event, end: FragmentEnd) -> Option<Boundary> {
         self.replay = Some(event);
-        self.last(input, (header.offset - self.base) as usize, end)
+        self.end_item(input, (header.offset - self.base) as usize, end)
     }
 
-    fn last(&mut self, input: &[u8], length: usize, end: FragmentEnd) -> Option<Boundary> {
+    fn end_item(&mut self, input: &[u8], length: usize, end: FragmentEnd) -> Option<Boundary> {
         if self.base + length as u64 == self.start {
             return None;
         }
-        // A Block that is whole counts, even if its group is not.
+        // A complete Block counts even if its group is incomplete.
         if let Some(block) = self.item.group.take().and_then(|group| group.block) {
-            // Whether it refers to others is not known.
+            // Without the whole group, it is unknown whether the block depends on others.
             let block = block.with_key(false);
             if self.grain == Grain::Packet {
                 return Some(Boundary { length, outcome: Outcome::Block(block) });
@@ -673,7 +680,7 @@ impl Assembler {
             self.item.blocks.push(block);
         }
         let is_fragment = self.item.is_document || self.item.is_fragment;
-        // The first bytes of a document are one, even if its header is not all there.
+        // The first bytes of a document count as a document, even if its header is incomplete.
         let begins = || self.base == 0 || input.iter().zip(id::EBML.0.to_be_bytes()).all(|(a, b)| *a == b);
         let outcome = if is_fragment || (end == FragmentEnd::Cut && begins()) {
             Outcome::Fragment(end)
@@ -688,7 +695,7 @@ impl Assembler {
         self.slice(input, header.payload(), header)
     }
 
-    fn whole<'a>(&self, header: &Header, input: &'a [u8]) -> &'a [u8] {
+    fn bytes_of<'a>(&self, header: &Header, input: &'a [u8]) -> &'a [u8] {
         self.slice(input, header.offset, header)
     }
 
@@ -711,7 +718,7 @@ impl Item {
     }
 }
 
-/// The TimestampScale of an Info element.
+/// Returns the TimestampScale of an Info element.
 fn timestamp_scale(info: &Header, payload: &[u8]) -> Result<Option<u64>> {
     let mut children = Cursor::new(payload, info.payload());
     while let Some(child) = children.next()? {

@@ -1,4 +1,4 @@
-//! A stream of byte chunks as something to read from.
+//! An `AsyncRead` over a stream of byte chunks.
 
 use std::error::Error as StdError;
 use std::io;
@@ -11,8 +11,9 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, ReadBuf};
 
 pin_project! {
-    /// A stream of byte chunks as an `AsyncRead`: what
-    /// [`FragmentStream::from_stream`](crate::FragmentStream::from_stream) reads from.
+    /// An `AsyncRead` over a stream of byte chunks.
+    ///
+    /// [`FragmentStream::from_stream`](crate::FragmentStream::from_stream) reads from it.
     #[derive(Debug)]
     pub struct ChunkReader<S, B> {
         #[pin]
@@ -22,17 +23,17 @@ pin_project! {
 }
 
 impl<S, B> ChunkReader<S, B> {
-    /// Reads the chunks one after another; their errors become `io::Error`s.
+    /// Creates a reader over `chunks`. Their errors become `io::Error`s.
     pub fn new(chunks: S) -> Self {
         Self { chunks, current: None }
     }
 
-    /// The stream of chunks.
+    /// Returns a reference to the stream of chunks.
     pub fn get_ref(&self) -> &S {
         &self.chunks
     }
 
-    /// The stream of chunks. What is left of the current one is lost.
+    /// Consumes the reader and returns the stream of chunks. The unread part of the current chunk is lost.
     pub fn into_inner(self) -> S {
         self.chunks
     }

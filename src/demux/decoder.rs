@@ -1,4 +1,4 @@
-//! The tokio-util codecs for whole fragments.
+//! The tokio-util codecs that decode whole fragments.
 
 use bytes::BytesMut;
 use tokio_util::codec::Decoder;
@@ -11,19 +11,22 @@ use crate::error::{Error, Result};
 use crate::fragment::{Discontinuity, Fragment};
 use crate::limits::Limits;
 
-/// Decodes a body into [`BodyItem`]s: fragments, faults, and what is neither. Every byte of the
-/// body is in exactly one item.
+/// Decodes a body into [`BodyItem`]s: fragments, faults and skipped bytes.
 ///
-/// A fragment is handed on at the last byte of the service's closing tags, before any byte of the
-/// next has come; without closing tags, where the next document begins or at the end of the body.
-/// Elements are walked, never searched for.
+/// Every byte of the body is in exactly one item.
 ///
-/// When the body turns out to be malformed, or beyond [`Limits`], the whole blocks so far come as a
-/// fragment that is [`Cut`](crate::FragmentEnd::Cut), then the error, then nothing more, whatever else is
-/// fed in. With [`resync`](BodyDecoder::resync) reading goes on instead.
+/// A fragment is decoded at the last byte of the service's closing tags, before any byte of the next fragment
+/// has arrived. A fragment without closing tags is decoded where the next document begins, or at the end of
+/// the body. The decoder follows element headers and never scans payloads.
 ///
-/// Use it with [`FramedRead`](tokio_util::codec::FramedRead), or better with
-/// [`BodyStream`](crate::BodyStream), which also yields what there was when the transport fails.
+/// Use it with [`FramedRead`](tokio_util::codec::FramedRead). Prefer [`BodyStream`](crate::BodyStream), which also
+/// yields the buffered part of a fragment when the transport fails.
+///
+/// # Errors
+/// [`Malformed`](crate::ErrorKind::Malformed) if the body is not valid media, and
+/// [`Limit`](crate::ErrorKind::Limit) if it exceeds [`Limits`]. Before the error, the complete blocks of the
+/// current fragment are decoded as a fragment that is [`Cut`](crate::FragmentEnd::Cut). After the error, the
+/// decoder returns `None`, whatever follows. With [`resync`](BodyDecoder::resync) it resumes after the damage.
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -42,24 +45,25 @@ pub struct BodyDecoder {
 }
 
 impl BodyDecoder {
-    /// A decoder with the default limits.
+    /// Creates a decoder with the default limits.
     pub fn new() -> Self {
         Self { deframer: Deframer::new(Grain::Fragment) }
     }
 
-    /// Sets the limits. To be called before anything is decoded.
+    /// Sets the limits. Call it before the first byte is decoded. Default: [`Limits::default`].
     #[must_use]
     pub fn limits(self, limits: Limits) -> Self {
         Self { deframer: self.deframer.limits(limits) }
     }
 
-    /// Whether to go on behind damage instead of failing: off unless set.
+    /// Sets whether to resume after damage instead of failing. Default: false.
     ///
-    /// What cannot be read is then reported as [skipped](BodyItem::Skipped), and reading goes on at
-    /// the next place where a document begins: an EBML header with a Matroska DocType, a Segment and
-    /// a first child that can be one, all three. Inside a Cluster that says where it ends, and is right
-    /// about that, nothing is taken for a document; in one of unknown size, a whole document that
-    /// stands inside of a damaged block would be.
+    /// Damaged bytes become [skipped](BodyItem::Skipped) items. Decoding resumes at the next document, which
+    /// begins with an EBML header with a Matroska DocType, a Segment, and a valid first child of the Segment.
+    ///
+    /// A damaged Cluster with a known, correct size is skipped whole, so that its blocks are never mistaken for
+    /// documents. In a damaged Cluster of unknown size, a complete document inside a block is mistaken for the
+    /// next document.
     #[must_use]
     pub fn resync(self, resync: bool) -> Self {
         Self { deframer: self.deframer.resync(resync) }
@@ -70,7 +74,7 @@ impl BodyDecoder {
             Piece::Fragment(fragment) => Some(BodyItem::Fragment(fragment)),
             Piece::Fault(fault) => Some(BodyItem::Fault(fault)),
             Piece::Skipped(skipped) => Some(BodyItem::Skipped(skipped)),
-            // Only come one by one.
+            // These pieces exist only when packets are decoded one by one.
             Piece::Opened(_) | Piece::Block(_) | Piece::Closed(_) => None,
         }))
     }
@@ -105,8 +109,10 @@ impl BodyDecode for BodyDecoder {
     }
 }
 
-/// Decodes a body into [`Fragment`]s: a [`BodyDecoder`] that ends with an error at a fault, and
-/// notes skipped bytes as a [`Discontinuity`] of the fragment behind them.
+/// Decodes a body into [`Fragment`]s.
+///
+/// It differs from [`BodyDecoder`] in two ways. A [`Fault`](crate::Fault) in the media is an error. Skipped bytes are
+/// a [`Discontinuity`] of the next fragment.
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -123,7 +129,7 @@ pub struct FragmentDecoder {
     pending: Pending,
 }
 
-/// What came between fragments and waits for the next one.
+/// The discontinuities that the next fragment will carry.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     discontinuities: Vec<Discontinuity>,
@@ -134,7 +140,7 @@ impl Pending {
         &self.discontinuities
     }
 
-    /// The fragment or the error that an item is, or `None` if it only waits for a fragment.
+    /// Returns the fragment or the error of an item, or `None` if the item is kept for the next fragment.
     pub(super) fn admit(&mut self, item: BodyItem) -> Result<Option<Fragment>> {
         match item {
             BodyItem::Fragment(mut fragment) => {
@@ -144,8 +150,8 @@ impl Pending {
             BodyItem::Fault(fault) => Err(fault.to_error()),
             BodyItem::Skipped(skipped) => {
                 let (offset, length) = (skipped.offset(), skipped.length());
-                tracing::debug!(offset, length, reason = %skipped.reason(), "skipped");
-                skipped.note_in(&mut self.discontinuities);
+                tracing::debug!(offset, length, reason = %skipped.reason(), "skipped bytes");
+                Discontinuity::note_skipped(&mut self.discontinuities, skipped);
                 Ok(None)
             }
         }
@@ -153,18 +159,18 @@ impl Pending {
 }
 
 impl FragmentDecoder {
-    /// A decoder with the default limits.
+    /// Creates a decoder with the default limits.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets the limits. To be called before anything is decoded.
+    /// Sets the limits. Call it before the first byte is decoded. Default: [`Limits::default`].
     #[must_use]
     pub fn limits(self, limits: Limits) -> Self {
         Self { body: self.body.limits(limits), ..self }
     }
 
-    /// Whether to go on behind damage, as [`BodyDecoder::resync`] says.
+    /// Sets whether to resume after damage. See [`BodyDecoder::resync`]. Default: false.
     #[must_use]
     pub fn resync(self, resync: bool) -> Self {
         Self { body: self.body.resync(resync), ..self }

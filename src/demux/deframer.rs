@@ -1,4 +1,4 @@
-//! Pieces out of a buffer, damage and ends included: what all decoders do.
+//! The buffer handling of all decoders, with resync after damage.
 
 use bytes::{Bytes, BytesMut};
 
@@ -8,22 +8,21 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{SkipReason, Skipped};
 use crate::limits::Limits;
 
-/// The most that is reserved ahead on the word of a declared size.
-const RESERVE: u64 = 1 << 20;
+/// The most that is reserved for a declared size, in bytes.
+const MAX_RESERVE: u64 = 1 << 20;
 
-/// Where more than this is sure to come, so much is reserved for what comes behind it: only there is it seen to be
-/// whole, and a buffer without room for that would double.
-const BEHIND: usize = 32 << 10;
+/// Slack reserved after a large element, to avoid doubling the buffer.
+const SLACK: usize = 32 << 10;
 
-/// What is searched in vain is given out in pieces of about this size, so that it need not be kept.
-const SEARCHED: usize = 1 << 20;
+/// The approximate size of one skipped piece, in bytes. It bounds the memory of a search.
+const SEARCH_CHUNK: usize = 1 << 20;
 
-/// Runs an [`Assembler`] over a buffer.
+/// Splits a buffer into pieces with an [`Assembler`].
 #[derive(Debug)]
 pub(crate) struct Deframer {
     assembler: Assembler,
     resync: bool,
-    /// Where reading last went on behind damage. Not twice at the same place.
+    /// The offset of the last document at which reading resumed. It never resumes there again.
     resumed_at: Option<u64>,
     state: State,
 }
@@ -31,12 +30,12 @@ pub(crate) struct Deframer {
 #[derive(Debug)]
 enum State {
     Reading,
-    /// The transport failed: what is whole comes, then what there is as cut.
+    /// The transport failed. Complete pieces are returned, then the rest as cut.
     Aborting,
     Aborted,
-    /// The error comes when what was before it has been taken.
+    /// The error is returned after the pieces before it.
     Failing(Error),
-    /// What could not be read is passed over, up to the next document.
+    /// Unreadable bytes are skipped, up to the next document.
     Seeking(Seek),
     Done,
 }
@@ -44,16 +43,16 @@ enum State {
 #[derive(Debug)]
 struct Seek {
     cause: Error,
-    /// How far there is no document.
+    /// The index before which no document begins.
     from: usize,
-    /// Where the damaged Cluster says that it ends, until it is known whether that can be trusted.
+    /// The declared end of the damaged Cluster, until it is known whether it is correct.
     cluster_end: Option<usize>,
 }
 
-/// What seeking has come to.
-enum Sought {
+/// The result of seeking.
+enum SeekResult {
     Skipped(Skipped),
-    /// A document, with nothing before it.
+    /// A document begins at the start of the buffer.
     Document,
     Nothing,
 }
@@ -72,26 +71,25 @@ impl Deframer {
         Self { resync, ..self }
     }
 
-    /// The next piece. At the end it is to be asked until there is none.
+    /// Returns the next piece. At the end of the body, call it until it returns `None`.
     #[inline]
     pub(crate) fn read(&mut self, received: &mut BytesMut, at_end: bool) -> Result<Option<Piece>> {
         if matches!(self.state, State::Reading) {
             match self.assembler.scan(received) {
                 Ok(Some(boundary)) => return Ok(Some(self.split(received, boundary))),
                 Ok(None) if !at_end => {
-                    let owed = self.assembler.owed(received.len()).min(RESERVE);
-                    let owed = owed as usize;
-                    received.reserve(if owed > BEHIND { owed + BEHIND } else { owed });
+                    let announced = self.assembler.announced(received.len()).min(MAX_RESERVE) as usize;
+                    received.reserve(if announced > SLACK { announced + SLACK } else { announced });
                     return Ok(None);
                 }
                 Ok(None) => {}
                 Err(error) => self.state = State::Failing(error),
             }
         }
-        self.read_otherwise(received, at_end)
+        self.read_exceptional(received, at_end)
     }
 
-    /// How many bytes there must be before [`read`](Deframer::read) can come to anything.
+    /// Returns how many bytes the buffer needs before [`read`](Deframer::read) can make progress.
     pub(crate) fn wanted(&self) -> usize {
         match self.state {
             State::Reading => self.assembler.wanted(),
@@ -99,20 +97,22 @@ impl Deframer {
         }
     }
 
-    /// Gives up on the body: from now on what there is comes as cut, then nothing.
+    /// Ends the body after a transport error. The rest of the buffer is returned as cut.
     pub(crate) fn abort(&mut self) {
         if matches!(self.state, State::Reading) {
             self.state = State::Aborting;
         }
     }
 
+    /// Ends reading with `error` and frees the buffer.
     pub(crate) fn fail<T>(&mut self, error: Error, received: &mut BytesMut) -> Result<T> {
         self.state = State::Done;
         *received = BytesMut::new();
         Err(error)
     }
 
-    fn read_otherwise(&mut self, received: &mut BytesMut, at_end: bool) -> Result<Option<Piece>> {
+    /// Handles everything but plain reading: the end of the body, errors and resync.
+    fn read_exceptional(&mut self, received: &mut BytesMut, at_end: bool) -> Result<Option<Piece>> {
         loop {
             let boundary = match &mut self.state {
                 State::Reading => self.assembler.finish(received),
@@ -127,8 +127,8 @@ impl Deframer {
                 State::Failing(error) => match self.assembler.cut(received) {
                     Some(boundary) => Some(boundary),
                     None if self.resync && error.kind() != ErrorKind::Unsupported => {
-                        // Not worth waiting for if it is far off: what is wrong may be its size.
-                        let cluster_end = self.assembler.cluster_end().filter(|&end| end <= SEARCHED);
+                        // A distant end is not awaited, because the size itself may be the damage.
+                        let cluster_end = self.assembler.cluster_end().filter(|&end| end <= SEARCH_CHUNK);
                         self.state = State::Seeking(Seek { cause: error.clone(), from: 0, cluster_end });
                         continue;
                     }
@@ -139,12 +139,13 @@ impl Deframer {
                 },
                 State::Seeking(seek) => {
                     if let Some(end) = seek.cluster_end {
-                        // Where reading stopped at a document, it is the Cluster's size that is wrong.
+                        // If a document begins where reading stopped, the Cluster's size is wrong.
                         let rest = received.get(end..).unwrap_or_default();
-                        match (resync::begins_document(received), resync::is_beside_cluster(rest)) {
+                        match (resync::begins_document(received), resync::begins_cluster_sibling(rest)) {
                             (Some(true), _) | (_, Some(false)) => {}
                             (None, _) if !at_end => return Ok(None),
-                            // What is inside of it may look like documents, but is none.
+                            // The size is correct. Bytes inside the Cluster may look like a document, so the
+                            // search begins after it.
                             (_, Some(true)) => seek.from = end,
                             (_, None) if at_end && received.len() == end => seek.from = end,
                             (_, None) if !at_end => return Ok(None),
@@ -153,9 +154,9 @@ impl Deframer {
                     }
                     seek.cluster_end = None;
                     match self.seek(received, at_end) {
-                        Sought::Skipped(skipped) => return Ok(Some(Piece::Skipped(skipped))),
-                        Sought::Document => return self.read(received, at_end),
-                        Sought::Nothing => return Ok(None),
+                        SeekResult::Skipped(skipped) => return Ok(Some(Piece::Skipped(skipped))),
+                        SeekResult::Document => return self.read(received, at_end),
+                        SeekResult::Nothing => return Ok(None),
                     }
                 }
                 State::Done => {
@@ -173,37 +174,37 @@ impl Deframer {
         }
     }
 
-    fn seek(&mut self, received: &mut BytesMut, at_end: bool) -> Sought {
-        let State::Seeking(seek) = &mut self.state else { return Sought::Nothing };
+    fn seek(&mut self, received: &mut BytesMut, at_end: bool) -> SeekResult {
+        let State::Seeking(seek) = &mut self.state else { return SeekResult::Nothing };
         let base = self.assembler.base();
         let cause = Some(seek.cause.clone());
         let length = loop {
             match resync::find_document(received, seek.from, at_end) {
-                // It was found before, and could not be read.
+                // This document was found before and could not be read.
                 Search::Found(length) if self.resumed_at == Some(base + length as u64) => seek.from = length + 1,
                 Search::Found(length) => {
                     self.resumed_at = Some(base + length as u64);
                     self.state = State::Reading;
                     break length;
                 }
-                Search::NotBefore(length) if at_end || length >= SEARCHED => {
+                Search::NotBefore(length) if at_end || length >= SEARCH_CHUNK => {
                     seek.from = 0;
                     break length;
                 }
                 Search::NotBefore(length) => {
                     seek.from = length;
-                    return Sought::Nothing;
+                    return SeekResult::Nothing;
                 }
             }
         };
-        let offset = self.assembler.pass_over(length);
+        let offset = self.assembler.skip(length);
         if length > 0 {
             let raw = received.split_to(length).freeze();
-            Sought::Skipped(Skipped::new(offset, raw, SkipReason::Damaged, cause))
+            SeekResult::Skipped(Skipped::new(offset, raw, SkipReason::Damaged, cause))
         } else if matches!(self.state, State::Reading) {
-            Sought::Document
+            SeekResult::Document
         } else {
-            Sought::Nothing
+            SeekResult::Nothing
         }
     }
 
@@ -219,7 +220,7 @@ mod tests {
     use super::*;
     use crate::ebml::header::work;
 
-    /// Reads a body byte by byte, to its end or its error, and returns the headers that were tried.
+    /// Reads a body byte by byte, to its end or its error, and returns the number of headers tried.
     fn headers_tried(body: &[u8], grain: Grain, resync: bool) -> u64 {
         let limits = Limits::default().fragment_bytes(4 << 20);
         let mut deframer = Deframer::new(grain).limits(limits).resync(resync);
@@ -234,11 +235,11 @@ mod tests {
     }
 
     #[test]
-    fn work_is_in_proportion_to_what_comes() {
+    fn work_is_linear_in_the_input() {
         let ebml = [0x1A, 0x45, 0xDF, 0xA3, 0x80].to_vec();
         let start = [&ebml[..], &[0x18, 0x53, 0x80, 0x67, 0xFF, 0x1F, 0x43, 0xB6, 0x75, 0xFF]].concat();
         let after = |rest: &[u8]| [&start[..], rest].concat();
-        // An EBML header as long as is looked at, full of small elements, again and again.
+        // EBML headers of the longest recognized length, full of small elements.
         let header = [&[0x1A, 0x45, 0xDF, 0xA3, 0x4F, 0xFE][..], &[0x42, 0x86, 0x80].repeat(1365)].concat();
         for (name, body) in [
             ("documents", ebml.repeat(20_000)),

@@ -1,4 +1,4 @@
-//! What fragments need to know of the document that they are in.
+//! The headers of the current document.
 
 use std::sync::Arc;
 
@@ -8,21 +8,23 @@ use crate::ebml::{Header, id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{FragmentEnd, FragmentHeader, Mkv, ServiceTags, Tags, Track};
 
-/// The default TimestampScale (RFC 9559 section 5.1.2.9): a tick is a millisecond.
+/// The default TimestampScale (RFC 9559 section 5.1.2.9): a tick is one millisecond.
 const MILLISECOND: u64 = 1_000_000;
 
-/// Whether documents of this DocType, without padding, are what this crate reads.
+/// Returns whether this crate reads documents of this DocType. The DocType has no padding.
 pub(super) fn is_matroska(doc_type: &[u8]) -> bool {
     matches!(doc_type, b"matroska" | b"webm")
 }
 
-/// The headers of the current document. Whatever is declared again replaces what was there, so that
-/// this stays as small as the largest of each.
+/// The headers of the current document.
+///
+/// A repeated header replaces the earlier one, so at most one of each is held.
 #[derive(Debug)]
 pub(super) struct Document {
     begun: bool,
-    /// The EBML header, and whether it is this document's; likewise below. What the last document had
-    /// is kept, since most documents repeat it byte for byte and need not be read again then.
+    /// The last EBML header. `has_ebml` tells whether the current document has it; likewise below.
+    ///
+    /// Most documents repeat the headers of the last document byte for byte, and then need no parsing.
     ebml: Vec<u8>,
     has_ebml: bool,
     segment: Option<Header>,
@@ -33,9 +35,9 @@ pub(super) struct Document {
     tracks: Arc<[Track]>,
     no_tracks: Arc<[Track]>,
     has_encodings: bool,
-    /// What `info` says.
+    /// The TimestampScale in `info`.
     info_scale: u64,
-    /// EBML header, Segment of unknown size, Info, Tracks, if asked for since they last changed.
+    /// The cached result of [`prefix`](Document::prefix).
     prefix: Option<Bytes>,
 }
 
@@ -63,7 +65,7 @@ impl Document {
         self.begun = true;
     }
 
-    /// As before the first document, but for what is kept to be compared.
+    /// Leaves the document. Its headers are kept for comparison.
     pub(super) fn forget(&mut self) {
         self.begun = false;
         self.has_ebml = false;
@@ -82,7 +84,7 @@ impl Document {
         self.segment.is_some()
     }
 
-    /// Whether this is the EBML header of the document before, which was good.
+    /// Returns whether this is the EBML header of the last document, which was valid.
     pub(super) fn knows_ebml(&self, element: &[u8]) -> bool {
         !element.is_empty() && self.ebml == element
     }
@@ -99,8 +101,7 @@ impl Document {
         self.segment = Some(header);
     }
 
-    /// Takes an Info element in; `read` is asked for its TimestampScale only if it is not the last one
-    /// again.
+    /// Sets the Info element. `read` parses its TimestampScale, and is called only if the element has changed.
     pub(super) fn set_info(&mut self, element: &[u8], read: impl FnOnce() -> Result<Option<u64>>) -> Result<()> {
         if self.info != element {
             self.info.clear();
@@ -112,12 +113,12 @@ impl Document {
         Ok(())
     }
 
-    /// Nanoseconds a tick.
+    /// Returns the length of a tick in nanoseconds.
     fn timestamp_scale(&self) -> u64 {
         if self.has_info { self.info_scale } else { MILLISECOND }
     }
 
-    /// Takes a Tracks element in; `read` is asked for the tracks only if it is not the last one again.
+    /// Sets the Tracks element. `read` parses the tracks, and is called only if the element has changed.
     pub(super) fn set_tracks(&mut self, element: &[u8], read: impl FnOnce() -> Result<Arc<[Track]>>) -> Result<()> {
         if self.tracks_bytes != element {
             self.tracks_bytes.clear();
@@ -130,12 +131,12 @@ impl Document {
         Ok(())
     }
 
-    /// Whether blocks may have to be undone before they are frames.
+    /// Returns whether a track declares an encoding of its frames, such as compression.
     pub(super) fn has_encodings(&self) -> bool {
         self.has_encodings
     }
 
-    /// An error if the frames of a track cannot be had from its blocks.
+    /// Returns an error if a track has an encoding that this crate cannot decode.
     pub(super) fn check_encoding(&self, track: u64) -> Result<()> {
         let track = self.tracks().iter().find(|known| known.number() == track);
         match track.and_then(Track::unsupported_encoding) {
@@ -144,12 +145,12 @@ impl Document {
         }
     }
 
-    /// What holds for media that begin now.
+    /// Returns the declarations in force for media that begin now.
     pub(super) fn declared(&self) -> Declared {
         Declared { tracks: Arc::clone(self.tracks()), timestamp_scale: self.timestamp_scale() }
     }
 
-    /// What makes a lone Cluster a file.
+    /// Returns the bytes that make a lone Cluster a file: EBML header, Segment of unknown size, Info, Tracks.
     pub(super) fn prefix(&mut self) -> Bytes {
         if let Some(prefix) = &self.prefix {
             return prefix.clone();
@@ -171,13 +172,13 @@ impl Document {
         prefix
     }
 
-    /// How the bytes of an item from `start` to `stop` become a file of their own.
+    /// Returns how to make a file of the item from offset `start` to offset `stop`.
     pub(super) fn mkv(&self, prefix: Option<Bytes>, is_document: bool, start: u64, stop: u64, end: FragmentEnd) -> Mkv {
         if !is_document {
             return prefix.map_or(Mkv::Whole, Mkv::After);
         }
         match self.segment {
-            // A cut fragment ends inside its Segment anyway.
+            // A cut fragment ends inside its Segment in any case.
             Some(segment) if end != FragmentEnd::Cut && segment.end().is_some_and(|end| end != stop) => {
                 let id_width = segment.id.width();
                 let at = (segment.offset.saturating_sub(start)) as u32 + u32::from(id_width);
@@ -192,7 +193,7 @@ impl Document {
     }
 }
 
-/// What a document has declared up to the media of a fragment. What comes behind them is not theirs.
+/// The declarations of a document before the media of a fragment. Later ones do not apply to the fragment.
 #[derive(Clone, Debug)]
 pub(super) struct Declared {
     tracks: Arc<[Track]>,
@@ -216,7 +217,7 @@ mod tests {
     use crate::ebml::vint;
 
     #[test]
-    fn the_unknown_size_of_the_prefix_is_as_the_service_writes_it() {
+    fn the_prefix_ends_with_an_unknown_size_of_eight_octets() {
         let mut unknown = Vec::new();
         vint::write_unknown(&mut unknown, 8);
         assert!(Document::new().prefix().ends_with(&unknown));

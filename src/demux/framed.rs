@@ -1,5 +1,6 @@
-//! A decoder over a reader. Unlike tokio-util's `FramedRead` it gives out what there is when the
-//! transport fails, and is at its end after an error.
+//! A stream over a reader and a decoder.
+//!
+//! Unlike tokio-util's `FramedRead`, it yields the buffered items when the transport fails, and ends after an error.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,19 +15,19 @@ use tokio_util::io::poll_read_buf;
 use crate::error::{Error, Result};
 use crate::fragment::Arrival;
 
-/// How much is read at once, at least.
-const READ: usize = 16 << 10;
+/// The least free space of the buffer before a read, in bytes.
+const MIN_READ: usize = 16 << 10;
 
 /// A decoder of bodies.
 pub(crate) trait BodyDecode: Decoder<Error = Error> {
-    /// The transport failed: from now on `decode_eof` gives out what there is as cut.
+    /// Ends the body after a transport error. `decode_eof` then returns the rest as cut.
     fn abort(&mut self);
 
-    /// How many bytes there must be before `decode` can come to anything.
+    /// Returns how many bytes the buffer needs before `decode` can make progress.
     fn wanted(&self) -> usize;
 }
 
-/// An item with the time of its bytes.
+/// An item with the arrival time of its bytes.
 pub(crate) type Timed<T> = Result<(T, Arrival)>;
 
 pin_project! {
@@ -49,19 +50,19 @@ enum State {
     Done,
 }
 
-/// When the bytes in the buffer came.
+/// The arrival times of the bytes in the buffer.
 #[derive(Debug, Default)]
 struct Clock {
     first_byte: Option<Instant>,
     last_read: Option<Instant>,
     read_before: Option<Instant>,
-    /// How many bytes the last read brought.
+    /// The number of bytes of the last read.
     fresh: usize,
 }
 
 #[cfg(feature = "aws")]
 impl<R, D> Framed<R, D> {
-    /// Whether nothing is there that has not been given out.
+    /// Returns whether all received bytes have been yielded.
     pub(crate) fn is_empty(&self) -> bool {
         self.received.is_empty()
     }
@@ -76,7 +77,7 @@ impl<R: AsyncRead, D: BodyDecode> Framed<R, D> {
         matches!(self.state, State::Done)
     }
 
-    /// The next item, and when its bytes came.
+    /// Polls for the next item and its arrival time.
     pub(crate) fn poll_item(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Timed<D::Item>>> {
         let mut this = self.project();
         loop {
@@ -102,8 +103,8 @@ impl<R: AsyncRead, D: BodyDecode> Framed<R, D> {
             }
             let wanted = this.decoder.wanted();
             loop {
-                if this.received.capacity() - this.received.len() < READ {
-                    this.received.reserve(READ);
+                if this.received.capacity() - this.received.len() < MIN_READ {
+                    this.received.reserve(MIN_READ);
                 }
                 match ready!(poll_read_buf(this.reader.as_mut(), cx, this.received)) {
                     Ok(0) => *this.state = State::AtEnd,
@@ -124,13 +125,14 @@ impl<R: AsyncRead, D: BodyDecode> Framed<R, D> {
 }
 
 impl Clock {
-    /// Something came, with which nothing can end: the time matters only if it begins something.
+    /// Notes a read that cannot complete an item. Its time matters only if it begins an item.
     fn read_part(&mut self, length: usize) {
         if self.first_byte.is_none() {
             self.read(length);
         }
     }
 
+    /// Notes a read of `length` bytes.
     fn read(&mut self, length: usize) {
         let now = Instant::now();
         self.read_before = self.last_read.replace(now);
@@ -138,7 +140,7 @@ impl Clock {
         self.fresh = length;
     }
 
-    /// Something was taken, and so many bytes are left.
+    /// Returns the arrival of an item that was taken from the buffer and left `left` bytes.
     fn taken(&mut self, left: usize) -> Arrival {
         let last_read = self.last_read.unwrap_or_else(Instant::now);
         let first_byte = self.first_byte.unwrap_or(last_read);

@@ -4,20 +4,20 @@ use bytes::Bytes;
 
 use crate::fragment::{Fault, Fragment, Skipped};
 
-/// One item of a body: every byte of it is in exactly one.
+/// One item of a body. Every byte of a body is in exactly one item.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum BodyItem {
     /// A fragment.
     Fragment(Fragment),
-    /// The service reported an error inside the media.
+    /// An error that the service reported inside the media.
     Fault(Fault),
     /// Bytes that belong to no fragment.
     Skipped(Skipped),
 }
 
 impl BodyItem {
-    /// The bytes of the item, as they were received.
+    /// Returns the bytes of the item, as they were received.
     pub fn raw(&self) -> &Bytes {
         match self {
             Self::Fragment(fragment) => fragment.raw(),

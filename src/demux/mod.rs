@@ -1,6 +1,8 @@
 //! Reads fragments and packets from bytes.
 //!
-//! A body of GetMedia or GetMediaForFragmentList is a sequence of small MKV documents, one per fragment.
+//! A body of GetMedia or GetMediaForFragmentList is a sequence of small MKV documents, one per fragment. A document
+//! is one EBML header and its Segment. The service writes tags before the media, such as the fragment number, and
+//! closing tags after them: `MILLIS_BEHIND_NOW` and `CONTINUATION_TOKEN`.
 //!
 //! | item | stream over a reader | tokio-util codec |
 //! |---|---|---|

@@ -1,4 +1,4 @@
-//! Packets one by one, each with its own last byte.
+//! The tokio-util codec that decodes packets one by one.
 
 use std::sync::Arc;
 
@@ -13,35 +13,37 @@ use crate::fragment::{Discontinuity, Fault, FragmentFooter, FragmentHeader, Skip
 use crate::limits::Limits;
 use crate::packet::{BlockPackets, Packet};
 
-/// What a body consists of, packet by packet.
+/// One item of a body that is read packet by packet.
 ///
-/// Every fragment is a [`Start`](PacketItem::Start), its packets, and an [`End`](PacketItem::End).
+/// Every fragment yields a [`Start`](PacketItem::Start), its packets, and an [`End`](PacketItem::End).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum PacketItem {
-    /// A fragment begins: its number, times, tracks and leading tags are known.
+    /// The start of a fragment, with its number, times, tracks and leading tags.
     Start(Arc<FragmentHeader>),
-    /// A coded frame of it.
+    /// A packet of the current fragment.
     Packet(Packet),
-    /// It has ended: its trailing tags and how it ended are known.
+    /// The end of the current fragment, with its trailing tags and end reason.
     End(FragmentFooter),
-    /// What happened before the fragment that begins next, or in the one that goes on; only of
-    /// sources that know more than one body.
+    /// A discontinuity before the next fragment, or inside the current one.
+    ///
+    /// Only sources that read several bodies yield it, such as live streams.
     Discontinuity(Discontinuity),
-    /// The service reported an error inside the media.
+    /// An error that the service reported inside the media.
     Fault(Fault),
     /// Bytes that belong to no fragment.
     Skipped(Skipped),
 }
 
-/// Decodes a body into packets, each handed on with its own last byte, long before its fragment has
-/// ended. The parser is that of [`BodyDecoder`](crate::BodyDecoder), and so are limits and errors.
+/// Decodes a body into packets, each as soon as its last byte has arrived.
 ///
-/// A frame in a SimpleBlock comes with the last byte of the block; one in a BlockGroup with that of
-/// the group, since only that tells whether it is a key frame.
+/// A packet in a SimpleBlock is decoded at the end of its block. A packet in a BlockGroup is decoded at the end of
+/// the group, because only the whole group shows whether it is a key frame.
+///
+/// Limits and errors are the same as for [`BodyDecoder`](crate::BodyDecoder).
 ///
 /// # Memory
-/// One packet, or one element of metadata.
+/// The decoder needs one packet or one metadata element in the buffer.
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -55,28 +57,29 @@ pub enum PacketItem {
 #[derive(Debug)]
 pub struct PacketDecoder {
     deframer: Deframer,
-    /// The block whose packets are being given out.
+    /// The block whose packets are returned next.
     block: Option<BlockPackets>,
-    /// An end that comes next.
+    /// The end of a fragment, to be returned next.
     end: Option<FragmentFooter>,
-    /// The fragment that is open, if one is, and how many packets it has had.
+    /// True if a fragment has started and its end has not been decoded.
     open: bool,
+    /// The ordinal of the next packet in its fragment.
     ordinal: u32,
 }
 
 impl PacketDecoder {
-    /// A decoder with the default limits.
+    /// Creates a decoder with the default limits.
     pub fn new() -> Self {
         Self { deframer: Deframer::new(Grain::Packet), block: None, end: None, open: false, ordinal: 0 }
     }
 
-    /// Sets the limits. To be called before anything is decoded.
+    /// Sets the limits. Call it before the first byte is decoded. Default: [`Limits::default`].
     #[must_use]
     pub fn limits(self, limits: Limits) -> Self {
         Self { deframer: self.deframer.limits(limits), ..self }
     }
 
-    /// Whether to go on behind damage, as [`BodyDecoder::resync`](crate::BodyDecoder::resync) says.
+    /// Sets whether to resume after damage. See [`BodyDecoder::resync`](crate::BodyDecoder::resync). Default: false.
     #[must_use]
     pub fn resync(self, resync: bool) -> Self {
         Self { deframer: self.deframer.resync(resync), ..self }
@@ -103,19 +106,19 @@ impl PacketDecoder {
                 }
                 Some(Piece::Fault(fault)) => return Ok(Some(PacketItem::Fault(fault))),
                 Some(Piece::Skipped(skipped)) => return Ok(Some(PacketItem::Skipped(skipped))),
-                // Only come whole.
+                // The deframer returns whole fragments only with `Grain::Fragment`.
                 Some(Piece::Fragment(_)) => {}
             }
         }
     }
 
-    /// Whether a fragment has begun and not ended.
+    /// Returns whether the end of the current fragment has not been returned yet.
     #[cfg(feature = "aws")]
     pub(super) fn is_open(&self) -> bool {
         self.open || self.end.is_some()
     }
 
-    /// What was read before and comes first.
+    /// Returns an item that was decoded earlier.
     fn pending(&mut self) -> Option<PacketItem> {
         if let Some(block) = &mut self.block {
             let (packet, is_last) = block.next(self.ordinal);

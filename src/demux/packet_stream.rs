@@ -1,4 +1,4 @@
-//! [`PacketStream`]: packets as their bytes arrive.
+//! The stream of packets.
 
 use std::error::Error as StdError;
 use std::pin::Pin;
@@ -18,20 +18,21 @@ use crate::error::Result;
 use crate::limits::Limits;
 
 pin_project! {
-    /// Stream of the packets of a body, each as soon as its own last byte is there, between the
-    /// start and the end of its fragment: for those who cannot wait for whole fragments.
+    /// A stream of the packets of a body, each yielded as soon as its last byte arrives.
     ///
-    /// [`packets`](crate::FragmentStreamExt::packets) gives the packets of whole fragments.
+    /// It yields the start of a fragment, its packets, and its end. Use it if waiting for whole fragments takes too
+    /// long. Otherwise, [`packets`](crate::FragmentStreamExt::packets) yields the packets of a stream of fragments.
     ///
     /// # Errors
-    /// As [`FragmentStream`](crate::FragmentStream): when reading fails, the open fragment ends
-    /// [`Cut`](crate::FragmentEnd::Cut), then comes the error, then `None` for ever. Faults are items.
+    /// The stream fails if the transport fails, or if the bytes are malformed or exceed [`Limits`]. Before the error,
+    /// the current fragment ends [`Cut`](crate::FragmentEnd::Cut). After the error, the stream yields `None`. A
+    /// [`Fault`](crate::Fault) of the service is an item.
     ///
     /// # Cancel safety
-    /// Dropping a `next()` future loses nothing. Dropping the stream drops the reader at once.
+    /// Dropping a `next()` future loses nothing. Dropping the stream drops the reader.
     ///
     /// # Memory
-    /// One packet, plus what one read brings.
+    /// The stream holds one packet and the bytes of one read.
     ///
     /// ```
     /// use futures::TryStreamExt;
@@ -59,18 +60,18 @@ pin_project! {
 }
 
 impl<R: AsyncRead> PacketStream<R> {
-    /// Reads the packets of a body.
+    /// Creates a stream that reads a body from `reader`.
     pub fn new(reader: R) -> Self {
         Self { framed: Framed::new(reader, PacketDecoder::new()) }
     }
 
-    /// Sets the limits. To be called before anything is read.
+    /// Sets the limits. Call it before the stream is polled. Default: [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.framed.decoder = self.framed.decoder.limits(limits);
         self
     }
 
-    /// Whether to go on behind damage, as [`BodyDecoder::resync`](crate::BodyDecoder::resync) says.
+    /// Sets whether to resume after damage. See [`BodyDecoder::resync`](crate::BodyDecoder::resync). Default: false.
     pub fn resync(mut self, resync: bool) -> Self {
         self.framed.decoder = self.framed.decoder.resync(resync);
         self
@@ -83,7 +84,7 @@ where
     B: Buf,
     E: Into<Box<dyn StdError + Send + Sync>>,
 {
-    /// Reads the packets of a body from a stream of byte chunks.
+    /// Creates a stream that reads a body from a stream of byte chunks.
     pub fn from_stream(chunks: S) -> Self {
         Self::new(ChunkReader::new(chunks))
     }
@@ -92,7 +93,7 @@ where
 impl<R> PacketStream<R> {
     inner_accessors!(framed.reader: R, "reader", "The received part of an unfinished packet is lost.");
 
-    /// Whether no byte is there of a fragment that has not ended.
+    /// Returns whether every received fragment has been yielded with its end.
     #[cfg(feature = "aws")]
     pub(crate) fn is_between_fragments(&self) -> bool {
         self.framed.is_empty() && !self.framed.decoder.is_open()

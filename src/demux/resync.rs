@@ -1,25 +1,25 @@
-//! Finding the next document behind damage.
+//! Finding the next document after damage.
 
 use memchr::memmem;
 
 use super::document::is_matroska;
 use crate::ebml::{Cursor, ElementId, Header, id, schema, vint::Vint, without_padding};
 
-/// What looking for a document gave.
+/// The result of searching for a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Search {
-    /// One begins here.
+    /// A document begins at this index.
     Found(usize),
-    /// None begins before this; what is from here on has to be looked at again with more.
+    /// No document begins before this index. The bytes from here must be searched again with more input.
     NotBefore(usize),
 }
 
-/// An EBML header is no longer than this.
-const LONGEST_HEADER: u64 = 4096;
+/// The longest EBML header that is recognized, in bytes.
+const MAX_HEADER: u64 = 4096;
 
-/// Looks for an EBML header with a Matroska DocType, behind it a Segment, and in that a first child
-/// that can be one. All three, because four bytes of video can look like an EBML header, but hardly
-/// like all of that.
+/// Searches for an EBML header with a Matroska DocType, followed by a Segment with a valid first child.
+///
+/// It requires all three, because four bytes of video can look like an EBML header.
 pub(super) fn find_document(bytes: &[u8], from: usize, at_end: bool) -> Search {
     let marker = id::EBML.0.to_be_bytes();
     let mut next = from.min(bytes.len());
@@ -31,7 +31,7 @@ pub(super) fn find_document(bytes: &[u8], from: usize, at_end: bool) -> Search {
             Verdict::No | Verdict::Unclear => next = candidate + 1,
         }
     }
-    // The marker may be about to come.
+    // The last bytes may be the start of a marker.
     Search::NotBefore(if at_end { bytes.len() } else { bytes.len().saturating_sub(marker.len() - 1).max(next) })
 }
 
@@ -42,7 +42,7 @@ fn find(bytes: &[u8], marker: &[u8]) -> Option<usize> {
     found
 }
 
-/// Whether a document begins here; `None` if more bytes are needed.
+/// Returns whether a document begins here, or `None` if more bytes are needed.
 pub(super) fn begins_document(bytes: &[u8]) -> Option<bool> {
     match is_document(bytes) {
         Verdict::Yes => Some(true),
@@ -51,8 +51,8 @@ pub(super) fn begins_document(bytes: &[u8]) -> Option<bool> {
     }
 }
 
-/// Whether something can begin here that stands beside a Cluster; `None` if more bytes are needed.
-pub(super) fn is_beside_cluster(bytes: &[u8]) -> Option<bool> {
+/// Returns whether a sibling of a Cluster can begin here, or `None` if more bytes are needed.
+pub(super) fn begins_cluster_sibling(bytes: &[u8]) -> Option<bool> {
     match Header::read(bytes, 0) {
         Vint::Read(header, _) => Some(header.id == id::EBML || is_child_of_segment(header.id)),
         Vint::Short => None,
@@ -70,12 +70,10 @@ enum Verdict {
 fn is_document(bytes: &[u8]) -> Verdict {
     let (ebml, rest) = match element(bytes) {
         Ok((header, size, payload)) if header.id == id::EBML => match size {
-            Some(size) if size <= LONGEST_HEADER => {
-                match (payload.get(..size as usize), payload.get(size as usize..)) {
-                    (Some(ebml), Some(rest)) => (ebml, rest),
-                    _ => return Verdict::Unclear,
-                }
-            }
+            Some(size) if size <= MAX_HEADER => match (payload.get(..size as usize), payload.get(size as usize..)) {
+                (Some(ebml), Some(rest)) => (ebml, rest),
+                _ => return Verdict::Unclear,
+            },
             _ => return Verdict::No,
         },
         Ok(_) => return Verdict::No,
@@ -108,7 +106,7 @@ fn has_doc_type(ebml: &[u8]) -> bool {
 
 type Read<'a> = (Header, Option<u64>, &'a [u8]);
 
-/// An element's header, its size, and all that is behind the header.
+/// Returns an element's header, its size, and all bytes after the header.
 fn element(bytes: &[u8]) -> Result<Read<'_>, Verdict> {
     match Header::read(bytes, 0) {
         Vint::Read(header, length) => Ok((header, header.size, bytes.get(usize::from(length)..).unwrap_or_default())),
@@ -117,13 +115,13 @@ fn element(bytes: &[u8]) -> Result<Read<'_>, Verdict> {
     }
 }
 
-/// The first element, or the one behind a Void.
+/// Returns the first element, or the second one if the first is a Void.
 fn skip_void(bytes: &[u8]) -> Result<Read<'_>, Verdict> {
     let (header, size, payload) = element(bytes)?;
     if header.id != id::VOID {
         return Ok((header, size, payload));
     }
-    let size = size.filter(|&size| size <= LONGEST_HEADER).ok_or(Verdict::No)?;
+    let size = size.filter(|&size| size <= MAX_HEADER).ok_or(Verdict::No)?;
     element(payload.get(size as usize..).ok_or(Verdict::Unclear)?)
 }
 
@@ -149,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn finds_a_document_behind_anything() {
+    fn finds_a_document_after_any_bytes() {
         let document = document("matroska\0", id::INFO);
         let mut bytes = vec![0x1A, 0x45, 0xDF, 0xA3, 0x84, 1, 2, 3, 4, 0x1A, 0x45];
         let start = bytes.len();
         bytes.extend_from_slice(&document);
         assert_eq!(find_document(&bytes, 0, false), Search::Found(start));
         assert_eq!(find_document(&bytes, start, false), Search::Found(start));
-        // With fewer bytes it is not given up before it is clear.
+        // A truncated document is not rejected.
         for length in 0..bytes.len() - 10 {
             match find_document(&bytes[..length], 0, false) {
                 Search::Found(found) => assert_eq!(found, start),
@@ -167,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn is_not_taken_in() {
+    fn rejects_other_doc_types_and_children() {
         for bytes in
             [document("mp4", id::INFO), document("matroska", id::SIMPLE_BLOCK), document("matroska", ElementId(0x4D4D))]
         {

@@ -1,4 +1,4 @@
-//! Streams of items and fragments over anything that yields bytes.
+//! Streams of body items and fragments.
 
 use std::error::Error as StdError;
 use std::pin::Pin;
@@ -20,11 +20,10 @@ use crate::fragment::{Discontinuity, Fragment};
 use crate::limits::Limits;
 
 pin_project! {
-    /// Stream of everything in a body: fragments, faults, and what is neither.
+    /// A stream of all items of a body: fragments, faults and skipped bytes.
     ///
-    /// [`FragmentStream`] is the same for those who only want fragments, with its guarantees and
-    /// costs. Here a fault is an item, because others may follow it in a body of
-    /// GetMediaForFragmentList.
+    /// It gives the same guarantees as [`FragmentStream`], which yields fragments only. A fault is an item here,
+    /// because fragments may follow it in a body of GetMediaForFragmentList.
     ///
     /// ```
     /// use futures::TryStreamExt;
@@ -51,18 +50,18 @@ pin_project! {
 }
 
 impl<R: AsyncRead> BodyStream<R> {
-    /// Reads a body.
+    /// Creates a stream that reads a body from `reader`.
     pub fn new(reader: R) -> Self {
         Self { framed: Framed::new(reader, BodyDecoder::new()) }
     }
 
-    /// Sets the limits. To be called before anything is read.
+    /// Sets the limits. Call it before the stream is polled. Default: [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.framed.decoder = self.framed.decoder.limits(limits);
         self
     }
 
-    /// Whether to go on behind damage instead of failing, as [`BodyDecoder::resync`] says.
+    /// Sets whether to resume after damage. See [`BodyDecoder::resync`]. Default: false.
     pub fn resync(mut self, resync: bool) -> Self {
         self.framed.decoder = self.framed.decoder.resync(resync);
         self
@@ -72,7 +71,7 @@ impl<R: AsyncRead> BodyStream<R> {
 impl<R> BodyStream<R> {
     inner_accessors!(framed.reader: R, "reader", "The received part of an unfinished fragment is lost.");
 
-    /// Whether no byte is there of an item that has not come.
+    /// Returns whether all received bytes have been yielded.
     #[cfg(feature = "aws")]
     pub(crate) fn is_between_items(&self) -> bool {
         self.framed.is_empty()
@@ -101,25 +100,24 @@ impl<R: AsyncRead> FusedStream for BodyStream<R> {
 }
 
 pin_project! {
-    /// Stream of the fragments of a body: the main road into this crate.
+    /// A stream of the fragments of a body.
     ///
-    /// Yields each fragment as soon as its last byte is there: at the end of the service's closing
-    /// tags, or where the next document begins, or when the body ends. Nothing is searched for, and
-    /// nothing waits for the next fragment.
+    /// It yields each fragment when the fragment's last byte arrives. That is at the end of the service's closing
+    /// tags. A fragment without closing tags ends where the next document begins, or with the body.
     ///
     /// # Errors
-    /// When the transport fails, or the bytes are malformed or beyond [`Limits`], what is whole of
-    /// the current fragment comes first, as a fragment that [ends](Fragment::end_reason)
-    /// [`Cut`](crate::FragmentEnd::Cut); then the error; then `None` for ever. An error that the service
-    /// reports inside the media ([`Fault`](crate::Fault)) is an error here; use [`BodyStream`] to
-    /// read on.
+    /// The stream fails if the transport fails, if the bytes are malformed or exceed [`Limits`], or if the service
+    /// reports a [`Fault`](crate::Fault) inside the media. To read on after a fault, use [`BodyStream`].
+    ///
+    /// Before the error, it yields the complete blocks of the current fragment, as a fragment that ended
+    /// [`Cut`](crate::FragmentEnd::Cut). After the error, it yields `None`.
     ///
     /// # Cancel safety
-    /// Dropping a `next()` future loses nothing. Dropping the stream drops the reader at once.
+    /// Dropping a `next()` future loses nothing. Dropping the stream drops the reader.
     ///
     /// # Memory
-    /// Holds the bytes of the fragment that is coming in, in a buffer that doubles as it grows,
-    /// plus its index; never more than [`Limits`] allows. Nothing is read ahead beyond one read.
+    /// The stream holds the bytes of the current fragment and its index, never more than [`Limits`] allows. The
+    /// buffer doubles as it grows. The stream reads ahead by at most one read.
     ///
     /// ```
     /// use futures::TryStreamExt;
@@ -144,18 +142,19 @@ pin_project! {
 }
 
 impl<R: AsyncRead> FragmentStream<R> {
-    /// Reads the fragments of a body from a file, a socket, or anything else that is `AsyncRead`.
+    /// Creates a stream that reads a body from a file, a socket or any other `AsyncRead`.
     pub fn new(reader: R) -> Self {
         Self { body: BodyStream::new(reader), pending: Pending::default(), failed: false }
     }
 
-    /// Sets the limits. To be called before anything is read.
+    /// Sets the limits. Call it before the stream is polled. Default: [`Limits::default`].
     pub fn limits(self, limits: Limits) -> Self {
         Self { body: self.body.limits(limits), ..self }
     }
 
-    /// Whether to go on behind damage instead of failing, as [`BodyDecoder::resync`] says. What was
-    /// skipped is a [`Discontinuity`] of the fragment behind it.
+    /// Sets whether to resume after damage. See [`BodyDecoder::resync`]. Default: false.
+    ///
+    /// Skipped bytes are a [`Discontinuity`] of the next fragment.
     pub fn resync(self, resync: bool) -> Self {
         Self { body: self.body.resync(resync), ..self }
     }
@@ -167,7 +166,7 @@ where
     B: Buf,
     E: Into<Box<dyn StdError + Send + Sync>>,
 {
-    /// Reads the fragments of a body from a stream of byte chunks, such as an HTTP client's.
+    /// Creates a stream that reads a body from a stream of byte chunks, such as an HTTP response.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -191,7 +190,7 @@ where
     B: Buf,
     E: Into<Box<dyn StdError + Send + Sync>>,
 {
-    /// Reads a body from a stream of byte chunks.
+    /// Creates a stream that reads a body from a stream of byte chunks.
     pub fn from_stream(chunks: S) -> Self {
         Self::new(ChunkReader::new(chunks))
     }
@@ -200,8 +199,9 @@ where
 impl<R> FragmentStream<R> {
     inner_accessors!(via body: R, "reader", "The received part of an unfinished fragment is lost.");
 
-    /// What was skipped behind the last fragment; with a fragment behind it, it would be one of
-    /// that one's [discontinuities](Fragment::discontinuities).
+    /// Returns the bytes skipped after the last fragment.
+    ///
+    /// If another fragment follows, they become [discontinuities](Fragment::discontinuities) of that fragment.
     pub fn trailing(&self) -> &[Discontinuity] {
         self.pending.discontinuities()
     }

@@ -96,7 +96,7 @@ macro_rules! elements {
     ($($constant:ident = $id:literal, $name:literal, $parent:ident $(($of:ident))?, $kind:ident;)*) => {
         /// The ids of all elements of RFC 8794 and RFC 9559.
         pub mod id {
-            use crate::ebml::ElementId;
+            use super::ElementId;
             $(#[doc = concat!("The id of `", $name, "`.")] pub const $constant: ElementId = ElementId($id);)*
         }
 

@@ -48,7 +48,9 @@ impl<'a> Block<'a> {
         self.entry.flags & DISCARDABLE != 0
     }
 
-    /// Returns the bytes after the block header: one frame, or the lacing header and several frames.
+    /// Returns the bytes after the block header.
+    ///
+    /// They are one frame, or the lacing header and several frames.
     pub fn payload(&self) -> &'a [u8] {
         let (start, length) = (self.entry.start as usize, self.entry.length as usize);
         self.fragment.raw().get(start..start + length).unwrap_or_default()
@@ -91,11 +93,11 @@ impl BlockEntry {
     #[inline]
     pub(crate) fn read(payload: &[u8], start: u32, cluster_timecode: i64) -> Result<Self> {
         let Vint::Read(track, width) = vint::read_number(payload) else {
-            return Err(Error::malformed("a block without a track number"));
+            return Err(Error::malformed("the block has no valid track number"));
         };
         let width = usize::from(width);
         let Some(&[high, low, flags]) = payload.get(width..width + 3) else {
-            return Err(Error::malformed("a block that ends inside its header"));
+            return Err(Error::malformed("the block ends inside its header"));
         };
         let relative = i64::from(i16::from_be_bytes([high, low]));
         let header = width as u32 + 3;
@@ -180,7 +182,9 @@ fn xiph_sizes(data: &[u8], count: usize) -> Option<(Vec<usize>, usize)> {
     Some((sizes, used))
 }
 
-/// Reads EBML lacing (RFC 9559 section 10.3.3): the first size, then differences to the previous size.
+/// Reads EBML lacing (RFC 9559 section 10.3.3): the sizes of all frames except the last.
+///
+/// The first size is absolute. The others are differences to the previous size.
 fn ebml_sizes(data: &[u8], count: usize) -> Option<(Vec<usize>, usize)> {
     let (mut sizes, mut used) = (Vec::with_capacity(count - 1), 0);
     let mut size = 0i64;

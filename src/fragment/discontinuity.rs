@@ -51,7 +51,7 @@ pub enum Discontinuity {
         cause: Option<Error>,
         /// The number of calls until one succeeded.
         calls: u32,
-        /// The time from the end of the previous body to the start of the new one.
+        /// The time between the end of the previous body and the start of the new one.
         after: Duration,
     },
     /// The service sent fragments again that had been yielded; they were dropped.
@@ -91,6 +91,19 @@ pub enum Discontinuity {
 }
 
 impl Discontinuity {
+    /// Adds skipped bytes to the discontinuities before the next fragment.
+    ///
+    /// Adjacent bytes skipped for the same reason become one entry.
+    pub(crate) fn note_skipped(noted: &mut Vec<Self>, skipped: Skipped) {
+        let extends = |last: &mut Self| match last {
+            Self::SkippedBytes(last) => last.extend(&skipped),
+            _ => false,
+        };
+        if !noted.last_mut().is_some_and(extends) {
+            noted.push(Self::SkippedBytes(skipped.without_bytes()));
+        }
+    }
+
     /// Returns true if media may be missing here.
     pub fn is_loss(&self) -> bool {
         match self {

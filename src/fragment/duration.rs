@@ -7,7 +7,7 @@ use super::{Block, Fragment, FragmentHeader, Track};
 /// The end of the media of each track, updated block by block.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extent {
-    /// Per track: its number, the time of the last block, and the distance to the previous block.
+    /// Per track: number, time of the last block, distance to the previous block.
     tracks: Vec<(u64, i64, i64)>,
 }
 

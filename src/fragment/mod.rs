@@ -11,6 +11,7 @@ mod number;
 mod position;
 mod service_tags;
 mod share;
+mod skipped;
 mod tags;
 mod timestamp;
 mod track;
@@ -26,10 +27,11 @@ use crate::ebml::Elements;
 
 pub use block::Block;
 pub use discontinuity::Discontinuity;
-pub use fault::{Fault, SkipReason, Skipped};
+pub use fault::Fault;
 pub use number::FragmentNumber;
 pub use position::Position;
 pub use share::{Share, Subscriber};
+pub use skipped::{SkipReason, Skipped};
 pub use tags::{Tag, TagValue, Tags, TagsIter};
 pub use timestamp::Timestamp;
 pub use track::{Track, TrackKind};
@@ -114,7 +116,9 @@ impl FragmentHeader {
         self.number.as_ref()
     }
 
-    /// Returns the time at which the service began to receive the fragment, on the service's clock.
+    /// Returns the time at which the service began to receive the fragment.
+    ///
+    /// It is measured on the service's clock.
     pub fn server_time(&self) -> Option<Timestamp> {
         self.server_time
     }
@@ -309,8 +313,10 @@ pub(crate) enum Mkv {
     Whole,
     /// Prepend this document header, which was sent with an earlier fragment.
     After(Bytes),
-    /// Set the size of the Segment to unknown, because the declared size covers later fragments too.
-    /// `at` is the offset of the size field, and `width` is its length in bytes.
+    /// Set the size of the Segment to unknown.
+    ///
+    /// The declared size covers later fragments too. `at` is the offset of the size field, and `width` is its
+    /// length in bytes.
     Resized { at: u32, width: u8 },
 }
 
@@ -357,14 +363,14 @@ impl Fragment {
 
     /// Returns the time at which the service began to receive the fragment.
     ///
-    /// It is measured on the service's clock, in whole milliseconds.
+    /// It is measured on the service's clock, with a resolution of 1 ms.
     pub fn server_time(&self) -> Option<Timestamp> {
         self.inner.header.server_time()
     }
 
     /// Returns the time at which the fragment began, on the producer's clock.
     ///
-    /// It has whole milliseconds. It is near 1970 if the producer counts from its own start.
+    /// It has a resolution of 1 ms. It is near 1970 if the producer counts from its own start.
     pub fn producer_time(&self) -> Option<Timestamp> {
         self.inner.header.producer_time()
     }

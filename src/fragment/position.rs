@@ -53,7 +53,9 @@ impl Position {
         self.token.as_deref()
     }
 
-    /// Returns the time at which the service began to receive the fragment, on the service's clock.
+    /// Returns the time at which the service began to receive the fragment.
+    ///
+    /// It is measured on the service's clock.
     pub fn server_time(&self) -> Option<Timestamp> {
         self.server_time
     }
@@ -208,14 +210,16 @@ mod tests {
             times in any::<(Option<i32>, Option<i32>)>(),
         ) {
             let number: Option<FragmentNumber> = number.map(|text| text.parse().unwrap());
-            let token: Option<Arc<str>> = if same { number.as_ref().map(FragmentNumber::shared) } else { token.map(Into::into) };
+            let same_token = || number.as_ref().map(FragmentNumber::shared);
+            let token: Option<Arc<str>> = if same { same_token() } else { token.map(Into::into) };
             let time = |millis: Option<i32>| millis.map(|millis| Timestamp::from_millis(millis.into()));
             let position = Position { number, token, server_time: time(times.0), producer_time: time(times.1) };
             prop_assume!(!position.is_empty());
             let text = position.to_string();
             let read: Position = text.parse().unwrap();
             prop_assert_eq!(&read, &position);
-            prop_assert_eq!((read.token, read.server_time, read.producer_time), (position.token, position.server_time, position.producer_time));
+            prop_assert_eq!(read.token, position.token);
+            prop_assert_eq!((read.server_time, read.producer_time), (position.server_time, position.producer_time));
             prop_assert!(text.len() < 320);
         }
 

@@ -70,7 +70,9 @@ impl Tags {
         TagsIter { tags: self, next: 0, reserved: false }
     }
 
-    /// Returns the tags with a reserved name whose name is unknown or whose value cannot be read.
+    /// Returns the reserved tags that this crate cannot interpret.
+    ///
+    /// Their names start with `AWS_KINESISVIDEO`. Either the name is unknown, or the value cannot be read.
     pub fn reserved(&self) -> TagsIter<'_> {
         TagsIter { tags: self, next: 0, reserved: true }
     }
@@ -147,7 +149,9 @@ impl<'a> Tag<'a> {
         self.entry.after_media
     }
 
-    /// Returns the UID of the track that the tag describes, or `None` if it applies to all tracks.
+    /// Returns the UID of the track that the tag describes.
+    ///
+    /// Returns `None` if the tag applies to all tracks.
     pub fn track_uid(&self) -> Option<u64> {
         self.entry.track_uid
     }

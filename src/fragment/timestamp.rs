@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// A point in time since the Unix epoch, with nanosecond resolution.
 ///
 /// The clock is the producer's or the service's. The method that returns the timestamp names it.
-/// Times from the service have whole milliseconds; times of packets can be finer. If a producer
+/// Times from the service have a resolution of 1 ms. Times of packets can be finer. If a producer
 /// counts from its own start, its times are near 1970.
 ///
 /// ```

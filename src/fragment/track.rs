@@ -70,7 +70,9 @@ struct Display {
     roll: Option<f64>,
 }
 
-/// The content encoding of a track, which is undone when packets are read (RFC 9559 section 5.1.4.1.31).
+/// The content encoding of a track (RFC 9559 section 5.1.4.1.31).
+///
+/// It is undone when packets are read.
 #[derive(Clone, Debug, PartialEq)]
 enum Encoding {
     /// These bytes were removed from the start of every frame.
@@ -292,7 +294,7 @@ impl Encoding {
             };
             let scope = uint("ContentEncodingScope", 1)?;
             let step = match (uint("ContentEncodingType", 0)?, uint("ContentCompression/ContentCompAlgo", 0)?) {
-                _ if scope != 1 => Self::Unsupported("encoded in more than their blocks"),
+                _ if scope != 1 => Self::Unsupported("encoded with a scope other than their blocks"),
                 (0, 0) => Self::Unsupported("compressed with zlib"),
                 (0, 1) => Self::Unsupported("compressed with bzip2"),
                 (0, 2) => Self::Unsupported("compressed with LZO"),
@@ -303,11 +305,11 @@ impl Encoding {
                     // These bytes precede every frame, so a large value would amplify a small input.
                     match bytes.len() {
                         0..=MAX_STRIPPED_BYTES => Self::Stripped(Bytes::copy_from_slice(bytes)),
-                        _ => Self::Unsupported("stripped of more than 4 KiB each"),
+                        _ => Self::Unsupported("stripped of headers longer than 4 KiB"),
                     }
                 }
                 (1, _) => Self::Unsupported("encrypted"),
-                _ => Self::Unsupported("encoded in an unknown way"),
+                _ => Self::Unsupported("encoded with an unknown algorithm"),
             };
             steps.push((uint("ContentEncodingOrder", 0)?, step));
         }

@@ -29,7 +29,7 @@ pin_project! {
     /// are running finish first.
     ///
     /// # Memory
-    /// As many pictures as are [converted at once](Convert::concurrency).
+    /// The pictures that are [converted at once](Convert::concurrency).
     #[must_use = "streams do nothing unless polled"]
     pub struct Convert<S, T> {
         #[pin]

@@ -438,7 +438,7 @@ impl Entry {
     }
 
     fn failure(&self, cause: Option<Error>) -> Error {
-        let message = format!("the coded frame {} is damaged, or one that it refers to is", self.unit.packet.ordinal());
+        let message = format!("the coded frame {} is damaged or refers to a damaged one", self.unit.packet.ordinal());
         let error = self.at_position(Error::malformed(message));
         if let Some(cause) = cause { error.caused_by(cause) } else { error }
     }

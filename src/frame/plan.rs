@@ -82,11 +82,11 @@ pub(super) struct Planner {
     /// The sampling interval of the last selected picture.
     last_interval: Option<i64>,
     /// The previous fragment, if the next one may continue it.
-    last: Option<Last>,
+    previous: Option<Previous>,
 }
 
 /// A fragment that the next one may continue.
-struct Last {
+struct Previous {
     track: Track,
     start: i64,
     /// The presentation time of its last picture, and the longest interval between two of its pictures.
@@ -94,7 +94,7 @@ struct Last {
     longest: i64,
 }
 
-impl Last {
+impl Previous {
     /// Returns `None` if no fragment can continue it.
     fn of(fragment: &Fragment, track: &Track, packets: &[Packet]) -> Option<Self> {
         let mut times: Vec<i64> = packets.iter().map(Packet::timecode_ns).collect();
@@ -117,7 +117,7 @@ impl Last {
 
 impl Planner {
     pub(super) fn new(options: FrameOptions, is_continuous: bool) -> Self {
-        Self { options, is_continuous, fragments: 0, last_interval: None, last: None }
+        Self { options, is_continuous, fragments: 0, last_interval: None, previous: None }
     }
 
     /// Plans a fragment by itself or, in continuous mode, as a possible continuation of the previous one.
@@ -146,8 +146,8 @@ impl Planner {
             return Err(error.on_track(source.track));
         }
         let continues = self.is_continuous
-            && self.last.as_ref().is_some_and(|last| last.is_continued_by(fragment, track, &packets));
-        self.last = track.filter(|_| self.is_continuous).and_then(|track| Last::of(fragment, track, &packets));
+            && self.previous.as_ref().is_some_and(|last| last.is_continued_by(fragment, track, &packets));
+        self.previous = track.filter(|_| self.is_continuous).and_then(|track| Previous::of(fragment, track, &packets));
         let codec = match track {
             Some(track) if !packets.is_empty() => {
                 Some(Codec::of_track(track).map_err(|error| error.in_fragment(number.as_deref()))?)

@@ -1,5 +1,7 @@
-//! An endpoint on loopback that speaks the service's wire format, so that nobody needs an AWS
-//! account to develop or test.
+//! A local endpoint that speaks the service's wire format, for tests and development.
+//!
+//! [`LocalEndpoint`] serves Kinesis Video Streams on 127.0.0.1, without an AWS account. Clients in any
+//! language can use it. `docs/local-endpoint.md` is its guide.
 
 mod clock;
 mod faults;
@@ -9,23 +11,24 @@ mod producer;
 mod server;
 mod store;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorKind, Result};
 
-pub use faults::injected_fault::{Mishap, Operation};
+pub use faults::counters::FaultCounts;
+pub use faults::injected_fault::InjectedFault;
+pub use faults::operation::Operation;
 pub use faults::quotas::{Expired, Quotas};
 pub use media::document::{Document, Shape, Stamp};
 pub use media::fragment_number::fragment_number;
-pub use media::tag_names::Spelling;
+pub use media::tag_names::TagNames;
 pub use producer::connect_call::ConnectCall;
 
 use media::payload::blocking;
@@ -33,23 +36,36 @@ use producer::{connect_call, looped_file};
 use server::connection::{Accept, Resetter};
 #[cfg(feature = "aws")]
 use server::in_process;
-use server::state::{self as server_state, Server};
-use server::wire;
-use store::streams::Stream;
+use server::router::router;
+use server::state::Server;
+use store::streams::{REGION, Stream};
 
-/// Kinesis Video Streams on 127.0.0.1: GetDataEndpoint, DescribeStream, ListStreams, GetMedia and the archive,
-/// for any client that can be told where the service is. It keeps to the
-/// service's [`Quotas`], and [goes wrong](LocalEndpoint::script) when told to.
+/// Kinesis Video Streams on 127.0.0.1, for any client that takes an endpoint URL.
 ///
-/// Streams are fed from payload files as they are ([`serve_file`](LocalEndpoint::serve_file)), from a
-/// file played over and over in real time ([`loop_file`](LocalEndpoint::loop_file)), or by pushing
-/// documents ([`create_stream`](LocalEndpoint::create_stream)). Nothing is authenticated. Dropping it
-/// stops it and cuts all connections.
+/// It implements these operations:
 ///
-/// It writes no MP4. GetHLSStreamingSessionURL and GetDASHStreamingSessionURL refuse what the service refuses,
-/// and give URLs behind which there is the HTTP status 501, or 403 when the session has expired. A clip of GetClip
-/// is a file without media: a box of type `ftyp`, and one of type `free` with a line for each fragment that
-/// the clip covers, its number. GetImages has real pictures, with the feature `ffmpeg`.
+/// | Operation | Answer |
+/// |---|---|
+/// | GetDataEndpoint, DescribeStream, ListStreams | as the service's |
+/// | GetMedia | as the service's |
+/// | ListFragments, GetMediaForFragmentList | as the service's |
+/// | GetClip | an MP4 file without media: a `ftyp` box and a `free` box with one fragment number per line |
+/// | GetImages | images, with the feature `ffmpeg`; `NotImplementedException` without |
+/// | GetHLSStreamingSessionURL, GetDASHStreamingSessionURL | a URL that answers 501, or 403 after it has expired |
+///
+/// Requests are validated as the service validates them. The service's [`Quotas`] apply.
+/// [`inject`](LocalEndpoint::inject) makes calls fail. Credentials and signatures are not checked.
+///
+/// A stream is fed in one of these ways:
+///
+/// | Method | Fragments |
+/// |---|---|
+/// | [`create_stream`](LocalEndpoint::create_stream) | the ones pushed into the [`LocalStream`] |
+/// | [`serve_file`](LocalEndpoint::serve_file), [`serve_payload`](LocalEndpoint::serve_payload) | a payload's, byte for byte; a payload is the HTTP body of GetMedia |
+/// | [`loop_file`](LocalEndpoint::loop_file), [`loop_media`](LocalEndpoint::loop_media) | a file's, repeated in real time |
+/// | [`play_call`](LocalEndpoint::play_call), [`loop_call`](LocalEndpoint::loop_call) | an Amazon Connect conversation's, in real time |
+///
+/// Dropping the endpoint stops it and closes all connections.
 ///
 /// ```
 /// # #[cfg(feature = "aws")]
@@ -75,22 +91,26 @@ pub struct LocalEndpoint {
     stop: CancellationToken,
 }
 
-/// A stream of a [`LocalEndpoint`], to be fed. Cheap to clone; clones feed the same stream.
+/// A stream of a [`LocalEndpoint`], and the handle that feeds it.
+///
+/// Clones are cheap and feed the same stream.
 #[derive(Clone)]
 pub struct LocalStream {
     stream: Arc<Stream>,
 }
 
 impl LocalEndpoint {
-    /// Starts on a free port, with the quotas of the service. Needs a tokio runtime with I/O and time.
+    /// Starts an endpoint on a free port, with the service's quotas.
+    ///
+    /// It needs a tokio runtime with I/O and time enabled.
     ///
     /// # Errors
-    /// If no port can be had.
+    /// If no port is free.
     pub async fn start() -> Result<Self> {
         Self::start_with(0, Quotas::default()).await
     }
 
-    /// Starts on this port, or a free one if it is 0, with these quotas.
+    /// Starts an endpoint on this port, with these quotas. Port 0 takes a free one.
     ///
     /// # Errors
     /// If the port is taken.
@@ -103,7 +123,7 @@ impl LocalEndpoint {
         let address = listener.local_addr().map_err(failed)?;
         let stop = CancellationToken::new();
         let server = Arc::new(Server::new(format!("http://{address}"), quotas, stop.clone()));
-        let service = server_state::router(Arc::clone(&server)).into_make_service_with_connect_info::<Resetter>();
+        let service = router(Arc::clone(&server)).into_make_service_with_connect_info::<Resetter>();
         let stopped = stop.clone().cancelled_owned();
         let accept = Accept { listener, stop: stop.clone() };
         tokio::spawn(async move {
@@ -114,91 +134,90 @@ impl LocalEndpoint {
         Ok(Self { address, server, stop })
     }
 
-    /// Lets something go wrong with the next call of an operation, for this stream or, without one,
-    /// for any. Mishaps of one operation happen one a call, in the order they were added.
+    /// Injects a fault into the next call of an operation.
+    ///
+    /// With a stream, only calls for that stream count; without one, all do. Each call takes at most one
+    /// fault, in the order they were injected.
     ///
     /// ```
     /// # #[cfg(feature = "aws")]
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
     /// use futures::TryStreamExt;
-    /// use kinesis_video::local::{LocalEndpoint, Mishap, Operation};
+    /// use kinesis_video::local::{InjectedFault, LocalEndpoint, Operation};
     /// use kinesis_video::{ErrorKind, KinesisVideo};
     ///
     /// let endpoint = LocalEndpoint::start().await?;
     /// endpoint.create_stream("door").finish();
-    /// endpoint.script(Operation::GetMedia, Some("door"), Mishap::Refuse("ClientLimitExceededException".into()));
+    /// endpoint.inject(Operation::GetMedia, Some("door"), InjectedFault::Refuse("ClientLimitExceededException".into()));
     ///
     /// let kvs = KinesisVideo::new(&endpoint.sdk_config());
-    /// // By itself it would try again.
+    /// // By default, the reader would retry.
     /// let error = kvs.live("door").reconnect(false).fragments().try_next().await.unwrap_err();
     /// assert_eq!(error.kind(), ErrorKind::Throttled);
     /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
     /// ```
-    pub fn script(&self, operation: Operation, stream: Option<&str>, mishap: Mishap) {
-        self.server.script.add(operation, stream.map(str::to_owned), mishap);
+    pub fn inject(&self, operation: Operation, stream: Option<&str>, fault: InjectedFault) {
+        self.server.pending_faults.add(operation, stream.map(str::to_owned), fault);
     }
 
-    /// How many mishaps have not happened yet.
-    pub fn scripted(&self) -> usize {
-        self.server.script.len()
+    /// Returns how many injected faults no call has taken yet.
+    pub fn pending_faults(&self) -> usize {
+        self.server.pending_faults.len()
     }
 
-    /// How many requests have come.
+    /// Returns how many requests the endpoint has received.
     pub fn requests(&self) -> u64 {
         self.server.requests()
     }
 
-    /// How often each thing has taken effect, by name: mishaps (`break off`, `cut`, `damage`, `empty page`,
-    /// `end`, `end before trailer`, `fault`, `fault at`, `omit`, `refuse`, `repeat`, `repeat page`, `reset`,
-    /// `shuffle`, `stale endpoint`, `stall`, `trickle`, `unknown operation`) and quotas (`aged out`,
-    /// `connection limit`, `idle end`, `request expired`, `session end`, `throttled`). All names are there,
-    /// with 0 too.
-    ///
-    /// A mishap that was scripted has not happened yet, and never does if the body ends before it. Every
-    /// call that a stale endpoint refuses counts.
+    /// Returns how often each injected fault and each quota has taken effect.
     ///
     /// ```
     /// # #[cfg(feature = "aws")]
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-    /// use kinesis_video::local::{LocalEndpoint, Mishap, Operation};
+    /// use kinesis_video::local::{InjectedFault, LocalEndpoint, Operation};
     ///
     /// let endpoint = LocalEndpoint::start().await?;
-    /// endpoint.script(Operation::ListStreams, None, Mishap::Refuse("AccessDeniedException".into()));
-    /// assert_eq!(endpoint.happened()["refuse"], 0);
+    /// endpoint.inject(Operation::ListStreams, None, InjectedFault::Refuse("AccessDeniedException".into()));
+    /// assert_eq!(endpoint.fault_counts().refuse, 0);
     ///
     /// let control = aws_sdk_kinesisvideo::Client::new(&endpoint.sdk_config());
     /// assert!(control.list_streams().send().await.is_err());
-    /// assert_eq!(endpoint.happened()["refuse"], 1);
+    /// assert_eq!(endpoint.fault_counts().refuse, 1);
     /// assert_eq!(endpoint.calls(Operation::ListStreams, "").len(), 1);
     /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
     /// ```
-    pub fn happened(&self) -> BTreeMap<&'static str, u64> {
-        self.server.happened.counts()
+    pub fn fault_counts(&self) -> FaultCounts {
+        self.server.counters.counts()
     }
 
-    /// When each call of an operation for a stream came, refused ones included: the last 10,000. The
-    /// stream of ListStreams is `""`.
-    pub fn calls(&self, operation: Operation, stream: &str) -> Vec<tokio::time::Instant> {
-        self.server.happened.calls(operation, stream)
+    /// Returns when the last 10,000 calls of an operation for a stream arrived.
+    ///
+    /// Refused calls are included. The stream of ListStreams is `""`. The instants follow tokio's clock,
+    /// even while it is paused.
+    pub fn calls(&self, operation: Operation, stream: &str) -> Vec<Instant> {
+        self.server.counters.calls(operation, stream)
     }
 
-    /// Puts the endpoint's clock so many milliseconds ahead of this machine's, or behind it. It moves with
-    /// tokio's clock, the paused one too; fragments are stamped by it, and answers dated.
+    /// Sets how many milliseconds the endpoint's clock is ahead of this machine's. Default: 0.
+    ///
+    /// Negative numbers set it back. The endpoint's clock moves with tokio's, even while that is paused.
+    /// It stamps fragments and dates answers.
     pub fn set_clock_offset(&self, millis: i64) {
         self.server.clock.set_offset(millis);
     }
 
-    /// Where it listens: `http://127.0.0.1:PORT`.
+    /// Returns the URL of the endpoint: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> &str {
         self.server.url()
     }
 
-    /// The port that it listens on.
+    /// Returns the port of the endpoint.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// A configuration with which any client of the AWS SDK talks to this endpoint.
+    /// Returns an AWS SDK configuration that points all clients to this endpoint.
     #[cfg(feature = "aws")]
     pub fn sdk_config(&self) -> aws_config::SdkConfig {
         use aws_credential_types::Credentials;
@@ -207,15 +226,16 @@ impl LocalEndpoint {
         let credentials = Credentials::new("local", "local", None, None, "local endpoint");
         aws_config::SdkConfig::builder()
             .behavior_version(aws_config::BehaviorVersion::latest())
-            .region(aws_config::Region::new(wire::REGION))
+            .region(aws_config::Region::new(REGION))
             .endpoint_url(self.url())
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .build()
     }
 
-    /// A configuration with which any client of the AWS SDK talks to this endpoint without a socket
-    /// between. Since nothing is waited for that tokio does not know, its clock may be paused: what takes
-    /// hours at the service takes no time in a test. The SDK signs by that clock too.
+    /// Returns an AWS SDK configuration that reaches this endpoint without sockets.
+    ///
+    /// All waiting goes through tokio's timers. With tokio's clock paused, a test skips hours in an
+    /// instant. The SDK signs requests by that clock too.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -231,23 +251,27 @@ impl LocalEndpoint {
     /// ```
     #[cfg(feature = "aws")]
     pub fn in_process_config(&self) -> aws_config::SdkConfig {
-        let client = in_process::client(server_state::router(Arc::clone(&self.server)), self.stop.clone());
+        let client = in_process::client(router(Arc::clone(&self.server)), self.stop.clone());
         let time = in_process::MachineTime(Arc::clone(&self.server.clock));
         self.sdk_config().into_builder().http_client(client).time_source(time).build()
     }
 
-    /// Makes a stream that is fed by pushing documents. One of the same name is replaced.
+    /// Creates a stream that is fed by pushing documents.
+    ///
+    /// It replaces a stream with the same name, as all methods that create one do.
     pub fn create_stream(&self, name: &str) -> LocalStream {
         let stream = Arc::new(Stream::new(name, &self.server.clock));
         self.server.add(Arc::clone(&stream));
         LocalStream { stream }
     }
 
-    /// Makes a stream of a payload file, byte for byte: a reader that starts at
-    /// [`Earliest`](crate::Start::Earliest) gets the whole file, then its body ends.
+    /// Creates a stream that serves a payload file, byte for byte.
+    ///
+    /// A reader that starts at [`Earliest`](crate::Start::Earliest) receives the whole file, then the end
+    /// of the body. The contents need not be a valid payload.
     ///
     /// # Errors
-    /// If the file cannot be read. One that is not a payload is served all the same.
+    /// If the file cannot be read.
     pub async fn serve_file(&self, name: &str, path: impl AsRef<Path>) -> Result<()> {
         let (stream, payload) = (Arc::new(Stream::new(name, &self.server.clock)), read(path.as_ref()).await?);
         let filled = Arc::clone(&stream);
@@ -256,51 +280,52 @@ impl LocalEndpoint {
         Ok(())
     }
 
-    /// Makes a stream of a payload, byte for byte, as [`serve_file`](LocalEndpoint::serve_file) does.
+    /// Creates a stream that serves these bytes, as [`serve_file`](LocalEndpoint::serve_file) does.
     pub fn serve_payload(&self, name: &str, payload: impl Into<Bytes>) {
         let stream = Stream::new(name, &self.server.clock);
         stream.add_payload(payload.into());
         self.server.add(Arc::new(stream));
     }
 
-    /// Makes a stream that plays a file over and over in real time, with fresh fragment numbers and
-    /// times: each Cluster of the file becomes a fragment as long as the media in it, and can be
-    /// read when it is complete, as if a camera had just sent it. The file may be a payload or any
-    /// MKV file whose Clusters begin with key frames.
+    /// Creates a stream that repeats a file in real time, as a camera would send it.
+    ///
+    /// Each Cluster of the file becomes a fragment with a new number and new times. Readers receive a
+    /// fragment when it is complete. The file may be a payload, or any MKV file whose Clusters start with
+    /// key frames.
     ///
     /// # Errors
-    /// If the file cannot be read, or has no Cluster with media.
+    /// If the file cannot be read or parsed, or has no Cluster with media.
     pub async fn loop_file(&self, name: &str, path: impl AsRef<Path>) -> Result<()> {
         let media = read(path.as_ref()).await?;
         self.play(name, blocking(move || looped_file::clusters(&media)).await??);
         Ok(())
     }
 
-    /// Makes a stream that plays these bytes over and over, as
-    /// [`loop_file`](LocalEndpoint::loop_file) does.
+    /// Creates a stream that repeats these bytes, as [`loop_file`](LocalEndpoint::loop_file) does.
     ///
     /// # Errors
-    /// If they cannot be read, or have no Cluster with media.
+    /// If the bytes cannot be parsed, or have no Cluster with media.
     pub fn loop_media(&self, name: &str, media: impl Into<Bytes>) -> Result<()> {
         self.play(name, looped_file::clusters(&media.into())?);
         Ok(())
     }
 
-    /// Makes a stream that plays a call in real time, as if it had just been answered. It ends with the call.
+    /// Creates a stream that plays a conversation once, in real time. The stream ends with it.
     pub fn play_call(&self, name: &str, call: &ConnectCall) {
         self.play_calls(name, call, false);
     }
 
-    /// Makes a stream that plays a call over and over in real time, each time as another contact: behind
-    /// the first, `-2`, `-3` and so on is added to its id.
+    /// Creates a stream that repeats a conversation in real time.
+    ///
+    /// Each repetition is a new contact: `-2`, `-3` and so on is appended to the contact id.
     pub fn loop_call(&self, name: &str, call: &ConnectCall) {
         self.play_calls(name, call, true);
     }
 
-    fn play_calls(&self, name: &str, call: &ConnectCall, again: bool) {
+    fn play_calls(&self, name: &str, call: &ConnectCall, repeats: bool) {
         let stream = Arc::new(Stream::new(name, &self.server.clock));
         self.server.add(Arc::clone(&stream));
-        tokio::spawn(self.stop.clone().run_until_cancelled_owned(connect_call::play(stream, call.clone(), again)));
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(connect_call::play(stream, call.clone(), repeats)));
     }
 
     fn play(&self, name: &str, clusters: Vec<looped_file::Cluster>) {
@@ -328,32 +353,32 @@ impl fmt::Debug for LocalEndpoint {
 }
 
 impl LocalStream {
-    /// Its ARN.
+    /// Returns the stream's ARN.
     pub fn arn(&self) -> &str {
         self.stream.arn()
     }
 
-    /// How many bodies of GetMedia are open, without those that only [linger](Quotas::linger).
-    pub fn open_bodies(&self) -> u32 {
-        self.stream.bodies().count()
+    /// Returns how many connections of GetMedia are open, without [lingering](Quotas::linger) ones.
+    pub fn open_connections(&self) -> u32 {
+        self.stream.connections().count()
     }
 
-    /// How many bodies of GetMediaForFragmentList are open, without those that only
-    /// [linger](Quotas::linger).
-    pub fn open_list_bodies(&self) -> u32 {
-        self.stream.list_bodies().count()
+    /// Returns how many connections of GetMediaForFragmentList are open, without
+    /// [lingering](Quotas::linger) ones.
+    pub fn open_list_connections(&self) -> u32 {
+        self.stream.list_connections().count()
     }
 
-    /// In which names the archive says what it says: those of GetMedia, unless they are set.
+    /// Sets the names of the tags that the archive sends. Default: [`TagNames::Seen`].
     ///
     /// ```
     /// # #[cfg(feature = "aws")]
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-    /// use kinesis_video::local::{Document, LocalEndpoint, Shape, Spelling};
+    /// use kinesis_video::local::{Document, LocalEndpoint, Shape, TagNames};
     ///
     /// let endpoint = LocalEndpoint::start().await?;
     /// let door = endpoint.create_stream("door");
-    /// door.set_archive_spelling(Spelling::Documented);
+    /// door.set_archive_tag_names(TagNames::Documented);
     /// let stamp = door.push(&Document::new(Shape::Producer).video_track(1).block(1, 0, true, b"coded frame"));
     ///
     /// let archive = aws_sdk_kinesisvideoarchivedmedia::Client::new(&endpoint.sdk_config());
@@ -363,36 +388,39 @@ impl LocalStream {
     /// assert!(body.windows(name.len()).any(|bytes| bytes == name));
     /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
     /// ```
-    pub fn set_archive_spelling(&self, spelling: Spelling) {
-        self.stream.set_spelling(spelling);
+    pub fn set_archive_tag_names(&self, names: TagNames) {
+        self.stream.set_tag_names(names);
     }
 
-    /// Adds a fragment, as if it had been ingested now: it gets the next number, and the time of now
-    /// on both clocks. Returns what it was stamped with.
+    /// Adds a fragment as if it had been ingested now, and returns its stamp.
+    ///
+    /// The stamp has the next fragment number, and the current time as server and producer time.
     pub fn push(&self, document: &Document) -> Stamp {
         let stamp = self.stream.next_stamp();
         self.push_stamped(document, stamp.clone());
         stamp
     }
 
-    /// Adds a fragment with a number and times of one's own. Numbers must rise.
+    /// Adds a fragment with this number and these times. Numbers must rise.
     pub fn push_stamped(&self, document: &Document, stamp: Stamp) {
         self.stream.push(document.before_trailer(&stamp), stamp);
     }
 
-    /// Adds a fragment that is exactly these bytes, closing tags included, under this stamp, whatever they
-    /// say: one that was stored damaged, and comes damaged each time it is asked for.
+    /// Adds a fragment of exactly these bytes, closing tags included, under this stamp.
+    ///
+    /// The bytes are not checked. Use it for a fragment that is damaged each time it is read.
     pub fn push_bytes(&self, bytes: impl Into<Bytes>, stamp: Stamp) {
         self.stream.push_bytes(bytes.into(), stamp);
     }
 
-    /// Adds bytes as they are: parts of documents, or no documents at all.
+    /// Adds arbitrary bytes to the stream, without a fragment number.
     pub fn push_raw(&self, bytes: impl Into<Bytes>) {
         self.stream.push_raw(bytes.into());
     }
 
-    /// Drops so many of its oldest fragments, as retention does in time. What is not a fragment goes with
-    /// those behind it.
+    /// Drops this many of the oldest fragments, as retention does after a while.
+    ///
+    /// Bytes of [`push_raw`](LocalStream::push_raw) are dropped with the fragment after them.
     ///
     /// ```
     /// # #[cfg(feature = "aws")]
@@ -417,17 +445,18 @@ impl LocalStream {
         self.stream.expire(fragments);
     }
 
-    /// Sets how long fragments are kept, by the service's time and the endpoint's clock: those that are
-    /// older are gone for every operation. If it is zero there is no archive: nothing is listed and nothing
-    /// can be had from it, while GetMedia goes on as before.
+    /// Sets how long fragments are kept, by their server time and the endpoint's clock.
     ///
-    /// A stream that was never told says 24 hours, but drops nothing for being old, so that fragments may
-    /// be stamped with any time; it keeps the newest 200 MB. So does one with a retention of zero.
+    /// | Retention | Kept | DataRetentionInHours |
+    /// |---|---|---|
+    /// | not set | the newest 200 MB, whatever their times | 24 |
+    /// | zero | the newest 200 MB, for GetMedia only: the archive is empty | 0 |
+    /// | more | fragments younger than that, for all operations | the same, rounded up |
     pub fn set_retention(&self, retention: Duration) {
         self.stream.set_retention(retention);
     }
 
-    /// Says that no more will come: readers get what there is, then their bodies end.
+    /// Ends the stream: readers receive the remaining fragments, then the end of the body.
     pub fn finish(&self) {
         self.stream.finish();
     }

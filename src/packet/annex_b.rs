@@ -16,7 +16,7 @@ const START_CODE: [u8; 4] = [0, 0, 0, 1];
 /// The most NAL units in a packet. No real picture has that many; it limits the memory of the index.
 const MAX_UNITS: usize = 1 << 16;
 
-/// The parameter sets of an H.264 or H.265 track, and the width of its length fields.
+/// The parameter sets and the length-field width of an H.264 or H.265 track.
 ///
 /// The codec private data of the track contains both.
 ///

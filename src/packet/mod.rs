@@ -172,7 +172,7 @@ struct Laces {
 }
 
 impl Laces {
-    /// Returns the next frame: its index, its start in `payload`, its length, and true if it is the last.
+    /// Returns the next frame: index, start in `payload`, length, and true if it is the last.
     fn next(&mut self, entry: &BlockEntry, payload: &[u8]) -> (i64, usize, usize, bool) {
         if self.next == 0 {
             // Invalid lacing was reported when the block was read.

@@ -68,7 +68,7 @@ impl PictureUnits {
     }
 }
 
-/// Returns true if an H.264 unit is an SEI with a recovery point, where decoding can start (section D.1.8).
+/// Returns true if an H.264 unit has a recovery point (section D.1.8), where decoding can start.
 fn is_recovery_point(unit: &[u8]) -> bool {
     const RECOVERY_POINT: usize = 6;
     let Some((header, mut rest)) = unit.split_first() else { return false };

@@ -15,8 +15,9 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_kinesisvideo::types::ApiName;
 
 pub use archived::{
-    Archive, ArchiveProgress, ArchivedImage, Clip, Clips, Clock, DashSession, FragmentInfo, FragmentList, HlsSession,
-    Images, NoImage, Order, PlaybackUrl, Unavailable, playback,
+    Archive, ArchiveFragments, ArchiveProgress, ArchivedImage, Clip, ClipStream, Clips, Clock, DashSession,
+    FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, NoImage, OnUnavailable, Order,
+    PlaybackUrl, playback,
 };
 pub use call::{RetryConfig, SdkBody};
 pub use live::{Live, LiveFragments, LivePackets, LiveStatus, LiveStream, OnAgedOut, OnDamage, Start, StopHandle};

@@ -1,6 +1,6 @@
 //! Sinks that write media to files.
 //!
-//! All sinks fail with the crate's [`Error`](crate::Error), so they can be combined, and implement
+//! All sinks fail with the crate's [`Error`], so they can be combined, and implement
 //! [`MediaSink`].
 
 mod files;

@@ -111,7 +111,7 @@ fn median(rounds: &[(f64, f64)]) -> (f64, f64) {
 async fn read(config: &SdkConfig, media: &Media, connections: usize) -> (usize, u64) {
     let kvs = KinesisVideo::new(config);
     let archive = kvs.archive(media.name).range(media.range());
-    let archive = archive.connections(connections).points_per_second(1_000_000);
+    let archive = archive.connections(connections).points_per_second(1_000_000).fragments();
     let progress = archive.progress();
     let bytes = archive.try_fold(0, async |bytes, fragment| Ok(bytes + fragment.raw().len())).await.unwrap();
     assert_eq!(progress.borrow().fragments, u64::from(media.fragments));

@@ -1,6 +1,6 @@
-//! What decoding costs, against the floor of any decoder: copying the same chunks into a `BytesMut`
-//! and splitting it where the fragments end. Ratios of one run; absolute figures move with the
-//! machine.
+//! Measures decoding against a floor: copying the chunks into a `BytesMut` and splitting it at fragment ends.
+//!
+//! Compare ratios of one run. Absolute figures depend on the machine.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, unused_crate_dependencies, reason = "a program")]
 
 use std::hint::black_box;
@@ -21,7 +21,7 @@ fn main() {
     let bodies = || bodies().into_iter().filter(|(name, _)| name.contains(&wanted));
 
     println!(
-        "Decoding in chunks of 16 KiB, and two crates on the same bytes, ready in memory (GB/s; n/a: cannot read it)"
+        "Decoding from memory in chunks of 16 KiB, with this crate and two others (GB/s; n/a: cannot read the body)"
     );
     println!(
         "{:<32} {:>7} {:>7} {:>6}  {:>13} {:>6}  {:>16}",
@@ -68,7 +68,7 @@ fn main() {
         );
     }
 
-    println!("\nOne fragment in chunks of 1 KiB: the time of copying and splitting, times so much");
+    println!("\nDecoding one fragment in chunks of 1 KiB: time as a multiple of the floor's");
     println!("{:<12} {:>14} {:>16}", "", "known Cluster", "unknown Cluster");
     for (name, blocks) in [("500 KB", 31), ("5 MB", 312), ("50 MB", 3125)] {
         let times = [Shape::Ffmpeg, Shape::Producer].map(|shape| {
@@ -84,7 +84,7 @@ fn main() {
     python_library();
 }
 
-/// Every frame of a body with webm-iterable; `None` if it cannot read it.
+/// Counts the blocks of a body with webm-iterable. Returns `None` if it cannot read the body.
 fn webm_iterable(body: &[u8]) -> Option<usize> {
     use webm_iterable::WebmIterator;
     use webm_iterable::matroska_spec::MatroskaSpec;
@@ -96,7 +96,7 @@ fn webm_iterable(body: &[u8]) -> Option<usize> {
     Some(blocks)
 }
 
-/// Every frame of a document with matroska-demuxer; `None` if it cannot read it.
+/// Counts the blocks of a document with matroska-demuxer. Returns `None` if it cannot read the document.
 fn matroska_demuxer(document: &Bytes) -> Option<usize> {
     let mut file = matroska_demuxer::MatroskaFile::open(std::io::Cursor::new(document)).ok()?;
     let mut frame = matroska_demuxer::Frame::default();
@@ -107,10 +107,10 @@ fn matroska_demuxer(document: &Bytes) -> Option<usize> {
     Some(blocks)
 }
 
-/// The way of AWS's Python library, if `make judges` has installed what that takes.
+/// Measures AWS's Python library, if `make judges` has installed it.
 fn python_library() {
     let Some(python) = std::env::var_os("KVS_JUDGES") else {
-        println!("\nAWS's way in Python is not measured: KVS_JUDGES is not set (see `make bench`)");
+        println!("\nAWS's Python library is not measured: KVS_JUDGES is not set (see `make bench`)");
         return;
     };
     let body = documents(3, Shape::Ffmpeg, 60, 8_000);
@@ -124,7 +124,7 @@ fn python_library() {
     let ours = fastest(|| (0..rounds).for_each(|_| decode(&body, 3, 1 << 10))).as_secs_f64() / f64::from(rounds);
     let speed = |seconds: f64| body.len() as f64 / seconds / 1e6;
     println!(
-        "\nThree fragments of 480 KB in chunks of 1 KiB: AWS's way in Python {:.1} MB/s, ours {:.0} MB/s",
+        "\nThree fragments of 480 KB in chunks of 1 KiB: AWS's Python library {:.1} MB/s, ours {:.0} MB/s",
         speed(theirs),
         speed(ours)
     );
@@ -165,7 +165,7 @@ fn fragments(body: &Bytes) -> Vec<Fragment> {
     futures::executor::block_on(fragments.collect())
 }
 
-/// The best of several rounds: noise only adds.
+/// Returns the shortest time of seven rounds. Noise only adds time.
 fn fastest(mut work: impl FnMut()) -> Duration {
     let once = |_| {
         let start = Instant::now();
@@ -189,7 +189,7 @@ fn copy_and_split(body: &Bytes, lengths: &[usize], chunk: usize) {
     assert!(received.is_empty() && next.is_none());
 }
 
-/// A source that is always ready, with so much at a time.
+/// A reader that is always ready and returns at most `chunk` bytes per read.
 struct Feed<'a> {
     rest: &'a [u8],
     chunk: usize,

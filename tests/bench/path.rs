@@ -1,5 +1,6 @@
-//! What the whole path costs: local endpoint, loopback, the AWS SDK, and the fragments of the body; against draining
-//! the body raw with the same SDK, and against copying it once into a buffer.
+//! Measures the whole path: local endpoint, loopback, AWS SDK, and fragments.
+//!
+//! It compares the path with draining the body with the same SDK, and with copying the body into a buffer once.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, reason = "a program")]
 
 use std::time::Instant;
@@ -10,11 +11,11 @@ use futures::TryStreamExt;
 use kinesis_video::local::{Document, LocalEndpoint, Quotas, Shape, Stamp, fragment_number};
 use kinesis_video::{KinesisVideo, Start, Timestamp};
 
-/// A payload is read so often, to come to a gigabyte.
+/// The number of reads of a payload, to reach 1 GB in total.
 const READS: usize = 8;
 
 fn main() {
-    // The endpoint has a thread of its own, as the service has a machine of its own.
+    // The endpoint has its own thread, as the service has its own machines.
     let serving = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let quotas = Quotas::default().calls_per_second(None);
     let endpoint = serving.block_on(LocalEndpoint::start_with(0, quotas)).unwrap();
@@ -67,7 +68,7 @@ fn payload(shape: Shape, blocks: i16, length: usize) -> Bytes {
     payload.freeze()
 }
 
-/// Reads the body to its end, and copies it in pieces of a fragment's size if there is a buffer.
+/// Reads the body to its end. With a buffer, also copies it in pieces of a fragment's size.
 async fn drain(endpoint: &LocalEndpoint, mut copy: Option<BytesMut>) -> usize {
     let media = aws_sdk_kinesisvideomedia::Client::new(&endpoint.sdk_config());
     let selector = StartSelector::builder().start_selector_type(StartSelectorType::Earliest).build().unwrap();

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::TryStreamExt;
-use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape};
 use kinesis_video::{Fragment, FragmentEnd, KinesisVideo, Start, StopHandle};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -63,19 +63,19 @@ async fn endpoint(arguments: &[String]) {
             sleep(Duration::from_millis(faults)).await;
             let after = rng.u64(0..60_000);
             let mishap = match rng.u32(0..9) {
-                0 => Mishap::CutAfter(after),
-                1 => Mishap::ResetAfter(after),
-                2 => Mishap::BreakOff(after),
-                3 => Mishap::EndAfter(rng.u64(0..5)),
-                4 => Mishap::FaultAfter { fragments: rng.u64(0..5), id: 5000, message: "INTERNAL".into() },
-                5 => Mishap::Refuse("ClientLimitExceededException".into()),
-                6 => Mishap::Stall { after, pause: Duration::from_secs(rng.u64(1..40)) },
-                7 => Mishap::StaleEndpoint,
-                _ => Mishap::Repeat(rng.u64(1..5)),
+                0 => InjectedFault::CutAfter(after),
+                1 => InjectedFault::ResetAfter(after),
+                2 => InjectedFault::BreakOff(after),
+                3 => InjectedFault::EndAfter(rng.u64(0..5)),
+                4 => InjectedFault::FaultAfter { fragments: rng.u64(0..5), id: 5000, message: "INTERNAL".into() },
+                5 => InjectedFault::Refuse("ClientLimitExceededException".into()),
+                6 => InjectedFault::Stall { after, pause: Duration::from_secs(rng.u64(1..40)) },
+                7 => InjectedFault::StaleEndpoint,
+                _ => InjectedFault::Repeat(rng.u64(1..5)),
             };
             let stream = rng.u64(0..streams).to_string();
             // They wait for the next call: the one that there is ends, so that there is one.
-            endpoint.script(Operation::GetMedia, Some(&stream), mishap);
+            endpoint.inject(Operation::GetMedia, Some(&stream), mishap);
         }
     }
     std::future::pending::<()>().await;

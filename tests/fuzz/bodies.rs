@@ -1,4 +1,4 @@
-//! What the fuzz targets do with their input, as functions, so that tests can run them too.
+//! The bodies of the fuzz targets, as functions that tests can run too.
 
 use bytes::BytesMut;
 use kinesis_video::demux::{PacketDecoder, PacketItem};
@@ -7,13 +7,14 @@ use kinesis_video::internals::{Event, Reader, Width, Writer};
 use kinesis_video::{BodyDecoder, BodyItem, FragmentEnd, Limits};
 use tokio_util::codec::Decoder;
 
-/// Limits under which a fuzzer cannot fill the memory.
+/// Returns limits under which a fuzzer cannot exhaust the memory.
 pub fn limits() -> Limits {
     Limits::default().fragment_bytes(1 << 20).metadata_bytes(1 << 16).blocks(4096).tags(256).tracks(16)
 }
 
-/// The events of the reader are those of well-nested elements, at offsets that rise, and do not
-/// depend on how the input is cut.
+/// Checks the events of the reader.
+///
+/// Elements are well nested, offsets increase, and the events do not depend on the sizes of the input chunks.
 pub fn ebml_events(input: &[u8]) {
     let read = |step: usize| {
         let mut reader = Reader::new(16, |_| true);
@@ -50,7 +51,7 @@ pub fn ebml_events(input: &[u8]) {
     assert_eq!(read(input.len().max(1)), read(3));
 }
 
-/// All that can be seen of what a decoder makes of an input, cut into pieces of this size.
+/// Decodes an input in chunks of `step` bytes, and returns a description of every item and the error.
 fn decoded(input: &[u8], step: usize, resync: bool) -> Vec<String> {
     let mut decoder = BodyDecoder::new().limits(limits()).resync(resync);
     let (mut received, mut seen, mut bytes) = (BytesMut::new(), Vec::new(), 0);
@@ -87,13 +88,15 @@ fn decoded(input: &[u8], step: usize, resync: bool) -> Vec<String> {
     if let Some(error) = failed {
         seen.push(format!("{error:?}"));
     } else {
-        assert_eq!(bytes, input.len(), "bytes without a home");
+        assert_eq!(bytes, input.len(), "bytes in no item");
     }
     seen
 }
 
-/// What comes out does not depend on how the input is cut, every byte has a home, and the packets
-/// one by one are those of the fragments.
+/// Checks the decoders.
+///
+/// The items do not depend on the sizes of the input chunks. Every byte is in one item. Packets that are read one by
+/// one equal the packets of the fragments.
 pub fn fragment_chunks(input: &[u8]) {
     let step = input.first().map_or(1, |&byte| usize::from(byte) % 64 + 1);
     for resync in [false, true] {
@@ -120,7 +123,7 @@ pub fn fragment_chunks(input: &[u8]) {
     assert_eq!(whole, single);
 }
 
-/// A block of any bytes: its frames lie inside of it, one behind another.
+/// Checks that the frames of a block with any content lie inside the block, one after another.
 pub fn block_lacing(input: &[u8]) {
     let mut out = Writer::new();
     use kinesis_video::ebml::id;
@@ -140,7 +143,7 @@ pub fn block_lacing(input: &[u8]) {
     }
 }
 
-/// A tree of elements that can be written.
+/// An element tree that can be written.
 enum Node {
     Master(kinesis_video::ebml::ElementId, u8, Vec<Self>),
     Unknown(kinesis_video::ebml::ElementId, u8, Vec<Self>),
@@ -158,8 +161,9 @@ fn tree(element: &Element<'_>) -> Node {
     }
 }
 
-/// Changes a tree as these bytes say: leaves grow and shrink, children are repeated and left out. All
-/// sizes stay consistent, which no change of bytes would leave them.
+/// Mutates a tree, with one of the bytes in `choices` for each node.
+///
+/// Leaves grow and shrink, and children are repeated and removed. Unlike mutations of bytes, all sizes stay consistent.
 fn mutate(nodes: &mut Vec<Node>, choices: &mut impl Iterator<Item = u8>) {
     let mut index = 0;
     while index < nodes.len() {
@@ -227,8 +231,10 @@ fn same(node: &Node, element: &Element<'_>) -> bool {
     }
 }
 
-/// What the writer writes the reader reads: a body is taken apart into a tree, changed as the first
-/// part of the input says, written with consistent sizes, and read again.
+/// Checks that the reader reads what the writer writes.
+///
+/// A body is parsed into a tree, mutated by the first 64 bytes of the input, written with consistent sizes, and read
+/// again.
 pub fn round_trip(input: &[u8]) {
     let (choices, body) = input.split_at(input.len().min(64));
     let mut nodes: Vec<Node> =
@@ -238,7 +244,7 @@ pub fn round_trip(input: &[u8]) {
     nodes.iter().for_each(|node| write(node, &mut out));
     let written = out.into_bytes();
     let read: Vec<_> = Elements::new(&written).map(Result::unwrap).collect();
-    // What ends an element of unknown size may be where it was not before.
+    // After a mutation, an element of unknown size may end earlier, so its tree may differ.
     if !nodes.iter().any(has_unknown) {
         assert_eq!(read.len(), nodes.len());
         assert!(nodes.iter().zip(&read).all(|(node, element)| same(node, element)));

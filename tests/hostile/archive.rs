@@ -1,55 +1,57 @@
-//! What reading the archive holds while all sorts of things go wrong, counted by the allocator.
+//! The memory of reading the archive under faults, counted by the allocator.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
 use futures::TryStreamExt;
-use kinesis_video::local::{Document, LocalEndpoint, Mishap, Operation, Quotas, Shape, Stamp};
-use kinesis_video::{Archive, FragmentEnd, KinesisVideo};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, Operation, Quotas, Shape, Stamp};
+use kinesis_video::{Archive, ArchiveFragments, FragmentEnd, KinesisVideo, RetryConfig};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
 
 use crate::counting;
 use crate::media::stamp;
+use crate::rounds::rounds;
 
-/// Fragments of so many blocks of so many bytes: a little more than 4 MiB, so that buffers that double are at their
-/// largest.
+/// The blocks of a fragment, and the bytes of a block. A fragment is a little over 4 MiB, the size for which a
+/// doubling buffer wastes most.
 const BLOCKS: i16 = 68;
 const BLOCK: usize = 64 << 10;
 const FRAGMENT: u64 = BLOCKS as u64 * BLOCK as u64 + 4096;
 
-/// What a connection has read and nobody has asked for, and what is reserved for what is sure to come.
+/// The bytes that a connection reads ahead and reserves.
 const READ_AHEAD: u64 = 3 << 19;
 
-/// How many: 1 GiB of them in `make proof`, a quarter of that elsewhere.
+/// The number of fragments: a quarter of 1 GiB, and 1 GiB with more rounds. The endpoint keeps them in memory.
 fn fragments() -> u32 {
-    if std::env::var_os("KVS_ROUNDS").is_some() { 256 } else { 64 }
+    u32::try_from(rounds(64).min(256)).unwrap()
 }
 
-/// Something from which nothing is lost. Whatever the call, if nothing else happens its answer is shuffled.
-fn mishap(rng: &mut Rng) -> Mishap {
+/// A random fault that loses no media. Most faults shuffle the fragments of an answer.
+fn mishap(rng: &mut Rng) -> InjectedFault {
     let fragment = rng.u64(0..4);
     let message = "FRAGMENT_NOT_FOUND".to_owned();
     match rng.u32(0..16) {
-        0 => Mishap::CutAfter(rng.u64(0..4 * FRAGMENT)),
-        1 => Mishap::ResetAfter(rng.u64(0..4 * FRAGMENT)),
-        2 => Mishap::EndAfter(fragment),
-        3 => Mishap::FaultAfter { fragments: fragment, id: 5000, message: "INTERNAL".into() },
-        4 => Mishap::FaultAt { fragment, id: 3000, message },
-        5 => Mishap::Omit(fragment),
-        6 if rng.bool() => Mishap::Refuse("ClientLimitExceededException".into()),
-        _ => Mishap::Shuffle(rng.u64(..)),
+        0 => InjectedFault::CutAfter(rng.u64(0..4 * FRAGMENT)),
+        1 => InjectedFault::ResetAfter(rng.u64(0..4 * FRAGMENT)),
+        2 => InjectedFault::EndAfter(fragment),
+        3 => InjectedFault::FaultAfter { fragments: fragment, id: 5000, message: "INTERNAL".into() },
+        4 => InjectedFault::FaultAt { fragment, id: 3000, message },
+        5 => InjectedFault::Omit(fragment),
+        6 if rng.bool() => InjectedFault::Refuse("ClientLimitExceededException".into()),
+        _ => InjectedFault::Shuffle(rng.u64(..)),
     }
 }
 
-/// An endpoint that has them all, in its memory and on this thread, which is the one that is counted.
-async fn endpoint(stamps: &[Stamp], mishaps: impl IntoIterator<Item = Mishap>) -> LocalEndpoint {
+/// An endpoint with all fragments. It stores them on this thread, whose memory is counted.
+async fn endpoint(stamps: &[Stamp], mishaps: impl IntoIterator<Item = InjectedFault>) -> LocalEndpoint {
     let quotas = Quotas::default().calls_per_second(None).media_points(None);
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
     let stream = endpoint.create_stream("door");
     stream.set_retention(Duration::from_secs(100 * 365 * 86_400));
     for (n, stamp) in stamps.iter().enumerate() {
-        // Clusters that say how long they are, and such as do not.
+        // Clusters of known and of unknown size.
         let shape = if n % 2 == 0 { Shape::Ffmpeg } else { Shape::Producer };
         let payload = vec![n as u8; BLOCK];
         let document = (0..BLOCKS)
@@ -57,13 +59,13 @@ async fn endpoint(stamps: &[Stamp], mishaps: impl IntoIterator<Item = Mishap>) -
         stream.push_stamped(&document, stamp.clone());
     }
     for mishap in mishaps {
-        endpoint.script(Operation::GetMediaForFragmentList, None, mishap);
+        endpoint.inject(Operation::GetMediaForFragmentList, None, mishap);
     }
     endpoint
 }
 
-/// Reads all, now and then slowly: each once, whole and in order, or it panics.
-async fn read(mut archive: Archive, stamps: &[Stamp]) {
+/// Reads all fragments with pauses, and asserts that each is whole and yielded once, in order.
+async fn read(mut archive: ArchiveFragments, stamps: &[Stamp]) {
     let mut expected = vec![0; BLOCK];
     for (n, stamp) in stamps.iter().enumerate() {
         let fragment = archive.try_next().await.unwrap().unwrap_or_else(|| panic!("only {n}"));
@@ -79,35 +81,36 @@ async fn read(mut archive: Archive, stamps: &[Stamp]) {
     assert!(archive.try_next().await.unwrap().is_none());
 }
 
-/// What may be held of what was asked for: no more than the buffer, or one more for which everything waits; in
-/// buffers that may be twice as large, and while one grows the old one is there too.
+/// The upper bound of memory for `buffer` bytes. At least one fragment is buffered. A buffer may have twice the
+/// capacity, and while it grows the old one is allocated too.
 fn budget(buffer: u64, connections: u64) -> u64 {
     2 * (buffer + FRAGMENT) + FRAGMENT + connections * READ_AHEAD
 }
 
-/// Reads all of an endpoint in a way that is to stay within so many bytes, and leaves none.
+/// Reads all fragments of an endpoint with some options, and asserts that the memory stays within `most` bytes and is
+/// freed.
 fn check(runtime: &Runtime, endpoint: &LocalEndpoint, stamps: &[Stamp], (name, options, most): (&str, Way<'_>, u64)) {
     let config = endpoint.sdk_config();
     let ((), usage) = counting::of(|| {
         runtime.block_on(async {
             let kvs = KinesisVideo::new(&config);
-            read(options(kvs.archive("door").attempts(60)), stamps).await;
+            read(options(kvs.archive("door").retry(RetryConfig::default().max_attempts(60))).fragments(), stamps).await;
             drop(kvs);
-            // Until both sides have closed their connections.
+            // Waits until both sides have closed their connections.
             sleep(Duration::from_millis(200)).await;
         });
     });
     let most = most as i64;
     eprintln!("{name}: {} KiB of {}, {} KiB left", usage.peak >> 10, most >> 10, usage.current >> 10);
     assert!(usage.peak <= most, "{name}: {} bytes, not {most}", usage.peak);
-    // What is made once.
+    // A first run allocates what is allocated only once.
     assert!(usage.current < 1 << 20, "{name}: {} bytes are left", usage.current);
 }
 
 type Way<'a> = &'a dyn Fn(Archive) -> Archive;
 
 #[test]
-fn a_gigabyte_of_archive_is_read_within_the_budget() {
+fn reading_a_large_archive_stays_within_its_memory_budget() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let stamps: Vec<_> = (1..=fragments()).map(stamp).collect();
     let mut rng = Rng::with_seed(7);
@@ -119,15 +122,15 @@ fn a_gigabyte_of_archive_is_read_within_the_budget() {
         ("by default", &|archive| ranged(archive), budget(64 << 20, 5)),
         ("one connection", &|archive| ranged(archive).connections(1), budget(64 << 20, 1)),
         ("little room", &|archive| ranged(archive).buffer_bytes(10 << 20), budget(10 << 20, 5)),
-        // Too much may be asked for: of each connection there is what comes in, and what came before it and is not
-        // known to be whole.
+        // Without a useful buffer limit, each connection holds the fragment it receives and the one before, which is
+        // not yet known to be whole.
         ("unknown sizes", &|archive| archive.numbers(numbers.clone()), budget((64 << 20) + 2 * 5 * FRAGMENT, 5)),
     ];
     for way in ways {
         check(&runtime, &endpoint, &stamps, way);
     }
-    assert!(endpoint.scripted() > 0, "all that was to happen has happened: the rest went smoothly");
-    let happened = endpoint.happened();
+    assert!(endpoint.pending_faults() > 0, "all that was to happen has happened: the rest went smoothly");
+    let happened: BTreeMap<_, _> = endpoint.fault_counts().iter().collect();
     eprintln!("{happened:?}");
     for what in ["cut", "reset", "end", "fault", "fault at", "omit", "refuse", "shuffle"] {
         assert!(happened[what] > 0, "{what} never happened: {happened:?}");
@@ -135,19 +138,19 @@ fn a_gigabyte_of_archive_is_read_within_the_budget() {
 }
 
 #[test]
-fn what_cut_bodies_left_counts() {
+fn buffered_fragments_of_cut_bodies_count_in_the_budget() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let stamps: Vec<_> = (1..=15).map(stamp).collect();
-    // Each call asks for one, and gets most of it.
-    let endpoint = runtime.block_on(endpoint(&stamps, vec![Mishap::CutAfter(FRAGMENT - 65_536); 10]));
+    // Each call requests one fragment, and receives most of it.
+    let endpoint = runtime.block_on(endpoint(&stamps, vec![InjectedFault::CutAfter(FRAGMENT - 65_536); 10]));
     let range = stamps[0].server_time..=stamps[14].server_time;
     let way: Way<'_> = &|archive| archive.range(range.clone()).buffer_bytes(5 * FRAGMENT);
     check(&runtime, &endpoint, &stamps, ("cut bodies", way, budget(5 * FRAGMENT, 5)));
-    assert_eq!(endpoint.happened()["cut"], 10);
+    assert_eq!(endpoint.fault_counts().cut, 10);
 }
 
 #[test]
-fn what_is_to_come_takes_little() {
+fn fragments_still_to_fetch_take_little_memory() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let stamps: Vec<_> = (1..=5000).map(stamp).collect();
     let quotas = Quotas::default().calls_per_second(None).media_points(None).metadata_points(None);
@@ -156,12 +159,12 @@ fn what_is_to_come_takes_little() {
     stream.set_retention(Duration::from_secs(100 * 365 * 86_400));
     let document = Document::new(Shape::Producer).video_track(1).block(1, 0, true, b"a frame");
     stamps.iter().for_each(|stamp| stream.push_stamped(&document, stamp.clone()));
-    // With the connections that it takes: what one takes is the difference.
+    // The usage includes the connections. The difference of two runs is the memory per fragment.
     let read = |count: usize| {
         let range = stamps[0].server_time..=stamps[count - 1].server_time;
         let (archive, usage) = counting::of(|| {
             let kvs = KinesisVideo::new(&endpoint.sdk_config());
-            let mut archive = kvs.archive("door").range(range).buffer_bytes(1).connections(1);
+            let mut archive = kvs.archive("door").range(range).buffer_bytes(1).connections(1).fragments();
             let first = runtime.block_on(archive.try_next()).unwrap().unwrap();
             assert_eq!(first.number(), Some(&stamps[0].number));
             archive
@@ -169,12 +172,12 @@ fn what_is_to_come_takes_little() {
         assert_eq!(archive.progress().borrow().total_fragments, Some(count as u64));
         usage
     };
-    // What is made once.
+    // A first run allocates what is allocated only once.
     read(1);
     let (few, many) = (read(1000), read(5000));
     let (each, listing) = ((many.current - few.current) / 4000, (many.peak - few.peak) / 4000);
     eprintln!("{each} bytes for each that is to come, {listing} while they are listed");
     assert!(each <= 200, "{each} bytes");
-    // What the endpoint needs for a page is among it.
+    // This includes the endpoint's memory for a page.
     assert!(listing <= 600, "{listing} bytes");
 }

@@ -1,7 +1,6 @@
-//! What untrusted bytes can do: nothing but end in a clear error, in memory that is bounded, in time
-//! that is in proportion to them.
+//! Untrusted bytes end in a clear error, with bounded memory, in time linear in their length.
 //!
-//! `KVS_ROUNDS` (in `make proof`) multiplies the rounds.
+//! `KVS_ROUNDS`, which `make proof` sets, multiplies the number of rounds.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -27,6 +26,8 @@ mod memory;
 mod mutation;
 #[cfg(feature = "ffmpeg")]
 mod pictures;
+#[path = "../it/support/rounds.rs"]
+mod rounds;
 
 #[global_allocator]
 static ALLOCATOR: counting::Counting = counting::Counting;

@@ -1,4 +1,4 @@
-//! What is held, counted by the allocator.
+//! Memory use of the decoders, counted by the allocator.
 
 use bytes::{Bytes, BytesMut};
 use kinesis_video::local::{Document, Shape};
@@ -10,7 +10,7 @@ use crate::media::{live_body, stamp};
 
 const CHUNK: usize = 1 << 10;
 
-/// Reads a body in chunks and drops what comes; the error is part of what may come.
+/// Decodes a body in chunks, drops the items, ignores the error, and returns the number of items.
 fn read(body: &[u8], limits: Limits, resync: bool) -> usize {
     let mut decoder = BodyDecoder::new().limits(limits).resync(resync);
     let (mut received, mut items) = (BytesMut::new(), 0);
@@ -37,7 +37,7 @@ fn hostile_bodies_stay_within_limits() {
         0x12, 0x54, 0xC3, 0x67, 0x8E, 0x73, 0x73, 0x8B, 0x67, 0xC8, 0x88, 0x45, 0xA3, 0x81, b'a', 0x44, 0x87, 0x81,
         b'b',
     ];
-    let lie = |id: &[u8]| [id, &[0x08, 0, 0, 0, 0x7F][..]].concat();
+    let huge = |id: &[u8]| [id, &[0x08, 0, 0, 0, 0x7F][..]].concat();
     for (name, body) in [
         ("an endless block", after(&cluster, [&[0xA3, 0x10, 0xFF, 0xFF, 0xFF][..], &[7; 3 << 20]].concat())),
         ("endless empty blocks", after(&cluster, [0xA3, 0x84, 0x81, 0, 0, 0].repeat(500_000))),
@@ -47,21 +47,21 @@ fn hostile_bodies_stay_within_limits() {
         ("endless tags", after(&start, simple_tag.repeat(150_000))),
         ("endless documents", start[..5].repeat(500_000)),
         ("endless zeros", vec![0; 3 << 20]),
-        ("tracks that say they are huge", after(&start, lie(&[0x16, 0x54, 0xAE, 0x6B]))),
-        ("a cluster that says it is huge", after(&start, lie(&[0x1F, 0x43, 0xB6, 0x75]))),
+        ("tracks that declare a huge size", after(&start, huge(&[0x16, 0x54, 0xAE, 0x6B]))),
+        ("a cluster that declares a huge size", after(&start, huge(&[0x1F, 0x43, 0xB6, 0x75]))),
     ] {
         for resync in [false, true] {
             let (items, usage) = counting::of(|| read(&body, limits, resync));
-            // The fragment twice, while its buffer doubles; the index; what is reserved ahead and searched.
+            // Twice the fragment while its buffer doubles, the index, the reserved memory, and the bytes searched.
             let most = 4 * i64::from(limit) + 32 * 1000 + (3 << 20);
             assert!(usage.peak <= most, "{name}, {resync}: {} bytes for {items} items", usage.peak);
-            assert!(usage.current < 1024, "{name}, {resync}: {} bytes are left", usage.current);
+            assert!(usage.current < 1024, "{name}, {resync}: {} bytes are still allocated", usage.current);
         }
     }
 }
 
 #[test]
-fn a_fragment_takes_little_more_than_its_bytes() {
+fn a_fragment_takes_little_more_memory_than_its_bytes() {
     for (shape, blocks, length) in [(Shape::Ffmpeg, 60, 8000), (Shape::Producer, 60, 8000), (Shape::Producer, 34, 1024)]
     {
         let document = (0..blocks).fold(Document::new(shape).video_track(1).tag("a", "b"), |document, i| {
@@ -77,7 +77,7 @@ fn a_fragment_takes_little_more_than_its_bytes() {
             usage.peak as f64 / size as f64
         );
         assert!(usage.peak < 3 * size as i64 + (128 << 10), "{shape:?}: {} bytes for fragments of {size}", usage.peak);
-        // Its parts, plus the steps in which buffer and index grow.
+        // The fragment's parts, plus the steps in which buffer and index grow.
         assert!(each <= 30.0, "{shape:?}: {each} allocations");
     }
 }

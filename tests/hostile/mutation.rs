@@ -1,11 +1,12 @@
-//! Bodies that were good once.
+//! Mutated bodies.
 
 use bytes::Bytes;
 
 use crate::fuzz;
 use crate::media::{self, CAPTURES, capture};
+use crate::rounds::rounds;
 
-/// A seeded sequence of numbers.
+/// A seeded generator of pseudo-random numbers (xorshift).
 pub struct Random(pub u64);
 
 impl Random {
@@ -17,13 +18,10 @@ impl Random {
     }
 }
 
-pub fn rounds(usual: u64) -> u64 {
-    let times: u64 = std::env::var("KVS_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1);
-    usual * times.div_ceil(20)
-}
-
-/// One to four changes: flipped bits, bytes that mean something to a parser, sizes that lie, pieces
-/// left out, repeated, or taken from elsewhere, and an early end.
+/// Returns the body with one to four mutations.
+///
+/// A mutation is one of these: a flipped bit, a byte with a meaning in EBML, a huge size, a piece removed, repeated,
+/// overwritten or inserted from another body, or a truncation.
 pub fn mutated(body: &[u8], others: &[Bytes], random: &mut Random) -> Vec<u8> {
     let mut body = body.to_vec();
     for _ in 0..=random.next(4) {
@@ -62,7 +60,7 @@ fn small_bodies() -> Vec<Bytes> {
 }
 
 #[test]
-fn a_hundred_thousand_mutations() {
+fn mutated_bodies_never_panic() {
     let bodies = small_bodies();
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     for round in 0..rounds(100_000) {
@@ -75,12 +73,12 @@ fn a_hundred_thousand_mutations() {
 }
 
 #[test]
-fn mutations_of_captures() {
+fn mutated_captures_never_panic() {
     let captures: Vec<Bytes> = CAPTURES.into_iter().filter_map(capture).collect();
     let mut random = Random(7);
     for _ in 0..rounds(60) {
         for body in &captures {
-            // A stretch over a boundary of documents, so that not all of it is one block.
+            // The slice contains a boundary of documents, so that it is not all one block.
             let start = random.next(body.len() - 300_000);
             let documents = body.slice(start..start + 300_000);
             fuzz::fragment_chunks(&mutated(&documents, &captures, &mut random));
@@ -89,9 +87,9 @@ fn mutations_of_captures() {
     }
 }
 
-/// Also written to the folder `KVS_CORPUS`, for the fuzzers to start from.
+/// Also writes the bodies to the folder `KVS_CORPUS`, as a seed corpus for the fuzzers.
 #[test]
-fn the_corpus() {
+fn the_fuzzing_corpus_never_panics() {
     if let Some(folder) = std::env::var_os("KVS_CORPUS") {
         std::fs::create_dir_all(&folder).unwrap();
         for (index, body) in small_bodies().iter().enumerate() {

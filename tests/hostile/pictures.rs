@@ -9,7 +9,8 @@ use kinesis_video::{FragmentStream, FragmentStreamExt, Frame};
 
 use crate::footage::{footage, fragment, groups, hash};
 use crate::media::{CAMERA, live_body};
-use crate::mutation::{Random, mutated, rounds};
+use crate::mutation::{Random, mutated};
+use crate::rounds::rounds;
 
 type Source<'a> = FragmentStream<&'a [u8]>;
 

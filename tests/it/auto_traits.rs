@@ -1,4 +1,4 @@
-//! What every public type promises without saying so.
+//! The auto traits of every public type.
 
 use std::fmt::Debug;
 use std::mem::size_of;
@@ -24,7 +24,7 @@ fn stream<T: FusedStream + Send + Unpin + Debug + 'static>() {}
 fn part<T: Send + Unpin + Debug + 'static>() {}
 
 #[test]
-fn values_can_go_anywhere() {
+fn values_are_send_sync_and_clone() {
     value::<Acks>();
     value::<AudioChunk>();
     value::<BodyItem>();
@@ -72,7 +72,7 @@ fn values_can_go_anywhere() {
 }
 
 #[test]
-fn streams_can_be_spawned_and_selected() {
+fn streams_are_send_unpin_and_fused() {
     stream::<Acknowledged<LiveFragments>>();
     stream::<BodyStream<File>>();
     stream::<FragmentStream<File>>();
@@ -86,10 +86,10 @@ fn streams_can_be_spawned_and_selected() {
     stream::<LiveFragments>();
     stream::<LivePackets>();
     stream::<kinesis_video::Clip>();
-    stream::<kinesis_video::Archive>();
-    stream::<kinesis_video::Clips>();
-    stream::<kinesis_video::FragmentList>();
-    stream::<kinesis_video::Images>();
+    stream::<kinesis_video::ArchiveFragments>();
+    stream::<kinesis_video::ClipStream>();
+    stream::<kinesis_video::FragmentEntries>();
+    stream::<kinesis_video::ImageStream>();
     stream::<kinesis_video::fragment::Until<LiveFragments>>();
     stream::<PacketStream<File>>();
     stream::<Subscriber>();

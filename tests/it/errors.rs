@@ -1,4 +1,4 @@
-//! Errors say what and where, in one line, and nothing already received is lost.
+//! Errors name the problem and the place in one line, and lose nothing already received.
 
 use std::error::Error as _;
 
@@ -12,7 +12,7 @@ async fn read(name: &str) -> (Vec<BodyItem>, Option<Error>) {
 }
 
 #[tokio::test]
-async fn texts() {
+async fn error_messages_name_the_problem_and_the_place() {
     for (name, expected) in [
         ("no media at all", "malformed media: 0x7B22 where a document should begin (at byte 0, in 0x7B22)"),
         ("no header", "malformed media: a document begins with an EBML header (at byte 0, in Segment)"),
@@ -29,7 +29,7 @@ async fn texts() {
 }
 
 #[tokio::test]
-async fn whole_blocks_before_the_damage_are_given_out() {
+async fn whole_blocks_before_the_damage_are_yielded() {
     let (items, error) = read("lying size").await;
     let [BodyItem::Fragment(fragment)] = &items[..] else { panic!("{items:?}") };
     assert_eq!((fragment.end_reason(), fragment.blocks().len()), (FragmentEnd::Cut, 3));
@@ -37,7 +37,7 @@ async fn whole_blocks_before_the_damage_are_given_out() {
 }
 
 #[test]
-fn a_chain_never_repeats_itself() {
+fn an_error_does_not_repeat_its_source() {
     let io = std::io::Error::other("the cable is out");
     let error = Error::new(ErrorKind::Io, "reading failed").caused_by(io).at(7);
     assert_eq!(error.to_string(), "I/O failed: reading failed (at byte 7)");
@@ -46,7 +46,7 @@ fn a_chain_never_repeats_itself() {
 }
 
 #[test]
-fn an_error_survives_a_trip_through_io() {
+fn an_error_survives_conversion_to_io_error() {
     let error = Error::new(ErrorKind::Limit, "too much").at(3);
     let back = Error::from(std::io::Error::from(error.clone()));
     assert_eq!((back.kind(), back.position()), (error.kind(), error.position()));

@@ -1,4 +1,4 @@
-//! Programs in Python that we did not write the insides of: boto3, ebmlite and moto.
+//! Independent Python programs as judges: boto3, ebmlite and moto.
 //!
 //! `make judges` installs them and sets `KVS_JUDGES` to their interpreter.
 
@@ -15,7 +15,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use futures::TryStreamExt;
-use kinesis_video::local::{Document, LocalEndpoint, Mishap, Operation, Quotas, Shape};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, Operation, Quotas, Shape};
 use kinesis_video::{
     Clock, ErrorKind, Fragment, FragmentStream, FragmentStreamExt, KinesisVideo, Order, PlaybackUrl, RecordExt, Start,
     Timestamp, WavSink,
@@ -23,10 +23,10 @@ use kinesis_video::{
 use serde_json::{Value, json};
 
 use crate::support::bodies::{AVCC, CAMERA, FRAME, fragments, live_body, producer_document, stamp, stamp_at};
-use crate::support::endpoint::now_millis;
+use crate::support::endpoint::{attempts, now_millis};
 use crate::support::footage::red_and_green;
 
-/// A judge to run, or `None`, saying so, where there are none.
+/// The command of a judge. `None` and a message without `KVS_JUDGES`.
 fn command(script: &str) -> Option<Command> {
     let Some(python) = std::env::var_os("KVS_JUDGES") else {
         eprintln!("KVS_JUDGES is not set: {script} is not asked");
@@ -37,7 +37,7 @@ fn command(script: &str) -> Option<Command> {
     Some(command)
 }
 
-/// Runs a judge, or says that it is not there.
+/// Runs a judge, and returns its output. `None` without `KVS_JUDGES`.
 fn judge(script: &str, arguments: &[&str], input: &str) -> Option<String> {
     let mut child = command(script)?
         .args(arguments)
@@ -54,7 +54,7 @@ fn judge(script: &str, arguments: &[&str], input: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn boto3_takes_the_endpoint_for_the_service() {
+async fn boto3_reads_live_media_from_the_endpoint() {
     let quotas = Quotas::default().calls_per_second(None).idle(Duration::from_millis(100));
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
     let ten = endpoint.create_stream("ten");
@@ -85,21 +85,21 @@ async fn boto3_takes_the_endpoint_for_the_service() {
     ];
     let input = json!({ "url": endpoint.url(), "arn": ten.arn(), "fragments": listed, "errors": errors });
     for name in errors {
-        endpoint.script(Operation::GetMedia, Some("faulty"), Mishap::Refuse(name.into()));
+        endpoint.inject(Operation::GetMedia, Some("faulty"), InjectedFault::Refuse(name.into()));
     }
     let said = tokio::task::spawn_blocking(move || judge("boto3_client.py", &[], &input.to_string())).await.unwrap();
     if let Some(said) = said {
         eprintln!("{said}");
-        assert_eq!(endpoint.scripted(), 0);
+        assert_eq!(endpoint.pending_faults(), 0);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn boto3_takes_the_archive_for_the_service() {
+async fn boto3_reads_archived_media_from_the_endpoint() {
     const H264: &str = "V_MPEG4/ISO/AVC";
     let quotas = Quotas::default().calls_per_second(None).metadata_points(None).media_points(None);
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
-    // Whole seconds, since that is all that some releases of boto3 send.
+    // Whole seconds, because some releases of boto3 send no fraction.
     let start = now_millis() / 1000 - 600;
     let stamp = |index: u32| {
         let millis = (start + i64::from(index) * 2) * 1000;
@@ -143,8 +143,8 @@ async fn boto3_takes_the_archive_for_the_service() {
         let exceptions: Vec<_> = exceptions.iter().map(|exception| format!("{exception}Exception")).collect();
         scripted[name] = json!(exceptions);
         for exception in exceptions {
-            // It happens to the first call that nothing else is wrong with: those come behind the others.
-            endpoint.script(operation, Some("refused"), Mishap::Refuse(exception));
+            // A fault applies to the first call that is not refused, so these calls are last.
+            endpoint.inject(operation, Some("refused"), InjectedFault::Refuse(exception));
         }
     }
     (0..5).for_each(|index| endpoint.create_stream("refused").push_stamped(&pictures, stamp(index)));
@@ -159,7 +159,7 @@ async fn boto3_takes_the_archive_for_the_service() {
     let said = tokio::task::spawn_blocking(move || judge("boto3_archive.py", &[], &input.to_string())).await.unwrap();
     if let Some(said) = said {
         eprintln!("{said}");
-        assert_eq!(endpoint.scripted(), 0);
+        assert_eq!(endpoint.pending_faults(), 0);
     }
 }
 
@@ -181,7 +181,7 @@ fn read_by_us(fragments: &[Fragment]) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn ebmlite_reads_what_we_write() {
-    // Frames of ours without what looks like an EBML header, since that way of reading is fooled by it.
+    // Frames without bytes that look like an EBML header, because that method would split there.
     let plain = |n: u32| {
         let document = kinesis_video::local::Document::new(kinesis_video::local::Shape::Producer).video_track(1);
         (0..5).fold(document.tag("ordinal", &n.to_string()), |d, i| {
@@ -205,9 +205,9 @@ async fn ebmlite_reads_what_we_write() {
 }
 
 #[tokio::test]
-async fn the_seeds_way_of_reading_a_call_gives_the_same_files() {
+async fn the_python_librarys_method_writes_the_same_wav_files() {
     let call = kinesis_video::local::ConnectCall::new("a contact").duration(std::time::Duration::from_millis(3_500));
-    // A counter, in which nothing looks like an EBML header.
+    // A counter has no bytes that look like an EBML header.
     let call = call.voice(|party, position| (position % 9_973) as i16 * 2 + party as i16);
     let payload = call.to_payload(kinesis_video::Timestamp::from_millis(1_700_000_000_000));
     let dir = tempfile::tempdir().unwrap();
@@ -236,7 +236,7 @@ struct Moto {
 }
 
 impl Moto {
-    /// With these fragments in each stream, since moto has none of its own.
+    /// Starts the server with these fragments in each stream, because moto has none.
     fn start(listed: &Value) -> Option<Self> {
         let mut command = command("moto_server.py")?;
         let mut child =
@@ -254,7 +254,7 @@ impl Moto {
         config.into_builder().endpoint_url(&self.url).build()
     }
 
-    /// A client for which moto is all of the service: the hosts that it names do not exist.
+    /// A client that sends everything to moto, because the hosts that moto names do not exist.
     async fn client(&self) -> KinesisVideo {
         KinesisVideo::new(&self.config().await).with_data_endpoint(&self.url)
     }
@@ -262,19 +262,19 @@ impl Moto {
 
 impl Drop for Moto {
     fn drop(&mut self) {
-        // It ends with its standard input.
+        // The server ends with its standard input.
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
 }
 
-/// Makes a stream, and gives its ARN.
+/// Creates a stream, and returns its ARN.
 async fn create(kvs: &KinesisVideo, name: &str, hours: i32) -> String {
     let created = kvs.control().create_stream().stream_name(name).data_retention_in_hours(hours).send().await;
     created.unwrap().stream_arn.unwrap()
 }
 
-/// Answers every request with 404, and keeps where it went.
+/// Answers every request with 404, and records its host.
 #[derive(Clone, Debug, Default)]
 struct Nowhere(Arc<Mutex<Vec<String>>>);
 
@@ -286,7 +286,7 @@ impl HttpConnector for Nowhere {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn moto_tells_where_data_are() {
+async fn moto_returns_data_endpoints() {
     let Some(moto) = Moto::start(&json!([])) else { return };
     let config = moto.config().await;
     let nowhere = Nowhere::default();
@@ -313,14 +313,14 @@ async fn moto_tells_where_data_are() {
         let get = client(ApiName::GetMediaForFragmentList).await.get_media_for_fragment_list();
         assert!(get.stream_name("door").fragments("7").send().await.is_err());
         hosts.push(asked("getMediaForFragmentList"));
-        // What this crate calls goes there too, and says so when it fails.
-        let error = kvs.hls(stream).attempts(1).url().await.unwrap_err();
+        // Calls of this crate go to the same host, and their errors name it.
+        let error = kvs.hls(stream).retry(attempts(1)).url().await.unwrap_err();
         hosts.push(asked("getHLSStreamingSessionURL"));
         assert_eq!(error.context().endpoint(), hosts.last().map(|host| format!("https://{host}")).as_deref());
-        assert!(kvs.dash(stream).attempts(1).url().await.is_err());
+        assert!(kvs.dash(stream).retry(attempts(1)).url().await.is_err());
         hosts.push(asked("getDASHStreamingSessionURL"));
-        let archive = kvs.archive(stream).numbers(["7".parse().unwrap()]).attempts(1);
-        assert!(archive.try_collect::<Vec<_>>().await.is_err());
+        let archive = kvs.archive(stream).numbers(["7".parse().unwrap()]).retry(attempts(1));
+        assert!(archive.fragments().try_collect::<Vec<_>>().await.is_err());
         hosts.push(asked("getMediaForFragmentList"));
     }
     let is_archive = |host: &String| host.starts_with("b-") && host.ends_with(".kinesisvideo.us-west-2.amazonaws.com");
@@ -331,19 +331,19 @@ async fn moto_tells_where_data_are() {
     assert!(media.get_media().stream_name("door").start_selector(earliest.build().unwrap()).send().await.is_err());
     let host = asked("getMedia");
     assert_eq!(host.replacen("s-", "b-", 1), hosts[0]);
-    // Nobody is asked for what there is no host for.
+    // Nothing is sent without a host.
     for api in [ApiName::GetClip, ApiName::GetImages] {
         let error = kvs.archived_client("nobody", api).await.unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, Some("ResourceNotFoundException")));
         assert_eq!(error.context().stream(), Some("nobody"));
     }
-    let error = kvs.list_fragments("nobody").attempts(1).try_next().await.unwrap_err();
+    let error = kvs.list_fragments("nobody").retry(attempts(1)).entries().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(nowhere.0.lock().unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn moto_plays_what_we_ask_for() {
+async fn moto_accepts_playback_requests() {
     let Some(moto) = Moto::start(&json!([])) else { return };
     let kvs = moto.client().await;
     let arn = create(&kvs, "door", 2).await;
@@ -362,19 +362,19 @@ async fn moto_plays_what_we_ask_for() {
         for url in [
             kvs.hls(stream).url().await,
             kvs.hls(stream).live_replay(start..).expires(minutes).display_timestamps(true).url().await,
-            kvs.hls(stream).on_demand(start..=end).by(Clock::Producer).max_fragments(5000).url().await,
+            kvs.hls(stream).on_demand(start..=end).clock(Clock::Producer).max_fragments(5000).url().await,
         ] {
             is_url(&url.unwrap(), HLS);
         }
         for url in [
             kvs.dash(stream).url().await,
             kvs.dash(stream).live_replay(start..=end).display_numbers(true).url().await,
-            kvs.dash(stream).on_demand(start..=end).by(Clock::Server).url().await,
+            kvs.dash(stream).on_demand(start..=end).clock(Clock::Server).url().await,
         ] {
             is_url(&url.unwrap(), DASH);
         }
         let url = kvs.hls(stream).expires(minutes).url().await.unwrap();
-        // The service's clock has whole seconds, and this is the same machine.
+        // The service's clock has whole seconds, and runs on the same machine.
         let lasts = url.expires().as_millis() - now;
         assert!((598_000..630_000).contains(&lasts), "{lasts} ms");
         let again = url.renew().await.unwrap();
@@ -389,7 +389,7 @@ async fn moto_plays_what_we_ask_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn moto_cuts_the_clips_that_we_ask_for() {
+async fn moto_accepts_clip_requests() {
     let millis = |n: i64| 1_700_000_000_126 + n * 2000;
     let info = |n: i64| {
         let seconds = millis(n) as f64 / 1000.0;
@@ -401,7 +401,7 @@ async fn moto_cuts_the_clips_that_we_ask_for() {
             "FragmentLengthInMilliseconds": 2000,
         })
     };
-    // More than go into one clip, in no order.
+    // More fragments than one clip can have, in no order.
     let listed: Value = (0..250).rev().map(info).collect();
     let Some(moto) = Moto::start(&listed) else { return };
     let kvs = moto.client().await;
@@ -409,7 +409,7 @@ async fn moto_cuts_the_clips_that_we_ask_for() {
     let range = Timestamp::from_millis(millis(0))..=Timestamp::from_millis(millis(249));
     for stream in ["door", &arn] {
         for clock in [Clock::Server, Clock::Producer] {
-            let mut clips = kvs.clips(stream).range(range.clone()).by(clock);
+            let mut clips = kvs.clips(stream).range(range.clone()).clock(clock).clips();
             let (mut fragments, mut files) = (Vec::new(), 0);
             while let Some(clip) = clips.try_next().await.unwrap() {
                 fragments.extend(clip.fragments().iter().map(|info| info.number().to_string()));
@@ -422,7 +422,7 @@ async fn moto_cuts_the_clips_that_we_ask_for() {
             assert_eq!(fragments, (1..=250).map(|n| n.to_string()).collect::<Vec<_>>());
         }
     }
-    // To the SDK's own client, the way there that this crate finds is as good.
+    // The SDK's client reaches moto by the endpoint that this crate finds.
     let client = kvs.archived_client("door", ApiName::GetClip).await.unwrap();
     let selector = aws_sdk_kinesisvideoarchivedmedia::types::ClipFragmentSelector::builder()
         .fragment_selector_type(aws_sdk_kinesisvideoarchivedmedia::types::ClipFragmentSelectorType::ServerTimestamp)
@@ -435,25 +435,32 @@ async fn moto_cuts_the_clips_that_we_ask_for() {
         );
     let clip = client.get_clip().stream_arn(&arn).clip_fragment_selector(selector.build().unwrap()).send().await;
     assert_eq!(clip.unwrap().payload.collect().await.unwrap().into_bytes(), &b"sample-mp4-video"[..]);
-    let error = kvs.clips("nobody").range(range).attempts(1).try_next().await.unwrap_err();
+    let error = kvs.clips("nobody").range(range).retry(attempts(1)).clips().try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, Some("ResourceNotFoundException")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn moto_says_what_keeps_nothing() {
+async fn moto_reports_missing_retention() {
     let Some(moto) = Moto::start(&json!([])) else { return };
     let kvs = moto.client().await;
     let keeping = create(&kvs, "keeping", 2).await;
     let keeping_nothing = create(&kvs, "keeping-nothing", 0).await;
     for stream in ["keeping", &keeping] {
-        let list: Vec<_> = kvs.list_fragments(stream).sorted(Order::Number).try_collect().await.unwrap();
+        let list: Vec<_> = kvs.list_fragments(stream).order(Order::Number).entries().try_collect().await.unwrap();
         assert!(list.is_empty());
     }
     for stream in ["keeping-nothing", &keeping_nothing] {
-        let error = kvs.list_fragments(stream).try_next().await.unwrap_err();
+        let error = kvs.list_fragments(stream).entries().try_next().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Retention, "{error}");
     }
-    // moto has neither, and says so in HTML.
-    let error = kvs.archive("keeping").numbers(["7".parse().unwrap()]).attempts(2).try_next().await.unwrap_err();
+    // moto has neither operation, and answers with HTML.
+    let error = kvs
+        .archive("keeping")
+        .numbers(["7".parse().unwrap()])
+        .retry(attempts(2))
+        .fragments()
+        .try_next()
+        .await
+        .unwrap_err();
     assert!(!error.is_retryable() && error.to_string().contains("GetMediaForFragmentList"), "{error}");
 }

@@ -1,9 +1,10 @@
-//! Imports flow one way, and files stay one noun.
+//! Imports flow in one direction, and no file is long.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Each layer with what it may use of the crate, besides itself.
+use crate::support::imports::{Edge, Sources};
+
+/// The layers of the crate. Each may use itself and the layers in its list.
 const LAYERS: &[(&str, &[&str])] = &[
     ("accessors", &[]),
     ("summary", &[]),
@@ -44,63 +45,169 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
 ];
 
-fn sources() -> Vec<(PathBuf, String)> {
-    fn walk(dir: &Path, files: &mut Vec<(PathBuf, String)>) {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, files);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).unwrap();
-                files.push((path, text));
+/// Every layer may use the macros of this one.
+const MACROS: &str = "accessors";
+
+/// Files whose path begins with the first never import from files whose path begins with the second.
+const NEVER: &[(&str, &str)] = &[
+    ("fragment/", "packet/"),
+    ("fragment/", "demux/"),
+    ("packet/", "demux/"),
+    // An API call knows neither its purpose nor `KinesisVideo`.
+    ("service/call/", "service/live/"),
+    ("service/call/", "service/archived/"),
+    ("service/call/", "service/mod.rs"),
+    ("service/client.rs", "service/mod.rs"),
+    // Live and archived reading are independent of each other and of `KinesisVideo`.
+    ("service/live/", "service/archived/"),
+    ("service/live/", "service/mod.rs"),
+    ("service/archived/", "service/live/"),
+    ("service/archived/", "service/mod.rs"),
+    // The local endpoint stores media without knowing who asks for them.
+    ("local/store/", "local/server/"),
+    ("local/store/", "local/operations/"),
+    ("local/operations/", "local/server/router.rs"),
+];
+
+fn crate_sources() -> Sources {
+    Sources::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+}
+
+/// The layer of a file: its folder, or its name directly below `src`.
+fn layer(name: &str) -> &str {
+    name.split('/').next().unwrap().trim_end_matches(".rs")
+}
+
+/// All imports that leave their layer for one that it may not use.
+fn layer_violations(sources: &Sources) -> Vec<String> {
+    let may_use = |from: &str, to: &str| {
+        let row = LAYERS.iter().find(|(name, _)| *name == from);
+        from == to || to == MACROS || row.unwrap_or_else(|| panic!("{from} has no row in LAYERS")).1.contains(&to)
+    };
+    let name = |index: usize| &sources.files[index].name[..];
+    let edges = sources.edges().into_iter();
+    let imports = edges.filter(|edge| !may_use(layer(name(edge.from)), layer(name(edge.to))));
+    let mut found: Vec<String> = imports.map(|edge| format!("{} uses {}", name(edge.from), name(edge.to))).collect();
+    // Paths name the layer that has the item, not a re-export at the root.
+    for file in &sources.files {
+        for used in file.code.split("crate::").skip(1) {
+            let module: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if !module.is_empty() && !may_use(layer(&file.name), &module) {
+                found.push(format!("{} uses crate::{module}", file.name));
             }
         }
     }
-    let mut files = Vec::new();
-    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
-    files
+    found
 }
 
-/// The part of a file that is not tests.
-fn code(text: &str) -> String {
-    let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or(text);
-    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+/// All imports that a row of [`NEVER`] forbids.
+fn forbidden_imports(sources: &Sources) -> Vec<String> {
+    let name = |index: usize| &sources.files[index].name[..];
+    let is_forbidden = |edge: &Edge| {
+        let (from, to) = (name(edge.from), name(edge.to));
+        NEVER.iter().any(|(user, used)| from.starts_with(user) && to.starts_with(used))
+    };
+    let forbidden = sources.edges().into_iter().filter(is_forbidden);
+    forbidden.map(|edge| format!("{} uses {}", name(edge.from), name(edge.to))).collect()
 }
 
 #[test]
-fn imports_flow_one_way() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for (path, text) in sources() {
-        let relative = path.strip_prefix(&root).unwrap();
-        let layer = relative.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
-        let allowed =
-            LAYERS.iter().find(|(name, _)| *name == layer).unwrap_or_else(|| panic!("{layer} has no row here")).1;
-        for used in code(&text).split("crate::").skip(1) {
-            let module: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            assert!(
-                module == "accessors" || module == layer || allowed.contains(&&*module) || module.is_empty(),
-                "{} uses crate::{module}",
-                relative.display()
-            );
+fn layers_import_in_one_direction() {
+    assert_eq!(layer_violations(&crate_sources()), [""; 0]);
+}
+
+#[test]
+fn forbidden_imports_do_not_occur() {
+    let sources = crate_sources();
+    for (user, used) in NEVER {
+        for prefix in [user, used] {
+            let is_there = sources.files.iter().any(|file| file.name.starts_with(prefix));
+            assert!(is_there, "no file begins with {prefix}: the rule holds nothing");
         }
     }
+    assert_eq!(forbidden_imports(&sources), [""; 0]);
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let sources = crate_sources();
+    let circles = sources.circles();
+    assert!(circles.is_empty(), "{circles:#?}");
+}
+
+/// Breaks each rule in a copy of the sources.
+#[test]
+fn every_rule_notices_a_violation() {
+    let texts = |sources: Sources| -> Vec<(String, String)> {
+        sources.files.into_iter().map(|file| (file.name, file.code)).collect()
+    };
+    let with = |name: &str, import: &str| {
+        let mut texts = texts(crate_sources());
+        let file = texts.iter_mut().find(|(found, _)| found == name).unwrap_or_else(|| panic!("no file {name}"));
+        file.1 = format!("{import}\n{}", file.1);
+        Sources::new(texts)
+    };
+    let is_noticed = |found: Vec<String>, name: &str| found.iter().any(|found| found.starts_with(name));
+    // A rule for prefixes holds for each file below them: one file of each side is enough here.
+    for (user, used) in NEVER {
+        let sources = crate_sources();
+        let first = |prefix: &str| {
+            let file =
+                sources.files.iter().find(|file| file.name.starts_with(prefix) && !file.name.ends_with("/mod.rs"));
+            let file = file.or_else(|| sources.files.iter().find(|file| file.name.starts_with(prefix)));
+            file.unwrap_or_else(|| panic!("no file {prefix}")).name.clone()
+        };
+        let (user, used) = (first(user), first(used));
+        let module = used.trim_end_matches(".rs").trim_end_matches("/mod").replace('/', "::");
+        for import in [format!("use crate::{module}::Thing;"), format!("fn f() {{ crate::{module}::thing() }}")] {
+            assert!(is_noticed(forbidden_imports(&with(&user, &import)), &user), "{user} {import}");
+        }
+    }
+    for (name, allowed) in LAYERS {
+        let forbidden = LAYERS.iter().map(|(other, _)| other);
+        for other in forbidden.filter(|&other| other != name && !allowed.contains(other) && *other != MACROS) {
+            let sources = crate_sources();
+            let file = sources.files.iter().find(|file| layer(&file.name) == *name).unwrap().name.clone();
+            let found = layer_violations(&with(&file, &format!("use crate::{{{other}::Thing}};")));
+            assert!(is_noticed(found, &file), "{file} uses {other}");
+        }
+    }
+    // Two files that use each other, directly and through a re-export.
+    let texts = |texts: &[(&str, &str)]| {
+        Sources::new(texts.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect())
+    };
+    let circle = texts(&[
+        ("lib.rs", "pub use a::A;\nmod a;\nmod b;"),
+        ("a.rs", "use crate::b::One;\npub struct A;"),
+        ("b/mod.rs", "mod one;\npub use one::One;"),
+        ("b/one.rs", "pub struct One;\nfn f() { crate::a::f() }"),
+    ]);
+    assert_eq!(circle.circles(), [["a.rs", "b/one.rs"]]);
+    let line = texts(&[
+        ("lib.rs", "pub use a::A;\nmod a;\nmod b;"),
+        ("a.rs", "use crate::b::{One, Two as Other};\npub struct A;"),
+        ("b/mod.rs", "mod one;\nmod two;\npub use one::One;\npub use two::*;"),
+        ("b/one.rs", "pub struct One;\nuse super::two::Two;"),
+        ("b/two.rs", "pub struct Two;"),
+    ]);
+    assert!(line.circles().is_empty());
+    assert_eq!(line.edges().iter().filter(|edge| !edge.is_reexport).count(), 3);
 }
 
 #[test]
 fn the_parser_is_free_of_io_and_clocks() {
-    for (path, text) in sources() {
-        let name = path.display().to_string();
-        if name.contains("/ebml/") || name.ends_with("demux/assembler.rs") {
+    for file in crate_sources().files {
+        if file.name.starts_with("ebml/") || file.name == "demux/assembler.rs" {
             for word in ["async fn", "tokio", "std::io", "Instant", "SystemTime"] {
-                assert!(!code(&text).contains(word), "{name} has {word}");
+                assert!(!file.code.contains(word), "{} has {word}", file.name);
             }
         }
     }
 }
 
 #[test]
-fn no_file_has_grown_long() {
-    for (path, text) in sources() {
-        assert!(text.lines().count() <= 800, "{} has {} lines", path.display(), text.lines().count());
+fn no_file_is_longer_than_800_lines() {
+    for file in crate_sources().files {
+        assert!(file.lines <= 800, "{} has {} lines", file.name, file.lines);
     }
 }

@@ -1,4 +1,4 @@
-//! One test binary, since the SDK takes long to link; its modules are named for what they test.
+//! The integration tests. They are one binary, because the SDK takes long to link.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::bodies::{CAPTURES, archive_body, bodies, capture, producer_document, stamp};
 
-/// An example, which `cargo test` has built beside this binary.
+/// The command of an example. `cargo test` has built it beside this binary.
 fn program(name: &str) -> Command {
     let mut path: PathBuf = std::env::current_exe().unwrap();
     path.pop();
@@ -29,7 +29,7 @@ fn inspect(body: &[u8], arguments: &[&str]) -> Output {
     let mut stdin = child.stdin.take().unwrap();
     let body = body.to_vec();
     let writer = std::thread::spawn(move || {
-        // It may have seen enough before the end.
+        // The program may stop reading before the end.
         let _ = stdin.write_all(&body);
     });
     let output = child.wait_with_output().unwrap();
@@ -65,7 +65,7 @@ fn inspect_prints_every_member() {
     assert_eq!(lines[0], expected);
     assert_eq!(lines.len(), 6);
     assert_eq!(lines[2]["timecode_ns"], 1_200_000_000);
-    // In this order, so that a person can read it too.
+    // The members have this order, for human readers.
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.starts_with(r#"{"index":0,"offset":0,"length":"#), "{text}");
 }
@@ -103,7 +103,7 @@ fn inspect_does_not_depend_on_the_chunk_size() {
 }
 
 #[test]
-fn inspect_reads_files_and_refuses_what_is_not_there() {
+fn inspect_reads_files_and_refuses_missing_ones() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), producer_document(1).to_bytes(&stamp(1), 5)).unwrap();
     let output = program("inspect").arg("--tree").arg(file.path()).output().unwrap();
@@ -114,7 +114,7 @@ fn inspect_reads_files_and_refuses_what_is_not_there() {
 }
 
 #[test]
-fn local_endpoint_says_where_it_listens() {
+fn local_endpoint_prints_its_url() {
     let mut child = program("local_endpoint")
         .args(["--stream", concat!("camera=", env!("CARGO_MANIFEST_DIR"), "/tests/data/camera.mkv")])
         .stdout(Stdio::piped())
@@ -184,7 +184,7 @@ async fn frames_to_jpeg_saves_pictures_of_files_and_streams() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connect_to_wav_saves_calls() {
+async fn connect_to_wav_saves_conversations() {
     let dir = tempfile::tempdir().unwrap();
     let call = |name: &str| {
         let call = crate::support::conversation::scenarios().into_iter().find(|(found, _)| *found == name).unwrap().1;
@@ -225,7 +225,7 @@ async fn connect_to_wav_saves_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_recorder_leaves_can_be_read() {
+async fn files_of_a_killed_recorder_can_be_read() {
     let dir = tempfile::tempdir().unwrap();
     let endpoint = kinesis_video::local::LocalEndpoint::start().await.unwrap();
     let stream = endpoint.create_stream("call");
@@ -246,7 +246,7 @@ async fn what_a_killed_recorder_leaves_can_be_read() {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     }
-    // The header may be written a moment behind the samples.
+    // The header may be written a moment after the samples.
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     recorder.kill().unwrap(); // SIGKILL
     recorder.wait().unwrap();
@@ -265,8 +265,7 @@ async fn what_a_killed_recorder_leaves_can_be_read() {
     }
 }
 
-/// The numbers of the fragments that `follow` prints, which is killed when it has printed so many; some
-/// more may have got out by then.
+/// The fragment numbers that `follow` prints. It is killed after `kill_at` of them, and may print some more.
 fn followed(mut child: std::process::Child, kill_at: usize) -> Vec<String> {
     let mut numbers = Vec::new();
     for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
@@ -281,10 +280,9 @@ fn followed(mut child: std::process::Child, kill_at: usize) -> Vec<String> {
     numbers
 }
 
-/// Killed at random points, fifty times: nothing is lost, and nothing comes again but what had not been
-/// saved yet.
+/// Kills the program at fifty random points. Nothing is lost, and only unsaved fragments are repeated.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn follow_goes_on_where_it_was_killed() {
+async fn follow_resumes_after_it_was_killed() {
     let quotas = Quotas::default().connections(None).calls_per_second(None);
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
     let stream = endpoint.create_stream("killed");
@@ -308,29 +306,29 @@ async fn follow_goes_on_where_it_was_killed() {
         let child = follow(&[]);
         let count = rng.usize(1..40);
         let got = tokio::task::spawn_blocking(move || followed(child, count)).await.unwrap();
-        // It may have been killed before anything was saved.
+        // The program may have been killed before the first save.
         let saved = std::fs::read_to_string(&checkpoint).unwrap_or_default();
         let saved = saved.strip_prefix("kvs1:").and_then(|rest| rest.split(':').next()).unwrap_or_default().to_owned();
         lines.extend(got);
-        // All that is saved was printed before.
+        // Every saved fragment was printed before.
         assert!(saved.is_empty() || lines.contains(&saved), "{saved} was saved but not printed");
     }
     let rest = follow(&["--idle", "4"]);
     lines.extend(tokio::task::spawn_blocking(move || followed(rest, usize::MAX)).await.unwrap());
     assert_eq!(pushed.len(), 50 * 40);
-    // In order, but for steps back at the 50 restarts; and each at least once.
+    // The numbers increase, except at the 50 restarts. Each is printed at least once.
     let steps_back = lines.windows(2).filter(|two| two[0] >= two[1]).count();
     assert!(steps_back <= 50, "{steps_back}");
     let unique: std::collections::BTreeSet<_> = lines.iter().cloned().collect();
     assert!(unique.into_iter().eq(pushed.iter().cloned()), "lost something");
     eprintln!("{} lines for {} fragments", lines.len(), pushed.len());
-    // What comes again is what was done since the last save began, and they follow one another.
+    // Only the fragments since the last save are repeated, and saves follow one another.
     assert!(lines.len() < pushed.len() + 50 * 40, "{} lines", lines.len());
 }
 
-/// Streams that come, go, fail, and do not stop each other.
+/// Streams that start, end and fail do not affect each other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_streams_go_their_own_ways() {
+async fn many_streams_are_independent() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     for name in ["a", "b", "c"] {
         let stream = endpoint.create_stream(name);
@@ -348,7 +346,7 @@ async fn many_streams_go_their_own_ways() {
     let output = tokio::task::spawn_blocking(move || {
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(b"+b\n+c\n-b\n").unwrap();
-        // Until the report has come.
+        // Reads until the report is printed.
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut report = String::new();
         while !report.contains("\nc: 3") && !report.starts_with("c: 3") {
@@ -367,15 +365,15 @@ async fn many_streams_go_their_own_ways() {
     }
 }
 
-/// A window of an archive, as files, pictures, a list, a URL and clips.
+/// Saves a range of an archive as files, images, a list, a URL and clips.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn archive_window_shows_what_is_stored() {
+async fn archive_window_shows_stored_fragments() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     let door = endpoint.create_stream("door");
     let camera = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/camera.mkv")).unwrap();
     let fragments = crate::support::bodies::fragments(&camera.into()).await;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
-    // Of a minute ago; the third came half a minute late.
+    // Fragments of a minute ago. The third arrived half a minute late.
     let times: Vec<i64> = [0, 4000, 34_000].iter().map(|millis| now - 60_000 + millis).collect();
     for (n, (fragment, millis)) in (1..).zip(fragments.iter().cycle().zip(&times)) {
         let time = kinesis_video::Timestamp::from_millis(*millis);
@@ -406,7 +404,7 @@ async fn archive_window_shows_what_is_stored() {
     let (is_well, out, told) = window(&["--start", "2 minutes ago", "--list"]).await;
     assert!(is_well && out.lines().count() == 3 && told.starts_with("3 fragments, "), "{out}{told}");
     let second = out.lines().nth(1).unwrap().split("  ").nth(1).unwrap().to_owned();
-    // From the second on, told by its own time.
+    // The range begins with the second, by its own time.
     let (_, out, _) = window(&["--start", &second, "--end", "now", "--by", "producer", "--list"]).await;
     assert_eq!(out.lines().count(), 2, "{out}");
 
@@ -419,7 +417,7 @@ async fn archive_window_shows_what_is_stored() {
     assert!(told.contains("3 of 3 fragments"), "{told}");
 
     let (is_well, out, told) = window(&["--start", "5m ago", "--hls"]).await;
-    assert!(is_well && out.starts_with(endpoint.url()) && told.starts_with("good until 20"), "{out}{told}");
+    assert!(is_well && out.starts_with(endpoint.url()) && told.starts_with("valid until 20"), "{out}{told}");
     let (is_well, out, _) = window(&["--start", "5m ago", "--clip", "clip.mp4"]).await;
     assert!(is_well && out.starts_with("clip.mp4  ") && out.contains("  3 fragments  "), "{out}");
     assert!(std::fs::read(folder.path().join("clip.mp4")).unwrap()[4..].starts_with(b"ftyp"));

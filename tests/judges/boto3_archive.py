@@ -1,10 +1,9 @@
-"""Takes the archive of the local endpoint for that of the service, with AWS's own client for Python, and its images for
-images, with Pillow.
+"""Reads archived media from the local endpoint with boto3, and checks its images with Pillow.
 
-Gets on standard input what is there:
-{"url", "start", "numbers", "provoked": [[stream, exception]], "scripted": {operation: [exception]}}: the fragments of
-the stream "door" begin at the second "start", each of two seconds, each first red, then green. Calls for a stream that
-is provoked fail by what is in it, those for the stream "refused" with one scripted exception after the other.
+Standard input has a JSON object:
+{"url", "start", "numbers", "provoked": [[stream, exception]], "scripted": {operation: [exception]}}.
+The fragments of the stream "door" begin at the second "start". Each has 2 s, first red, then green. Calls for a stream
+in "provoked" fail because of its content. Calls for the stream "refused" fail with the scripted exceptions in turn.
 """
 
 import base64
@@ -48,7 +47,7 @@ def same(what, got, expected):
 
 
 def refused(name, what, call):
-    """The call fails with boto3's own class for the exception of this name."""
+    """Checks that a call fails with boto3's own class for this exception."""
     try:
         call()
         sys.exit(f"{what}: no {name}")
@@ -88,7 +87,7 @@ images = {
     "SamplingInterval": 1000,
     "Format": "JPEG",
 }
-# Each operation for any stream: what is there is refused for the right reason.
+# Each operation, for streams whose content causes a refusal.
 calls = {
     "ListFragments": lambda stream: archive.list_fragments(StreamName=stream, FragmentSelector=by_server),
     "GetMediaForFragmentList": lambda stream: archive.get_media_for_fragment_list(StreamName=stream, Fragments=numbers),
@@ -102,7 +101,7 @@ calls = {
     "GetImages": lambda stream: archive.get_images(StreamName=stream, **images),
 }
 
-# Both paginators that there are.
+# Both paginators of boto3.
 pages = archive.get_paginator("list_fragments").paginate(
     StreamName="door", FragmentSelector=by_server, PaginationConfig={"PageSize": 2}
 )
@@ -114,7 +113,7 @@ same("its lengths", {fragment["FragmentLengthInMilliseconds"] for fragment in li
 
 pages = archive.get_paginator("get_images").paginate(StreamName="door", **images, PaginationConfig={"PageSize": 100})
 pages = [page["Images"] for page in pages]
-# At 0 to 60 s, both included; above 25 a page is still 25.
+# Images at 0 to 60 s, both included. A page has at most 25.
 same("pages of GetImages", [len(page) for page in pages], [25, 25, 11])
 taken = [image for page in pages for image in page]
 same("times", [image["TimeStamp"] for image in taken], [at(second) for second in range(61)])
@@ -178,7 +177,7 @@ for operation, call in calls.items():
     refused("ResourceNotFoundException", f"{operation} of nobody", lambda: call("nobody"))
 for stream, exception in there["provoked"]:
     for operation, call in calls.items():
-        # What is in a stream does not matter for listing it, nor for images, which then say so themselves.
+        # Listings do not depend on the content. Images report it themselves.
         if operation in ("ListFragments", "GetMediaForFragmentList"):
             continue
         if operation == "GetImages" and exception == "ResourceNotFoundException":

@@ -1,6 +1,7 @@
-"""Takes the local endpoint for the service, with AWS's own client for Python.
+"""Reads live and archived media from the local endpoint with boto3.
 
-Gets on standard input what is there: {"url", "arn", "fragments": [{"number", "server", "producer", "size"}], "errors"}.
+Standard input has a JSON object:
+{"url", "arn", "fragments": [{"number", "server", "producer", "size"}], "errors"}.
 """
 
 import json
@@ -32,10 +33,10 @@ def at(millis):
 
 
 def numbers(payload):
-    """The fragment numbers in a payload, by the bytes of their tags."""
+    """Returns the fragment numbers in a payload, found by the bytes of their tags."""
     name = b"AWS_KINESISVIDEO_FRAGMENT_NUMBER"
     parts = payload.split(name)[1:]
-    # An id and a size field stand between name and value.
+    # An id and a size field are between the name and the value.
     return [part[6 : 6 + 47].decode() for part in parts]
 
 

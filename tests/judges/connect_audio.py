@@ -1,8 +1,8 @@
-"""Works out what must come of a call, from its description and nothing else.
+"""Computes the audio of conversations from their descriptions.
 
-Reads a JSON array of calls from standard input. A call is an array of fragments:
+Reads a JSON array of conversations from standard input. A conversation is an array of fragments:
 {"contact": id or null, "blocks": [[party, milliseconds, samples, salt], ...]}, with party 0 for the customer, 1 for the agent.
-Prints a JSON array: for each call its contacts in order, [id, [customer, agent]], a party being
+Prints a JSON array: for each conversation its contacts in order, [id, [customer, agent]]. A party is
 [samples, SHA-256 of them as little-endian bytes, [[start, length], ...] of the silence that fills holes].
 """
 
@@ -16,22 +16,25 @@ TOLERANCE = 8 * PER_MILLISECOND
 
 
 def sample(party, salt, i):
-    """A counter that no other block shares, and noise."""
+    """Returns a sample: a counter that no other block has, plus noise."""
     return (salt * 40503 + i * 31 + party * 17 + (i * i * 40503 >> 7) % 29) % 65536 - 32768
 
 
-def contacts(call):
-    """The blocks of each contact: fragments that do not say belong to the one before, at the start to the one behind."""
-    ids = [fragment["contact"] for fragment in call]
+def contacts(conversation):
+    """Yields contact and blocks of each fragment.
+
+    A fragment without a contact belongs to the one before or, at the start, to the first one named.
+    """
+    ids = [fragment["contact"] for fragment in conversation]
     current = next((id for id in ids if id is not None), None)
-    for fragment in call:
+    for fragment in conversation:
         current = fragment["contact"] or current
         yield current, fragment["blocks"]
 
 
-def place(call):
+def place(conversation):
     done = []
-    for id, blocks in contacts(call):
+    for id, blocks in contacts(conversation):
         if not blocks:
             continue
         if not done or done[-1]["id"] != id:
@@ -48,11 +51,11 @@ def place(call):
             elif position < len(audio) - TOLERANCE:
                 samples = samples[len(audio) - position :]
             audio.extend(samples)
-    return [[contact["id"], [told(*party) for party in zip(contact["audio"], contact["holes"])]] for contact in done]
+    return [[contact["id"], [summary(*party) for party in zip(contact["audio"], contact["holes"])]] for contact in done]
 
 
-def told(audio, holes):
+def summary(audio, holes):
     return [len(audio), hashlib.sha256(struct.pack(f"<{len(audio)}h", *audio)).hexdigest(), holes]
 
 
-print(json.dumps([place(call) for call in json.load(sys.stdin)]))
+print(json.dumps([place(conversation) for conversation in json.load(sys.stdin)]))

@@ -1,6 +1,6 @@
-"""Writes each track of each fragment of a call to a WAV file, in the way of AWS's Python library: a tree of ebmlite, the
-frames of the track with the party's name joined, and `wave`.
+"""Writes each track of each fragment of a conversation to a WAV file, by the method of AWS's Python library.
 
+The method is an ebmlite tree, the joined frames of the track with the party's name, and `wave`.
 Arguments: the payload, the prefix of the files. Prints the seconds it took.
 """
 
@@ -16,14 +16,14 @@ schema = ebmlite.loadSchema("matroska.xml")
 
 
 def walk(element):
-    """The elements below one, depth first."""
+    """Yields the elements below one, depth first."""
     for child in element.value if isinstance(element, ebmlite.MasterElement) else ():
         yield child
         yield from walk(child)
 
 
 def fragments(payload):
-    """The documents of a payload; no frame of a generated call has an EBML header in it."""
+    """Yields the documents of a payload. No frame of a generated conversation contains an EBML header."""
     marker = b"\x1a\x45\xdf\xa3"
     start = payload.find(marker)
     while start >= 0:
@@ -50,7 +50,7 @@ for document in fragments(payload):
     for party in PARTIES:
         if party not in tracks:
             continue
-        # A track number of one byte, a time of two, flags of one.
+        # A block begins with a track number of 1 byte, a time of 2 and flags of 1.
         frames = [block[4:] for block in blocks if block[0] & 0x7F == tracks[party]]
         with wave.open(f"{sys.argv[2]}-{number}-{party}.wav", "wb") as file:
             file.setnchannels(1)

@@ -1,8 +1,8 @@
-"""Kinesis Video Streams as moto has it, on a port of its own choice, until standard input ends.
+"""Serves moto's Kinesis Video Streams on a free port until standard input ends.
 
-moto's own server tells services apart by what requests are signed for, and cannot tell the control plane from the
-archive: both are signed alike. Here the path decides. moto lists no fragments, so the first line of standard input,
-a JSON array, is what ListFragments lists. Prints the URL when it can be called.
+moto's own server tells services apart by the signature. The control plane and the archive have the same one, so here
+the path decides. moto lists no fragments: ListFragments returns the first line of standard input, a JSON array. Prints
+the URL when the server is ready.
 """
 
 import json
@@ -31,13 +31,13 @@ def app(environ, start_response):
     return chosen(environ, start_response)
 
 
-def until_nobody_is_there():
+def exit_at_end_of_input():
     while sys.stdin.read(1):
         pass
     os._exit(0)
 
 
 server = make_server("127.0.0.1", 0, app, threaded=True)
-threading.Thread(target=until_nobody_is_there, daemon=True).start()
+threading.Thread(target=exit_at_end_of_input, daemon=True).start()
 print(f"http://127.0.0.1:{server.port}", flush=True)
 server.serve_forever()

@@ -1,7 +1,7 @@
-"""Saves one picture in so many as JPEG, in the way of AWS's Python library: all pictures of the fragment are
-decoded and converted first, then every n-th is written.
+"""Saves every n-th picture as JPEG, by the method of AWS's Python library.
 
-Arguments: n, the folder to write into, the fragments. Prints the seconds it took and the most memory used, in KiB.
+The method decodes and converts all pictures of a fragment first, then writes every n-th.
+Arguments: n, the folder to write into, the fragments. Prints the seconds it took and the peak memory in KiB.
 """
 
 import io
@@ -18,7 +18,7 @@ for path in paths:
     with open(path, "rb") as file:
         fragments.append(file.read())
 
-# Once beforehand, so that importing and opening libraries is not counted.
+# A first run, so that the import of libraries is not measured.
 next(imageio.imiter(io.BytesIO(fragments[0]), plugin="pyav"))
 
 start = time.perf_counter()

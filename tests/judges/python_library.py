@@ -1,5 +1,7 @@
-"""Reads a payload the way AWS's Python library does, and prints the seconds it took: after each KiB the whole buffer is
-made into a tree of ebmlite, and once that has two EBML headers, the first part is a fragment.
+"""Reads a payload by the method of AWS's Python library, and prints the seconds it took.
+
+After each KiB, the whole buffer is parsed into an ebmlite tree. When it has two EBML headers, the first part is a
+fragment.
 """
 
 import io
@@ -19,5 +21,5 @@ for at in range(0, len(payload), 1024):
         fragment, buffer = buffer[: headers[1]], buffer[headers[1] :]
         fragments += 1
 print(time.perf_counter() - start)
-# The last one never comes out, which is how it is.
+# This method never yields the last fragment.
 assert fragments == 2, fragments

@@ -1,182 +1,107 @@
-//! What can go wrong, on purpose.
+//! Faults that the endpoint injects on request.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// An operation of the service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Operation {
-    /// DescribeStream.
-    DescribeStream,
-    /// GetClip.
-    GetClip,
-    /// GetDASHStreamingSessionURL.
-    GetDashStreamingSessionUrl,
-    /// GetDataEndpoint.
-    GetDataEndpoint,
-    /// GetHLSStreamingSessionURL.
-    GetHlsStreamingSessionUrl,
-    /// GetImages.
-    GetImages,
-    /// GetMedia.
-    GetMedia,
-    /// GetMediaForFragmentList.
-    GetMediaForFragmentList,
-    /// ListFragments.
-    ListFragments,
-    /// ListStreams.
-    ListStreams,
-}
+use crate::local::faults::operation::Operation;
 
-impl Operation {
-    /// The operation that is called at this path.
-    pub(crate) fn at_path(path: &str) -> Option<Self> {
-        Some(match path {
-            "/describeStream" => Self::DescribeStream,
-            "/getClip" => Self::GetClip,
-            "/getDASHStreamingSessionURL" => Self::GetDashStreamingSessionUrl,
-            "/getDataEndpoint" => Self::GetDataEndpoint,
-            "/getHLSStreamingSessionURL" => Self::GetHlsStreamingSessionUrl,
-            "/getImages" => Self::GetImages,
-            "/getMedia" => Self::GetMedia,
-            "/getMediaForFragmentList" => Self::GetMediaForFragmentList,
-            "/listFragments" => Self::ListFragments,
-            "/listStreams" => Self::ListStreams,
-            _ => return None,
-        })
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::DescribeStream => "DescribeStream",
-            Self::GetClip => "GetClip",
-            Self::GetDashStreamingSessionUrl => "GetDASHStreamingSessionURL",
-            Self::GetDataEndpoint => "GetDataEndpoint",
-            Self::GetHlsStreamingSessionUrl => "GetHLSStreamingSessionURL",
-            Self::GetImages => "GetImages",
-            Self::GetMedia => "GetMedia",
-            Self::GetMediaForFragmentList => "GetMediaForFragmentList",
-            Self::ListFragments => "ListFragments",
-            Self::ListStreams => "ListStreams",
-        }
-    }
-
-    /// Whether it has an endpoint of its own, that GetDataEndpoint gives.
-    pub(crate) fn has_endpoint(self) -> bool {
-        !matches!(self, Self::DescribeStream | Self::GetDataEndpoint | Self::ListStreams)
-    }
-
-    /// The operation whose endpoint GetDataEndpoint gives under this name.
-    pub(crate) fn of_api(name: &str) -> Option<Self> {
-        Some(match name {
-            "GET_CLIP" => Self::GetClip,
-            "GET_DASH_STREAMING_SESSION_URL" => Self::GetDashStreamingSessionUrl,
-            "GET_HLS_STREAMING_SESSION_URL" => Self::GetHlsStreamingSessionUrl,
-            "GET_IMAGES" => Self::GetImages,
-            "GET_MEDIA" => Self::GetMedia,
-            "GET_MEDIA_FOR_FRAGMENT_LIST" => Self::GetMediaForFragmentList,
-            "LIST_FRAGMENTS" => Self::ListFragments,
-            _ => return None,
-        })
-    }
-}
-
-/// Something that goes wrong with one call. Those about a body concern the operations that have one.
+/// A fault that the endpoint injects into one call.
+///
+/// Faults of the body apply to GetMedia, GetMediaForFragmentList and GetClip, unless one of them is
+/// named. Fragments and bytes are counted from the start of the body. In GetClip, each line of the file
+/// counts as a fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Mishap {
-    /// The body ends behind so many bytes, properly as far as HTTP goes, but as likely as not in the
-    /// middle of a fragment.
+pub enum InjectedFault {
+    /// Ends the body cleanly after this many bytes, even inside a fragment.
     BreakOff(u64),
-    /// The body is closed behind so many bytes, without its proper end: the connection is broken.
+    /// Closes the connection after this many bytes, without the end of the HTTP body.
     CutAfter(u64),
-    /// The twelve bytes at this offset of the body are overwritten with zeros.
+    /// Overwrites twelve bytes at this offset with zeros.
     DamageAt(u64),
-    /// A page of ListFragments has no fragments, not even the member for them, but a token with which the
-    /// listing goes on in the same place.
+    /// Answers ListFragments with an empty page.
+    ///
+    /// The page has no member `Fragments`. Its token continues the listing in the same place.
     EmptyPage,
-    /// The body ends, properly, behind so many fragments.
+    /// Ends the body cleanly after this many fragments.
     EndAfter(u64),
-    /// A body of GetMedia ends, properly, behind so many fragments and another one of which all came but the
-    /// closing tags: without those it looks whole where sizes are unknown.
+    /// Ends a body of GetMedia cleanly before the closing tags of a fragment.
+    ///
+    /// This many whole fragments precede that one. It looks complete if its sizes are unknown.
     EndBeforeTrailer(u64),
-    /// Behind so many fragments the body reports this error inside the media, and ends.
+    /// Reports an error inside the media, then ends the body.
     FaultAfter {
-        /// How many fragments come first.
+        /// The number of fragments before the error.
         fragments: u64,
-        /// The number of the error.
+        /// The error's id.
         id: u32,
-        /// What it says.
+        /// The error's message.
         message: String,
     },
-    /// In a body of GetMediaForFragmentList an error is reported in the place of one fragment; the others
-    /// follow.
+    /// Reports an error in place of one fragment of GetMediaForFragmentList. The others follow.
     FaultAt {
-        /// The place of the fragment in the request, from 0.
+        /// The fragment's index in the request, from 0.
         fragment: u64,
-        /// The number of the error.
+        /// The error's id.
         id: u32,
-        /// What it says.
+        /// The error's message.
         message: String,
     },
-    /// A body of GetMediaForFragmentList silently leaves out the fragment with this place in the request,
-    /// from 0.
+    /// Omits the fragment with this index, from 0, from the body of GetMediaForFragmentList.
     Omit(u64),
-    /// The call is refused with the error of this name: `ClientLimitExceededException` for example.
+    /// Refuses the call with the exception of this name, such as `ClientLimitExceededException`.
     Refuse(String),
-    /// A body of GetMedia begins so many fragments earlier than was asked for, as far as there are any:
-    /// they are sent again.
+    /// Starts a body of GetMedia this many fragments earlier than requested, as far as there are any.
     Repeat(u64),
-    /// The token that comes with a page of ListFragments leads to that page again: its fragments are listed
-    /// twice.
+    /// Answers ListFragments with a token that leads to the same page again.
     RepeatPage,
-    /// The connection is reset behind so many bytes of the body.
+    /// Resets the TCP connection after this many bytes of the body.
     ResetAfter(u64),
-    /// The fragments of a body of GetMediaForFragmentList come in another order than they were asked for,
-    /// which this number decides.
+    /// Sends the fragments of GetMediaForFragmentList in another order, which this seed decides.
     Shuffle(u64),
-    /// Nothing comes for so long behind so many bytes of the body.
+    /// Pauses the body once.
     Stall {
-        /// How many bytes come first.
+        /// The number of bytes before the pause.
         after: u64,
-        /// How long nothing comes.
+        /// The length of the pause.
         pause: Duration,
     },
-    /// The call, and those of the same operation that follow, are refused with `InvalidEndpointException`,
-    /// until GetDataEndpoint is asked again for that operation. It is for those that it gives endpoints for.
+    /// Refuses this call and later ones of the operation with `InvalidEndpointException`.
+    ///
+    /// It lasts until GetDataEndpoint is called for the operation. Operations without a data endpoint
+    /// ignore it.
     StaleEndpoint,
-    /// The body comes in pieces of so many bytes, with a pause before each.
+    /// Sends the body in small pieces, with a pause before each.
     Trickle {
-        /// The size of a piece.
+        /// The size of a piece, in bytes.
         bytes: usize,
-        /// The pause before it.
+        /// The pause before each piece.
         pause: Duration,
     },
-    /// The answer is that of a host that does not know the operation: success, and an error in JSON.
+    /// Answers like a host that does not know the operation: HTTP status 200 and an error in JSON.
     UnknownOperation,
 }
 
-/// Mishaps that wait for their call.
+/// The faults that no call has taken yet, in the order they were injected.
 #[derive(Debug, Default)]
-pub(crate) struct Script {
-    waiting: Mutex<VecDeque<(Operation, Option<String>, Mishap)>>,
+pub(crate) struct PendingFaults {
+    waiting: Mutex<VecDeque<(Operation, Option<String>, InjectedFault)>>,
 }
 
-impl Script {
-    pub(crate) fn add(&self, operation: Operation, stream: Option<String>, mishap: Mishap) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back((operation, stream, mishap));
+impl PendingFaults {
+    pub(crate) fn add(&self, operation: Operation, stream: Option<String>, fault: InjectedFault) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back((operation, stream, fault));
     }
 
-    /// The next mishap for a call of this operation for this stream.
-    pub(crate) fn take(&self, operation: Operation, stream: &str) -> Option<Mishap> {
+    /// Takes the first fault for a call of this operation for this stream.
+    pub(crate) fn take(&self, operation: Operation, stream: &str) -> Option<InjectedFault> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let concerns = |(waiting, named, _): &(Operation, Option<String>, Mishap)| {
+        let concerns = |(waiting, named, _): &(Operation, Option<String>, InjectedFault)| {
             *waiting == operation && named.as_deref().is_none_or(|named| named == stream)
         };
         let index = waiting.iter().position(concerns)?;
-        waiting.remove(index).map(|(.., mishap)| mishap)
+        waiting.remove(index).map(|(.., fault)| fault)
     }
 
     pub(crate) fn len(&self) -> usize {

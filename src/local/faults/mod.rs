@@ -2,4 +2,5 @@
 
 pub(crate) mod counters;
 pub(crate) mod injected_fault;
+pub(crate) mod operation;
 pub(crate) mod quotas;

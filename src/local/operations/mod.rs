@@ -1,8 +1,11 @@
 //! The service's operations, one handler each, and the checks they share.
 
 pub(crate) mod archived_media;
+pub(crate) mod check;
 pub(crate) mod clip;
 pub(crate) mod codecs;
+pub(crate) mod control;
+pub(crate) mod get_media;
 pub(crate) mod images;
 pub(crate) mod page_token;
 pub(crate) mod playback;

@@ -1,71 +1,69 @@
-//! Bodies that are sent, and what may happen to them.
+//! Response bodies, with injected faults and quotas applied.
 
 use std::io;
 use std::sync::Arc;
 
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures::Stream as FuturesStream;
 use tokio::time::{Duration, Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::fragment::FragmentNumber;
-use crate::local::faults::counters::{Event, Happened};
-use crate::local::faults::injected_fault::Mishap;
+use crate::local::clock::later;
+use crate::local::faults::counters::{Counters, Event};
+use crate::local::faults::injected_fault::InjectedFault;
 use crate::local::faults::quotas::Quotas;
-use crate::local::media::tag_names::Spelling;
+use crate::local::media::tag_names::TagNames;
 use crate::local::server::connection::Resetter;
-use crate::local::store::open_connections::OpenBody;
+use crate::local::store::open_connections::OpenConnection;
 use crate::local::store::streams::{Next, Stream};
 
-/// Where the chunks of a body come from.
+/// The chunks of a body.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// A stream, from a chunk on, with those that are still to come.
+    /// The chunks of a stream from `index` on, future ones included.
     Live { stream: Arc<Stream>, changes: tokio::sync::watch::Receiver<u64>, index: u64, ends: Instant },
-    /// Fragments of the archive, each as it is stored, if it is there.
-    Archive { asked: std::vec::IntoIter<(FragmentNumber, Option<Bytes>)>, spelling: Spelling },
-    /// An error.
+    /// The requested fragments of the archive, each with its stored document, if any.
+    Archive { asked: std::vec::IntoIter<(FragmentNumber, Option<Bytes>)>, names: TagNames },
+    /// A single document that reports an error.
     Fault(Option<Bytes>),
-    /// The parts of a file, one a fragment.
+    /// The parts of a file, one per fragment.
     Parts(std::vec::IntoIter<Bytes>),
 }
 
-/// One body of GetMedia, GetMediaForFragmentList or GetClip.
+/// A body of GetMedia, GetMediaForFragmentList or GetClip.
 #[derive(Debug)]
 pub(crate) struct SentBody {
     source: Source,
-    open: Option<OpenBody>,
+    open: Option<OpenConnection>,
     idle: Duration,
-    mishap: Option<Mishap>,
+    fault: Option<InjectedFault>,
     stop: CancellationToken,
     connection: Resetter,
-    happened: Arc<Happened>,
-    /// Whether the mishap has been counted.
+    counters: Arc<Counters>,
+    /// Set once the fault has been counted.
     is_counted: bool,
     sent: u64,
     chunks: u64,
     pending: Bytes,
 }
 
-/// How long what was written before a connection breaks has to get onto the wire.
+/// The delay before a connection is broken, so that the bytes before get onto the wire.
 const GRACE: Duration = Duration::from_millis(20);
 
-/// So long from now; as good as never, if that cannot be told.
-pub(crate) fn later(duration: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(duration).unwrap_or(now + Duration::from_secs(100 * 365 * 86_400))
-}
-
 impl SentBody {
-    pub(crate) fn new(source: Source, quotas: &Quotas, stop: CancellationToken, happened: Arc<Happened>) -> Self {
+    pub(crate) fn new(source: Source, quotas: &Quotas, stop: CancellationToken, counters: Arc<Counters>) -> Self {
         Self {
             source,
             open: None,
             idle: quotas.idle,
-            mishap: None,
+            fault: None,
             stop,
             connection: Resetter::default(),
-            happened,
+            counters,
             is_counted: false,
             sent: 0,
             chunks: 0,
@@ -73,26 +71,26 @@ impl SentBody {
         }
     }
 
-    /// What goes wrong with it.
-    pub(crate) fn mishap(mut self, mishap: Option<Mishap>) -> Self {
-        self.mishap = mishap;
+    /// Sets the injected fault.
+    pub(crate) fn fault(mut self, fault: Option<InjectedFault>) -> Self {
+        self.fault = fault;
         self
     }
 
-    /// The connection that it is sent over.
+    /// Sets the connection that carries the body.
     pub(crate) fn connection(mut self, connection: Resetter) -> Self {
         self.connection = connection;
         self
     }
 
-    /// What it counts as while it lasts, and so much longer if the client closes it.
-    pub(crate) fn open(mut self, mut open: OpenBody, linger: Duration) -> Self {
+    /// Counts the body as an open connection. It lingers if the client closes it.
+    pub(crate) fn open(mut self, mut open: OpenConnection, linger: Duration) -> Self {
         open.set_linger(linger);
         self.open = Some(open);
         self
     }
 
-    pub(crate) fn into_stream(self) -> impl FuturesStream<Item = io::Result<Bytes>> + Send + 'static {
+    fn into_stream(self) -> impl FuturesStream<Item = io::Result<Bytes>> + Send + 'static {
         futures::stream::unfold(Some(self), |body| async move {
             let mut body = body?;
             match body.next().await {
@@ -110,40 +108,40 @@ impl SentBody {
     }
 
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        // How many bytes may come before something happens.
+        // The number of bytes to send before the fault happens.
         let mut most = u64::MAX;
-        match self.mishap {
-            Some(Mishap::CutAfter(after)) if after <= self.sent => {
+        match self.fault {
+            Some(InjectedFault::CutAfter(after)) if after <= self.sent => {
                 sleep(GRACE).await;
                 self.count_once(Event::Cut);
                 return Err(io::Error::other("cut"));
             }
-            Some(Mishap::BreakOff(after)) if after <= self.sent => {
+            Some(InjectedFault::BreakOff(after)) if after <= self.sent => {
                 self.count_once(Event::BreakOff);
                 return Ok(None);
             }
-            Some(Mishap::ResetAfter(after)) if after <= self.sent => {
+            Some(InjectedFault::ResetAfter(after)) if after <= self.sent => {
                 sleep(GRACE).await;
                 self.count_once(Event::Reset);
                 self.settle();
-                // The byte that is written next breaks the connection.
+                // Writing one more byte makes the connection notice the reset.
                 self.connection.reset();
                 return Ok(Some(Bytes::from_static(b"!")));
             }
-            Some(Mishap::Stall { after, pause }) if after <= self.sent => {
-                self.mishap = None;
+            Some(InjectedFault::Stall { after, pause }) if after <= self.sent => {
+                self.fault = None;
                 self.count_once(Event::Stall);
                 self.pause(pause).await?;
             }
             Some(
-                Mishap::BreakOff(after)
-                | Mishap::CutAfter(after)
-                | Mishap::ResetAfter(after)
-                | Mishap::Stall { after, .. },
+                InjectedFault::BreakOff(after)
+                | InjectedFault::CutAfter(after)
+                | InjectedFault::ResetAfter(after)
+                | InjectedFault::Stall { after, .. },
             ) => {
                 most = after - self.sent;
             }
-            Some(Mishap::Trickle { bytes, pause }) => {
+            Some(InjectedFault::Trickle { bytes, pause }) => {
                 self.count_once(Event::Trickle);
                 self.pause(pause).await?;
                 most = bytes.max(1) as u64;
@@ -156,16 +154,16 @@ impl SentBody {
                 None => return Ok(None),
             }
             if matches!(self.source, Source::Live { .. })
-                && matches!(self.mishap, Some(Mishap::EndBeforeTrailer(fragments)) if fragments < self.chunks)
+                && matches!(self.fault, Some(InjectedFault::EndBeforeTrailer(fragments)) if fragments < self.chunks)
             {
                 self.count_once(Event::EndBeforeTrailer);
-                self.mishap = Some(Mishap::EndAfter(0));
+                self.fault = Some(InjectedFault::EndAfter(0));
                 let tags = crate::ebml::id::TAGS.0.to_be_bytes();
                 let trailer = self.pending.windows(tags.len()).rposition(|four| four == tags);
                 self.pending.truncate(trailer.unwrap_or(self.pending.len()));
             }
         }
-        if let Some(Mishap::DamageAt(at)) = self.mishap {
+        if let Some(InjectedFault::DamageAt(at)) = self.fault {
             self.damage(at);
         }
         let length = self.pending.len().min(usize::try_from(most).unwrap_or(usize::MAX));
@@ -173,22 +171,22 @@ impl SentBody {
         Ok(Some(self.pending.split_to(length)))
     }
 
-    /// The next chunk, as it is stored.
+    /// Returns the next chunk of the source.
     async fn more(&mut self) -> io::Result<Option<Bytes>> {
-        match &mut self.mishap {
-            Some(Mishap::EndAfter(chunks)) if self.chunks >= *chunks => {
+        match &mut self.fault {
+            Some(InjectedFault::EndAfter(chunks)) if self.chunks >= *chunks => {
                 self.count_once(Event::End);
                 return Ok(None);
             }
-            Some(Mishap::FaultAfter { fragments, id, message }) if self.chunks >= *fragments => {
-                let spelling = match self.source {
-                    Source::Archive { spelling, .. } => spelling,
-                    _ => Spelling::Seen,
+            Some(InjectedFault::FaultAfter { fragments, id, message }) if self.chunks >= *fragments => {
+                let names = match self.source {
+                    Source::Archive { names, .. } => names,
+                    _ => TagNames::Seen,
                 };
-                let fault = spelling.fault(*id, message, None);
-                self.mishap = Some(Mishap::EndAfter(0));
+                let document = names.fault(*id, message, None);
+                self.fault = Some(InjectedFault::EndAfter(0));
                 self.count_once(Event::Fault);
-                return Ok(Some(fault));
+                return Ok(Some(document));
             }
             _ => {}
         }
@@ -203,12 +201,12 @@ impl SentBody {
                 if self.stop.is_cancelled() {
                     return Err(stopped());
                 }
-                // What is added from here on wakes us up.
+                // Chunks added from here on wake this task.
                 changes.mark_unchanged();
                 match stream.next(index) {
                     Next::End => return Ok(None),
                     _ if Instant::now() >= *ends => {
-                        self.happened.count(Event::SessionEnd);
+                        self.counters.count(Event::SessionEnd);
                         return Ok(None);
                     }
                     Next::Chunk(bytes) => return Ok(Some(bytes)),
@@ -219,7 +217,7 @@ impl SentBody {
                     changed = timeout_at(until, changes.changed()) => {
                         if !matches!(changed, Ok(Ok(()))) {
                             let is_old = Instant::now() >= *ends;
-                            self.happened.count(if is_old { Event::SessionEnd } else { Event::IdleEnd });
+                            self.counters.count(if is_old { Event::SessionEnd } else { Event::IdleEnd });
                             return Ok(None);
                         }
                     }
@@ -229,42 +227,42 @@ impl SentBody {
         }
     }
 
-    /// What comes in the next place of those that were asked for from the archive.
+    /// Returns the document for the next requested fragment of the archive.
     fn archived(&mut self) -> Option<Bytes> {
-        let Source::Archive { asked, spelling } = &mut self.source else { return None };
-        let (spelling, mut next) = (*spelling, asked.next()?);
-        let place = self.chunks - 1;
-        match &self.mishap {
-            Some(Mishap::FaultAt { fragment, id, message }) if *fragment == place => {
-                let fault = spelling.fault(*id, message, Some(&next.0));
+        let Source::Archive { asked, names } = &mut self.source else { return None };
+        let (names, mut next) = (*names, asked.next()?);
+        let index = self.chunks - 1;
+        match &self.fault {
+            Some(InjectedFault::FaultAt { fragment, id, message }) if *fragment == index => {
+                let document = names.fault(*id, message, Some(&next.0));
                 self.count_once(Event::FaultAt);
-                return Some(fault);
+                return Some(document);
             }
-            Some(Mishap::Omit(omitted)) if *omitted == place => {
-                let behind = asked.next();
+            Some(InjectedFault::Omit(omitted)) if *omitted == index => {
+                let following = asked.next();
                 self.count_once(Event::Omit);
-                next = behind?;
+                next = following?;
             }
-            Some(Mishap::Shuffle(_)) => self.count_once(Event::Shuffle),
+            Some(InjectedFault::Shuffle(_)) => self.count_once(Event::Shuffle),
             _ => {}
         }
-        // What is not there, or not yet, is reported where it would stand.
+        // A missing fragment is reported in its place.
         let (number, stored) = next;
-        let missing = || spelling.fault(3000, "FRAGMENT_NOT_FOUND", Some(&number));
-        Some(stored.map_or_else(missing, |document| spelling.spell(&document)))
+        let missing = || names.fault(3000, "FRAGMENT_NOT_FOUND", Some(&number));
+        Some(stored.map_or_else(missing, |document| names.apply(&document)))
     }
 
-    /// It ends by itself: the client is not the one who closes the connection.
+    /// Turns lingering off: the body ends by itself, so the client does not close it early.
     fn settle(&mut self) {
         if let Some(open) = &mut self.open {
             open.set_linger(Duration::ZERO);
         }
     }
 
-    /// Counts the mishap, which may take effect in many pieces.
+    /// Counts the fault, the first time it takes effect.
     fn count_once(&mut self, event: Event) {
         if !std::mem::replace(&mut self.is_counted, true) {
-            self.happened.count(event);
+            self.counters.count(event);
         }
     }
 
@@ -275,7 +273,7 @@ impl SentBody {
         }
     }
 
-    /// Overwrites what there is of the twelve bytes at this offset.
+    /// Overwrites the pending ones of the twelve bytes at this offset.
     fn damage(&mut self, at: u64) {
         let pending = self.sent..self.sent + self.pending.len() as u64;
         let (start, end) = (at.max(pending.start), at.saturating_add(12).min(pending.end));
@@ -286,5 +284,13 @@ impl SentBody {
             self.pending = bytes.freeze();
             self.count_once(Event::Damage);
         }
+    }
+}
+
+impl IntoResponse for SentBody {
+    fn into_response(self) -> Response {
+        let mut response = Body::from_stream(self.into_stream()).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("video/webm"));
+        response
     }
 }

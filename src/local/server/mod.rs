@@ -4,5 +4,6 @@ pub(crate) mod body;
 pub(crate) mod connection;
 #[cfg(feature = "aws")]
 pub(crate) mod in_process;
+pub(crate) mod router;
 pub(crate) mod state;
 pub(crate) mod wire;

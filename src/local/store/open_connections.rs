@@ -1,35 +1,35 @@
-//! The bodies of one operation that a stream has open.
+//! The open connections of one operation of a stream.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::local::server::body::later;
+use crate::local::clock::later;
 
-/// Counts them.
+/// Counts open connections.
 #[derive(Debug, Default)]
-pub(crate) struct OpenBodies {
+pub(crate) struct OpenConnections {
     counts: Mutex<Counts>,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
     open: u32,
-    /// Until when those count that clients have closed.
+    /// When each connection that the client closed stops counting.
     lingering: Vec<Instant>,
 }
 
-/// One of them, until it is dropped.
+/// One open connection. Dropping it closes it.
 #[derive(Debug)]
-pub(crate) struct OpenBody {
-    bodies: Arc<OpenBodies>,
+pub(crate) struct OpenConnection {
+    connections: Arc<OpenConnections>,
     linger: Duration,
 }
 
-impl OpenBodies {
-    /// Opens one, unless so many are open, or count as if they were.
-    pub(crate) fn open(self: &Arc<Self>, most: Option<u32>) -> Option<OpenBody> {
+impl OpenConnections {
+    /// Opens a connection, unless `most` are open or lingering.
+    pub(crate) fn open(self: &Arc<Self>, most: Option<u32>) -> Option<OpenConnection> {
         let mut counts = self.lock();
         let now = Instant::now();
         counts.lingering.retain(|until| *until > now);
@@ -38,10 +38,10 @@ impl OpenBodies {
             return None;
         }
         counts.open += 1;
-        Some(OpenBody { bodies: Arc::clone(self), linger: Duration::ZERO })
+        Some(OpenConnection { connections: Arc::clone(self), linger: Duration::ZERO })
     }
 
-    /// How many are really open.
+    /// Returns how many are open, without those that linger.
     pub(crate) fn count(&self) -> u32 {
         self.lock().open
     }
@@ -51,16 +51,16 @@ impl OpenBodies {
     }
 }
 
-impl OpenBody {
-    /// How long it counts when it is dropped.
+impl OpenConnection {
+    /// Sets how long the connection counts after it is dropped.
     pub(crate) fn set_linger(&mut self, linger: Duration) {
         self.linger = linger;
     }
 }
 
-impl Drop for OpenBody {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
-        let mut counts = self.bodies.lock();
+        let mut counts = self.connections.lock();
         counts.open -= 1;
         if !self.linger.is_zero() {
             counts.lingering.push(later(self.linger));

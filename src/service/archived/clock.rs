@@ -1,19 +1,19 @@
-//! Which clock.
+//! [`Clock`]: the producer's or the service's.
 
 use crate::fragment::{Position, Timestamp};
 
-/// The clock by which a range of time is meant.
+/// The clock on which a range of time is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Clock {
-    /// When the producer says that a fragment began.
+    /// The start of a fragment as the producer reports it.
     Producer,
-    /// When the service began to receive it.
+    /// The time at which the service began to receive a fragment.
     #[default]
     Server,
 }
 
 impl Clock {
-    /// When the fragment of a position began, on this clock.
+    /// Returns the start of the position's fragment on this clock.
     pub(super) fn of(self, position: &Position) -> Option<Timestamp> {
         match self {
             Self::Producer => position.producer_time(),

@@ -1,8 +1,8 @@
-//! What the archive says of a fragment.
+//! [`FragmentInfo`]: one entry of a listing.
 
 use std::time::Duration;
 
-use aws_sdk_kinesisvideoarchivedmedia::types::Fragment as Listed;
+use aws_sdk_kinesisvideoarchivedmedia::types::Fragment as ListedFragment;
 use aws_smithy_types::date_time::DateTime;
 
 use super::Clock;
@@ -10,14 +10,14 @@ use super::millis_range::timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{FragmentNumber, Position, Timestamp};
 
-/// What ListFragments says of a fragment.
+/// A stored fragment as ListFragments describes it.
 ///
 /// ```no_run
 /// use futures::TryStreamExt;
 /// use kinesis_video::{KinesisVideo, Timestamp};
 ///
 /// # async fn f(kvs: KinesisVideo, start: Timestamp, end: Timestamp) -> kinesis_video::Result<()> {
-/// let list: Vec<_> = kvs.list_fragments("front-door").range(start..=end).try_collect().await?;
+/// let list: Vec<_> = kvs.list_fragments("front-door").range(start..=end).entries().try_collect().await?;
 /// let bytes: u64 = list.iter().map(|info| info.bytes()).sum();
 /// println!("{} fragments, {bytes} bytes", list.len());
 /// # Ok(())
@@ -33,32 +33,32 @@ pub struct FragmentInfo {
 }
 
 impl FragmentInfo {
-    /// The number that the service gave it.
+    /// Returns the number that the service gave the fragment.
     pub fn number(&self) -> &FragmentNumber {
         &self.number
     }
 
-    /// Its size, what the service says about it included.
+    /// Returns the stored size in bytes. It includes the tags that the service adds.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// When it began, on the producer's clock.
+    /// Returns the start of the fragment on the producer's clock.
     pub fn producer_time(&self) -> Option<Timestamp> {
         self.producer_time
     }
 
-    /// When the service began to receive it.
+    /// Returns the time at which the service began to receive the fragment.
     pub fn server_time(&self) -> Option<Timestamp> {
         self.server_time
     }
 
-    /// How long it lasts; zero, now and then, for fragments that do last.
+    /// Returns the duration. The service sometimes reports zero for fragments that do have a duration.
     pub fn duration(&self) -> Duration {
         self.duration
     }
 
-    /// When it began, on this clock.
+    /// Returns the start of the fragment on a clock.
     pub fn time(&self, clock: Clock) -> Option<Timestamp> {
         match clock {
             Clock::Producer => self.producer_time,
@@ -66,12 +66,12 @@ impl FragmentInfo {
         }
     }
 
-    /// The place right behind it.
+    /// Returns the position right after the fragment.
     pub fn position(&self) -> Position {
         Position::at(self.number.clone(), self.server_time, self.producer_time)
     }
 
-    pub(super) fn read(listed: Listed) -> Result<Self> {
+    pub(super) fn read(listed: ListedFragment) -> Result<Self> {
         let number = listed.fragment_number.ok_or_else(|| {
             Error::new(ErrorKind::Service, "ListFragments: an entry has no fragment number").retryable(false)
         })?;

@@ -1,4 +1,4 @@
-//! Pictures that the service takes of what is stored.
+//! [`Images`]: pictures that the service takes of stored media.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,30 +17,32 @@ use futures::Stream;
 use futures::stream::{FusedStream, StreamExt};
 
 use super::Clock;
-use super::lazy_stream::Lazy;
-use super::millis_range::{Span, date, refused, timestamp, whole_millis};
+use super::lazy_stream::LazyStream;
+use super::millis_range::{MillisRange, date, invalid, timestamp, whole_millis};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
 use crate::image_format::ImageFormat;
-use crate::service::call::{Call, Rate, overrides};
+use crate::service::call::{Call, Rate, RetryConfig, overrides};
 use crate::service::client::Client;
 use crate::service::stream_id::StreamId;
 
 const OPERATION: &str = "GetImages";
 
 /// The longest range of one call.
-const MOST_MILLIS: i64 = 300_000;
+const MAX_MILLIS: i64 = 300_000;
 
-/// Why there is no picture of a time.
+/// The number of consecutive pages without a picture after which a request fails.
+const MAX_EMPTY_PAGES: u32 = 100;
+
+/// The reason why there is no picture for a time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NoImage {
-    /// There are no media of that time. The service's `NO_MEDIA`.
+    /// No media are stored for that time. The service's `NO_MEDIA`.
     NoMedia,
-    /// There are media, but no picture can be made of them: only sound, or damaged. The service's
-    /// `MEDIA_ERROR`.
+    /// The stored media have no picture: they are audio only, or damaged. The service's `MEDIA_ERROR`.
     MediaError,
-    /// What the service said, which nobody has heard of; nothing if it said neither this nor a picture.
+    /// An error of the service that this crate does not know. Empty if the service sent neither error nor picture.
     Other(String),
 }
 
@@ -49,15 +51,15 @@ impl fmt::Display for NoImage {
         match self {
             Self::NoMedia => f.write_str("no media"),
             Self::MediaError => f.write_str("no picture in the media"),
-            Self::Other(said) if said.is_empty() => f.write_str("no picture"),
-            Self::Other(said) => f.write_str(said),
+            Self::Other(error) if error.is_empty() => f.write_str("no picture"),
+            Self::Other(error) => f.write_str(error),
         }
     }
 }
 
 impl std::error::Error for NoImage {}
 
-/// A picture of a time, or why there is none.
+/// A picture for a time, or the reason why there is none.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ArchivedImage {
     time: Timestamp,
@@ -66,7 +68,7 @@ pub struct ArchivedImage {
 }
 
 impl ArchivedImage {
-    /// Of when, on the [clock](Images::by) that was chosen.
+    /// Returns the time, on the [clock](Images::clock) of the request.
     pub fn time(&self) -> Timestamp {
         self.time
     }
@@ -76,12 +78,18 @@ impl ArchivedImage {
         self.format
     }
 
-    /// The picture as a file, or why there is none.
+    /// Returns the content of the picture file.
+    ///
+    /// # Errors
+    /// The reason why there is no picture for this time.
     pub fn content(&self) -> Result<&Bytes, &NoImage> {
         self.content.as_ref()
     }
 
-    /// The same, to keep.
+    /// Returns the content of the picture file without copying it.
+    ///
+    /// # Errors
+    /// The reason why there is no picture for this time.
     pub fn into_content(self) -> Result<Bytes, NoImage> {
         self.content
     }
@@ -99,7 +107,7 @@ impl ArchivedImage {
             (None, Some(content)) => {
                 let decoded = base64::decode(content);
                 Ok(decoded
-                    .map_err(|error| wrong(format!("the picture of {time} is no base64")).caused_by(error))?
+                    .map_err(|error| wrong(format!("the picture of {time} is not base64")).caused_by(error))?
                     .into())
             }
         };
@@ -117,30 +125,30 @@ impl fmt::Debug for ArchivedImage {
     }
 }
 
-/// Stream of pictures that the service takes of what is stored, from [`KinesisVideo::images`], over as many
-/// calls and pages of GetImages as it takes. Its options are to be set before it is polled; a
-/// [range](Images::range) has to be.
+/// Builder of a picture request, from [`KinesisVideo::images`]. A [range](Images::range) is required.
 ///
-/// There is one for the start of the range and for each [interval](Images::every) behind it, up to the end,
-/// in order. The service takes ranges of five minutes at most: a longer one is asked for piece by piece, and
-/// the intervals go on from one to the next, so that it is as if it were one. A time of which there is no
-/// picture is an [`ArchivedImage`] that says so, not an error.
+/// [`images`](Images::images) returns the pictures as a stream. It calls GetImages for as many pages as needed.
 ///
-/// The video has to be the first track, H.264 or H.265. Where one's own machine is to do the work,
-/// [`frames`](crate::FragmentStreamExt) of fragments are what to use.
+/// The stream has one item for the start of the range and one for each [interval](Images::sample_every) after
+/// it, up to the end, in order. The service takes ranges of at most 5 minutes. A longer range is requested in
+/// pieces that continue the intervals without a break. A time without a picture is an [`ArchivedImage`] with the
+/// reason, not an error.
+///
+/// The first track must be video, in H.264 or H.265. To decode on your own machine, use
+/// [`frames`](crate::FragmentStreamExt).
 ///
 /// # Errors
-/// [`InvalidArgument`](ErrorKind::InvalidArgument) for what cannot be, before anything is sent.
-/// [`NotFound`](ErrorKind::NotFound) for a stream that is not there, [`Retention`](ErrorKind::Retention) for
-/// one that keeps nothing. Throttling, broken connections and hosts that have moved are tried again,
-/// [eight times](Images::attempts) each. Pictures that came before an error come before it.
+/// Invalid options fail with [`InvalidArgument`](ErrorKind::InvalidArgument) before anything is sent. A missing
+/// stream is [`NotFound`](ErrorKind::NotFound), a stream that keeps nothing [`Retention`](ErrorKind::Retention).
+/// Throttling, broken connections and moved hosts are [retried](Images::retry). Pictures that arrived before an
+/// error are yielded before it.
 ///
 /// # Cancel safety
 /// Dropping a `next()` future loses nothing.
 ///
 /// # Memory
-/// One page, [25 pictures](Images::page_size) unless set, which the service keeps to 100 MB. The next is
-/// asked for when it is used up.
+/// One page: [25 pictures](Images::page_size) by default, 100 MB at most. The next page is requested once all its
+/// pictures have been yielded.
 ///
 /// Source: AWS API reference, GetImages.
 ///
@@ -157,133 +165,132 @@ impl fmt::Debug for ArchivedImage {
 /// use futures::TryStreamExt;
 /// use kinesis_video::Clock;
 ///
-/// let mut images = kvs.images("front-door").range(start..=end).by(Clock::Producer).every(Duration::from_secs(10));
+/// let images = kvs.images("front-door").range(start..=end).clock(Clock::Producer);
+/// let mut images = images.sample_every(Duration::from_secs(10)).images();
 /// while let Some(image) = images.try_next().await? {
 ///     match image.content() {
 ///         Ok(jpeg) => println!("{}: {} bytes", image.time(), jpeg.len()),
-///         Err(why) => println!("{}: {why}", image.time()),
+///         Err(reason) => println!("{}: {reason}", image.time()),
 ///     }
 /// }
 /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
 /// ```
-#[must_use = "streams do nothing unless polled"]
-pub struct Images {
-    request: Request,
-    images: Lazy<ArchivedImage>,
-}
-
 #[derive(Clone)]
-struct Request {
+#[must_use = "nothing is requested before images() is called and polled"]
+pub struct Images {
     client: Client,
     stream: StreamId,
     range: Option<RangeInclusive<Timestamp>>,
     clock: Clock,
-    every: Duration,
+    interval: Duration,
     format: ImageFormat,
-    quality: Option<u32>,
+    quality: Option<u8>,
     size: Option<(u32, u32)>,
     page_size: u32,
-    attempts: u32,
+    retry: RetryConfig,
     timeout: Duration,
 }
 
 impl Images {
     pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
-        let request = Request {
+        Self {
             client,
             stream,
             range: None,
             clock: Clock::default(),
-            every: Duration::from_secs(1),
+            interval: Duration::from_secs(1),
             format: ImageFormat::default(),
             quality: None,
             size: None,
             page_size: 25,
-            attempts: 8,
+            retry: RetryConfig::default(),
             timeout: Duration::from_secs(60),
-        };
-        Self { request, images: Lazy::Before }
+        }
     }
 
-    /// Pictures of this range, both ends included, however long it is. `time..=time` is one picture.
+    /// Sets the range, both ends included, of any length. `time..=time` requests one picture.
     pub fn range(mut self, range: RangeInclusive<Timestamp>) -> Self {
-        self.request.range = Some(range);
+        self.range = Some(range);
         self
     }
 
-    /// The clock by which the range is meant: [`Clock::Server`] unless set.
-    pub fn by(mut self, clock: Clock) -> Self {
-        self.request.clock = clock;
+    /// Sets the clock of the range. Default: [`Clock::Server`].
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
         self
     }
 
-    /// How long it is from one picture to the next: a second unless set; whole milliseconds, 200 or more.
-    pub fn every(mut self, interval: Duration) -> Self {
-        self.request.every = interval;
+    /// Sets the interval between pictures: at least 200 ms, in whole milliseconds. Default: 1 s.
+    pub fn sample_every(mut self, interval: Duration) -> Self {
+        self.interval = interval;
         self
     }
 
-    /// What pictures are encoded as: [`ImageFormat::Jpeg`] unless set.
+    /// Sets the file format. Default: [`ImageFormat::Jpeg`].
     pub fn format(mut self, format: ImageFormat) -> Self {
-        self.request.format = format;
+        self.format = format;
         self
     }
 
-    /// The quality of JPEG, from 1 to 100: 80 unless set.
-    pub fn quality(mut self, quality: u32) -> Self {
-        self.request.quality = Some(quality);
+    /// Sets the JPEG quality, 1 to 100. Default: 80.
+    pub fn quality(mut self, quality: u8) -> Self {
+        self.quality = Some(quality);
         self
     }
 
-    /// How large pictures are, to 3840 by 2160: as the video is unless set. They are stretched to it. The
-    /// service says two things of a width or a height alone, so it is both or neither.
+    /// Sets the size of the pictures in pixels, at most 3840 by 2160. Default: the size of the video.
+    ///
+    /// Pictures are stretched to this size. The AWS documentation contradicts itself about a width or height
+    /// alone, so both are required.
     pub fn size(mut self, width: u32, height: u32) -> Self {
-        self.request.size = Some((width, height));
+        self.size = Some((width, height));
         self
     }
 
-    /// How many pictures to ask for in a page, from 1 to 100: 25 unless set, and more than that the service
-    /// does not give. A page costs a point for each of the 500 a second that a stream has for media, and 400
-    /// more than that of the 10,000 for metadata.
+    /// Sets the number of pictures per page, 1 to 100. Default: 25, the most that the service returns.
+    ///
+    /// Each picture of a page costs one of the 500 media points that a stream has per second. A page also costs
+    /// 400 metadata points, plus one per picture, of 10,000 per second.
     pub fn page_size(mut self, images: u32) -> Self {
-        self.request.page_size = images;
+        self.page_size = images;
         self
     }
 
-    /// How often a page is asked for, if what goes wrong may go away by itself: eight times unless set.
-    /// Pauses between grow, at random, to five seconds, to ten when throttled.
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.request.attempts = attempts;
+    /// Sets the retries of each page. Default: [`RetryConfig::default`], with 8 attempts.
+    ///
+    /// Only [retryable](crate::Error::is_retryable) errors are retried.
+    pub fn retry(mut self, retry: RetryConfig) -> Self {
+        self.retry = retry;
         self
     }
 
-    /// How long an answer may take: a minute unless set, since the service decodes and encodes a page first.
+    /// Sets the time limit of a response. Default: 60 s, since the service encodes a whole page first.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
-        self.request.timeout = timeout;
+        self.timeout = timeout;
         self
     }
-}
 
-/// So many pages one behind the other without a picture are not going to bring one.
-const MOST_EMPTY: u32 = 100;
+    /// Returns the stream of pictures. Nothing is sent before it is polled.
+    pub fn images(self) -> ImageStream {
+        ImageStream { stream: self.stream.clone(), images: LazyStream::new(self.read()) }
+    }
 
-impl Request {
-    fn images(self) -> impl Stream<Item = Result<ArchivedImage>> + Send + 'static {
+    fn read(self) -> impl Stream<Item = Result<ArchivedImage>> + Send + 'static {
         try_stream! {
-            let (range, every) = self.check().map_err(|error| error.of_stream(self.stream.as_str()))?;
+            let (range, interval) = self.check().map_err(|error| error.of_stream(self.stream.as_str()))?;
             let mut next = Some(range.start);
             while let Some(start) = next {
-                let (span, then) = piece(start, range.end, every);
-                next = then;
+                let (piece, following) = piece(start, range.end, interval);
+                next = following;
                 let mut token = None;
-                // One more than there is room for is one too many.
-                let mut left = span.millis() / every + 2;
+                // The number of pictures that the piece can have, plus one for an end that may be included.
+                let mut left = piece.millis() / interval + 2;
                 let mut empty = 0;
                 loop {
-                    let (images, more) = self.page(span, every, token.as_deref()).await?;
+                    let (images, following_token) = self.page(piece, interval, token.as_deref()).await?;
                     left -= i64::try_from(images.len()).unwrap_or(i64::MAX);
                     empty = if images.is_empty() { empty + 1 } else { 0 };
-                    if left < 0 || empty > MOST_EMPTY {
+                    if left < 0 || empty > MAX_EMPTY_PAGES {
                         let message = format!("{OPERATION}: the pages do not come to an end");
                         Err(Error::new(ErrorKind::Service, message).retryable(false).of_stream(self.stream.as_str()))?;
                     }
@@ -291,56 +298,61 @@ impl Request {
                         yield ArchivedImage::read(image, self.format)
                             .map_err(|error| error.retryable(false).of_stream(self.stream.as_str()))?;
                     }
-                    if more.is_none() {
+                    if following_token.is_none() {
                         break;
                     }
-                    if more == token {
+                    if following_token == token {
                         let message = format!("{OPERATION}: a page leads to itself");
                         Err(Error::new(ErrorKind::Service, message).of_stream(self.stream.as_str()))?;
                     }
-                    token = more;
+                    token = following_token;
                 }
             }
         }
     }
 
-    /// What can be known to be wrong before anything is sent. The range and the interval in milliseconds.
-    fn check(&self) -> Result<(Span, i64)> {
-        let refused = |member, rule, was| Err(refused(OPERATION, member, rule, was));
+    /// Refuses invalid options before anything is sent. Returns the range and the interval in milliseconds.
+    fn check(&self) -> Result<(MillisRange, i64)> {
+        let invalid = |member, rule, value| Err(invalid(OPERATION, member, rule, value));
         let Some(range) = &self.range else {
-            return refused("the range", "given", "left out".into());
+            return invalid("the range", "given", "left out".into());
         };
-        let span = Span::of(range);
-        if span.millis() < 0 {
-            return refused("EndTimestamp", "StartTimestamp or later", format!("{} to {}", range.start(), range.end()));
+        let millis = MillisRange::of(range);
+        if millis.millis() < 0 {
+            return invalid("EndTimestamp", "StartTimestamp or later", format!("{} to {}", range.start(), range.end()));
         }
-        let every = whole_millis(self.every).filter(|every| (200..=i64::from(i32::MAX)).contains(every));
-        let Some(every) = every else {
-            return refused("SamplingInterval", "200 whole milliseconds or more", format!("{:?}", self.every));
+        let interval = whole_millis(self.interval).filter(|millis| (200..=i64::from(i32::MAX)).contains(millis));
+        let Some(interval) = interval else {
+            return invalid("SamplingInterval", "200 whole milliseconds or more", format!("{:?}", self.interval));
         };
         if let Some((width, height)) = self.size {
             if !(1..=3840).contains(&width) {
-                return refused("WidthPixels", "1 to 3840", width.to_string());
+                return invalid("WidthPixels", "1 to 3840", width.to_string());
             }
             if !(1..=2160).contains(&height) {
-                return refused("HeightPixels", "1 to 2160", height.to_string());
+                return invalid("HeightPixels", "1 to 2160", height.to_string());
             }
         }
         match (self.format, self.quality) {
             (ImageFormat::Jpeg, Some(quality)) if !(1..=100).contains(&quality) => {
-                refused("JPEGQuality", "1 to 100", quality.to_string())
+                invalid("JPEGQuality", "1 to 100", quality.to_string())
             }
             (ImageFormat::Png, Some(quality)) => {
-                refused("JPEGQuality", "left out where Format is PNG", quality.to_string())
+                invalid("JPEGQuality", "left out where Format is PNG", quality.to_string())
             }
-            _ if !(1..=100).contains(&self.page_size) => refused("MaxResults", "1 to 100", self.page_size.to_string()),
-            _ => Ok((span, every)),
+            _ if !(1..=100).contains(&self.page_size) => invalid("MaxResults", "1 to 100", self.page_size.to_string()),
+            _ => Ok((millis, interval)),
         }
     }
 
-    /// A page of a piece, and what leads to the next.
-    async fn page(&self, span: Span, every: i64, token: Option<&str>) -> Result<(VecDeque<Image>, Option<String>)> {
-        let Self { client, stream, page_size, attempts, timeout, .. } = self;
+    /// Requests one page. Returns its pictures and the token of the next page.
+    async fn page(
+        &self,
+        piece: MillisRange,
+        interval: i64,
+        token: Option<&str>,
+    ) -> Result<(VecDeque<Image>, Option<String>)> {
+        let Self { client, stream, page_size, retry, timeout, .. } = self;
         let cost = [Rate::metadata(400 + page_size), Rate::media(*page_size, 500)];
         let call = Call { client, stream, api: ApiName::GetImages, operation: OPERATION, cost: &cost, limit: *timeout };
         let (name, arn) = stream.name_and_arn();
@@ -359,9 +371,9 @@ impl Request {
             .set_stream_name(name)
             .set_stream_arn(arn)
             .image_selector_type(selector)
-            .start_timestamp(date(span.start))
-            .end_timestamp(date(span.end))
-            .sampling_interval(i32::try_from(every).unwrap_or(i32::MAX))
+            .start_timestamp(date(piece.start))
+            .end_timestamp(date(piece.end))
+            .sampling_interval(i32::try_from(interval).unwrap_or(i32::MAX))
             .format(format)
             .set_width_pixels(self.size.map(|(width, _)| pixels(width)))
             .set_height_pixels(self.size.map(|(_, height)| pixels(height)))
@@ -371,7 +383,7 @@ impl Request {
             request = request.format_config(FormatConfigKey::JpegQuality, quality.to_string());
         }
         let is_answer = |output: &GetImagesOutput| output.images.is_some();
-        let reply = call.patiently(*attempts, is_answer, |endpoint, probe| {
+        let reply = call.with_retries(*retry, is_answer, |endpoint, probe| {
             request.clone().customize().config_override(overrides(endpoint)).interceptor(probe).send()
         });
         let output = reply.await?.output;
@@ -380,42 +392,53 @@ impl Request {
     }
 }
 
-/// As much of a range as one call takes, from the time of a picture on, and the time of the first picture behind
-/// it. Its end is no picture's time unless the range ends with one: whether the service means ends to be
-/// included is not known.
-fn piece(start: i64, end: i64, every: i64) -> (Span, Option<i64>) {
-    let pictures = ((MOST_MILLIS + 1) / every).max(1);
-    let next = start.saturating_add(pictures.saturating_mul(every));
-    let last = (next - 1).min(start.saturating_add(MOST_MILLIS)).min(end);
-    // Nor is it known whether a range may be of no length; behind its start, by less than an interval, there
-    // is no other picture.
-    (Span { start, end: last.max(start + 1) }, Some(next).filter(|next| *next <= end))
-}
-
-impl Stream for Images {
-    type Item = Result<ArchivedImage>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { request, images } = &mut *self;
-        images.poll_next(cx, || request.clone().images().boxed())
-    }
-}
-
-impl FusedStream for Images {
-    fn is_terminated(&self) -> bool {
-        self.images.has_ended()
-    }
+/// Returns the range of one call that starts at `start`, and the start of the next call.
+///
+/// The documentation does not say whether the end of a range is included. So the end of a piece is never the time
+/// of a picture, except at the end of the whole range.
+fn piece(start: i64, end: i64, interval: i64) -> (MillisRange, Option<i64>) {
+    let pictures = ((MAX_MILLIS + 1) / interval).max(1);
+    let next = start.saturating_add(pictures.saturating_mul(interval));
+    let last = (next - 1).min(start.saturating_add(MAX_MILLIS)).min(end);
+    // The documentation does not say whether a range may be empty either. One more millisecond adds no picture.
+    (MillisRange { start, end: last.max(start + 1) }, Some(next).filter(|next| *next <= end))
 }
 
 impl fmt::Debug for Images {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Request { stream, range, clock, every, .. } = &self.request;
         f.debug_struct("Images")
-            .field("stream", stream)
-            .field("range", range)
-            .field("clock", clock)
-            .field("every", every)
+            .field("stream", &self.stream)
+            .field("range", &self.range)
+            .field("clock", &self.clock)
+            .field("interval", &self.interval)
             .finish_non_exhaustive()
+    }
+}
+
+/// Stream of pictures, from [`Images::images`].
+#[must_use = "streams do nothing unless polled"]
+pub struct ImageStream {
+    stream: StreamId,
+    images: LazyStream<ArchivedImage>,
+}
+
+impl Stream for ImageStream {
+    type Item = Result<ArchivedImage>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.images.poll_next_unpin(cx)
+    }
+}
+
+impl FusedStream for ImageStream {
+    fn is_terminated(&self) -> bool {
+        self.images.is_terminated()
+    }
+}
+
+impl fmt::Debug for ImageStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImageStream").field("stream", &self.stream).finish_non_exhaustive()
     }
 }
 
@@ -424,33 +447,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_have_each_time_of_the_grid_once() {
+    fn pieces_cover_each_sampling_time_once() {
         let mut random = fastrand::Rng::with_seed(3);
         for round in 0..2000 {
-            let every = [200, 201, 1000, 7_777, 150_000, 150_001, 299_999, 300_000, 300_001, 300_002, 900_000];
-            let every = every.get(round % 14).copied().unwrap_or_else(|| random.i64(200..400_000));
+            let interval = [200, 201, 1000, 7_777, 150_000, 150_001, 299_999, 300_000, 300_001, 300_002, 900_000];
+            let interval = interval.get(round % 14).copied().unwrap_or_else(|| random.i64(200..400_000));
             let start = random.i64(-10_000..2_000_000_000_000);
             let end = match round % 3 {
-                0 => start + random.i64(0..20) * every,
+                0 => start + random.i64(0..20) * interval,
                 1 => start + random.i64(0..2_000_000),
                 _ => start + 300_000 + random.i64(-2..3),
             };
-            // Both ways in which the end may be meant.
+            // The service may include or exclude the end of a range.
             for is_inclusive in [true, false] {
                 let (mut times, mut next) = (Vec::new(), Some(start));
                 while let Some(from) = next {
-                    let (span, then) = piece(from, end, every);
-                    assert!((1..=MOST_MILLIS).contains(&span.millis()), "{span:?}");
-                    let stop = if is_inclusive { span.end + 1 } else { span.end };
-                    times.extend((span.start..stop).step_by(every as usize));
-                    next = then;
+                    let (piece, following) = super::piece(from, end, interval);
+                    assert!((1..=MAX_MILLIS).contains(&piece.millis()), "{piece:?}");
+                    let stop = if is_inclusive { piece.end + 1 } else { piece.end };
+                    times.extend((piece.start..stop).step_by(interval as usize));
+                    next = following;
                 }
-                let mut expected: Vec<i64> = (start..=end).step_by(every as usize).collect();
-                // Only the end that the caller gave is as the service means it.
+                let mut expected: Vec<i64> = (start..=end).step_by(interval as usize).collect();
+                // The caller's own end is the only one that may be missing.
                 if !is_inclusive && times.len() < expected.len() {
                     assert_eq!(expected.pop(), Some(end));
                 }
-                assert_eq!(times, expected, "{start}..={end} every {every}");
+                assert_eq!(times, expected, "{start}..={end} interval {interval}");
             }
         }
     }

@@ -1,38 +1,39 @@
-//! Streams that begin when they are first polled.
+//! [`LazyStream`]: what all streams of stored media have in common.
 
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures::stream::{BoxStream, StreamExt};
+use futures::Stream;
+use futures::stream::{BoxStream, FusedStream, StreamExt};
 
 use crate::error::Result;
 
-/// What is behind a stream that takes its options until it is polled, and ends behind an error.
-pub(super) enum Lazy<T> {
-    Before,
-    Reading(BoxStream<'static, Result<T>>),
-    Ended,
+/// A boxed stream that ends after its first error and then drops its connections.
+///
+/// The streams in it are written with `try_stream!`, so they do nothing before they are polled.
+pub(super) struct LazyStream<T>(Option<BoxStream<'static, Result<T>>>);
+
+impl<T> LazyStream<T> {
+    pub(super) fn new(items: impl Stream<Item = Result<T>> + Send + 'static) -> Self {
+        Self(Some(items.boxed()))
+    }
 }
 
-impl<T> Lazy<T> {
-    /// The next item; the first time, of what `begin` gives.
-    pub(super) fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-        begin: impl FnOnce() -> BoxStream<'static, Result<T>>,
-    ) -> Poll<Option<Result<T>>> {
-        if let Self::Before = self {
-            *self = Self::Reading(begin());
-        }
-        let Self::Reading(items) = self else { return Poll::Ready(None) };
+impl<T> Stream for LazyStream<T> {
+    type Item = Result<T>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(items) = &mut self.0 else { return Poll::Ready(None) };
         let item = items.poll_next_unpin(cx);
         if matches!(item, Poll::Ready(None | Some(Err(_)))) {
-            // Drops its connections.
-            *self = Self::Ended;
+            self.0 = None;
         }
         item
     }
+}
 
-    pub(super) fn has_ended(&self) -> bool {
-        matches!(self, Self::Ended)
+impl<T> FusedStream for LazyStream<T> {
+    fn is_terminated(&self) -> bool {
+        self.0.is_none()
     }
 }

@@ -1,4 +1,4 @@
-//! Listing what the archive has.
+//! [`FragmentList`]: listing stored fragments.
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
@@ -15,30 +15,31 @@ use futures::Stream;
 use futures::future::BoxFuture;
 use futures::stream::{FusedStream, StreamExt, TryStreamExt};
 
-use super::lazy_stream::Lazy;
-use super::millis_range::{Span, date};
+use super::lazy_stream::LazyStream;
+use super::millis_range::{MillisRange, date};
 use super::{Clock, FragmentInfo};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{FragmentNumber, Position, Timestamp};
-use crate::service::call::{Call, Rate, on_its_own, overrides};
+use crate::service::call::{Call, Rate, RetryConfig, on_its_own, overrides};
 use crate::service::client::Client;
 use crate::service::stream_id::StreamId;
 
-/// So many pages one behind the other that bring nothing new are not going to bring anything.
-const BARREN: u32 = 1000;
+/// The number of consecutive pages without a new entry after which a listing fails.
+const MAX_BARREN_PAGES: u32 = 1000;
 
-/// How long it may take to find out why nothing is listed.
-const DESCRIBED: Duration = Duration::from_secs(10);
+/// The time limit of the DescribeStream call that explains an empty listing.
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The order of what is listed.
+/// The order of listed fragments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Order {
-    /// By fragment number: as the service received them.
+    /// By fragment number, which is the order in which the service received them.
     #[default]
     Number,
-    /// By when they began on the [clock](Clock) of the range; those that began at the same time by number.
-    /// What a producer sends again, later, of an earlier time comes where it belongs.
+    /// By start time on the [clock](Clock) of the range, then by number.
+    ///
+    /// Fragments that a producer uploads late are sorted in where they belong.
     Time,
 }
 
@@ -50,16 +51,16 @@ impl Order {
         }
     }
 
-    /// Whether a position says where it is in this order.
-    pub(super) fn can_resume(self, clock: Clock, position: &Position) -> bool {
+    /// Returns whether a position has the fields that this order compares.
+    pub(super) fn can_compare(self, clock: Clock, position: &Position) -> bool {
         match self {
             Self::Number => position.number().is_some(),
             Self::Time => position.number().is_some() && clock.of(position).is_some(),
         }
     }
 
-    /// Whether a fragment comes behind a position.
-    pub(super) fn is_behind(self, clock: Clock, info: &FragmentInfo, position: &Position) -> bool {
+    /// Returns whether a fragment is after a position in this order.
+    pub(super) fn is_after(self, clock: Clock, info: &FragmentInfo, position: &Position) -> bool {
         let by_number = Some(info.number()).cmp(&position.number());
         match self {
             Self::Number => by_number.is_gt(),
@@ -68,26 +69,28 @@ impl Order {
     }
 }
 
-/// Stream of what a stream's archive has, from [`KinesisVideo::list_fragments`], over as many pages of
-/// ListFragments as it takes. Its options are to be set before it is polled.
+/// Builder of a listing of stored fragments, from [`KinesisVideo::list_fragments`].
 ///
-/// The service lists a fragment if its *start* is within the range, both ends included: one that began
-/// before and goes on within it is not listed. A fragment can be listed about a second after it was stored.
-/// The service promises no order, neither within a page nor from page to page: see
-/// [`sorted`](FragmentList::sorted). What it lists twice comes once.
+/// [`entries`](FragmentList::entries) returns the entries as a stream. It calls ListFragments for as many
+/// pages as needed.
+///
+/// The service lists a fragment if its *start* is within the range, both ends included. A fragment that starts
+/// before the range and continues into it is not listed. A fragment can be listed about 1 s after it was
+/// stored. The service promises no order, neither within a page nor between pages: see
+/// [`order`](FragmentList::order). Repeated entries are dropped.
 ///
 /// # Errors
-/// A range whose start is behind its end, before anything is sent. A stream that is not there or may not be
-/// listed. [`ErrorKind::Retention`](crate::ErrorKind::Retention) if the range ends before what is still kept.
-/// Throttling, broken connections and hosts that have moved are tried again,
-/// [eight times](FragmentList::attempts) each. What was listed before an error comes before it.
+/// A range whose start is after its end fails before anything is sent. Other errors are a stream that does not
+/// exist or may not be listed, and [`ErrorKind::Retention`](crate::ErrorKind::Retention) if the range ends
+/// before the oldest fragment that is kept. Throttling, broken connections and moved hosts are
+/// [retried](FragmentList::retry). Entries that arrived before an error are yielded before it.
 ///
 /// # Cancel safety
 /// Dropping a `next()` future loses nothing.
 ///
 /// # Memory
-/// The pages that were [fetched ahead](FragmentList::prefetch), or all when sorted: some 200 bytes a
-/// fragment. And the numbers of all that were listed, some 100 bytes each.
+/// The [prefetched](FragmentList::prefetch) pages, or all entries if an order is set: about 200 bytes per
+/// fragment. In addition the numbers of all listed fragments, about 100 bytes each.
 ///
 /// Source: AWS API reference, ListFragments.
 ///
@@ -105,20 +108,20 @@ impl Order {
 ///
 /// let kvs = KinesisVideo::new(&endpoint.sdk_config());
 /// let range = first.producer_time..=last.producer_time;
-/// let list = kvs.list_fragments("door").range(range).by(Clock::Producer).sorted(Order::Number);
-/// let list: Vec<_> = list.try_collect().await?;
+/// let list = kvs.list_fragments("door").range(range).clock(Clock::Producer).order(Order::Number);
+/// let list: Vec<_> = list.entries().try_collect().await?;
 /// assert_eq!(list.len(), 2);
 /// assert_eq!(list[1].number(), &last.number);
 /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
 /// ```
-#[must_use = "streams do nothing unless polled"]
+#[derive(Clone)]
+#[must_use = "nothing is listed before entries() is called and polled"]
 pub struct FragmentList {
     listing: Listing,
     order: Option<Order>,
-    infos: Lazy<FragmentInfo>,
 }
 
-/// What is to be listed, and how.
+/// The options of a listing.
 #[derive(Clone, Debug)]
 pub(super) struct Listing {
     pub(super) client: Client,
@@ -127,73 +130,130 @@ pub(super) struct Listing {
     pub(super) clock: Clock,
     pub(super) page_size: u32,
     pub(super) prefetch: usize,
-    pub(super) attempts: u32,
+    pub(super) retry: RetryConfig,
     pub(super) timeout: Duration,
     pub(super) settle: Duration,
 }
 
 impl FragmentList {
     pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
-        Self { listing: Listing::new(client, stream), order: None, infos: Lazy::Before }
+        Self { listing: Listing::new(client, stream), order: None }
     }
 
-    /// The fragments that begin within this range, both ends included. Without a range, whatever the service
-    /// lists if it is not told one.
+    /// Sets the range in which fragments start, both ends included. Default: the service's own default.
     pub fn range(mut self, range: RangeInclusive<Timestamp>) -> Self {
         self.listing.range = Some(range);
         self
     }
 
-    /// The clock by which the range is meant: [`Clock::Server`] unless set.
-    pub fn by(mut self, clock: Clock) -> Self {
+    /// Sets the clock of the range. Default: [`Clock::Server`].
+    pub fn clock(mut self, clock: Clock) -> Self {
         self.listing.clock = clock;
         self
     }
 
-    /// In this order. Nothing comes before all pages have.
-    pub fn sorted(mut self, order: Order) -> Self {
+    /// Sorts the entries. Default: as the service lists them.
+    ///
+    /// A sorted listing yields nothing before the last page has arrived.
+    pub fn order(mut self, order: Order) -> Self {
         self.order = Some(order);
         self
     }
 
-    /// How many fragments to ask for in a page: 1000 unless set, which is as many as the service gives. Each
-    /// costs a point of the 10,000 a second that a stream has for metadata.
+    /// Sets the number of fragments per page, 1 to 1000. Default: 1000.
+    ///
+    /// Each fragment of a page costs one of the 10,000 metadata points that a stream has per second.
     pub fn page_size(mut self, fragments: u32) -> Self {
         self.listing.page_size = fragments;
         self
     }
 
-    /// How many pages to fetch ahead of what is taken: one unless set. 0 asks for the next page when the one
-    /// before is used up.
+    /// Sets the number of pages that are requested ahead. Default: 1.
+    ///
+    /// With 0 the next page is requested once all entries of the current one have been yielded.
     pub fn prefetch(mut self, pages: usize) -> Self {
         self.listing.prefetch = pages;
         self
     }
 
-    /// How often a page is asked for, if what goes wrong may go away by itself: eight times unless set. Pauses
-    /// between them grow, at random, to five seconds, to ten when throttled.
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.listing.attempts = attempts;
+    /// Sets the retries of each page. Default: [`RetryConfig::default`], with 8 attempts.
+    ///
+    /// Only [retryable](crate::Error::is_retryable) errors are retried.
+    pub fn retry(mut self, retry: RetryConfig) -> Self {
+        self.listing.retry = retry;
         self
     }
 
-    /// How long after the end of the range to list it: at once unless set. What has just been stored can be
-    /// listed about a second later. Nothing is waited for if the range ended before that, and no longer if it
-    /// ends in the future.
+    /// Sets the time to wait after the end of the range before listing it. Default: 0 s.
+    ///
+    /// The service lists a new fragment about 1 s after it was stored. A range that ended longer ago is listed
+    /// at once. A range that ends in the future is listed after this time, not after its end.
     pub fn settle(mut self, settle: Duration) -> Self {
         self.listing.settle = settle;
         self
     }
 
-    /// How long an answer may take: 30 seconds unless set.
+    /// Sets the time limit of a response. Default: 30 s.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.listing.timeout = timeout;
         self
     }
+
+    /// Returns the stream of entries. Nothing is sent before it is polled.
+    pub fn entries(self) -> FragmentEntries {
+        let stream = self.listing.stream.clone();
+        let Some(order) = self.order else {
+            return FragmentEntries { stream, entries: LazyStream::new(self.listing.list()) };
+        };
+        let sorted = async move {
+            let infos = self.listing.sorted(order).await?;
+            Ok::<_, Error>(futures::stream::iter(infos.into_iter().map(Ok)))
+        };
+        FragmentEntries { stream, entries: LazyStream::new(futures::stream::once(sorted).try_flatten()) }
+    }
+}
+
+impl fmt::Debug for FragmentList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Listing { stream, range, clock, .. } = &self.listing;
+        f.debug_struct("FragmentList")
+            .field("stream", stream)
+            .field("range", range)
+            .field("clock", clock)
+            .field("order", &self.order)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Stream of listed fragments, from [`FragmentList::entries`].
+#[must_use = "streams do nothing unless polled"]
+pub struct FragmentEntries {
+    stream: StreamId,
+    entries: LazyStream<FragmentInfo>,
+}
+
+impl Stream for FragmentEntries {
+    type Item = Result<FragmentInfo>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.entries.poll_next_unpin(cx)
+    }
+}
+
+impl FusedStream for FragmentEntries {
+    fn is_terminated(&self) -> bool {
+        self.entries.is_terminated()
+    }
+}
+
+impl fmt::Debug for FragmentEntries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FragmentEntries").field("stream", &self.stream).finish_non_exhaustive()
+    }
 }
 
 impl Listing {
-    pub(super) fn new(client: Client, stream: StreamId) -> Self {
+    pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
         Self {
             client,
             stream,
@@ -201,29 +261,29 @@ impl Listing {
             clock: Clock::default(),
             page_size: 1000,
             prefetch: 1,
-            attempts: 8,
+            retry: RetryConfig::default(),
             timeout: Duration::from_secs(30),
             settle: Duration::ZERO,
         }
     }
 
-    /// The fragments in the order in which the service lists them, each once.
+    /// Lists the fragments in the order of the service, each once.
     pub(super) fn list(self) -> impl Stream<Item = Result<FragmentInfo>> + Send + 'static {
         try_stream! {
             self.check()?;
-            let span = self.range.as_ref().map(Span::of);
-            // Nothing begins between two milliseconds.
-            if span.is_some_and(|span| span.millis() < 0) {
+            let range = self.range.as_ref().map(MillisRange::of);
+            // No fragment starts between two milliseconds.
+            if range.is_some_and(|range| range.millis() < 0) {
                 return;
             }
             self.settle().await;
-            let most_ahead = self.prefetch.saturating_mul(self.page_size as usize);
+            let max_ahead = self.prefetch.saturating_mul(self.page_size as usize);
             let mut found = Found::default();
             let mut ahead = Some(self.page(None));
             let mut failed = None;
             loop {
-                // The next page comes while this one is used up.
-                if ahead.is_none() && found.ready.len() <= most_ahead {
+                // The next page is requested while this one is yielded.
+                if ahead.is_none() && found.ready.len() <= max_ahead {
                     ahead = found.token.take().map(|token| self.page(Some(token)));
                 }
                 let page = match (&mut ahead, found.ready.is_empty()) {
@@ -233,7 +293,7 @@ impl Listing {
                 };
                 if let Some(page) = page {
                     ahead = None;
-                    failed = page.and_then(|page| found.take_in(page)).err();
+                    failed = page.and_then(|page| found.add(page)).err();
                 }
                 match found.ready.pop_front() {
                     Some(info) => yield info,
@@ -252,7 +312,7 @@ impl Listing {
         }
     }
 
-    /// All of them, in order.
+    /// Lists all fragments and sorts them.
     pub(super) async fn sorted(self, order: Order) -> Result<Vec<FragmentInfo>> {
         let clock = self.clock;
         let mut infos: Vec<FragmentInfo> = std::pin::pin!(self.list()).try_collect().await?;
@@ -260,41 +320,41 @@ impl Listing {
         Ok(infos)
     }
 
-    /// What can be known to be wrong before anything is sent.
+    /// Refuses invalid options before anything is sent.
     fn check(&self) -> Result<()> {
-        let refused = |message: String| Err(Error::invalid_argument(message).of_stream(self.stream.as_str()));
+        let invalid = |message: String| Err(Error::invalid_argument(message).of_stream(self.stream.as_str()));
         if !(1..=1000).contains(&self.page_size) {
-            return refused(format!("a page has 1 to 1000 fragments, not {}", self.page_size));
+            return invalid(format!("a page has 1 to 1000 fragments, not {}", self.page_size));
         }
         match &self.range {
             Some(range) if range.start() > range.end() => {
-                refused(format!("the range begins, {}, behind its end, {}", range.start(), range.end()))
+                invalid(format!("the range starts at {}, after its end at {}", range.start(), range.end()))
             }
             _ => Ok(()),
         }
     }
 
-    /// Waits until what there is of the range can be listed.
+    /// Waits until the end of the range can be listed.
     async fn settle(&self) {
         let Some(range) = &self.range else { return };
         let clock = self.client.archived.config().time_source().unwrap_or_default();
         let since_end = Timestamp::from(clock.now()).as_millis().saturating_sub(range.end().as_millis());
-        // Whatever lies in the future is not waited for any longer.
+        // A range that ends in the future counts as one that ends now.
         let elapsed = Duration::from_millis(u64::try_from(since_end).unwrap_or(0));
         if let Some(left) = self.settle.checked_sub(elapsed).filter(|left| !left.is_zero()) {
-            tracing::debug!(?left, "until all of the range can be listed");
+            tracing::debug!(?left, "waiting until all of the range can be listed");
             tokio::time::sleep(left).await;
         }
     }
 
-    /// Nothing is listed. That may be because the stream keeps nothing.
+    /// Fails if the listing is empty because the stream keeps nothing.
     async fn check_retention(&self) -> Result<()> {
         let Self { client, stream, timeout, .. } = self;
         let (name, arn) = stream.name_and_arn();
         client.rates.admit(stream, Rate::call("DescribeStream")).await;
-        let timeout = (*timeout).min(DESCRIBED);
+        let timeout = (*timeout).min(DESCRIBE_TIMEOUT);
         let call = client.control.describe_stream().set_stream_name(name).set_stream_arn(arn).send();
-        // Whoever may not know is none the wiser.
+        // Without the permission to describe the stream, an empty listing stays unexplained.
         let Ok(Ok(output)) = tokio::time::timeout(timeout, call).await else { return Ok(()) };
         match output.stream_info.and_then(|info| info.data_retention_in_hours) {
             Some(0) => {
@@ -305,18 +365,18 @@ impl Listing {
         }
     }
 
-    /// Fetches a page: the first, or the one that a token leads to.
+    /// Fetches the first page, or the page of a token.
     fn page(&self, token: Option<String>) -> BoxFuture<'static, Result<Page>> {
         let listing = self.clone();
         let page = async move {
-            let Self { client, stream, page_size, attempts, timeout, .. } = &listing;
+            let Self { client, stream, page_size, retry, timeout, .. } = &listing;
             let selector = listing.range.as_ref().filter(|_| token.is_none()).map(|range| listing.selector(range));
             let selector = selector.transpose()?;
             let cost = [Rate::metadata(*page_size)];
             let api = ApiName::ListFragments;
             let call = Call { client, stream, api, operation: "ListFragments", cost: &cost, limit: *timeout };
-            let reply = call.patiently(
-                *attempts,
+            let reply = call.with_retries(
+                *retry,
                 |_| true,
                 |endpoint, probe| {
                     let (name, arn) = stream.name_and_arn();
@@ -335,9 +395,10 @@ impl Listing {
     }
 
     fn selector(&self, range: &RangeInclusive<Timestamp>) -> Result<FragmentSelector> {
-        let incomplete = |error| Error::invalid_argument("the fragment selector is not complete").caused_by(error);
-        let span = Span::of(range);
-        let range = TimestampRange::builder().start_timestamp(date(span.start)).end_timestamp(date(span.end));
+        let incomplete =
+            |error| Error::invalid_argument("ListFragments: the fragment selector is incomplete").caused_by(error);
+        let range = MillisRange::of(range);
+        let range = TimestampRange::builder().start_timestamp(date(range.start)).end_timestamp(date(range.end));
         let range = range.build().map_err(incomplete)?;
         let kind = match self.clock {
             Clock::Producer => FragmentSelectorType::ProducerTimestamp,
@@ -347,7 +408,7 @@ impl Listing {
     }
 }
 
-/// What was asked for, if it is there.
+/// Returns the value if it is ready.
 fn ready<T>(polled: Poll<T>) -> Option<T> {
     match polled {
         Poll::Ready(value) => Some(value),
@@ -360,62 +421,28 @@ struct Page {
     token: Option<String>,
 }
 
-/// What the pages had up to now.
+/// The entries of the pages so far.
 #[derive(Default)]
 struct Found {
     ready: VecDeque<FragmentInfo>,
     seen: HashSet<FragmentNumber>,
     token: Option<String>,
+    /// Number of consecutive pages without a new entry.
     barren: u32,
 }
 
 impl Found {
-    fn take_in(&mut self, page: Page) -> Result<()> {
+    fn add(&mut self, page: Page) -> Result<()> {
         let before = self.seen.len();
         let (ready, seen) = (&mut self.ready, &mut self.seen);
         ready.extend(page.infos.into_iter().filter(|info| seen.insert(info.number().clone())));
         self.token = page.token;
         self.barren = if seen.len() > before { 0 } else { self.barren + 1 };
-        if self.barren >= BARREN {
+        if self.barren >= MAX_BARREN_PAGES {
             self.token = None;
-            let message = format!("ListFragments: {BARREN} pages one behind the other had nothing new");
+            let message = format!("ListFragments: {MAX_BARREN_PAGES} consecutive pages had nothing new");
             return Err(Error::new(ErrorKind::Service, message).retryable(false));
         }
         Ok(())
-    }
-}
-
-impl Stream for FragmentList {
-    type Item = Result<FragmentInfo>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { listing, order, infos } = &mut *self;
-        infos.poll_next(cx, || {
-            let listing = listing.clone();
-            let Some(order) = *order else { return listing.list().boxed() };
-            let sorted = async move {
-                let infos = listing.sorted(order).await?;
-                Ok::<_, Error>(futures::stream::iter(infos.into_iter().map(Ok)))
-            };
-            futures::stream::once(sorted).try_flatten().boxed()
-        })
-    }
-}
-
-impl FusedStream for FragmentList {
-    fn is_terminated(&self) -> bool {
-        self.infos.has_ended()
-    }
-}
-
-impl fmt::Debug for FragmentList {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Listing { stream, range, clock, .. } = &self.listing;
-        f.debug_struct("FragmentList")
-            .field("stream", stream)
-            .field("range", range)
-            .field("clock", clock)
-            .field("order", &self.order)
-            .finish_non_exhaustive()
     }
 }

@@ -10,10 +10,10 @@ mod list;
 mod millis_range;
 pub mod playback;
 
-pub use clips::{Clip, Clips};
+pub use clips::{Clip, ClipStream, Clips};
 pub use clock::Clock;
-pub use fetch::{Archive, ArchiveProgress, Unavailable};
+pub use fetch::{Archive, ArchiveFragments, ArchiveProgress, OnUnavailable};
 pub use fragment_info::FragmentInfo;
-pub use images::{ArchivedImage, Images, NoImage};
-pub use list::{FragmentList, Order};
+pub use images::{ArchivedImage, ImageStream, Images, NoImage};
+pub use list::{FragmentEntries, FragmentList, Order};
 pub use playback::{DashSession, HlsSession, PlaybackUrl};

@@ -185,7 +185,7 @@ impl<B: ReadBody> Session<B> {
     /// Records skipped bytes as a discontinuity before the next fragment.
     pub(super) fn skipped(&mut self, skipped: Skipped) {
         tracing::debug!(offset = skipped.offset(), length = skipped.length(), reason = %skipped.reason(), "skipped");
-        skipped.note_in(&mut self.before);
+        Discontinuity::note_skipped(&mut self.before, skipped);
     }
 
     /// Returns why a fragment lies beyond the bound, if it does.

@@ -1,19 +1,20 @@
-//! Reading stored fragments: what is asked for, what is said when it cannot be had, and when it ends.
+//! Reading stored fragments: requests, unavailable fragments, and how the stream ends.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use kinesis_video::local::{
-    Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Spelling, Stamp, fragment_number,
+    Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape, Stamp, TagNames, fragment_number,
 };
 use kinesis_video::{
-    Archive, Clock, Discontinuity, Error, ErrorKind, Fragment, FragmentEnd, FragmentNumber, KinesisVideo, Limits,
-    Order, Timestamp, Unavailable,
+    ArchiveFragments, Clock, Discontinuity, Error, ErrorKind, Fragment, FragmentEnd, FragmentNumber, KinesisVideo,
+    Limits, OnUnavailable, Order, Timestamp,
 };
 use tokio::time::Instant;
 
 use crate::support::bodies::numbers_of;
+use crate::support::endpoint::attempts;
 
 const START: i64 = 1_700_000_000_000;
 
@@ -35,7 +36,7 @@ fn nth(n: u32) -> Stamp {
     Stamp { number, server_time: time, producer_time: time }
 }
 
-/// An endpoint with a stream of so many fragments, one a second.
+/// An endpoint, and a stream with this number of fragments, one per second.
 async fn world(fragments: u32) -> (LocalEndpoint, LocalStream, KinesisVideo) {
     world_with(fragments, Quotas::default(), |_| two_blocks(1000)).await
 }
@@ -56,14 +57,14 @@ fn stamped(range: impl IntoIterator<Item = u32>) -> Vec<FragmentNumber> {
     range.into_iter().map(|n| nth(n).number).collect()
 }
 
-/// What came, and the error that ended it.
-async fn until_error(mut archive: Archive) -> (Vec<Fragment>, Option<Error>) {
+/// Reads all fragments, and returns the error that ended the stream.
+async fn until_error(mut archive: ArchiveFragments) -> (Vec<Fragment>, Option<Error>) {
     let mut fragments = Vec::new();
     loop {
         match archive.next().await {
             Some(Ok(fragment)) => fragments.push(fragment),
             Some(Err(error)) => {
-                assert!(archive.next().await.is_none(), "something behind {error}");
+                assert!(archive.next().await.is_none(), "an item after {error}");
                 return (fragments, Some(error));
             }
             None => return (fragments, None),
@@ -72,23 +73,25 @@ async fn until_error(mut archive: Archive) -> (Vec<Fragment>, Option<Error>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fragment_that_cannot_be_had_ends_it_where_it_stands() {
+async fn an_unavailable_fragment_ends_the_stream_in_its_place() {
     let (endpoint, _door, kvs) = world(6).await;
     let unknown: FragmentNumber = "12345".parse().unwrap();
     let mut wanted = stamped(0..6);
     wanted.insert(3, unknown.clone());
     let start = Instant::now();
-    let (fragments, error) = until_error(kvs.archive("door").numbers(wanted.clone()).attempts(5)).await;
+    let (fragments, error) =
+        until_error(kvs.archive("door").numbers(wanted.clone()).retry(attempts(5)).fragments()).await;
     assert_eq!(numbers_of(&fragments), stamped(0..3));
     let error = error.unwrap();
     assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, Some("3000")));
     assert_eq!(error.position().fragment(), Some("12345"));
     assert_eq!(error.context().stream(), Some("door"));
-    // Asked for five times, with pauses, and others only once.
+    // The missing fragment is requested five times, with pauses. Others are requested once.
     assert!((Duration::from_millis(750)..Duration::from_secs(10)).contains(&start.elapsed()), "{:?}", start.elapsed());
     assert_eq!(endpoint.calls(Operation::GetMediaForFragmentList, "door").len(), 5);
 
-    let mut archive = kvs.archive("door").numbers(wanted).attempts(2).when_unavailable(Unavailable::Skip);
+    let mut archive =
+        kvs.archive("door").numbers(wanted).retry(attempts(2)).on_unavailable(OnUnavailable::Skip).fragments();
     let progress = archive.progress();
     let mut fragments: Vec<Fragment> = Vec::new();
     while let Some(fragment) = archive.try_next().await.unwrap() {
@@ -108,19 +111,20 @@ async fn a_fragment_that_cannot_be_had_ends_it_where_it_stands() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_skipped_behind_the_last_is_said_too() {
+async fn fragments_skipped_after_the_last_are_reported() {
     let (_endpoint, _door, kvs) = world(2).await;
     let wanted = stamped(0..2).into_iter().chain(["5".parse().unwrap(), "6".parse().unwrap()]);
-    let mut archive = kvs.archive("door").numbers(wanted).attempts(1).when_unavailable(Unavailable::Skip);
+    let mut archive =
+        kvs.archive("door").numbers(wanted).retry(attempts(1)).on_unavailable(OnUnavailable::Skip).fragments();
     assert_eq!(numbers_of(&archive.by_ref().try_collect::<Vec<_>>().await.unwrap()), stamped(0..2));
     let trailing: Vec<_> = archive.trailing().iter().map(ToString::to_string).collect();
     assert!(trailing.len() == 2 && trailing[0].starts_with("fragment 5 skipped"), "{trailing:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_stored_damaged_comes_as_far_as_it_goes() {
+async fn a_damaged_fragment_is_yielded_up_to_the_damage() {
     let (_endpoint, door, kvs) = world(3).await;
-    // A block that declares more than its Cluster has; the closing element is cut off.
+    // A block declares more bytes than its Cluster has.
     let mut bytes = Document::new(Shape::Ffmpeg)
         .video_track(1)
         .block(1, 0, true, &[1; 100])
@@ -132,15 +136,15 @@ async fn what_is_stored_damaged_comes_as_far_as_it_goes() {
     door.push_bytes(bytes, nth(3));
     (4..6).for_each(|n| door.push_stamped(&two_blocks(50), nth(n)));
 
-    let (fragments, error) = until_error(kvs.archive("door").range(ever())).await;
+    let (fragments, error) = until_error(kvs.archive("door").range(ever()).fragments()).await;
     assert_eq!(numbers_of(&fragments), stamped(0..4));
     assert_eq!(fragments[3].end_reason(), FragmentEnd::Cut);
-    assert_eq!(fragments[3].packets().count(), 1, "what is whole of it");
+    assert_eq!(fragments[3].packets().count(), 1, "its whole blocks");
     let error = error.unwrap();
     assert_eq!(error.kind(), ErrorKind::Malformed);
     assert_eq!(error.position().fragment(), Some(nth(3).number.as_str()));
 
-    let archive = kvs.archive("door").range(ever()).when_unavailable(Unavailable::Skip);
+    let archive = kvs.archive("door").range(ever()).on_unavailable(OnUnavailable::Skip).fragments();
     let fragments: Vec<_> = archive.try_collect().await.unwrap();
     assert_eq!(numbers_of(&fragments), stamped(0..6));
     let passed = |fragment: &Fragment| {
@@ -150,24 +154,28 @@ async fn what_is_stored_damaged_comes_as_far_as_it_goes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_beyond_the_limits_counts_as_damaged() {
+async fn a_fragment_beyond_the_limits_counts_as_damaged() {
     let (_endpoint, _door, kvs) =
         world_with(5, Quotas::default(), |n| two_blocks(if n == 2 { 100_000 } else { 100 })).await;
     let archive = || kvs.archive("door").range(ever()).limits(Limits::default().fragment_bytes(50_000));
-    let (fragments, error) = until_error(archive()).await;
+    let (fragments, error) = until_error(archive().fragments()).await;
     assert!(fragments.len() <= 3 && numbers_of(&fragments)[..2] == stamped(0..2), "{fragments:?}");
     assert_eq!(error.unwrap().kind(), ErrorKind::Limit);
-    let fragments: Vec<_> = archive().when_unavailable(Unavailable::Skip).try_collect().await.unwrap();
+    let fragments: Vec<_> = archive().on_unavailable(OnUnavailable::Skip).fragments().try_collect().await.unwrap();
     let whole: Vec<_> = fragments.into_iter().filter(|fragment| fragment.end_reason() != FragmentEnd::Cut).collect();
     assert_eq!(numbers_of(&whole), stamped([0, 1, 3, 4]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_cannot_be_used_ends_it_at_once() {
+async fn an_unusable_kms_key_ends_the_stream_at_once() {
     let (endpoint, _door, kvs) = world(10).await;
     let message = "KMS_KEY_ACCESS_DENIED".to_owned();
-    endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::FaultAt { fragment: 4, id: 4500, message });
-    let archive = kvs.archive("door").range(ever()).when_unavailable(Unavailable::Skip);
+    endpoint.inject(
+        Operation::GetMediaForFragmentList,
+        None,
+        InjectedFault::FaultAt { fragment: 4, id: 4500, message },
+    );
+    let archive = kvs.archive("door").range(ever()).on_unavailable(OnUnavailable::Skip).fragments();
     let (fragments, error) = until_error(archive).await;
     assert_eq!(numbers_of(&fragments), stamped(0..4));
     let error = error.unwrap();
@@ -176,54 +184,54 @@ async fn a_key_that_cannot_be_used_ends_it_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_is_missing_is_asked_for_again() {
+async fn only_missing_fragments_are_requested_again() {
     for mishap in [
-        Mishap::CutAfter(30_000),
-        Mishap::BreakOff(30_000),
-        Mishap::EndAfter(20),
-        Mishap::Stall { after: 30_000, pause: Duration::from_secs(3600) },
-        Mishap::Omit(5),
+        InjectedFault::CutAfter(30_000),
+        InjectedFault::BreakOff(30_000),
+        InjectedFault::EndAfter(20),
+        InjectedFault::Stall { after: 30_000, pause: Duration::from_secs(3600) },
+        InjectedFault::Omit(5),
     ] {
         let (endpoint, _door, kvs) = world(40).await;
-        endpoint.script(Operation::GetMediaForFragmentList, None, mishap.clone());
-        let archive = kvs.archive("door").range(ever());
+        endpoint.inject(Operation::GetMediaForFragmentList, None, mishap.clone());
+        let archive = kvs.archive("door").range(ever()).fragments();
         let progress = archive.progress();
         let fragments: Vec<_> = archive.try_collect().await.unwrap();
         assert_eq!(numbers_of(&fragments), stamped(0..40), "{mishap:?}");
         let bytes: u64 = fragments.iter().map(|fragment| fragment.raw().len() as u64).sum();
         let received = progress.borrow().received_bytes;
-        // One fragment may have been in the middle.
+        // One fragment may have been partly received.
         assert!((bytes..bytes + 2000).contains(&received), "{mishap:?}: {received} for {bytes}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_out_of_order_does_not_pile_up() {
+async fn fragments_out_of_order_do_not_fill_the_buffer() {
     let quotas = Quotas::default().list_connections(Some(5));
-    // What came first makes the others look small.
+    // The first fragment is large, so the estimate for the others is too.
     let (endpoint, _door, kvs) = world_with(200, quotas, |n| two_blocks(if n < 20 { 100 } else { 10_000 })).await;
-    (0..1000).for_each(|n| endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::Shuffle(n)));
-    let archive = kvs.archive("door").numbers(stamped(0..200)).buffer_bytes(60_000).connections(3);
+    (0..1000).for_each(|n| endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::Shuffle(n)));
+    let archive = kvs.archive("door").numbers(stamped(0..200)).buffer_bytes(60_000).connections(3).fragments();
     let progress = archive.progress();
     let mut most = 0;
     let read = archive.inspect_ok(|_| most = most.max(progress.borrow().held_bytes));
     assert_eq!(numbers_of(&read.try_collect::<Vec<_>>().await.unwrap()), stamped(0..200));
-    assert!(most > 0 && most < 60_000 + 3 * 11_000, "{most} bytes waited for their turn");
-    assert!(endpoint.happened()["shuffle"] > 0);
+    assert!(most > 0 && most < 60_000 + 3 * 11_000, "{most} bytes were buffered");
+    assert!(endpoint.fault_counts().shuffle > 0);
 }
 
 #[tokio::test]
-async fn dropping_it_closes_its_connections() {
+async fn dropping_the_stream_closes_its_connections() {
     let quotas = Quotas::default().media_points(None);
     let (endpoint, door, _) = world_with(60, quotas, |_| two_blocks(1_000_000)).await;
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
-    // More in each answer than fits into the buffers of a connection.
-    let mut archive = kvs.archive("door").range(ever()).connections(3);
+    // Each answer has more bytes than a connection buffers.
+    let mut archive = kvs.archive("door").range(ever()).connections(3).fragments();
     archive.try_next().await.unwrap().unwrap();
-    assert!(door.open_list_bodies() > 0);
+    assert!(door.open_list_connections() > 0);
     drop(archive);
     let closed = async {
-        while door.open_list_bodies() > 0 {
+        while door.open_list_connections() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -231,58 +239,58 @@ async fn dropping_it_closes_its_connections() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn arguments_that_cannot_be_right_are_refused_before_anything_is_sent() {
+async fn invalid_arguments_are_refused_before_any_call() {
     let (endpoint, _door, kvs) = world(3).await;
     let back = at(1)..=at(0);
     let position = |text: &str| text.parse().unwrap();
     let archives = [
         (kvs.archive("door"), "neither a range nor fragment numbers"),
-        (kvs.archive("door").range(back.clone()), "behind its end"),
+        (kvs.archive("door").range(back.clone()), "after its end"),
         (kvs.archive("door").range(ever()).batch(0), "1 to 1000 fragments, not 0"),
         (kvs.archive("door").range(ever()).batch(1001), "1 to 1000 fragments, not 1001"),
         (kvs.archive("door").range(ever()).connections(0), "more than 0"),
         (kvs.archive("door").range(ever()).points_per_second(0), "more than 0"),
-        (kvs.archive("door").range(ever()).attempts(0), "more than 0"),
-        (kvs.archive("door").range(ever()).resume(position("kvs1::5::")), "does not say where it is"),
+        (kvs.archive("door").range(ever()).retry(attempts(0)), "more than 0"),
+        (kvs.archive("door").range(ever()).start_after(position("kvs1::5::")), "lacks the number or time"),
         (
-            kvs.archive("door").range(ever()).order(Order::Time).resume(position("kvs1:5:::")),
-            "does not say where it is",
+            kvs.archive("door").range(ever()).order(Order::Time).start_after(position("kvs1:5:::")),
+            "lacks the number or time",
         ),
-        (kvs.archive("door").numbers(stamped(0..3)).resume(position("kvs1:5:::")), "is not in the list"),
+        (kvs.archive("door").numbers(stamped(0..3)).start_after(position("kvs1:5:::")), "is not in the list"),
     ];
     for (archive, expected) in archives {
-        let (fragments, error) = until_error(archive).await;
+        let (fragments, error) = until_error(archive.fragments()).await;
         let error = error.unwrap();
         assert!(fragments.is_empty());
         assert!(error.kind() == ErrorKind::InvalidArgument && error.to_string().contains(expected), "{error}");
         assert_eq!(error.context().stream(), Some("door"));
     }
     for (list, expected) in [
-        (kvs.list_fragments("door").range(back), "behind its end"),
+        (kvs.list_fragments("door").range(back), "after its end"),
         (kvs.list_fragments("door").page_size(0), "1 to 1000"),
         (kvs.list_fragments("door").page_size(1001), "1 to 1000"),
     ] {
-        let error = list.try_collect::<Vec<_>>().await.unwrap_err();
+        let error = list.entries().try_collect::<Vec<_>>().await.unwrap_err();
         assert!(error.kind() == ErrorKind::InvalidArgument && error.to_string().contains(expected), "{error}");
     }
     assert_eq!(endpoint.requests(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_wanted_is_nothing_sent() {
+async fn an_empty_request_makes_no_call() {
     let (endpoint, _door, kvs) = world(3).await;
-    assert!(kvs.archive("door").numbers([]).try_next().await.unwrap().is_none());
-    assert!(kvs.archive("door").listed([]).try_next().await.unwrap().is_none());
+    assert!(kvs.archive("door").numbers([]).fragments().try_next().await.unwrap().is_none());
+    assert!(kvs.archive("door").listed([]).fragments().try_next().await.unwrap().is_none());
     assert_eq!(endpoint.requests(), 0);
-    // Nothing in the range, of a stream that keeps what it has.
-    assert!(kvs.archive("door").range(at(-2000)..=at(-1000)).try_next().await.unwrap().is_none());
+    // An empty range of a stream with retention.
+    assert!(kvs.archive("door").range(at(-2000)..=at(-1000)).fragments().try_next().await.unwrap().is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_keeps_nothing_says_so() {
+async fn a_stream_without_retention_is_an_error() {
     let (_endpoint, door, kvs) = world(3).await;
     door.set_retention(Duration::ZERO);
-    let error = kvs.archive("door").range(ever()).try_next().await.unwrap_err();
+    let error = kvs.archive("door").range(ever()).fragments().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retention);
     assert_eq!(
         error.to_string(),
@@ -291,7 +299,7 @@ async fn a_stream_that_keeps_nothing_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_of_both_calls_are_the_services() {
+async fn errors_of_both_calls_keep_the_services_code() {
     let cases = [
         ("ResourceNotFoundException", ErrorKind::NotFound, 1),
         ("InvalidArgumentException", ErrorKind::InvalidArgument, 1),
@@ -306,10 +314,10 @@ async fn errors_of_both_calls_are_the_services() {
     for operation in [Operation::ListFragments, Operation::GetMediaForFragmentList] {
         for (name, kind, calls) in cases {
             let (endpoint, _door, kvs) = world(3).await;
-            (0..5).for_each(|_| endpoint.script(operation, None, Mishap::Refuse(name.into())));
-            let error = kvs.archive("door").range(ever()).attempts(3).try_next().await.unwrap_err();
+            (0..5).for_each(|_| endpoint.inject(operation, None, InjectedFault::Refuse(name.into())));
+            let error = kvs.archive("door").range(ever()).retry(attempts(3)).fragments().try_next().await.unwrap_err();
             assert_eq!((error.kind(), error.code()), (kind, Some(name)), "{operation:?}");
-            // Which fragment it is that is not understood is found out by asking for fewer.
+            // The client finds the rejected fragment by requesting fewer at a time.
             let is_about_one = (operation, kind) == (Operation::GetMediaForFragmentList, ErrorKind::InvalidArgument);
             assert_eq!(error.position().fragment().is_some(), operation == Operation::GetMediaForFragmentList);
             let calls = if is_about_one { calls + 3 } else { calls };
@@ -318,23 +326,23 @@ async fn errors_of_both_calls_are_the_services() {
             assert_eq!((context.stream(), context.endpoint()), (Some("door"), Some(endpoint.url())));
             assert!(context.request_id().is_some(), "{error}");
         }
-        // A host that does not know the operation: the SDK takes its answer for an empty one.
+        // The SDK reads the answer of a host that does not know the operation as an empty one.
         let (endpoint, _door, kvs) = world(3).await;
-        (0..5).for_each(|_| endpoint.script(operation, None, Mishap::UnknownOperation));
-        let error = kvs.archive("door").range(ever()).attempts(3).try_next().await.unwrap_err();
+        (0..5).for_each(|_| endpoint.inject(operation, None, InjectedFault::UnknownOperation));
+        let error = kvs.archive("door").range(ever()).retry(attempts(3)).fragments().try_next().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
         assert_eq!(endpoint.calls(operation, "door").len(), 3);
-        let fragments: Vec<_> = kvs.archive("door").range(ever()).try_collect().await.unwrap();
-        assert_eq!(fragments.len(), 3, "once it does");
+        let fragments: Vec<_> = kvs.archive("door").range(ever()).fragments().try_collect().await.unwrap();
+        assert_eq!(fragments.len(), 3, "after the endpoint knows the operation");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_goes_round_in_circles_ends() {
+async fn a_list_that_repeats_its_pages_is_an_error() {
     let quotas = Quotas::default().metadata_points(None);
     let (endpoint, _door, kvs) = world_with(30, quotas, |_| two_blocks(10)).await;
-    (0..5000).for_each(|_| endpoint.script(Operation::ListFragments, None, Mishap::RepeatPage));
-    let mut list = kvs.list_fragments("door").range(ever()).page_size(10);
+    (0..5000).for_each(|_| endpoint.inject(Operation::ListFragments, None, InjectedFault::RepeatPage));
+    let mut list = kvs.list_fragments("door").range(ever()).page_size(10).entries();
     let mut listed = 0;
     let error = loop {
         match list.try_next().await {
@@ -347,10 +355,10 @@ async fn a_list_that_goes_round_in_circles_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_are_fetched_ahead_as_far_as_was_said() {
+async fn pages_are_prefetched_as_configured() {
     for (prefetch, expected) in [(0, 1), (1, 2), (3, 4)] {
         let (endpoint, _door, kvs) = world(100).await;
-        let mut list = kvs.list_fragments("door").range(ever()).page_size(10).prefetch(prefetch);
+        let mut list = kvs.list_fragments("door").range(ever()).page_size(10).prefetch(prefetch).entries();
         for _ in 0..8 {
             list.try_next().await.unwrap().unwrap();
             tokio::time::sleep(Duration::from_secs(5)).await;
@@ -361,7 +369,7 @@ async fn pages_are_fetched_ahead_as_far_as_was_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_just_been_stored_is_waited_for() {
+async fn fragments_just_stored_are_waited_for() {
     let quotas =
         Quotas::default().listed_after(Duration::from_millis(1000)).archived_after(Duration::from_millis(2500));
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
@@ -372,22 +380,27 @@ async fn what_has_just_been_stored_is_waited_for() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
-    let listed: Vec<_> = kvs.list_fragments("door").range(ever()).try_collect().await.unwrap();
+    let listed: Vec<_> = kvs.list_fragments("door").range(ever()).entries().try_collect().await.unwrap();
     assert!(listed.is_empty(), "the service does not list them yet");
-    let fragments: Vec<_> =
-        kvs.archive("door").range(at(0)..=Timestamp::from_millis(4_000_000_000_000)).try_collect().await.unwrap();
+    let fragments: Vec<_> = kvs
+        .archive("door")
+        .range(at(0)..=Timestamp::from_millis(4_000_000_000_000))
+        .fragments()
+        .try_collect()
+        .await
+        .unwrap();
     assert_eq!(numbers_of(&fragments), pushed);
-    assert!(endpoint.happened()["fault"] == 0, "no mishap was scripted");
+    assert!(endpoint.fault_counts().fault == 0, "no mishap was scripted");
 }
 
 #[tokio::test(start_paused = true)]
-async fn either_spelling_of_the_tags() {
-    for spelling in [Spelling::Documented, Spelling::Seen] {
+async fn both_tag_names_are_understood() {
+    for spelling in [TagNames::Documented, TagNames::Seen] {
         let (_endpoint, door, kvs) = world(4).await;
-        door.set_archive_spelling(spelling);
+        door.set_archive_tag_names(spelling);
         let mut wanted = stamped(0..4);
         wanted.push("77".parse().unwrap());
-        let (fragments, error) = until_error(kvs.archive("door").numbers(wanted).attempts(2)).await;
+        let (fragments, error) = until_error(kvs.archive("door").numbers(wanted).retry(attempts(2)).fragments()).await;
         assert_eq!(numbers_of(&fragments), stamped(0..4));
         for (n, fragment) in (0..).zip(&fragments) {
             assert_eq!((fragment.server_time(), fragment.producer_time()), (Some(at(n * 1000)), Some(at(n * 1000))));
@@ -401,10 +414,10 @@ async fn either_spelling_of_the_tags() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn gaps_and_sessions_are_on_the_fragments() {
+async fn gaps_and_new_sessions_are_reported_on_fragments() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     let door = endpoint.create_stream("door");
-    // One a second, a minute's gap, and then what was missing, sent later.
+    // One fragment per second, a gap of a minute, then the missing fragments, sent later.
     let times = [0, 1000, 2000, 62_000, 63_000, 3000, 4000];
     for (n, millis) in (0..).zip(times) {
         let stamp = Stamp { producer_time: at(millis), ..nth(n) };
@@ -414,7 +427,7 @@ async fn gaps_and_sessions_are_on_the_fragments() {
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     let said = async |order| {
-        let archive = kvs.archive("door").range(ever()).by(Clock::Producer).order(order);
+        let archive = kvs.archive("door").range(ever()).clock(Clock::Producer).order(order).fragments();
         let fragments: Vec<_> = archive.try_collect().await.unwrap();
         let said = |fragment: &Fragment| {
             fragment.discontinuities().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
@@ -430,31 +443,31 @@ async fn gaps_and_sessions_are_on_the_fragments() {
     assert!(by_time[..5].iter().all(String::is_empty) && by_time[5].starts_with("gap of 57"), "{by_time:?}");
 }
 
-/// Whatever ends it, in whichever call: all before it comes first.
+/// All fragments before an error are yielded first, whatever the error and the call.
 #[tokio::test(start_paused = true)]
-async fn what_comes_before_an_error_comes_first() {
-    // Without sizes too, where the last of a body is known to be whole by what follows.
+async fn all_fragments_before_an_error_are_yielded_first() {
+    // Without sizes, the last fragment of a body is known to be whole only by what follows.
     for has_sizes in [true, false] {
         for mishap in [
-            Mishap::FaultAt { fragment: 4, id: 4501, message: "KMS_KEY_DISABLED".into() },
-            Mishap::Refuse("AccessDeniedException".into()),
+            InjectedFault::FaultAt { fragment: 4, id: 4501, message: "KMS_KEY_DISABLED".into() },
+            InjectedFault::Refuse("AccessDeniedException".into()),
         ] {
             let (endpoint, _door, kvs) = world(60).await;
-            // The first call is well, the second is not, and is answered before.
-            endpoint.script(
+            // The first call succeeds slowly. The second fails before it.
+            endpoint.inject(
                 Operation::GetMediaForFragmentList,
                 None,
-                Mishap::Trickle { bytes: 100, pause: Duration::from_millis(10) },
+                InjectedFault::Trickle { bytes: 100, pause: Duration::from_millis(10) },
             );
-            endpoint.script(Operation::GetMediaForFragmentList, None, mishap.clone());
+            endpoint.inject(Operation::GetMediaForFragmentList, None, mishap.clone());
             let archive = match has_sizes {
                 true => kvs.archive("door").range(ever()),
                 false => kvs.archive("door").numbers(stamped(0..60)),
             };
-            let archive = archive.batch(10).connections(3);
+            let archive = archive.batch(10).connections(3).fragments();
             let progress = archive.progress();
             let (fragments, error) = until_error(archive).await;
-            let expected = if matches!(mishap, Mishap::Refuse(_)) { 10 } else { 14 };
+            let expected = if matches!(mishap, InjectedFault::Refuse(_)) { 10 } else { 14 };
             assert_eq!(numbers_of(&fragments), stamped(0..expected), "{mishap:?}");
             assert_eq!(error.as_ref().unwrap().kind(), ErrorKind::AccessDenied, "{error:?}");
             assert_eq!(error.unwrap().position().fragment(), Some(nth(expected).number.as_str()));
@@ -465,27 +478,32 @@ async fn what_comes_before_an_error_comes_first() {
     }
 }
 
-/// What goes wrong for several calls at the same time went wrong once.
+/// Failures of several calls at the same time count as one attempt.
 #[tokio::test(start_paused = true)]
-async fn a_wave_of_failures_is_one() {
-    for mishap in [Mishap::Refuse("ThrottlingException".into()), Mishap::UnknownOperation, Mishap::CutAfter(0)] {
+async fn simultaneous_failures_count_as_one_attempt() {
+    for mishap in [
+        InjectedFault::Refuse("ThrottlingException".into()),
+        InjectedFault::UnknownOperation,
+        InjectedFault::CutAfter(0),
+    ] {
         let (endpoint, _door, kvs) = world(60).await;
-        (0..5).for_each(|_| endpoint.script(Operation::GetMediaForFragmentList, None, mishap.clone()));
-        let fragments: Vec<_> = kvs.archive("door").range(ever()).batch(10).attempts(2).try_collect().await.unwrap();
+        (0..5).for_each(|_| endpoint.inject(Operation::GetMediaForFragmentList, None, mishap.clone()));
+        let fragments: Vec<_> =
+            kvs.archive("door").range(ever()).batch(10).retry(attempts(2)).fragments().try_collect().await.unwrap();
         assert_eq!(numbers_of(&fragments), stamped(0..60), "{mishap:?}");
-        assert_eq!(endpoint.scripted(), 0);
+        assert_eq!(endpoint.pending_faults(), 0);
     }
 }
 
-/// What came in part is given out as such, and is not what to go on behind.
+/// A cut fragment is yielded as cut, and reading does not resume after it.
 #[tokio::test(start_paused = true)]
-async fn a_part_is_not_gone_on_behind() {
+async fn a_cut_fragment_does_not_advance_the_position() {
     let (endpoint, _door, kvs) = world(5).await;
     let size = two_blocks(1000).to_bytes_without_trailer(&nth(0)).len() as u64;
-    // Broken in the middle of the third, time and again: between its blocks, where it looks whole.
-    endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::BreakOff(size * 3 - 41));
-    (0..20).for_each(|_| endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::BreakOff(size - 41)));
-    let archive = kvs.archive("door").range(ever()).attempts(3);
+    // The body breaks off in the third fragment each time, between two blocks, where it looks whole.
+    endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::BreakOff(size * 3 - 41));
+    (0..20).for_each(|_| endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::BreakOff(size - 41)));
+    let archive = kvs.archive("door").range(ever()).retry(attempts(3)).fragments();
     let progress = archive.progress();
     let (fragments, error) = until_error(archive).await;
     assert_eq!(numbers_of(&fragments), stamped(0..3));
@@ -494,19 +512,19 @@ async fn a_part_is_not_gone_on_behind() {
     let saved = progress.borrow().position.clone().unwrap();
     assert_eq!(saved.number(), Some(&nth(1).number));
     let (endpoint, _door, kvs) = world(5).await;
-    let rest: Vec<_> = kvs.archive("door").range(ever()).resume(saved).try_collect().await.unwrap();
+    let rest: Vec<_> = kvs.archive("door").range(ever()).start_after(saved).fragments().try_collect().await.unwrap();
     assert_eq!(numbers_of(&rest), stamped(2..5));
     drop(endpoint);
 }
 
-/// Whoever reads slowly does not make calls late: their time is their own.
+/// The time that a consumer takes does not count for timeouts.
 #[tokio::test]
-async fn a_slow_reader_makes_no_call_fail() {
+async fn a_slow_consumer_causes_no_timeout() {
     let quotas = Quotas::default().media_points(None);
     let (endpoint, _, _) = world_with(300, quotas, |_| two_blocks(1000)).await;
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
     let timeout = Duration::from_millis(300);
-    let mut archive = kvs.archive("door").range(ever()).batch(20).attempts(1).call_timeout(timeout);
+    let mut archive = kvs.archive("door").range(ever()).batch(20).retry(attempts(1)).call_timeout(timeout).fragments();
     let mut read = Vec::new();
     while let Some(fragment) = archive.try_next().await.unwrap() {
         if read.len() % 60 == 10 {
@@ -517,7 +535,8 @@ async fn a_slow_reader_makes_no_call_fail() {
     assert_eq!(numbers_of(&read), stamped(0..300));
     assert_eq!(endpoint.calls(Operation::GetMediaForFragmentList, "door").len(), 15);
 
-    let mut list = kvs.list_fragments("door").range(ever()).page_size(50).attempts(1).call_timeout(timeout);
+    let mut list =
+        kvs.list_fragments("door").range(ever()).page_size(50).retry(attempts(1)).call_timeout(timeout).entries();
     let mut listed = 0;
     while list.try_next().await.unwrap().is_some() {
         if listed % 50 == 20 {
@@ -528,7 +547,7 @@ async fn a_slow_reader_makes_no_call_fail() {
     assert_eq!(listed, 300);
 }
 
-/// A service that does not understand one number, and answers with the others.
+/// A service that rejects one number, and answers requests without it.
 async fn odd_one(odd: &'static str, tail: fn() -> Vec<u8>) -> (KinesisVideo, crate::support::stand_in::Asked) {
     use crate::support::stand_in::{Answer, stand_in};
 
@@ -552,30 +571,30 @@ async fn odd_one(odd: &'static str, tail: fn() -> Vec<u8>) -> (KinesisVideo, cra
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_number_that_is_not_understood_spoils_no_others() {
+async fn a_rejected_number_does_not_affect_others() {
     let (kvs, _) = odd_one("999", Vec::new).await;
     let wanted: Vec<FragmentNumber> = (900..1020).map(|number: u32| number.to_string().parse().unwrap()).collect();
     let archive = || kvs.archive("door").numbers(wanted.clone());
-    let read: Vec<_> = archive().when_unavailable(Unavailable::Skip).try_collect().await.unwrap();
+    let read: Vec<_> = archive().on_unavailable(OnUnavailable::Skip).fragments().try_collect().await.unwrap();
     let others: Vec<_> = wanted.iter().filter(|number| number.as_str() != "999").cloned().collect();
     assert_eq!(numbers_of(&read), others);
-    let (read, error) = until_error(archive()).await;
+    let (read, error) = until_error(archive().fragments()).await;
     assert_eq!(numbers_of(&read), wanted[..99]);
     let error = error.unwrap();
     assert_eq!((error.kind(), error.position().fragment()), (ErrorKind::InvalidArgument, Some("999")));
 }
 
-/// Faults about what nobody asked for, or what has come, in every answer, are of no consequence.
+/// Faults about fragments that were not requested, or have been received, are ignored.
 #[tokio::test(start_paused = true)]
-async fn faults_about_others_are_of_no_consequence() {
+async fn faults_about_other_fragments_are_ignored() {
     let tail = || {
         let about = |number: &str| Document::fault(3000, "FRAGMENT_NOT_FOUND", Some(&number.parse().unwrap())).to_vec();
         [about("1"), about("5"), about("901")].concat()
     };
     let (kvs, asked) = odd_one("none", tail).await;
     let wanted: Vec<FragmentNumber> = (900..960).map(|number: u32| number.to_string().parse().unwrap()).collect();
-    let read: Vec<_> = kvs.archive("door").numbers(wanted.clone()).batch(7).try_collect().await.unwrap();
+    let read: Vec<_> = kvs.archive("door").numbers(wanted.clone()).batch(7).fragments().try_collect().await.unwrap();
     assert_eq!(numbers_of(&read), wanted);
     let asked: usize = asked.bodies().iter().map(|body| body["Fragments"].as_array().unwrap().len()).sum();
-    assert_eq!(asked, 60, "nothing was asked for twice");
+    assert_eq!(asked, 60, "no fragment was requested twice");
 }

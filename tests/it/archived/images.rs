@@ -1,4 +1,4 @@
-//! Pictures that the service takes: what is sent for them, the grid, pages, and what is no picture.
+//! Images of GetImages: requests, the interval, pages, and missing images.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -8,12 +8,12 @@ use aws_sdk_kinesisvideoarchivedmedia::Client;
 use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
 use aws_sdk_kinesisvideoarchivedmedia::types::{Format, FormatConfigKey};
 use futures::{StreamExt, TryStreamExt};
-use kinesis_video::local::{Document, LocalEndpoint, Mishap, Operation, Shape};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, Operation, Shape};
 use kinesis_video::{ArchivedImage, Clock, ErrorKind, ImageFormat, Images, KinesisVideo, NoImage};
 use serde_json::{Value, json};
 
 use crate::support::bodies::{AVCC, FRAME, stamp_at};
-use crate::support::endpoint::{now_millis, refusal, time, unlimited};
+use crate::support::endpoint::{attempts, now_millis, refusal, time, unlimited};
 use crate::support::footage::red_and_green;
 use crate::support::stand_in::{Answer, stand_in};
 
@@ -23,8 +23,7 @@ fn millis(body: &Value, member: &str) -> i64 {
     (body[member].as_f64().unwrap() * 1000.0).round() as i64
 }
 
-/// A picture for each time of the request's grid, `page` at a time, whose content is its time. Each page
-/// costs its own call.
+/// Answers with an image for each interval of the request, `page` at a time. The content of an image is its time.
 fn take(body: &Value, page: usize, is_end_included: bool) -> Answer {
     let (start, end) = (millis(body, "StartTimestamp"), millis(body, "EndTimestamp"));
     assert!((1..=300_000).contains(&(end - start)), "{body}");
@@ -53,11 +52,11 @@ async fn times(images: Images) -> Vec<i64> {
         assert_eq!(image.content().unwrap(), time.to_string().as_bytes());
         time
     };
-    images.map_ok(time).try_collect().await.unwrap()
+    images.images().map_ok(time).try_collect().await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_grid_goes_on_over_calls_and_pages() {
+async fn images_keep_their_interval_across_calls_and_pages() {
     for (length, every, page, is_end_included) in [
         (0, 1000, 25, true),
         (10_000, 3000, 2, true),
@@ -68,16 +67,16 @@ async fn the_grid_goes_on_over_calls_and_pages() {
         (1_000_000, 400_000, 25, false),
     ] {
         let (kvs, asked) = stand_in(move |_, body| take(body, page, is_end_included)).await;
-        let images = kvs.images("door").range(time(T)..=time(T + length)).every(Duration::from_millis(every));
+        let images = kvs.images("door").range(time(T)..=time(T + length)).sample_every(Duration::from_millis(every));
         let expected: Vec<i64> = (T..=T + length).step_by(every as usize).collect();
         assert_eq!(times(images).await, expected, "{length} every {every}");
-        // No call more than pages need.
+        // There is one call per page.
         assert!(asked.take().len() <= expected.len() / page + length as usize / 300_000 + 2);
     }
 }
 
 #[tokio::test]
-async fn requests_say_what_was_chosen() {
+async fn requests_carry_the_chosen_options() {
     let (kvs, asked) = stand_in(|_, body| take(body, 1, true)).await;
     assert_eq!(times(kvs.images("door").range(time(T)..=time(T + 1500))).await.len(), 2);
     let mut expected = json!({
@@ -90,7 +89,8 @@ async fn requests_say_what_was_chosen() {
     assert_eq!(asked.bodies(), [expected.take(), next]);
 
     let arn = "arn:aws:kinesisvideo:eu-west-1:1:stream/door/2";
-    let images = kvs.images(arn).range(time(T)..=time(T)).by(Clock::Producer).every(Duration::from_millis(200));
+    let images =
+        kvs.images(arn).range(time(T)..=time(T)).clock(Clock::Producer).sample_every(Duration::from_millis(200));
     let images = images.quality(100).size(3840, 2160).page_size(100);
     assert_eq!(times(images).await, [T]);
     assert_eq!(
@@ -108,7 +108,7 @@ async fn requests_say_what_was_chosen() {
 }
 
 #[tokio::test]
-async fn what_is_no_picture_is_data() {
+async fn missing_images_are_items_not_errors() {
     let (kvs, _) = stand_in(|_, _| {
         Answer::json(json!({ "Images": [
             { "TimeStamp": 1.5, "Error": "NO_MEDIA" },
@@ -119,7 +119,7 @@ async fn what_is_no_picture_is_data() {
         ] }))
     })
     .await;
-    let images = kvs.images("door").range(time(0)..=time(5000)).format(ImageFormat::Png);
+    let images = kvs.images("door").range(time(0)..=time(5000)).format(ImageFormat::Png).images();
     let images: Vec<ArchivedImage> = images.try_collect().await.unwrap();
     let contents: Vec<_> = images.iter().map(|image| image.clone().into_content()).collect();
     let (moon, nothing) = (NoImage::Other("MOON".into()), NoImage::Other(String::new()));
@@ -132,7 +132,7 @@ async fn what_is_no_picture_is_data() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_make_no_sense_are_errors() {
+async fn malformed_answers_are_errors() {
     for (answer, kind) in [
         (json!({}), ErrorKind::WrongEndpoint),
         (json!({ "Images": [{ "Error": "NO_MEDIA" }] }), ErrorKind::Service),
@@ -140,19 +140,20 @@ async fn answers_that_make_no_sense_are_errors() {
         (json!({ "Images": [], "NextToken": "again" }), ErrorKind::Service),
     ] {
         let (kvs, _) = stand_in(move |_, _| Answer::json(answer.clone())).await;
-        let mut images = kvs.images("door").range(time(0)..=time(5000));
+        let mut images = kvs.images("door").range(time(0)..=time(5000)).images();
         let error = images.try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.context().stream()), (kind, Some("door")), "{error}");
         assert!(images.next().await.is_none());
     }
     let (kvs, asked) = stand_in(|_, _| Answer::unknown_operation()).await;
-    let error = kvs.images("door").attempts(3).range(time(0)..=time(5000)).try_next().await.unwrap_err();
+    let error =
+        kvs.images("door").retry(attempts(3)).range(time(0)..=time(5000)).images().try_next().await.unwrap_err();
     assert_eq!((error.kind(), asked.take().len()), (ErrorKind::WrongEndpoint, 3));
 }
 
-/// What came before an error comes before it, and what may go away by itself is no error.
+/// Images before an error are yielded first, and transient errors are retried.
 #[tokio::test(start_paused = true)]
-async fn throttled_pages_are_asked_for_again() {
+async fn throttled_pages_are_retried() {
     let throttled = Mutex::new(HashMap::new());
     let (kvs, asked) = stand_in(move |_, body| {
         let mut throttled = throttled.lock().unwrap();
@@ -168,15 +169,15 @@ async fn throttled_pages_are_asked_for_again() {
     let range = time(T)..=time(T + 19_000);
     assert_eq!(times(kvs.images("door").range(range.clone())).await.len(), 20);
     assert_eq!(asked.take().len(), 12);
-    let mut images = kvs.images("door").range(range).attempts(1);
+    let mut images = kvs.images("door").range(range).retry(attempts(1)).images();
     let error = images.try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Throttled, true));
 }
 
-/// Each rule that needs no clock: refused by us before anything is sent, and by the endpoint where
-/// the SDK lets it be asked.
+/// Each rule that needs no clock. The client refuses it before any call, and so does the endpoint where the SDK can
+/// send it.
 #[tokio::test]
-async fn every_rule_is_kept_on_both_sides_of_the_wire() {
+async fn client_and_endpoint_refuse_the_same_arguments() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let base = now_millis() - 60_000;
     let document = Document::new(Shape::Ffmpeg).codec_private(AVCC).video_track(1).block(1, 0, true, FRAME);
@@ -184,12 +185,12 @@ async fn every_rule_is_kept_on_both_sides_of_the_wire() {
     let (kvs, raw) = (KinesisVideo::new(&endpoint.sdk_config()), Client::new(&endpoint.sdk_config()));
     let ask = || kvs.images("door").range(time(base)..=time(base + 1000));
     let before = endpoint.requests();
-    for (mut images, rule) in [
+    for (images, rule) in [
         (kvs.images("door"), "the range must be given"),
         (ask().range(time(base)..=time(base - 1)), "EndTimestamp must be StartTimestamp or later"),
-        (ask().every(Duration::from_millis(199)), "SamplingInterval must be 200 whole milliseconds or more"),
-        (ask().every(Duration::from_micros(200_500)), "SamplingInterval must be"),
-        (ask().every(Duration::MAX), "SamplingInterval must be"),
+        (ask().sample_every(Duration::from_millis(199)), "SamplingInterval must be 200 whole milliseconds or more"),
+        (ask().sample_every(Duration::from_micros(200_500)), "SamplingInterval must be"),
+        (ask().sample_every(Duration::MAX), "SamplingInterval must be"),
         (ask().size(0, 1), "WidthPixels must be 1 to 3840, not 0"),
         (ask().size(3841, 1), "WidthPixels must be 1 to 3840, not 3841"),
         (ask().size(1, 0), "HeightPixels must be 1 to 2160, not 0"),
@@ -200,6 +201,7 @@ async fn every_rule_is_kept_on_both_sides_of_the_wire() {
         (ask().page_size(0), "MaxResults must be 1 to 100, not 0"),
         (ask().page_size(101), "MaxResults must be 1 to 100, not 101"),
     ] {
+        let mut images = images.images();
         let error = images.try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.context().stream()), (ErrorKind::InvalidArgument, Some("door")));
         assert!(error.to_string().contains(rule), "{error} does not say {rule}");
@@ -214,14 +216,14 @@ async fn every_rule_is_kept_on_both_sides_of_the_wire() {
     };
     for (call, member) in [
         (call().end_timestamp(time(base - 1)), "EndTimestamp"),
-        // Which is split by us.
+        // The client splits longer ranges, so only the endpoint refuses them.
         (call().end_timestamp(time(base + 300_001)), "EndTimestamp"),
         (call().sampling_interval(199), "SamplingInterval"),
         (call().width_pixels(0).height_pixels(1), "WidthPixels"),
         (call().width_pixels(3841).height_pixels(1), "WidthPixels"),
         (call().width_pixels(1).height_pixels(0), "HeightPixels"),
         (call().width_pixels(1).height_pixels(2161), "HeightPixels"),
-        // Which cannot be said to us.
+        // The client's types cannot express these.
         (call().width_pixels(1), "WidthPixels"),
         (call().format_config(FormatConfigKey::JpegQuality, "0"), "JPEGQuality"),
         (call().format_config(FormatConfigKey::JpegQuality, "101"), "JPEGQuality"),
@@ -234,7 +236,7 @@ async fn every_rule_is_kept_on_both_sides_of_the_wire() {
 }
 
 #[tokio::test]
-async fn pictures_of_the_local_endpoint() {
+async fn images_of_the_local_endpoint_show_the_right_picture() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let base = now_millis() - 700_000;
     let door = endpoint.create_stream("door");
@@ -243,9 +245,13 @@ async fn pictures_of_the_local_endpoint() {
         door.push_stamped(&picture, stamp_at(ordinal, base + millis, base + millis));
     }
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
-    endpoint.script(Operation::GetImages, None, Mishap::UnknownOperation);
-    let images =
-        kvs.images("door").range(time(base)..=time(base + 620_000)).every(Duration::from_secs(10)).size(64, 48);
+    endpoint.inject(Operation::GetImages, None, InjectedFault::UnknownOperation);
+    let images = kvs
+        .images("door")
+        .range(time(base)..=time(base + 620_000))
+        .sample_every(Duration::from_secs(10))
+        .size(64, 48)
+        .images();
     let images: Vec<ArchivedImage> = images.try_collect().await.unwrap();
     let times: Vec<i64> = images.iter().map(|image| image.time().as_millis() - base).collect();
     assert_eq!(times, (0..=620_000).step_by(10_000).collect::<Vec<i64>>());
@@ -255,9 +261,9 @@ async fn pictures_of_the_local_endpoint() {
         .map(|image| image.time().as_millis() - base)
         .collect();
     assert_eq!(with_media, [0, 310_000]);
-    let error = kvs.images("window").range(time(0)..=time(1)).try_next().await.unwrap_err();
+    let error = kvs.images("window").range(time(0)..=time(1)).images().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     door.set_retention(Duration::ZERO);
-    let error = kvs.images("door").range(time(base)..=time(base)).try_next().await.unwrap_err();
+    let error = kvs.images("door").range(time(base)..=time(base)).images().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retention);
 }

@@ -1,4 +1,4 @@
-//! URLs for players: what is sent for them, what is refused before, what comes of them.
+//! URLs for players: requests, refusals by the client, and answers.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use aws_sdk_kinesisvideoarchivedmedia::Client;
 use aws_sdk_kinesisvideoarchivedmedia::types::{
     DashFragmentSelector, DashPlaybackMode, DashTimestampRange, HlsFragmentSelector, HlsPlaybackMode, HlsTimestampRange,
 };
-use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Shape};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Shape};
 use kinesis_video::service::playback::{Container, Discontinuities, PlaybackUrl};
 use kinesis_video::{Clock, ErrorKind, KinesisVideo, Result};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::support::bodies::{AVCC, FRAME, stamp_at};
-use crate::support::endpoint::{now_millis, refusal, sdk_time, time, unlimited};
+use crate::support::endpoint::{attempts, now_millis, refusal, sdk_time, time, unlimited};
 use crate::support::stand_in::{Answer, NOW, stand_in};
 
 const T: i64 = 1_700_000_000_126;
@@ -34,7 +34,7 @@ fn answer(path: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn requests_say_what_was_chosen_and_no_more() {
+async fn requests_carry_only_the_chosen_options() {
     let (kvs, asked) = stand_in(|path, _| answer(path)).await;
     let range = || time(T)..=time(T + DAY);
     let body = async |url: Result<PlaybackUrl>| -> Value {
@@ -48,8 +48,8 @@ async fn requests_say_what_was_chosen_and_no_more() {
     assert_eq!(body(live).await, json!({ "StreamName": "door", "PlaybackMode": "LIVE" }));
     let live = kvs.dash(ARN).url().await;
     assert_eq!(body(live).await, json!({ "StreamARN": ARN, "PlaybackMode": "LIVE" }));
-    // Which clock, and nothing else, may be said of what is live.
-    let live = kvs.hls("door").by(Clock::Producer).url().await;
+    // A live session may only choose its clock.
+    let live = kvs.hls("door").clock(Clock::Producer).url().await;
     assert_eq!(
         body(live).await,
         json!({
@@ -57,7 +57,7 @@ async fn requests_say_what_was_chosen_and_no_more() {
             "HLSFragmentSelector": { "FragmentSelectorType": "PRODUCER_TIMESTAMP" },
         })
     );
-    let live = kvs.dash("door").by(Clock::Server).display_timestamps(false).display_numbers(false).url().await;
+    let live = kvs.dash("door").clock(Clock::Server).display_timestamps(false).display_numbers(false).url().await;
     assert_eq!(
         body(live).await,
         json!({
@@ -66,7 +66,7 @@ async fn requests_say_what_was_chosen_and_no_more() {
             "DisplayFragmentTimestamp": "NEVER", "DisplayFragmentNumber": "NEVER",
         })
     );
-    // What is stored always names its clock.
+    // Sessions of stored media always name their clock.
     let stored = kvs.hls("door").on_demand(range()).url().await;
     assert_eq!(
         body(stored).await,
@@ -89,11 +89,11 @@ async fn requests_say_what_was_chosen_and_no_more() {
             },
         })
     );
-    // All there is.
+    // All options.
     let full = kvs
         .hls("door")
         .live_replay(time(T)..=time(T + 1))
-        .by(Clock::Producer)
+        .clock(Clock::Producer)
         .expires(Duration::from_secs(43_200))
         .max_fragments(5000)
         .display_timestamps(true)
@@ -114,7 +114,7 @@ async fn requests_say_what_was_chosen_and_no_more() {
     let full = kvs
         .dash("door")
         .on_demand(time(T)..=time(T + 1))
-        .by(Clock::Producer)
+        .clock(Clock::Producer)
         .expires(Duration::from_secs(300))
         .max_fragments(1)
         .display_timestamps(true)
@@ -145,12 +145,12 @@ async fn requests_say_what_was_chosen_and_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_url_says_how_long_it_is_good_for_and_keeps_its_token_to_itself() {
+async fn a_url_has_an_expiry_and_hides_its_token() {
     let (kvs, asked) = stand_in(|path, _| answer(path).with("date", "Tue, 14 Nov 2023 22:13:21 GMT")).await;
     let session = kvs.hls("door").on_demand(time(T)..=time(T + 1)).expires(Duration::from_secs(600));
     let first = session.url().await.unwrap();
     assert_eq!(first.as_str(), url("hls"));
-    // By the service's clock.
+    // The expiry follows the service's clock.
     assert_eq!(first.expires(), time(1_700_000_001_000 + 600_000));
     sleep(Duration::from_secs(250)).await;
     assert_eq!(first.remaining(), Duration::from_secs(350));
@@ -164,7 +164,7 @@ async fn a_url_says_how_long_it_is_good_for_and_keeps_its_token_to_itself() {
     let shown = format!("{first:?} {first:#?}");
     assert!(shown.contains("https://b-1.example.com/...") && !shown.contains("secret"), "{shown}");
 
-    // Without a date, by the SDK's; five minutes is what the service takes if it is not told.
+    // Without a Date header it follows the SDK's clock. The service's default is 5 minutes.
     let (kvs, _) = stand_in(|path, _| answer(path)).await;
     let live = kvs.dash("door").url().await.unwrap();
     assert_eq!(live.expires(), time(NOW.as_millis() as i64 + 300_000));
@@ -172,7 +172,7 @@ async fn a_url_says_how_long_it_is_good_for_and_keeps_its_token_to_itself() {
 }
 
 #[tokio::test]
-async fn debug_hides_whatever_a_url_has_behind_its_host() {
+async fn debug_shows_only_the_host_of_a_url() {
     for (given, shown) in [
         ("https://host/path-secret", "https://host/..."),
         ("https://host?secret", "https://host/..."),
@@ -186,7 +186,7 @@ async fn debug_hides_whatever_a_url_has_behind_its_host() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_without_a_url_is_of_the_wrong_host() {
+async fn an_answer_without_a_url_is_a_wrong_endpoint() {
     for answer in [
         Answer::unknown_operation,
         || Answer::json(json!({})),
@@ -202,7 +202,7 @@ async fn an_answer_without_a_url_is_of_the_wrong_host() {
 }
 
 #[tokio::test]
-async fn errors_of_the_service_say_what_to_do() {
+async fn errors_have_a_kind_and_advice() {
     for (name, status, kind, advice) in [
         ("ResourceNotFoundException", 404, ErrorKind::NotFound, "none of the last 30 seconds"),
         ("NoDataRetentionException", 400, ErrorKind::Retention, "retention of 0 hours"),
@@ -218,34 +218,34 @@ async fn errors_of_the_service_say_what_to_do() {
             assert_eq!((error.kind(), error.code()), (kind, Some(name)));
             assert!(error.to_string().contains("as it said") && error.to_string().contains(advice), "{error}");
         }
-        assert_eq!(asked.take().len(), 2, "{name} does not go away by itself");
+        assert_eq!(asked.take().len(), 2, "{name} is not transient");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_go_away_by_itself_is_waited_for() {
+async fn transient_errors_are_retried() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     let (_, _) = playable(&endpoint, "door", now_millis());
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     let hls = Operation::GetHlsStreamingSessionUrl;
     for mishap in [
-        Mishap::Refuse("ClientLimitExceededException".into()),
-        Mishap::UnknownOperation,
-        Mishap::StaleEndpoint,
-        Mishap::Refuse("InternalFailure".into()),
+        InjectedFault::Refuse("ClientLimitExceededException".into()),
+        InjectedFault::UnknownOperation,
+        InjectedFault::StaleEndpoint,
+        InjectedFault::Refuse("InternalFailure".into()),
     ] {
-        endpoint.script(hls, None, mishap);
+        endpoint.inject(hls, None, mishap);
     }
     kvs.hls("door").url().await.unwrap();
-    assert_eq!(endpoint.scripted(), 0);
-    endpoint.script(hls, None, Mishap::Refuse("ClientLimitExceededException".into()));
-    assert_eq!(kvs.hls("door").attempts(1).url().await.unwrap_err().kind(), ErrorKind::Throttled);
-    // 25 a second is what the service allows, and what we keep to.
-    let urls = (0..100).map(|_| kvs.hls("door").attempts(1).url());
+    assert_eq!(endpoint.pending_faults(), 0);
+    endpoint.inject(hls, None, InjectedFault::Refuse("ClientLimitExceededException".into()));
+    assert_eq!(kvs.hls("door").retry(attempts(1)).url().await.unwrap_err().kind(), ErrorKind::Throttled);
+    // The service allows 25 sessions per second, and the client does not exceed that.
+    let urls = (0..100).map(|_| kvs.hls("door").retry(attempts(1)).url());
     futures::future::try_join_all(urls).await.unwrap();
 }
 
-/// A stream of two fragments that can be played, the second of which began `last` milliseconds of the epoch.
+/// A stream of two playable fragments. The second began at `last`, in milliseconds since the epoch.
 fn playable(endpoint: &LocalEndpoint, name: &str, last: i64) -> (LocalStream, i64) {
     let door = endpoint.create_stream(name);
     let document = Document::new(Shape::Ffmpeg).codec_private(AVCC).video_track(1).block(1, 0, true, FRAME);
@@ -255,10 +255,10 @@ fn playable(endpoint: &LocalEndpoint, name: &str, last: i64) -> (LocalStream, i6
     (door, last)
 }
 
-/// Each rule that needs no clock: refused by us before anything is sent, and by the endpoint where
-/// the SDK lets it be asked.
+/// Each rule that needs no clock. The client refuses it before any call, and so does the endpoint where the SDK can
+/// send it.
 #[tokio::test]
-async fn every_rule_is_kept_on_both_sides_of_the_wire() {
+async fn client_and_endpoint_refuse_the_same_arguments() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let (_, last) = playable(&endpoint, "door", now_millis());
     let (kvs, raw) = (KinesisVideo::new(&endpoint.sdk_config()), Client::new(&endpoint.sdk_config()));
@@ -285,10 +285,10 @@ async fn every_rule_is_kept_on_both_sides_of_the_wire() {
         (i64::MAX / 1_000_000, "EndTimestamp must be within 24 hours of StartTimestamp"),
     ] {
         for clock in [Clock::Producer, Clock::Server] {
-            refused.push((kvs.hls("door").on_demand(time(last)..=time(end)).by(clock).url().await, rule));
-            refused.push((kvs.hls("door").live_replay(time(last)..=time(end)).by(clock).url().await, rule));
-            refused.push((kvs.dash("door").on_demand(time(last)..=time(end)).by(clock).url().await, rule));
-            refused.push((kvs.dash("door").live_replay(time(last)..=time(end)).by(clock).url().await, rule));
+            refused.push((kvs.hls("door").on_demand(time(last)..=time(end)).clock(clock).url().await, rule));
+            refused.push((kvs.hls("door").live_replay(time(last)..=time(end)).clock(clock).url().await, rule));
+            refused.push((kvs.dash("door").on_demand(time(last)..=time(end)).clock(clock).url().await, rule));
+            refused.push((kvs.dash("door").live_replay(time(last)..=time(end)).clock(clock).url().await, rule));
         }
     }
     for (url, rule) in refused {
@@ -316,7 +316,7 @@ async fn every_rule_is_kept_on_both_sides_of_the_wire() {
         assert!(said(refusal(hls.send().await)).contains("MaxMediaPlaylistFragmentResults"));
         assert!(said(refusal(dash.send().await)).contains("MaxManifestFragmentResults"));
     }
-    // What our types do not let one say: a range in LIVE, none elsewhere, no end on demand.
+    // The client's types exclude a range in LIVE, a missing range elsewhere, and a missing end on demand.
     let ends = [Some(last), Some(last - 1), Some(last + DAY + 1)];
     let stored = [HlsPlaybackMode::OnDemand, HlsPlaybackMode::LiveReplay];
     let of_hls = |end: Option<i64>| {
@@ -351,32 +351,32 @@ async fn every_rule_is_kept_on_both_sides_of_the_wire() {
     said(refusal(hls().hls_fragment_selector(of_hls(Some(last + 1))).send().await));
     said(refusal(dash().dash_fragment_selector(of_dash(Some(last + 1))).send().await));
 
-    // At the bounds both sides agree, too.
+    // Both sides accept the limits themselves.
     for (expires, most) in [(300, 1), (43_200, 5000)] {
-        let (hls, dash) = (kvs.hls("door").live_replay(range()), kvs.dash("door").by(Clock::Producer));
+        let (hls, dash) = (kvs.hls("door").live_replay(range()), kvs.dash("door").clock(Clock::Producer));
         hls.expires(seconds(expires)).max_fragments(most).url().await.unwrap();
         dash.expires(seconds(expires)).max_fragments(most).url().await.unwrap();
     }
-    let whole_day = kvs.hls("door").on_demand(time(last - 10)..=time(last - 10 + DAY)).by(Clock::Producer);
+    let whole_day = kvs.hls("door").on_demand(time(last - 10)..=time(last - 10 + DAY)).clock(Clock::Producer);
     whole_day.url().await.unwrap();
 }
 
-/// What needs the service's clock is left to it.
+/// Rules that need the service's clock are checked by the service alone.
 #[tokio::test]
-async fn what_only_the_service_can_tell_it_tells() {
+async fn refusals_by_the_service_are_passed_on() {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let last = now_millis() - 60_000;
     let (door, _) = playable(&endpoint, "door", last);
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
     let error = kvs.hls("door").on_demand(time(last)..=time(now_millis() + 60_000)).url().await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::InvalidArgument, Some("InvalidArgumentException")));
-    // None of the last thirty seconds; none in the range; no such stream.
+    // No fragment of the last 30 s; no fragment in the range; no such stream.
     let error = kvs.dash("door").url().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     let error = kvs.dash("door").on_demand(time(last + 1)..=time(last + 2)).url().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     assert_eq!(kvs.hls("window").url().await.unwrap_err().kind(), ErrorKind::NotFound);
-    // With fragments in it, all is well, both ends included.
+    // A range with fragments is accepted. Both ends are included.
     kvs.dash("door").on_demand(time(last - 2000)..=time(last - 1999)).url().await.unwrap();
     kvs.hls("door").live_replay(time(last)..).url().await.unwrap();
     door.set_retention(Duration::ZERO);

@@ -1,4 +1,4 @@
-//! What makes no sense of HLS and DASH does not compile, for the reason that it should.
+//! Impossible combinations of HLS and DASH options do not compile, with the expected error.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,12 +6,12 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-/// What compiles, and, with the error that the compiler has for it, what is next to it and does not.
+/// Expressions that compile, and similar ones that do not, with the compiler's error.
 const CASES: &[(&str, &[(&str, &str)])] = &[
     (
-        r#"kvs.hls("d").by(clock).expires(length).max_fragments(9).display_timestamps(true).url()"#,
+        r#"kvs.hls("d").clock(clock).expires(length).max_fragments(9).display_timestamps(true).url()"#,
         &[
-            // What is live has no range.
+            // A live session has no range.
             (r#"kvs.hls("d").range(a..=b).url()"#, "E0599"),
             (r#"kvs.dash("d").range(a..=b).url()"#, "E0599"),
             (r#"kvs.hls("d").start(a).url()"#, "E0599"),
@@ -20,12 +20,12 @@ const CASES: &[(&str, &[(&str, &str)])] = &[
     (
         r#"kvs.hls("d").on_demand(a..=b).url()"#,
         &[
-            // What is stored has a whole one.
+            // A session of stored media has a range with both ends.
             (r#"kvs.hls("d").on_demand().url()"#, "E0061"),
             (r#"kvs.hls("d").on_demand(a..).url()"#, "E0308"),
             (r#"kvs.hls("d").on_demand(..=b).url()"#, "E0308"),
             (r#"kvs.hls("d").on_demand(..).url()"#, "E0308"),
-            // Both of whose ends belong to it.
+            // Both ends are included in the range.
             (r#"kvs.hls("d").on_demand(a..b).url()"#, "E0308"),
         ],
     ),
@@ -51,7 +51,7 @@ const CASES: &[(&str, &[(&str, &str)])] = &[
         &[
             (r#"kvs.dash("d").live_replay().url()"#, "E0061"),
             (r#"kvs.dash("d").live_replay(..=b).url()"#, "E0277"),
-            // One mode is all that there is.
+            // A session has one mode.
             (r#"kvs.dash("d").live_replay(a..=b).on_demand(a..=b).url()"#, "E0599"),
             (r#"kvs.hls("d").on_demand(a..=b).live_replay(a..).url()"#, "E0599"),
             (r#"kvs.hls("d").on_demand(a..=b).on_demand(a..=b).url()"#, "E0599"),
@@ -60,7 +60,7 @@ const CASES: &[(&str, &[(&str, &str)])] = &[
     (
         r#"kvs.hls("d").container(Container::MpegTs).discontinuities(Discontinuities::Never).url()"#,
         &[
-            // What one protocol has, the other has not.
+            // Options of one protocol do not exist for the other.
             (r#"kvs.dash("d").container(Container::MpegTs).url()"#, "E0599"),
             (r#"kvs.dash("d").discontinuities(Discontinuities::Never).url()"#, "E0599"),
             (r#"kvs.dash("d").on_demand(a..=b).container(Container::MpegTs).url()"#, "E0599"),
@@ -79,11 +79,11 @@ const CASES: &[(&str, &[(&str, &str)])] = &[
             (r#"kvs.hls("d").live_replay(a..).display_numbers(true).url()"#, "E0599"),
         ],
     ),
-    // Nobody shows a token by mistake.
+    // A URL has no Display, so that its token is not shown by mistake.
     (r#"format!("{:?}", url)"#, &[(r#"format!("{}", url)"#, "E0277"), (r#"url.to_string()"#, "E0599")]),
 ];
 
-/// A library of these expressions, one a line behind the first.
+/// A library of these expressions, each on its own line after the first.
 fn library(expressions: &[&str]) -> String {
     let mut text =
         "#![allow(unused)] use kinesis_video::*; use kinesis_video::service::playback::*; use std::time::Duration;"
@@ -96,8 +96,8 @@ fn library(expressions: &[&str]) -> String {
     text
 }
 
-/// The errors of compiling this against the crate, by line. `None` if the crate itself is no use to this
-/// compiler.
+/// Compiles a text against the crate, and returns the errors by line. `None` if this compiler cannot use the built
+/// crate.
 fn errors(rlib: &Path, text: &str) -> Option<Vec<(usize, String)>> {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("lib.rs");
@@ -119,7 +119,7 @@ fn errors(rlib: &Path, text: &str) -> Option<Vec<(usize, String)>> {
         if message["level"] != "error" || message["message"].as_str().unwrap().starts_with("aborting due to") {
             continue;
         }
-        // A crate of another compiler, of other features, one that is not whole.
+        // The crate was built by another compiler, with other features, or not completely.
         let code = message["code"]["code"].as_str()?;
         if ["E0432", "E0433", "E0460", "E0463", "E0514"].contains(&code) {
             return None;
@@ -132,7 +132,7 @@ fn errors(rlib: &Path, text: &str) -> Option<Vec<(usize, String)>> {
     Some(errors)
 }
 
-/// The crate as it was built for this test, or for others like it, the newest first.
+/// The built crate's files, the newest first.
 fn rlibs() -> Vec<PathBuf> {
     let this = std::env::current_exe().unwrap();
     let mut rlibs: Vec<(SystemTime, PathBuf)> = std::fs::read_dir(this.parent().unwrap())
@@ -154,7 +154,7 @@ fn impossible_combinations_do_not_compile() {
     let impossible: Vec<(&str, &str)> = CASES.iter().flat_map(|(_, impossible)| impossible.iter().copied()).collect();
     let rlib = rlibs().into_iter().find_map(|rlib| Some((errors(&rlib, &library(&possible))?, rlib)));
     let (found, rlib) = rlib.expect("the crate as it was built for this test");
-    assert_eq!(found, [], "what is possible does not compile: {possible:#?}");
+    assert_eq!(found, [], "valid expressions do not compile: {possible:#?}");
 
     let expressions: Vec<&str> = impossible.iter().map(|(expression, _)| *expression).collect();
     let found = errors(&rlib, &library(&expressions)).unwrap();

@@ -1,4 +1,4 @@
-//! Real payloads: what their README states, and what ffprobe reads in them.
+//! Captured payloads, against their README and ffprobe.
 
 use kinesis_video::{Fragment, FragmentEnd};
 
@@ -6,7 +6,7 @@ use crate::support::bodies::{CAMERA, CAPTURES, capture, fragments};
 use crate::support::ffmpeg::{ffprobe_packets, ffprobe_warnings, our_packets};
 
 #[tokio::test]
-async fn output_get_media() {
+async fn output_get_media_is_read_as_documented() {
     let Some(body) = capture("output_get_media.mkv") else { return };
     let fragments = fragments(&body).await;
     let numbers: Vec<_> = fragments.iter().map(|fragment| fragment.number().unwrap().to_string()).collect();
@@ -43,7 +43,7 @@ async fn output_get_media() {
 }
 
 #[tokio::test]
-async fn renderer_example() {
+async fn renderer_example_is_read_as_documented() {
     let Some(body) = capture("kinesis_video_renderer_example_output.mkv") else { return };
     let fragments = fragments(&body).await;
     let blocks: Vec<_> = fragments.iter().map(|fragment| fragment.blocks().len()).collect();
@@ -54,12 +54,12 @@ async fn renderer_example() {
         let track = fragment.track(1).unwrap();
         assert_eq!((track.name(), track.width(), track.height()), (Some("kinesis_video"), Some(640), Some(480)));
     }
-    // All documents declare their tracks in the same bytes: they are read once.
+    // All documents declare their tracks in the same bytes, so the tracks are parsed once.
     assert!(fragments.windows(2).all(|two| std::sync::Arc::ptr_eq(two[0].tracks(), two[1].tracks())));
 }
 
 #[tokio::test]
-async fn non_increasing_timecode() {
+async fn non_increasing_timecode_is_read_as_documented() {
     let Some(body) = capture("output-get-media-non-increasing-timecode.mkv") else { return };
     let fragments = fragments(&body).await;
     let blocks: Vec<_> = fragments.iter().map(|fragment| fragment.blocks().len()).collect();
@@ -77,12 +77,12 @@ async fn non_increasing_timecode() {
 }
 
 #[tokio::test]
-async fn nothing_is_lost_and_ffprobe_agrees() {
+async fn no_byte_is_lost_and_ffprobe_finds_the_same_packets() {
     for name in CAPTURES {
         let Some(body) = capture(name) else { continue };
         let fragments = fragments(&body).await;
         let joined: Vec<u8> = fragments.iter().flat_map(|fragment| fragment.raw().to_vec()).collect();
-        assert!(joined == body, "{name}: not the bytes that came in");
+        assert!(joined == body, "{name}: not the bytes of the body");
         for fragment in fragments.iter().filter(|fragment| fragment.end_reason() == FragmentEnd::Trailer) {
             let mkv = fragment.to_mkv();
             assert_eq!(ffprobe_warnings(&mkv), "", "{name}, {:?}", fragment.number());
@@ -92,8 +92,8 @@ async fn nothing_is_lost_and_ffprobe_agrees() {
 }
 
 #[tokio::test]
-async fn a_merged_capture_gives_playable_files() {
-    // Fragments of one session put into one Segment, as a tool that joins them would.
+async fn fragments_of_a_merged_capture_are_playable_files() {
+    // Fragments of one session in one Segment, as a tool that joins them writes.
     let Some(body) = capture("output_get_media.mkv") else { return };
     let parts = fragments(&body).await;
     let mut merged = parts[0].raw().to_vec();
@@ -116,7 +116,7 @@ async fn a_merged_capture_gives_playable_files() {
 }
 
 #[tokio::test]
-async fn ffprobe_agrees_on_the_plain_file() {
+async fn ffprobe_finds_the_same_packets_in_a_plain_file() {
     let fragments = fragments(&CAMERA.into()).await;
     assert_eq!(fragments.len(), 1);
     assert_eq!(fragments[0].to_mkv(), CAMERA);

@@ -1,4 +1,4 @@
-//! How a body is cut into pieces changes nothing.
+//! The chunking of a body does not change the items.
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -10,25 +10,24 @@ use tokio_util::codec::{Decoder, FramedRead};
 use crate::support::bodies::{
     CAPTURES, Chunking, bodies, capture, connect_document, describe, ffmpeg_document, items, producer_document, stamp,
 };
+use crate::support::rounds::rounds;
 
 async fn described(body: &Bytes, chunking: Chunking) -> Vec<String> {
     let (items, error) = items(body, chunking).await;
     let received: usize = items.iter().map(|item| item.raw().len()).sum();
     match &error {
-        None => assert_eq!(received, body.len(), "{chunking:?}: bytes without a home"),
+        None => assert_eq!(received, body.len(), "{chunking:?}: some bytes are in no item"),
         Some(error) => assert_eq!(error.position().offset(), Some(received as u64), "{chunking:?}: {error}"),
     }
     let joined: Vec<u8> = items.iter().flat_map(|item| item.raw().to_vec()).collect();
-    assert!(body.starts_with(&joined), "{chunking:?}: not the bytes that came in");
+    assert!(body.starts_with(&joined), "{chunking:?}: not the bytes of the body");
     let mut described: Vec<String> = items.iter().map(describe).collect();
     described.extend(error.map(|error| format!("{error:?}")));
     described
 }
 
 fn chunkings() -> impl Iterator<Item = Chunking> {
-    // `make proof` asks for more.
-    let rounds = std::env::var("KVS_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(6);
-    let random = (0..rounds).map(|seed: u64| {
+    let random = (0..rounds(6)).map(|seed| {
         let most = [3, 40, 700, 5000, 20_000, 100_000][seed as usize % 6];
         Chunking::Random(most, seed)
     });
@@ -36,7 +35,7 @@ fn chunkings() -> impl Iterator<Item = Chunking> {
 }
 
 #[tokio::test]
-async fn generated_bodies() {
+async fn chunking_does_not_change_generated_bodies() {
     for (name, body) in bodies() {
         let whole = described(&body, Chunking::Whole).await;
         for chunking in chunkings() {
@@ -46,7 +45,7 @@ async fn generated_bodies() {
 }
 
 #[tokio::test]
-async fn every_truncation_of_a_body() {
+async fn chunking_does_not_change_truncated_bodies() {
     for (name, body) in bodies() {
         if body.len() > 4000 {
             continue;
@@ -60,7 +59,7 @@ async fn every_truncation_of_a_body() {
 }
 
 #[tokio::test]
-async fn captures() {
+async fn chunking_does_not_change_captures() {
     for name in CAPTURES {
         let Some(body) = capture(name) else { continue };
         let whole = described(&body, Chunking::Whole).await;
@@ -71,7 +70,7 @@ async fn captures() {
 }
 
 #[tokio::test]
-async fn the_bare_decoders_agree_with_the_streams() {
+async fn decoders_and_streams_yield_the_same_items() {
     for (name, body) in bodies() {
         let (expected, error) = items(&body, Chunking::Whole).await;
         let mut framed = FramedRead::new(&body[..], BodyDecoder::new());
@@ -86,7 +85,7 @@ async fn the_bare_decoders_agree_with_the_streams() {
 }
 
 #[test]
-fn a_decoder_that_has_failed_stays_so() {
+fn a_failed_decoder_yields_nothing_more() {
     let mut decoder = FragmentDecoder::new();
     let mut received = BytesMut::from(&b"{\"Output\":{}}"[..]);
     assert!(decoder.decode(&mut received).is_err());
@@ -100,9 +99,9 @@ fn a_decoder_that_has_failed_stays_so() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Any documents one behind another come out as exactly those.
+    /// Any documents in sequence are split into exactly those documents.
     #[test]
-    fn concatenations(kinds in proptest::collection::vec(0u8..6, 1..8), step in 1usize..3000) {
+    fn concatenated_documents_are_split_again(kinds in proptest::collection::vec(0u8..6, 1..8), step in 1usize..3000) {
         let documents: Vec<Bytes> = kinds
             .iter()
             .zip(1..)

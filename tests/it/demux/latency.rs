@@ -1,4 +1,4 @@
-//! A fragment is there with its own last byte.
+//! A fragment is yielded as soon as its last byte has been received.
 
 use bytes::BytesMut;
 use kinesis_video::{BodyDecoder, BodyItem, FragmentEnd};
@@ -9,7 +9,7 @@ use crate::support::bodies::{
     stamp,
 };
 
-/// How many bytes had come when each item appeared, and how many bytes it has.
+/// For each item: the number of bytes received when it was yielded, and its length.
 fn appearances(body: &[u8]) -> Vec<(usize, usize, BodyItem)> {
     let mut decoder = BodyDecoder::new();
     let mut received = BytesMut::new();
@@ -34,11 +34,11 @@ fn assert_each_at_its_last_byte(name: &str, body: &[u8], count: usize) {
         end += length;
         assert_eq!(at, end, "{name}");
     }
-    assert_eq!(end, body.len(), "{name}: the last is there before the body ends");
+    assert_eq!(end, body.len(), "{name}: the last is yielded before the body ends");
 }
 
 #[test]
-fn with_closing_tags_at_the_last_byte_the_last_fragment_included() {
+fn fragments_with_closing_tags_are_yielded_at_their_last_byte() {
     for (name, body) in [
         ("producer", live_body((1..=3).map(producer_document))),
         ("ffmpeg", live_body((1..=3).map(ffmpeg_document))),
@@ -51,28 +51,28 @@ fn with_closing_tags_at_the_last_byte_the_last_fragment_included() {
 }
 
 #[test]
-fn captures_at_the_last_byte() {
+fn captured_fragments_are_yielded_at_their_last_byte() {
     for (name, count) in CAPTURES.into_iter().zip([8, 11, 5]) {
         let Some(body) = capture(name) else { continue };
-        // The last document of one of them is cut off.
+        // The last document of one capture is cut.
         let whole = if name.contains("non-increasing") { 1_760_533 } else { body.len() };
         assert_each_at_its_last_byte(name, &body[..whole], count);
     }
 }
 
 #[test]
-fn a_fault_at_its_last_byte() {
+fn faults_are_yielded_at_their_last_byte() {
     let fault = kinesis_video::local::Document::fault(3000, "FRAGMENT_NOT_FOUND", Some(&stamp(1).number));
     assert_each_at_its_last_byte("fault", &fault, 1);
 }
 
 #[test]
-fn without_closing_tags_with_the_next_header_or_the_end() {
+fn fragments_without_closing_tags_are_yielded_at_the_next_header_or_the_end() {
     let body = archive_body();
     let appearances = appearances(&body);
     let first = appearances[0].1;
     let fault = appearances[1].1;
-    // The id and the size of the EBML header behind it.
+    // The next document's EBML header is recognized by its id and size, which are 5 bytes.
     assert_eq!(appearances[0].0, first + 5);
     assert_eq!(appearances[1].0, first + fault);
     assert_eq!(appearances[2].0, usize::MAX);

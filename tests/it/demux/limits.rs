@@ -1,4 +1,4 @@
-//! Each limit, on both sides of it.
+//! Each limit, at the limit and beyond it.
 
 use bytes::Bytes;
 use kinesis_video::ebml::id;
@@ -8,8 +8,7 @@ use kinesis_video::{ErrorKind, Limits};
 
 use crate::support::bodies::{Chunking, items_within, live_body, producer_document, stamp};
 
-/// That a body is read within one limit and refused within another, with this text, however it is
-/// cut into pieces.
+/// Asserts that a body is read within one limit and refused with this message within another, for any chunking.
 async fn refused(body: &Bytes, allowed: Limits, refused: Limits, text: &str) {
     let (_, error) = items_within(body, Chunking::Whole, allowed).await;
     assert!(error.is_none(), "{error:?}");
@@ -22,7 +21,7 @@ async fn refused(body: &Bytes, allowed: Limits, refused: Limits, text: &str) {
 }
 
 #[tokio::test]
-async fn fragment_bytes() {
+async fn fragment_bytes_are_limited() {
     let body = live_body([producer_document(1)]);
     let limits = Limits::default();
     let length = body.len() as u32;
@@ -42,7 +41,7 @@ async fn fragment_bytes() {
 }
 
 #[tokio::test]
-async fn what_ends_a_fragment_is_not_judged_as_part_of_it() {
+async fn the_next_header_does_not_count_for_a_fragment() {
     let document = producer_document(1).to_bytes_without_trailer(&stamp(1));
     let body: Bytes = [&document[..], &document].concat().into();
     let limits = Limits::default().fragment_bytes(document.len() as u32);
@@ -54,7 +53,7 @@ async fn what_ends_a_fragment_is_not_judged_as_part_of_it() {
 }
 
 #[tokio::test]
-async fn a_declared_size_is_refused_before_its_bytes_come() {
+async fn a_declared_size_is_refused_before_its_bytes_arrive() {
     let mut out = Writer::new();
     out.master(id::EBML, Width::Minimal, |_| {});
     out.unknown(id::SEGMENT, 8);
@@ -67,7 +66,7 @@ async fn a_declared_size_is_refused_before_its_bytes_come() {
 }
 
 #[tokio::test]
-async fn metadata_bytes() {
+async fn metadata_bytes_are_limited() {
     let body = Document::of_tags(&[("name", &"x".repeat(1000))]);
     let limits = Limits::default();
     refused(
@@ -80,7 +79,7 @@ async fn metadata_bytes() {
 }
 
 #[tokio::test]
-async fn blocks() {
+async fn blocks_are_limited() {
     let body = live_body([producer_document(1)]);
     let limits = Limits::default();
     let fragment = crate::support::bodies::fragments(&body).await.remove(0);
@@ -99,7 +98,7 @@ async fn blocks() {
 }
 
 #[tokio::test]
-async fn tags() {
+async fn tags_are_limited() {
     let body = Document::of_tags(&[("a", "1"), ("b", "2"), ("c", "3")]);
     let limits = Limits::default();
     refused(
@@ -112,7 +111,7 @@ async fn tags() {
 }
 
 #[tokio::test]
-async fn tracks() {
+async fn tracks_are_limited() {
     let body = live_body([producer_document(1).audio_track(2, "b", "A_AAC")]);
     let limits = Limits::default();
     let (_, error) = items_within(&body, Chunking::Each(1), limits.tracks(1)).await;
@@ -122,7 +121,7 @@ async fn tracks() {
 }
 
 #[tokio::test]
-async fn depth() {
+async fn nesting_depth_is_limited() {
     let mut inner = Writer::new();
     for _ in 0..20 {
         let mut outer = Writer::new();

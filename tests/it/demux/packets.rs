@@ -1,4 +1,4 @@
-//! Packets one by one.
+//! Packets, yielded one by one.
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -17,7 +17,7 @@ fn describe(packet: &Packet) -> String {
     format!("{packet:?} {} {:?} {time:?} {:?}", packet.ordinal(), packet.duration_ns(), packet.payload())
 }
 
-/// The items of a body, one way, in text: of whole fragments taken apart, or of packets.
+/// Describes the items of whole fragments as a packet stream yields them.
 async fn taken_apart(body: &Bytes) -> Vec<String> {
     let (items, error) = items(body, Chunking::Whole).await;
     let mut lines = Vec::new();
@@ -63,7 +63,7 @@ async fn one_by_one(body: &Bytes, chunking: Chunking) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn are_those_of_whole_fragments_however_they_come() {
+async fn packets_equal_those_of_whole_fragments_for_any_chunking() {
     for (name, body) in bodies() {
         let expected = taken_apart(&body).await;
         for chunking in [Chunking::Whole, Chunking::Each(1), Chunking::Random(500, 1), Chunking::Random(9000, 2)] {
@@ -86,7 +86,7 @@ async fn are_those_of_whole_fragments_however_they_come() {
     }
 }
 
-/// At which byte each packet, start and end appeared.
+/// The number of bytes received when each packet, start and end was yielded.
 fn appearances(body: &[u8]) -> Vec<(usize, &'static str)> {
     let (mut decoder, mut received, mut seen) = (PacketDecoder::new(), BytesMut::new(), Vec::new());
     for (index, &byte) in body.iter().enumerate() {
@@ -106,7 +106,7 @@ fn appearances(body: &[u8]) -> Vec<(usize, &'static str)> {
 }
 
 #[tokio::test]
-async fn appear_at_their_own_last_byte() {
+async fn packets_are_yielded_at_their_last_byte() {
     let mut media = vec![
         live_body((1..=3).map(producer_document)),
         live_body((1..=3).map(crate::support::bodies::ffmpeg_document)),
@@ -144,7 +144,7 @@ async fn a_failing_transport_ends_the_open_fragment() {
 
 #[tokio::test]
 async fn memory_does_not_grow_with_the_fragment() {
-    // 60 MB in one fragment, of which never more than a block and a read are kept.
+    // One fragment of 60 MB. At most a block and a read are buffered.
     let block = vec![7; 60_000];
     let document = (0..1000)
         .fold(kinesis_video::local::Document::new(kinesis_video::local::Shape::Ffmpeg).video_track(1), |d, i| {
@@ -164,7 +164,7 @@ async fn memory_does_not_grow_with_the_fragment() {
     assert!(most < 300_000, "{most} bytes were kept");
 }
 
-/// A document with one track whose blocks are encoded so.
+/// A document with one track that has these ContentEncodings.
 fn encoded(encodings: impl Fn(&mut Writer)) -> Bytes {
     let mut out = Writer::new();
     out.master(id::EBML, Width::Minimal, |_| {});
@@ -211,7 +211,7 @@ async fn stripped_headers_are_put_back() {
 }
 
 #[tokio::test]
-async fn other_encodings_are_a_clear_error() {
+async fn unsupported_encodings_are_an_error() {
     let zlib = encoded(|encodings| {
         encodings.master(id::CONTENT_ENCODING, Width::Minimal, |encoding| {
             encoding.master(id::CONTENT_COMPRESSION, Width::Minimal, |compression| {
@@ -235,8 +235,8 @@ async fn other_encodings_are_a_clear_error() {
 }
 
 #[tokio::test]
-async fn annex_b_decodes_to_the_same_pictures() {
-    // It decodes the same pictures from our byte stream as from the file.
+async fn annex_b_output_decodes_to_the_same_pictures() {
+    // FFmpeg decodes the same pictures from our byte stream as from the file.
     let mut media: Vec<(Bytes, &str)> = vec![(crate::support::bodies::CAMERA.into(), "h264")];
     media.extend(CAPTURES.into_iter().filter_map(capture).map(|body| (body, "h264")));
     if let Some(hevc) = hevc() {
@@ -266,7 +266,7 @@ async fn annex_b_decodes_to_the_same_pictures() {
     }
 }
 
-/// A second of H.265, if this FFmpeg can make it.
+/// One second of H.265, if this FFmpeg can encode it.
 fn hevc() -> Option<Bytes> {
     let arguments = ["-c:v", "libx265", "-x265-params", "log-level=error", "-f", "matroska"];
     let made = crate::support::ffmpeg::ffmpeg_bytes(
@@ -286,7 +286,7 @@ fn hex(text: &str) -> Bytes {
 }
 
 #[tokio::test]
-async fn masters_where_they_may_not_stand_are_an_error() {
+async fn misplaced_master_elements_are_an_error() {
     let cluster_in_group =
         hex("1A45DFA3 80 18538067 FF 1F43B675 FF E78101 A096 A188 81000000 09090909 1F43B675 87 A385 81000080 01");
     let group_in_header = hex("1A45DFA3 82 A0 80");
@@ -309,7 +309,7 @@ async fn masters_where_they_may_not_stand_are_an_error() {
 }
 
 #[tokio::test]
-async fn stripped_headers_are_not_made_much_of() {
+async fn many_stripped_headers_take_little_memory() {
     let body = encoded(|encodings| {
         encodings.master(id::CONTENT_ENCODING, Width::Minimal, |encoding| {
             encoding.master(id::CONTENT_COMPRESSION, Width::Minimal, |compression| {

@@ -1,4 +1,4 @@
-//! Reading on behind damage.
+//! Reading continues after damage.
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -32,7 +32,7 @@ fn whole(items: &[BodyItem]) -> Vec<Bytes> {
     whole.collect()
 }
 
-/// Where elements begin in a document, from the tree: where damage cannot go unnoticed.
+/// The offsets of elements in a document. Damage there is always noticed.
 async fn boundaries(document: &Bytes) -> Vec<usize> {
     let fragment = fragments(document).await.remove(0);
     let mut offsets = Vec::new();
@@ -49,7 +49,7 @@ async fn boundaries(document: &Bytes) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn damage_in_one_document_costs_no_other() {
+async fn damage_costs_only_the_document_it_is_in() {
     for (name, documents) in [
         ("producer", (1..=4).map(producer_document).collect::<Vec<_>>()),
         ("ffmpeg", (1..=4).map(ffmpeg_document).collect()),
@@ -76,7 +76,7 @@ async fn damage_in_one_document_costs_no_other() {
 }
 
 #[tokio::test]
-async fn any_chunking_gives_the_same() {
+async fn resync_does_not_depend_on_the_chunking() {
     let documents = live_body((1..=3).map(ffmpeg_document));
     for at in (0..documents.len()).step_by(61) {
         let mut body = documents.to_vec();
@@ -94,13 +94,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn garbage_between_documents_is_passed_over(
+    fn garbage_between_documents_is_skipped(
         garbage in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..600), 4),
     ) {
         let documents: Vec<Bytes> = (1..=3).map(|n| ffmpeg_document(n).to_bytes(&stamp(n), 0)).collect();
         let mut body = BytesMut::new();
         for (garbage, document) in garbage.iter().zip(documents.iter().chain([&Bytes::new()])) {
-            // Zeros begin no element, so that it cannot be read as one that swallows what follows.
+            // Zeros are no element id, so the damage is not read as a long element.
             body.extend_from_slice(&[0; 8]);
             body.extend_from_slice(garbage);
             body.extend_from_slice(document);
@@ -115,8 +115,8 @@ proptest! {
 }
 
 #[tokio::test]
-async fn a_document_inside_a_block_is_not_taken_for_one() {
-    // A block that holds a whole payload, and damage before it in the same Cluster of known size.
+async fn a_document_inside_a_block_is_not_a_resync_point() {
+    // A block whose payload is a whole document, and damage before it in the same Cluster of known size.
     let inner = live_body([producer_document(9)]);
     let document = ffmpeg_document(1).block(1, 100, false, &inner);
     let second = ffmpeg_document(2).to_bytes(&stamp(2), 0);
@@ -146,7 +146,7 @@ async fn skipped_bytes_are_a_discontinuity_of_the_next_fragment() {
 }
 
 #[tokio::test]
-async fn a_long_search_is_reported_in_parts_and_keeps_little() {
+async fn a_long_search_is_reported_in_parts_and_buffers_little() {
     let garbage = vec![0; 5 << 20];
     let mut decoder = BodyDecoder::new().resync(true);
     let (mut received, mut skipped, mut most) = (BytesMut::new(), 0, 0);
@@ -165,7 +165,7 @@ async fn a_long_search_is_reported_in_parts_and_keeps_little() {
 }
 
 #[tokio::test]
-async fn undamaged_bodies_are_read_as_ever() {
+async fn resync_does_not_change_undamaged_bodies() {
     for name in CAPTURES {
         let Some(body) = capture(name) else { continue };
         let (expected, _) = crate::support::bodies::items(&body, Chunking::Whole).await;
@@ -180,7 +180,7 @@ async fn damage_in_captures_costs_one_fragment() {
     let Some(body) = capture("output_get_media.mkv") else { return };
     let parts = fragments(&body).await;
     let mut body = body.to_vec();
-    // The header of a block in the third.
+    // The header of a block in the third document.
     let block = parts[2].elements().find("Segment/Cluster/SimpleBlock").nth(10).unwrap().unwrap().offset() as usize;
     body[block..block + 12].fill(0);
     let items = resynced(&body.into(), Chunking::Each(10_000)).await;
@@ -191,8 +191,8 @@ async fn damage_in_captures_costs_one_fragment() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_lies_about_its_size_does_not_hold_up_what_follows() {
-    // Its size is damaged so that it would reach far into what follows.
+async fn a_cluster_with_a_wrong_size_does_not_delay_the_next_document() {
+    // The damaged size of the Cluster reaches far into the next documents.
     let documents: Vec<Bytes> = (1..=20).map(|n| ffmpeg_document(n).to_bytes(&stamp(n), 0)).collect();
     let mut body = documents.concat();
     let cluster = body.windows(4).position(|four| four == [0x1F, 0x43, 0xB6, 0x75]).unwrap();
@@ -204,14 +204,14 @@ async fn a_cluster_that_lies_about_its_size_does_not_hold_up_what_follows() {
         while let Some(item) = decoder.decode(&mut received).unwrap() {
             found.push(item);
         }
-        assert!(received.len() < 4000, "{} bytes wait", received.len());
+        assert!(received.len() < 4000, "{} bytes are buffered", received.len());
     }
-    // Without waiting for the end of the body.
+    // The next document is yielded before the end of the body.
     assert_eq!(whole(&found), documents[1..]);
 }
 
 #[tokio::test]
-async fn a_cluster_with_which_the_body_ends_is_trusted_too() {
+async fn the_size_of_the_last_cluster_is_trusted() {
     let inner = live_body([producer_document(9)]);
     let document = ffmpeg_document(1).block(1, 100, false, &inner);
     let mut body = document.to_bytes_without_trailer(&stamp(1)).to_vec();

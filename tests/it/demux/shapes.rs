@@ -1,4 +1,4 @@
-//! Shapes that the captures lack, byte for byte as they were seen elsewhere.
+//! Layouts of documents that the captures lack.
 
 use kinesis_video::local::{Document, Shape, Stamp};
 use kinesis_video::{BodyItem, Fragment, FragmentEnd, TagValue, Timestamp, Track, TrackKind};
@@ -13,7 +13,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn the_aws_c_producer() {
+async fn documents_of_the_aws_c_producer_are_read() {
     let title = "Kinesis Video SDK\0";
     let document = Document::new(Shape::Producer)
         .titled(title, title)
@@ -55,7 +55,7 @@ async fn the_aws_c_producer() {
 }
 
 #[tokio::test]
-async fn amazon_connect() {
+async fn documents_of_amazon_connect_are_read() {
     let body = live_body((1..=2).map(connect_document));
     for fragment in fragments(&body).await {
         assert_eq!(fragment.end_reason(), FragmentEnd::Trailer);
@@ -78,7 +78,7 @@ async fn amazon_connect() {
 }
 
 #[tokio::test]
-async fn error_documents_of_both_apis() {
+async fn error_documents_of_both_apis_are_faults() {
     let number = stamp(1).number;
     let documented = |error_name: &str| {
         Document::of_tags(&[
@@ -101,7 +101,7 @@ async fn error_documents_of_both_apis() {
         assert_eq!((fault.id(), fault.message().unwrap_or("")), (id, message));
         assert_eq!(fault.raw(), &body);
     }
-    // Only GetMedia's leading tags, then the body ends: a fragment without media.
+    // Only the leading tags of GetMedia, then the end of the body: a fragment without media.
     let (found, _) = items(&Document::of_tags(&[("AWS_KINESISVIDEO_FRAGMENT_NUMBER", "17")]), Chunking::Whole).await;
     let [BodyItem::Fragment(fragment)] = &found[..] else { panic!("{found:?}") };
     assert_eq!((fragment.end_reason(), fragment.blocks().len()), (FragmentEnd::EndOfBody, 0));
@@ -109,7 +109,7 @@ async fn error_documents_of_both_apis() {
 }
 
 #[tokio::test]
-async fn the_archive_goes_on_after_a_fault() {
+async fn fragments_after_a_fault_are_read() {
     let (found, error) = items(&archive_body(), Chunking::Each(100)).await;
     assert!(error.is_none());
     let [BodyItem::Fragment(first), BodyItem::Fault(fault), BodyItem::Fragment(third)] = &found[..] else {
@@ -122,7 +122,7 @@ async fn the_archive_goes_on_after_a_fault() {
 }
 
 #[tokio::test]
-async fn both_spellings_of_the_times() {
+async fn both_names_of_the_time_tags_are_read() {
     let tags = |server: &str, producer: &str| {
         Document::of_tags(&[("AWS_KINESISVIDEO_FRAGMENT_NUMBER", "1"), (server, "5.070"), (producer, "0.000")])
     };
@@ -142,7 +142,7 @@ async fn both_spellings_of_the_times() {
 }
 
 #[tokio::test]
-async fn a_document_of_several_fragments() {
+async fn several_fragments_in_one_document_are_split() {
     for known_size in [false, true] {
         let body = merged_body(known_size);
         let fragments = fragments(&body).await;
@@ -153,7 +153,7 @@ async fn a_document_of_several_fragments() {
             assert_eq!(fragment.tags().get("ordinal").as_deref(), Some(&*ordinal.to_string()));
             assert_eq!(fragment.elements().find("Segment/Cluster").count(), usize::from(ordinal == 1));
             assert_eq!(fragment.elements().find("Cluster/SimpleBlock").count(), if ordinal == 1 { 0 } else { 5 });
-            // The file of each is a document of its own that has what the fragment has.
+            // Each fragment's file is a document with the same content.
             let file = self::fragments(&fragment.to_mkv()).await;
             assert_eq!(file.len(), 1);
             assert_eq!((file[0].number(), file[0].end_reason()), (fragment.number(), FragmentEnd::Trailer));
@@ -165,8 +165,8 @@ async fn a_document_of_several_fragments() {
 }
 
 #[tokio::test]
-async fn merged_fragments_without_closing_tags() {
-    // Each is known to end where the tags of the next one begin.
+async fn merged_fragments_without_closing_tags_are_split() {
+    // Each fragment ends where the tags of the next begin.
     let body = merged_body(false);
     let fragments = fragments(&body).await;
     let without_trailer: Vec<u8> = fragments
@@ -209,7 +209,7 @@ async fn a_fault_inside_a_fragment_cuts_it() {
 }
 
 #[tokio::test]
-async fn what_no_fragment_owns_is_reported() {
+async fn bytes_between_fragments_are_reported() {
     let body = crate::support::bodies::bodies().into_iter().find(|(name, _)| *name == "behind the end").unwrap().1;
     let (found, _) = items(&body, Chunking::Whole).await;
     let [BodyItem::Fragment(_), BodyItem::Skipped(skipped), BodyItem::Fragment(_)] = &found[..] else {
@@ -221,7 +221,7 @@ async fn what_no_fragment_owns_is_reported() {
 }
 
 #[tokio::test]
-async fn odd_but_valid() {
+async fn unusual_but_valid_elements_are_read() {
     let body = odd_body();
     let fragment = fragments(&body).await.remove(0);
     assert_eq!(fragment.end_reason(), FragmentEnd::EndOfBody);
@@ -270,8 +270,8 @@ async fn block_times_are_on_the_producers_clock() {
 }
 
 #[tokio::test]
-async fn closing_tags_close_whatever_their_values_are() {
-    // How far behind it is cannot be read; the fragment must not wait for the next one.
+async fn closing_tags_end_a_fragment_even_with_unreadable_values() {
+    // MILLIS_BEHIND_NOW cannot be read. The fragment must still not wait for the next one.
     let mut body = producer_document(1).to_bytes_without_trailer(&stamp(1)).to_vec();
     let trailer = Document::of_tags(&[
         ("AWS_KINESISVIDEO_MILLIS_BEHIND_NOW", "5.0"),
@@ -284,7 +284,7 @@ async fn closing_tags_close_whatever_their_values_are() {
     assert_eq!(fragment.continuation_token(), Some("token"));
     assert_eq!(fragment.tags().reserved().next().unwrap().value().to_string(), "5.0");
 
-    // Alone they are no fragment: nobody may resume there.
+    // Closing tags alone are no fragment, so nobody can resume there.
     body.extend_from_slice(&trailer[tags..]);
     let (found, error) = items(&body.into(), Chunking::Whole).await;
     assert!(error.is_none());
@@ -292,7 +292,7 @@ async fn closing_tags_close_whatever_their_values_are() {
 }
 
 #[tokio::test]
-async fn a_body_cut_in_the_first_bytes_of_a_document_is_cut() {
+async fn a_body_cut_in_the_first_bytes_of_a_document_yields_a_cut_fragment() {
     let first = live_body([producer_document(1)]);
     let whole = live_body((1..=2).map(producer_document));
     for more in 1..40 {
@@ -304,7 +304,7 @@ async fn a_body_cut_in_the_first_bytes_of_a_document_is_cut() {
 }
 
 #[tokio::test]
-async fn junk_behind_a_finished_file_does_not_make_it_cut() {
+async fn garbage_after_a_finished_file_does_not_cut_it() {
     let body = [crate::support::bodies::CAMERA, &[0; 8]].concat().into();
     let (found, error) = items(&body, Chunking::Each(1000)).await;
     let [BodyItem::Fragment(fragment)] = &found[..] else { panic!("{found:?}") };
@@ -335,8 +335,8 @@ async fn a_cut_block_group_is_no_key_frame() {
 }
 
 #[tokio::test]
-async fn headers_declared_again_replace_the_earlier() {
-    // One EBML header and Segment, then Info, Tracks and media again and again.
+async fn repeated_headers_replace_earlier_ones() {
+    // One EBML header and Segment, then Info, Tracks and media many times.
     let part = producer_document(1).to_bytes(&stamp(1), 0);
     let info = part.windows(4).position(|four| four == kinesis_video::ebml::id::INFO.0.to_be_bytes()).unwrap();
     let mut body = part[..info].to_vec();
@@ -351,7 +351,7 @@ async fn headers_declared_again_replace_the_earlier() {
 }
 
 #[tokio::test]
-async fn segments_for_ever_are_not_kept_for_ever() {
+async fn endless_segments_reach_the_limit() {
     let body = [&[0x1A, 0x45, 0xDF, 0xA3, 0x80][..], &[0x18, 0x53, 0x80, 0x67, 0x80].repeat(1000)].concat();
     let limits = kinesis_video::Limits::default().fragment_bytes(1000);
     let (_, error) = crate::support::bodies::items_within(&body.into(), Chunking::Each(10), limits).await;
@@ -359,8 +359,8 @@ async fn segments_for_ever_are_not_kept_for_ever() {
 }
 
 #[tokio::test]
-async fn what_is_declared_behind_the_media_is_not_theirs() {
-    // An Info with another TimestampScale behind the Cluster, before the closing tags.
+async fn an_info_after_the_media_does_not_apply_to_them() {
+    // An Info with another TimestampScale after the Cluster, before the closing tags.
     use kinesis_video::ebml::id;
     use kinesis_video::internals::{Width, Writer};
     let whole = producer_document(1).to_bytes(&stamp(1), 0);

@@ -1,4 +1,4 @@
-//! What comes out when the transport fails.
+//! Items and errors of a failing transport.
 
 use std::io;
 
@@ -10,10 +10,10 @@ use tokio_test::io::Builder;
 use crate::support::bodies::{live_body, producer_document};
 
 #[tokio::test]
-async fn whole_blocks_then_the_error_then_nothing() {
+async fn a_failing_transport_yields_whole_blocks_then_the_error() {
     let body = live_body((1..=2).map(producer_document));
     let second = FragmentStream::new(&body[..]).next().await.unwrap().unwrap().raw().len();
-    // Inside the fourth of five blocks of the second document.
+    // A place inside the fourth of five blocks of the second document.
     let fourth = {
         let fragments = crate::support::bodies::fragments(&body).await;
         let payload = fragments[1].packets().nth(3).unwrap().payload().clone();
@@ -38,7 +38,7 @@ async fn whole_blocks_then_the_error_then_nothing() {
 }
 
 #[tokio::test]
-async fn an_error_between_fragments_comes_alone() {
+async fn an_error_between_fragments_yields_no_cut_fragment() {
     let body = live_body([producer_document(1)]);
     let chunks = stream::iter([Ok(body), Err("no more"), Ok(Bytes::from_static(b"never read"))]);
     let mut fragments = FragmentStream::from_stream(chunks);
@@ -50,8 +50,8 @@ async fn an_error_between_fragments_comes_alone() {
 }
 
 #[tokio::test]
-async fn an_error_right_after_the_last_block_is_still_a_cut() {
-    // Of unknown size, the Cluster could have gone on: only the error tells that it should have.
+async fn an_error_after_the_last_block_cuts_the_fragment() {
+    // A Cluster of unknown size could have continued. Only the error tells that it did not end there.
     let document = producer_document(1).to_bytes_without_trailer(&crate::support::bodies::stamp(1));
     let chunks = stream::iter([Ok(document.clone()), Err(io::Error::other("gone"))]);
     let mut fragments = FragmentStream::from_stream(chunks);
@@ -62,7 +62,7 @@ async fn an_error_right_after_the_last_block_is_still_a_cut() {
 }
 
 #[tokio::test]
-async fn arrival_is_when_the_bytes_came() {
+async fn arrival_is_the_time_of_the_first_and_last_byte() {
     let body = live_body((1..=2).map(producer_document));
     let reader = Builder::new().read(&body[..10]).wait(std::time::Duration::from_millis(20)).read(&body[10..]).build();
     let fragments: Vec<_> = FragmentStream::new(reader).map(|fragment| fragment.unwrap()).collect().await;

@@ -1,11 +1,11 @@
-//! The searchable tree.
+//! The element tree.
 
 use kinesis_video::ebml::{Elements, Value, id};
 
 use crate::support::bodies::{CAMERA, CAPTURES, capture, fragments, live_body, producer_document};
 
 #[tokio::test]
-async fn finds_by_path_at_offsets_in_the_body() {
+async fn find_returns_elements_with_offsets_in_the_body() {
     let body = live_body((1..=2).map(producer_document));
     let fragments = fragments(&body).await;
     for fragment in &fragments {
@@ -21,7 +21,7 @@ async fn finds_by_path_at_offsets_in_the_body() {
 }
 
 #[tokio::test]
-async fn draws_a_tree() {
+async fn display_draws_a_tree() {
     let body = live_body([producer_document(1)]);
     let tree = fragments(&body).await[0].elements().to_string();
     let lines: Vec<_> = tree.lines().take(4).collect();
@@ -41,7 +41,7 @@ async fn draws_a_tree() {
 }
 
 #[tokio::test]
-async fn agrees_with_the_index_of_every_fragment() {
+async fn the_tree_has_the_same_blocks_as_the_index() {
     let mut media = vec![CAMERA.into()];
     media.extend(CAPTURES.into_iter().filter_map(capture));
     for body in media {
@@ -60,7 +60,7 @@ async fn agrees_with_the_index_of_every_fragment() {
 }
 
 #[test]
-fn unknown_sizes_do_not_nest_for_ever() {
+fn unknown_sizes_do_not_nest_without_end() {
     let bytes = [0x1F, 0x43, 0xB6, 0x75, 0xFF].repeat(200_000);
     assert_eq!(Elements::new(&bytes).count(), 200_000);
     let bytes = [0x18, 0x53, 0x80, 0x67, 0xFF, 0x1F, 0x43, 0xB6, 0x75, 0xFF].repeat(1000);
@@ -69,7 +69,7 @@ fn unknown_sizes_do_not_nest_for_ever() {
 
 #[test]
 fn damage_ends_the_walk_with_an_error() {
-    // A Tag that says it is longer than its Tags.
+    // A Tag that declares more bytes than its Tags element has.
     let bytes = [0x12, 0x54, 0xC3, 0x67, 0x84, 0x73, 0x73, 0x88, 0x00];
     let mut tags = Elements::new(&bytes);
     let tags = tags.next().unwrap().unwrap();

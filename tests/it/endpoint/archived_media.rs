@@ -1,4 +1,4 @@
-//! The archive of the local endpoint, as the service describes its own, through the raw SDK.
+//! Archived media of the local endpoint, through the raw SDK.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use kinesis_video::ebml::Elements;
 use kinesis_video::local::{
-    Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Spelling, Stamp, fragment_number,
+    Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape, Stamp, TagNames, fragment_number,
 };
 use kinesis_video::{BodyItem, BodyStream, FragmentEnd, FragmentNumber, Timestamp};
 use proptest::prelude::*;
@@ -25,7 +25,7 @@ use crate::support::bodies::{
 };
 use crate::support::endpoint::{http, refusal, unlimited};
 
-/// A client that asks once.
+/// A client without retries.
 fn client(config: &SdkConfig) -> Client {
     let config = aws_sdk_kinesisvideoarchivedmedia::config::Builder::from(config)
         .retry_config(aws_config::retry::RetryConfig::disabled())
@@ -47,7 +47,7 @@ async fn in_process(quotas: Quotas) -> (LocalEndpoint, Client) {
     (endpoint, archive)
 }
 
-/// The first `last` fragments of other tests, one a second.
+/// Creates the stream "door" with fragments 1 to `last`, one per second.
 fn door(endpoint: &LocalEndpoint, last: u32) -> LocalStream {
     let stream = endpoint.create_stream("door");
     (1..=last).for_each(|ordinal| stream.push_stamped(&producer_document(ordinal), stamp(ordinal)));
@@ -77,7 +77,7 @@ fn ordinals(numbers: &[FragmentNumber]) -> Vec<u32> {
     numbers.iter().map(ordinal).collect()
 }
 
-/// The pages of a listing, of so many fragments each.
+/// The pages of a listing, with at most this many fragments each.
 async fn pages(archive: &Client, most: i64) -> Vec<Vec<FragmentNumber>> {
     let (mut pages, mut token) = (Vec::new(), None);
     loop {
@@ -92,7 +92,7 @@ async fn pages(archive: &Client, most: i64) -> Vec<Vec<FragmentNumber>> {
     }
 }
 
-/// What is listed between two times, both included.
+/// The ordinals of the fragments listed between two times, both included.
 async fn between(archive: &Client, kind: FragmentSelectorType, start: i64, end: i64) -> Vec<u32> {
     let call = archive.list_fragments().stream_name("door").fragment_selector(selector(kind, start, end));
     let mut listed = ordinals(&listed_numbers(&call.send().await.unwrap()));
@@ -103,7 +103,7 @@ async fn between(archive: &Client, kind: FragmentSelectorType, start: i64, end: 
 // C.1: ListFragments.
 
 #[tokio::test]
-async fn streams_are_named_by_name_or_arn_and_not_by_both() {
+async fn a_call_takes_a_stream_name_or_an_arn_but_not_both() {
     let (endpoint, archive) = start(unlimited()).await;
     let stream = door(&endpoint, 3);
     let number = stamp(1).number.to_string();
@@ -129,7 +129,7 @@ async fn streams_are_named_by_name_or_arn_and_not_by_both() {
 }
 
 #[tokio::test]
-async fn a_page_has_one_to_a_thousand_and_says_if_there_are_more() {
+async fn a_page_has_1_to_1000_fragments_and_a_token_if_more_follow() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 1200);
     for (asked, given) in [(Some(1), 1), (Some(7), 7), (Some(1000), 1000), (None, 100)] {
@@ -143,14 +143,14 @@ async fn a_page_has_one_to_a_thousand_and_says_if_there_are_more() {
     }
     let sizes = |pages: Vec<Vec<FragmentNumber>>| pages.iter().map(Vec::len).collect::<Vec<_>>();
     assert_eq!(sizes(pages(&archive, 1000).await), [1000, 200]);
-    // The last page is the last whether or not it is full.
+    // The last page has no token, whether or not it is full.
     assert_eq!(sizes(pages(&archive, 600).await), [600, 600]);
     endpoint.create_stream("door");
     assert_eq!(sizes(pages(&archive, 10).await), [0]);
 }
 
 #[tokio::test]
-async fn a_token_is_all_that_the_next_call_needs() {
+async fn a_token_alone_selects_the_next_page() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 20);
     let time = |ordinal: u32| stamp(ordinal).server_time.as_millis();
@@ -161,14 +161,14 @@ async fn a_token_is_all_that_the_next_call_needs() {
     let digits = token.trim_end_matches('=');
     assert!(token.len() - digits.len() <= 2 && !digits.is_empty() && token.len() <= 4096);
     assert!(digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte)), "{token}");
-    // With the stream, and nothing else: the range is that of the first call. With the selector too, all the same.
+    // The token alone keeps the range of the first call. With the selector the result is the same.
     let follow = || archive.list_fragments().stream_name("door").next_token(token);
     let rest = follow().send().await.unwrap();
     assert_eq!(rest.next_token(), None);
     let all: BTreeSet<u32> = ordinals(&[listed_numbers(&first), listed_numbers(&rest)].concat()).into_iter().collect();
     assert_eq!(all, (4..=9).collect());
     assert_eq!(listed_numbers(&follow().fragment_selector(range).send().await.unwrap()), listed_numbers(&rest));
-    // A page may be asked for again.
+    // A page can be requested again.
     assert_eq!(listed_numbers(&follow().send().await.unwrap()), listed_numbers(&rest));
     let other = endpoint.create_stream("window");
     other.push_stamped(&producer_document(1), stamp(1));
@@ -179,7 +179,7 @@ async fn a_token_is_all_that_the_next_call_needs() {
 }
 
 #[tokio::test]
-async fn the_first_call_may_do_without_a_selector() {
+async fn the_selector_is_optional() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 10);
     let listed = archive.list_fragments().stream_name("door").send().await.unwrap();
@@ -207,7 +207,7 @@ async fn all_members_of_a_selector_are_required() {
         &whole.replace("SERVER_", "CAMERA_"),
         &whole.replace(r#""StartTimestamp":1.5,"#, ""),
         &whole.replace(r#","EndTimestamp":2E9"#, ""),
-        // One that ends before it starts.
+        // A range that ends before it starts.
         &whole.replace("2E9", "1.4"),
     ] {
         let answer = list(selector).await;
@@ -220,7 +220,7 @@ async fn all_members_of_a_selector_are_required() {
 async fn a_fragment_is_listed_if_it_starts_in_the_range() {
     let (endpoint, archive) = start(unlimited()).await;
     let stream = endpoint.create_stream("door");
-    // Fragments of two seconds, the producer's clock three days behind the service's.
+    // Fragments of 2 s. The producer's clock is three days slow.
     let (server, producer) = (1_700_000_000_000, 1_699_740_800_000);
     let two_seconds = || Document::new(Shape::Ffmpeg).video_track(1).block(1, 0, true, b"a").block(1, 1000, true, b"b");
     for ordinal in 1..=4 {
@@ -235,7 +235,8 @@ async fn a_fragment_is_listed_if_it_starts_in_the_range() {
         );
     }
     for (start, end, expected) in [
-        // The example of the documentation: starts 0, 2, 4, 6, range 1 to 4. The first spans 1, and is not listed.
+        // The example of the documentation: starts 0, 2, 4 and 6, range 1 to 4. The first contains 1, and is not
+        // listed.
         (1000, 4000, vec![2, 3]),
         // Both ends are included, to the millisecond.
         (2000, 4000, vec![2, 3]),
@@ -255,7 +256,7 @@ async fn a_fragment_is_listed_if_it_starts_in_the_range() {
             assert_eq!(listed, expected, "{kind} {start}..={end}");
         }
     }
-    // By one clock nothing is where it is by the other.
+    // The range by one clock has no fragments by the other.
     assert!(between(&archive, FragmentSelectorType::ProducerTimestamp, server, server + 6000).await.is_empty());
     assert!(between(&archive, FragmentSelectorType::ServerTimestamp, producer, producer + 6000).await.is_empty());
 }
@@ -264,11 +265,11 @@ async fn a_fragment_is_listed_if_it_starts_in_the_range() {
 async fn each_fragment_is_listed_with_its_size_times_and_length() {
     let (endpoint, archive) = start(unlimited()).await;
     let stream = door(&endpoint, 1);
-    // A single frame has no length.
+    // A single frame has no duration.
     let single = Document::new(Shape::Ffmpeg).video_track(1).block(1, 0, true, b"frame");
     stream.push_stamped(&single, stamp(2));
     let listed = archive.list_fragments().stream_name("door").send().await.unwrap();
-    // The SDK reads seconds into a float, and is a few nanoseconds off.
+    // The SDK reads seconds as a float, which is a few nanoseconds off.
     let millis = |time: &DateTime| ((time.as_nanos() + 500_000) / 1_000_000) as i64;
     for (document, stamp, length) in [(producer_document(1), stamp(1), 1000), (single, stamp(2), 0)] {
         let is_it = |number: &str| number == stamp.number.as_str();
@@ -287,7 +288,7 @@ async fn each_fragment_is_listed_with_its_size_times_and_length() {
 }
 
 #[tokio::test]
-async fn the_order_means_nothing() {
+async fn listed_fragments_are_in_a_stable_random_order() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 200);
     let first = pages(&archive, 50).await;
@@ -299,12 +300,12 @@ async fn the_order_means_nothing() {
     let mut all = first.concat();
     all.sort_unstable();
     assert_eq!(ordinals(&all), (1..=200).collect::<Vec<_>>());
-    // It is the same whatever the size of the pages, so that what a test sees it sees again.
+    // The order does not depend on the page size, so tests are reproducible.
     assert_eq!(pages(&archive, 33).await.concat(), first.concat());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_ends_before_retention_is_refused() {
+async fn a_range_before_the_retention_period_is_refused() {
     let (endpoint, archive) = in_process(unlimited()).await;
     let stream = endpoint.create_stream("door");
     let pushed = stream.push(&producer_document(1)).server_time.as_millis();
@@ -313,7 +314,7 @@ async fn what_ends_before_retention_is_refused() {
         let range = selector(kind, end - 1000, end);
         archive.list_fragments().stream_name("door").fragment_selector(range).send().await
     };
-    // Nothing was said of retention.
+    // The retention is not set.
     assert!(list(FragmentSelectorType::ServerTimestamp, pushed - 10_000 * hour).await.is_ok());
     stream.set_retention(Duration::from_secs(2 * 3600));
     let oldest = pushed - 2 * hour;
@@ -322,7 +323,7 @@ async fn what_ends_before_retention_is_refused() {
     let (name, status, message) = refusal(list(FragmentSelectorType::ServerTimestamp, end).await);
     assert_eq!((status, name.as_str()), (400, "InvalidArgumentException"));
     assert_eq!(message, format!("End timestamp {end} is outside of the stream retention period."));
-    // A start that early is none the worse, and a producer's clock may say what it likes.
+    // An earlier start is accepted. So is any time of the producer's clock.
     let early = selector(FragmentSelectorType::ServerTimestamp, 0, pushed);
     let call = archive.list_fragments().stream_name("door").fragment_selector(early);
     assert_eq!(call.send().await.unwrap().fragments().len(), 1);
@@ -330,7 +331,7 @@ async fn what_ends_before_retention_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn retention_takes_fragments_from_every_operation() {
+async fn expired_fragments_are_gone_from_every_operation() {
     let (endpoint, archive) = in_process(unlimited()).await;
     let stream = endpoint.create_stream("door");
     let control = aws_sdk_kinesisvideo::Client::new(&endpoint.in_process_config());
@@ -366,25 +367,25 @@ async fn retention_takes_fragments_from_every_operation() {
         let live = items(body.await.unwrap().payload).await.len();
         (listed.len(), live)
     };
-    // Unless it is told, a stream keeps what it has, whatever its age.
+    // Without a retention, a stream keeps fragments of any age.
     assert_eq!(there().await, (3, 3));
-    // The last two are 24 h 2 min and 24 h 1 min old, and a little more for the idle ends of GetMedia.
+    // The last two are 24 h 2 min and 24 h 1 min old, plus the idle time of GetMedia.
     stream.set_retention(Duration::from_secs(24 * 3600 + 150));
     assert_eq!(hours().await, Some(25));
     assert_eq!(there().await, (2, 2));
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(there().await, (1, 1));
-    // What is gone stays so.
+    // Expired fragments do not come back.
     stream.set_retention(Duration::from_secs(1000 * 3600));
     assert_eq!(there().await, (1, 1));
-    // Without retention there is no archive, but what is live goes on.
+    // Without retention there is no archive, but live reading continues.
     stream.set_retention(Duration::ZERO);
     assert_eq!(hours().await, Some(0));
     assert_eq!(there().await, (0, 1));
 }
 
 #[tokio::test]
-async fn a_stream_of_a_payload_keeps_all_of_it() {
+async fn all_fragments_of_a_served_payload_are_listed() {
     let (endpoint, archive) = start(unlimited()).await;
     let body = live_body([producer_document(1), ffmpeg_document(2)]);
     endpoint.serve_payload("door", body);
@@ -392,7 +393,7 @@ async fn a_stream_of_a_payload_keeps_all_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fragment_is_listed_a_little_later() {
+async fn a_fragment_is_listed_after_its_delay() {
     let (endpoint, archive) = in_process(unlimited().listed_after(Duration::from_secs(1))).await;
     let stream = endpoint.create_stream("door");
     let stamps: Vec<_> = (1..=20).map(|ordinal| stream.push(&producer_document(ordinal))).collect();
@@ -403,7 +404,7 @@ async fn a_fragment_is_listed_a_little_later() {
     let late = stream.push(&producer_document(21));
     let first = archive.list_fragments().stream_name("door").max_results(5).send().await.unwrap();
     assert_eq!(first.fragments().len(), 5);
-    // What becomes visible during a listing is not part of it, so that the rest is as long as it was.
+    // Fragments that become visible during a listing are not part of it.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let follow = archive.list_fragments().stream_name("door").max_results(100).set_next_token(first.next_token.clone());
     let rest = follow.send().await.unwrap();
@@ -443,7 +444,7 @@ proptest! {
                 }
             }
             listed.sort_unstable();
-            // Those that were there when it began.
+            // The fragments that existed when the listing began.
             let expected: Vec<_> = (1..=before).map(|ordinal| stamp(ordinal).number).collect();
             assert_eq!(listed, expected);
         });
@@ -451,37 +452,37 @@ proptest! {
 }
 
 #[tokio::test]
-async fn pages_that_come_again_or_empty() {
+async fn injected_pages_are_repeated_or_empty() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 10);
     let plain = pages(&archive, 4).await;
-    endpoint.script(Operation::ListFragments, Some("door"), Mishap::RepeatPage);
+    endpoint.inject(Operation::ListFragments, Some("door"), InjectedFault::RepeatPage);
     let repeated = pages(&archive, 4).await;
     assert_eq!(repeated, [&plain[..1], &plain[..]].concat());
-    // Not the first only: those before it are just pages.
+    // The fault applies to the first page with a predecessor. Pages before it are normal.
     let first = archive.list_fragments().stream_name("door").max_results(4).send().await.unwrap();
-    endpoint.script(Operation::ListFragments, None, Mishap::RepeatPage);
+    endpoint.inject(Operation::ListFragments, None, InjectedFault::RepeatPage);
     let follow = |token: &Option<String>| {
         archive.list_fragments().stream_name("door").max_results(10).set_next_token(token.clone()).send()
     };
     let second = follow(&first.next_token).await.unwrap();
-    // It was the last one, and yet there is a token.
+    // It was the last page, but has a token.
     let again = follow(&second.next_token).await.unwrap();
     assert_eq!((listed_numbers(&again), again.next_token()), (listed_numbers(&second), None));
-    assert_eq!(endpoint.happened()["repeat page"], 2);
+    assert_eq!(endpoint.fault_counts().repeat_page, 2);
 
-    endpoint.script(Operation::ListFragments, None, Mishap::EmptyPage);
+    endpoint.inject(Operation::ListFragments, None, InjectedFault::EmptyPage);
     let with_empty = pages(&archive, 4).await;
     assert_eq!(with_empty, [&[vec![]], &plain[..]].concat());
-    endpoint.script(Operation::ListFragments, None, Mishap::EmptyPage);
+    endpoint.inject(Operation::ListFragments, None, InjectedFault::EmptyPage);
     let answer = http(&endpoint, "POST", "/listFragments", r#"{"StreamName":"door"}"#).await.1;
     assert!(answer.contains("NextToken") && !answer.contains("Fragments"), "{answer}");
-    assert_eq!(endpoint.happened()["empty page"], 2);
-    // A page without fragments cannot repeat any.
+    assert_eq!(endpoint.fault_counts().empty_page, 2);
+    // An empty page has no fragments to repeat.
     endpoint.create_stream("empty");
-    endpoint.script(Operation::ListFragments, Some("empty"), Mishap::RepeatPage);
+    endpoint.inject(Operation::ListFragments, Some("empty"), InjectedFault::RepeatPage);
     assert_eq!(archive.list_fragments().stream_name("empty").send().await.unwrap().next_token(), None);
-    assert_eq!((endpoint.happened()["repeat page"], endpoint.scripted()), (2, 0));
+    assert_eq!((endpoint.fault_counts().repeat_page, endpoint.pending_faults()), (2, 0));
 }
 
 // C.2 and C.3: GetMediaForFragmentList.
@@ -503,11 +504,11 @@ fn number(ordinal: u32) -> FragmentNumber {
 }
 
 #[tokio::test]
-async fn chunks_are_those_of_get_media_without_their_closing_tags() {
+async fn chunks_equal_those_of_get_media_without_closing_tags() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 3).push_bytes(producer_document(4).to_bytes(&stamp(4), 9), stamp(4));
     let chunk = |ordinal: u32| producer_document(ordinal).to_bytes_without_trailer(&stamp(ordinal));
-    // In the order of the request, and twice if asked twice.
+    // Fragments are in the order of the request, and twice if requested twice.
     let body = get(&archive, [3, 1, 4, 1].map(number)).await;
     assert_eq!(body, [chunk(3), chunk(1), chunk(4), chunk(1)].concat());
     for item in items(body.into()).await {
@@ -531,7 +532,7 @@ async fn captured_chunks_lose_their_closing_tags_and_nothing_else() {
             .collect();
         assert!(whole.len() >= 3);
         let trailer_of = |raw: &Bytes| {
-            // The last element: 161 to 165 bytes in all captures, and as much here.
+            // The last element has 161 to 165 bytes in all captures, and here.
             let tags = Elements::new(raw).find("Segment/Tags").last().unwrap().unwrap();
             assert_eq!(tags.header().payload() as usize + tags.payload().len(), raw.len());
             tags.offset() as usize
@@ -544,7 +545,7 @@ async fn captured_chunks_lose_their_closing_tags_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_call_asks_for_one_to_a_thousand_by_their_numbers() {
+async fn a_call_takes_1_to_1000_fragment_numbers() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 1000);
     let call = |fragments: Vec<String>| {
@@ -568,14 +569,14 @@ async fn a_call_asks_for_one_to_a_thousand_by_their_numbers() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_reported_where_it_would_stand() {
+async fn a_missing_fragment_is_a_fault_in_its_place() {
     let (endpoint, archive) = start(unlimited()).await;
     let stream = door(&endpoint, 3);
     let asked = || [number(1), number(9), number(3)];
     let chunk = |ordinal: u32| producer_document(ordinal).to_bytes_without_trailer(&stamp(ordinal));
     for (spelling, tags) in [
         (
-            Spelling::Seen,
+            TagNames::Seen,
             vec![
                 ("AWS_KINESISVIDEO_ERROR_CODE", "FRAGMENT_NOT_FOUND".to_owned()),
                 ("AWS_KINESISVIDEO_ERROR_ID", "3000".to_owned()),
@@ -583,7 +584,7 @@ async fn what_is_not_there_is_reported_where_it_would_stand() {
             ],
         ),
         (
-            Spelling::Documented,
+            TagNames::Documented,
             vec![
                 ("AWS_KINESISVIDEO_EXCEPTION_ERROR_CODE", "3000".to_owned()),
                 ("AWS_KINESISVIDEO_EXCEPTION_MESSAGE", "FRAGMENT_NOT_FOUND".to_owned()),
@@ -591,7 +592,7 @@ async fn what_is_not_there_is_reported_where_it_would_stand() {
             ],
         ),
     ] {
-        stream.set_archive_spelling(spelling);
+        stream.set_archive_tag_names(spelling);
         let body = get(&archive, asked()).await;
         let read = items(body.clone().into()).await;
         let [BodyItem::Fragment(first), BodyItem::Fault(fault), BodyItem::Fragment(last)] = &read[..] else {
@@ -616,7 +617,7 @@ async fn what_is_not_there_is_reported_where_it_would_stand() {
         let (names, values): (Vec<_>, Vec<_>) = tags.into_iter().unzip();
         assert_eq!(texts("Segment/Tags/Tag/SimpleTag/TagName"), names);
         assert_eq!(texts("Segment/Tags/Tag/SimpleTag/TagString"), values);
-        if spelling == Spelling::Seen {
+        if spelling == TagNames::Seen {
             assert_eq!(first.raw(), &chunk(1));
             assert_eq!(last.raw(), &chunk(3));
         }
@@ -624,9 +625,9 @@ async fn what_is_not_there_is_reported_where_it_would_stand() {
 }
 
 #[tokio::test]
-async fn the_documented_names_are_in_the_place_of_those_that_were_seen() {
+async fn documented_tag_names_can_replace_the_observed_ones() {
     let (endpoint, archive) = start(unlimited()).await;
-    door(&endpoint, 1).set_archive_spelling(Spelling::Documented);
+    door(&endpoint, 1).set_archive_tag_names(TagNames::Documented);
     let body = get(&archive, [number(1)]).await;
     let seen = producer_document(1).to_bytes_without_trailer(&stamp(1));
     let tags_of = |document: &Bytes| {
@@ -656,7 +657,7 @@ async fn the_documented_names_are_in_the_place_of_those_that_were_seen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fragment_too_fresh_is_found_a_little_later() {
+async fn a_fragment_is_found_after_its_delay() {
     let (endpoint, archive) = in_process(unlimited().archived_after(Duration::from_secs(2))).await;
     let stream = endpoint.create_stream("door");
     let old = stream.push(&producer_document(1));
@@ -674,7 +675,7 @@ async fn a_fragment_too_fresh_is_found_a_little_later() {
     assert_eq!(found().await, [true, false, true]);
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(found().await, [true, true, true]);
-    // They are listed at once.
+    // Fragments are listed at once.
     assert_eq!(pages(&archive, 10).await.concat().len(), 2);
 }
 
@@ -687,12 +688,12 @@ async fn fragments_are_found_among_many() {
         stream.push_bytes(ordinal.to_be_bytes().to_vec(), stamp(ordinal));
     }
     let start = std::time::Instant::now();
-    // The newest, which a search from the oldest would find last.
+    // The newest is found as fast as the oldest.
     let body = get(&archive, (99_001..=100_000).map(|ordinal| stamp(ordinal).number)).await;
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     let expected: Vec<u8> = (99_001..=100_000u32).flat_map(u32::to_be_bytes).collect();
     assert_eq!(body, expected);
-    // Those that are gone are not mistaken for others.
+    // Expired fragments are not confused with others.
     stream.expire(99_500);
     let read = get(&archive, [99_500, 99_501].map(|ordinal| stamp(ordinal).number)).await;
     assert!(read.ends_with(&99_501u32.to_be_bytes()));
@@ -705,7 +706,7 @@ async fn fragments_are_found_among_many() {
 async fn a_sixth_connection_is_refused_until_one_is_closed() {
     let (endpoint, archive) = start(Quotas::default().media_points(None)).await;
     let stream = endpoint.create_stream("door");
-    // More than a socket holds, so that an unread body stays open.
+    // More than a socket buffers, so that an unread body stays open.
     stream.push_bytes(vec![7; 32 << 20], stamp(1));
     let open = async || {
         let number = number(1).to_string();
@@ -715,28 +716,28 @@ async fn a_sixth_connection_is_refused_until_one_is_closed() {
     for _ in 0..5 {
         bodies.push(open().await.unwrap().payload);
     }
-    assert_eq!(stream.open_list_bodies(), 5);
+    assert_eq!(stream.open_list_connections(), 5);
     for happened in 1..=2 {
         let (name, status, _) = refusal(open().await);
         assert_eq!((status, name.as_str()), (400, "ClientLimitExceededException"));
-        assert_eq!(endpoint.happened()["connection limit"], happened);
+        assert_eq!(endpoint.fault_counts().connection_limit, happened);
     }
-    // They are not those of GetMedia, nor another stream's.
-    assert_eq!(stream.open_bodies(), 0);
+    // The connections of GetMedia and of other streams count separately.
+    assert_eq!(stream.open_connections(), 0);
     let other = endpoint.create_stream("window");
     other.push_stamped(&producer_document(1), self::stamp(1));
     let call = archive.get_media_for_fragment_list().stream_name("window").fragments(number(1).as_str());
     call.send().await.unwrap().payload.collect().await.unwrap();
     let until = async |open: u32| {
         tokio::time::timeout(Duration::from_secs(20), async {
-            while stream.open_list_bodies() > open {
+            while stream.open_list_connections() > open {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
         .await
         .expect("it is closed");
     };
-    // One that is read to its end makes room, and one whose client goes away.
+    // A body that is read to its end frees a connection. So does a client that disconnects.
     assert_eq!(bodies.pop().unwrap().collect().await.unwrap().into_bytes().len(), 32 << 20);
     until(4).await;
     bodies.push(open().await.unwrap().payload);
@@ -747,7 +748,7 @@ async fn a_sixth_connection_is_refused_until_one_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_was_closed_may_count_on() {
+async fn a_closed_connection_counts_while_it_lingers() {
     let quotas = unlimited().list_connections(Some(1)).linger(Duration::from_secs(10));
     let (endpoint, archive) = in_process(quotas).await;
     door(&endpoint, 2);
@@ -755,7 +756,7 @@ async fn a_connection_that_was_closed_may_count_on() {
         let call = archive.get_media_for_fragment_list().stream_name("door");
         call.fragments(number(1).as_str()).fragments(number(2).as_str()).send().await
     };
-    // One that ended by itself does not.
+    // A body that ended by itself does not linger.
     open().await.unwrap().payload.collect().await.unwrap();
     drop(open().await.unwrap());
     tokio::time::sleep(Duration::from_secs(9)).await;
@@ -765,40 +766,40 @@ async fn a_connection_that_was_closed_may_count_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listing_costs_as_many_points_as_it_may_have_fragments() {
+async fn a_listing_costs_a_point_for_each_fragment_it_may_have() {
     let (endpoint, archive) = in_process(Quotas::default()).await;
     door(&endpoint, 3);
     let list = async |most: Option<i64>| {
         name_of(archive.list_fragments().stream_name("door").set_max_results(most).send().await)
     };
     let throttled = Some("ClientLimitExceededException".to_owned());
-    // Ten calls of a thousand a second, however few there are.
+    // Ten calls per second with 1000 results each, however few fragments there are.
     for _ in 0..10 {
         assert_eq!(list(Some(1000)).await, None);
     }
     assert_eq!(list(Some(1)).await, throttled);
-    assert_eq!(endpoint.happened()["throttled"], 1);
-    // Media has points of its own, and so has another stream.
+    assert_eq!(endpoint.fault_counts().throttled, 1);
+    // Media have their own points, and so does each stream.
     get(&archive, [number(1)]).await;
     endpoint.create_stream("window");
     assert!(archive.list_fragments().stream_name("window").send().await.is_ok());
-    // 10,000 a second are ten a millisecond.
+    // 10,000 points per second are ten per millisecond.
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(list(Some(501)).await, throttled);
     assert_eq!(list(Some(500)).await, None);
-    // Whoever does not say how many pays for a hundred.
+    // A call without MaxResults costs 100 points.
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(list(None).await, None);
     assert_eq!(list(Some(1)).await, throttled);
-    // What is refused for what it says costs nothing.
+    // A call with an invalid argument costs nothing.
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(list(Some(0)).await.as_deref(), Some("InvalidArgumentException"));
     assert_eq!(list(Some(10)).await, None);
-    assert_eq!(endpoint.happened()["throttled"], 3);
+    assert_eq!(endpoint.fault_counts().throttled, 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn media_costs_a_point_a_fragment() {
+async fn media_cost_a_point_for_each_fragment() {
     let (endpoint, archive) = in_process(Quotas::default()).await;
     door(&endpoint, 1000);
     let get = async |fragments: u32| {
@@ -818,7 +819,7 @@ async fn media_costs_a_point_a_fragment() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(get(50).await, None);
     assert_eq!(get(1).await, throttled);
-    // A thousand cost twice what there is in a second: they need all of it, and take two to be paid off.
+    // 1000 fragments cost twice the points of a second. The call needs all points, and is paid off after 2 s.
     tokio::time::sleep(Duration::from_millis(990)).await;
     assert_eq!(get(1000).await, throttled);
     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -827,11 +828,11 @@ async fn media_costs_a_point_a_fragment() {
     assert_eq!(get(1).await, throttled);
     tokio::time::sleep(Duration::from_millis(2)).await;
     assert_eq!(get(1).await, None);
-    assert_eq!(endpoint.happened()["throttled"], 4);
+    assert_eq!(endpoint.fault_counts().throttled, 4);
 }
 
 #[tokio::test(start_paused = true)]
-async fn budgets_can_be_set_and_taken_away() {
+async fn point_quotas_can_be_set_and_removed() {
     let (endpoint, archive) = in_process(Quotas::default().metadata_points(Some(5)).media_points(Some(2))).await;
     door(&endpoint, 3);
     assert_eq!(name_of(archive.list_fragments().stream_name("door").max_results(5).send().await), None);
@@ -840,22 +841,22 @@ async fn budgets_can_be_set_and_taken_away() {
     let call = archive.get_media_for_fragment_list().stream_name("door").fragments(number(1).as_str());
     assert!(call.send().await.is_err());
 
-    // Calls are not counted, only points.
+    // Only points are limited, not calls.
     let (endpoint, archive) = in_process(unlimited().calls_per_second(Some(1))).await;
     door(&endpoint, 3);
     for _ in 0..50 {
         assert!(archive.list_fragments().stream_name("door").max_results(1000).send().await.is_ok());
         get(&archive, [1, 2, 3].map(number)).await;
     }
-    assert_eq!(endpoint.happened()["throttled"], 0);
+    assert_eq!(endpoint.fault_counts().throttled, 0);
 }
 
-// What goes wrong.
+// Injected faults.
 
-/// What comes of the first ten fragments if this happens: ordinals, negative if it is an error in the media;
-/// and the kind of error that the body ends with.
-async fn with(endpoint: &LocalEndpoint, archive: &Client, mishap: Mishap) -> (Vec<i64>, Option<String>) {
-    endpoint.script(Operation::GetMediaForFragmentList, Some("door"), mishap);
+/// Requests ten fragments under a fault. Returns their ordinals, negative for a fault in the media, and the error at
+/// the end of the body.
+async fn with(endpoint: &LocalEndpoint, archive: &Client, mishap: InjectedFault) -> (Vec<i64>, Option<String>) {
+    endpoint.inject(Operation::GetMediaForFragmentList, Some("door"), mishap);
     let numbers = (1..=10).map(|ordinal| number(ordinal).to_string()).collect();
     let call = archive.get_media_for_fragment_list().stream_name("door").set_fragments(Some(numbers));
     let mut body = BodyStream::from_byte_stream(call.send().await.unwrap().payload);
@@ -873,62 +874,62 @@ async fn with(endpoint: &LocalEndpoint, archive: &Client, mishap: Mishap) -> (Ve
 }
 
 #[tokio::test]
-async fn chunks_that_are_shuffled_left_out_or_replaced() {
+async fn injected_faults_shuffle_omit_or_replace_chunks() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 10);
     let sorted: Vec<i64> = (1..=10).collect();
     let mut orders = BTreeSet::new();
     for seed in 0..20 {
-        let (mut read, error) = with(&endpoint, &archive, Mishap::Shuffle(seed)).await;
+        let (mut read, error) = with(&endpoint, &archive, InjectedFault::Shuffle(seed)).await;
         assert_eq!(error, None);
         assert_ne!(read, sorted);
-        assert_eq!(with(&endpoint, &archive, Mishap::Shuffle(seed)).await.0, read);
+        assert_eq!(with(&endpoint, &archive, InjectedFault::Shuffle(seed)).await.0, read);
         orders.insert(read.clone());
         read.sort_unstable();
         assert_eq!(read, sorted);
     }
     assert!(orders.len() > 15);
-    assert_eq!(endpoint.happened()["shuffle"], 40);
+    assert_eq!(endpoint.fault_counts().shuffle, 40);
     for seed in 0..8 {
-        // Two have one other order; one has none, and that is not counted.
-        endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::Shuffle(seed));
+        // Two fragments have one other order. One fragment has none, and is not counted.
+        endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::Shuffle(seed));
         let read = items(get(&archive, [1, 2].map(number)).await.into()).await;
         let BodyItem::Fragment(first) = &read[0] else { panic!("{read:?}") };
         assert_eq!(first.number(), Some(&number(2)));
-        endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::Shuffle(seed));
+        endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::Shuffle(seed));
         get(&archive, [number(1)]).await;
     }
-    assert_eq!(endpoint.happened()["shuffle"], 48);
+    assert_eq!(endpoint.fault_counts().shuffle, 48);
 
     for place in [0, 4, 9] {
-        let (read, error) = with(&endpoint, &archive, Mishap::Omit(place)).await;
+        let (read, error) = with(&endpoint, &archive, InjectedFault::Omit(place)).await;
         let expected: Vec<i64> = sorted.iter().copied().filter(|ordinal| *ordinal != place as i64 + 1).collect();
         assert_eq!((read, error), (expected, None));
-        let fault = Mishap::FaultAt { fragment: place, id: 5000, message: "internal".into() };
+        let fault = InjectedFault::FaultAt { fragment: place, id: 5000, message: "internal".into() };
         let (read, error) = with(&endpoint, &archive, fault).await;
         let mut expected = sorted.clone();
         expected[place as usize] *= -1;
         assert_eq!((read, error), (expected, None));
     }
-    // There is no such place.
-    assert_eq!(with(&endpoint, &archive, Mishap::Omit(10)).await, (sorted.clone(), None));
-    let fault = Mishap::FaultAt { fragment: 10, id: 5000, message: "internal".into() };
+    // There is no fragment of this index.
+    assert_eq!(with(&endpoint, &archive, InjectedFault::Omit(10)).await, (sorted.clone(), None));
+    let fault = InjectedFault::FaultAt { fragment: 10, id: 5000, message: "internal".into() };
     assert_eq!(with(&endpoint, &archive, fault).await, (sorted, None));
-    let happened = endpoint.happened();
-    assert_eq!((happened["omit"], happened["fault at"], happened["fault"]), (3, 3, 0));
+    let counts = endpoint.fault_counts();
+    assert_eq!((counts.omit, counts.fault_at, counts.fault), (3, 3, 0));
 }
 
 #[tokio::test]
-async fn what_an_error_says_is_what_the_script_says() {
+async fn a_fault_carries_the_injected_id_and_message() {
     let (endpoint, archive) = start(unlimited()).await;
     let stream = door(&endpoint, 2);
-    for spelling in [Spelling::Seen, Spelling::Documented] {
-        stream.set_archive_spelling(spelling);
-        let fault = Mishap::FaultAt { fragment: 1, id: 4503, message: "KMS key not available".into() };
-        endpoint.script(Operation::GetMediaForFragmentList, None, fault);
+    for spelling in [TagNames::Seen, TagNames::Documented] {
+        stream.set_archive_tag_names(spelling);
+        let fault = InjectedFault::FaultAt { fragment: 1, id: 4503, message: "KMS key not available".into() };
+        endpoint.inject(Operation::GetMediaForFragmentList, None, fault);
         let body = get(&archive, [1, 2].map(number)).await;
         let names = b"AWS_KINESISVIDEO_EXCEPTION_MESSAGE";
-        assert_eq!(body.windows(names.len()).any(|bytes| bytes == names), spelling == Spelling::Documented);
+        assert_eq!(body.windows(names.len()).any(|bytes| bytes == names), spelling == TagNames::Documented);
         let read = items(body.into()).await;
         let [BodyItem::Fragment(_), BodyItem::Fault(fault)] = &read[..] else { panic!("{read:?}") };
         assert_eq!(
@@ -939,46 +940,47 @@ async fn what_an_error_says_is_what_the_script_says() {
 }
 
 #[tokio::test]
-async fn bodies_go_wrong_as_those_of_get_media_do() {
+async fn body_faults_apply_as_in_get_media() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 10);
     let length = producer_document(1).to_bytes_without_trailer(&stamp(1)).len() as u64;
     let ten: Vec<i64> = (1..=10).collect();
     let io = Some("Io".to_owned());
-    // The third is cut behind its number.
+    // The third fragment is cut after its number.
     let three = vec![1, 2, 3];
     let cut = length * 2 + length - 40;
     let pause = Duration::from_millis(30);
-    let fault = Mishap::FaultAfter { fragments: 4, id: 5000, message: "internal".into() };
+    let fault = InjectedFault::FaultAfter { fragments: 4, id: 5000, message: "internal".into() };
     for (mishap, event, expected) in [
-        (Mishap::CutAfter(cut), "cut", (three.clone(), io.clone())),
-        (Mishap::ResetAfter(cut), "reset", (three.clone(), io.clone())),
-        (Mishap::BreakOff(cut), "break off", (three, None)),
-        (Mishap::EndAfter(4), "end", (vec![1, 2, 3, 4], None)),
+        (InjectedFault::CutAfter(cut), "cut", (three.clone(), io.clone())),
+        (InjectedFault::ResetAfter(cut), "reset", (three.clone(), io.clone())),
+        (InjectedFault::BreakOff(cut), "break off", (three, None)),
+        (InjectedFault::EndAfter(4), "end", (vec![1, 2, 3, 4], None)),
         (fault, "fault", (vec![1, 2, 3, 4, -99], None)),
-        (Mishap::Stall { after: 700, pause }, "stall", (ten.clone(), None)),
-        (Mishap::Trickle { bytes: 333, pause: Duration::from_micros(10) }, "trickle", (ten.clone(), None)),
+        (InjectedFault::Stall { after: 700, pause }, "stall", (ten.clone(), None)),
+        (InjectedFault::Trickle { bytes: 333, pause: Duration::from_micros(10) }, "trickle", (ten.clone(), None)),
     ] {
         let start = std::time::Instant::now();
         let read = with(&endpoint, &archive, mishap.clone()).await;
         assert_eq!(read, expected, "{mishap:?}");
-        assert_eq!(endpoint.happened()[event], 1, "{mishap:?}");
+        let counted = endpoint.fault_counts().iter().find(|(name, _)| *name == event);
+        assert_eq!(counted, Some((event, 1)), "{mishap:?}");
         assert!(event != "stall" || start.elapsed() >= pause);
     }
-    // Damage is in the bytes, exactly there.
+    // The damage is in the bytes, at this offset.
     let whole = get(&archive, (1..=10).map(number)).await;
-    endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::DamageAt(length * 3 + 50));
+    endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::DamageAt(length * 3 + 50));
     let damaged = get(&archive, (1..=10).map(number)).await;
     let at = length as usize * 3 + 50;
     assert_eq!(damaged[..at], whole[..at]);
     assert_eq!(damaged[at..at + 12], [0; 12]);
     assert_eq!(damaged[at + 12..], whole[at + 12..]);
-    assert_eq!(endpoint.happened()["damage"], 1);
-    assert_eq!(endpoint.scripted(), 0);
+    assert_eq!(endpoint.fault_counts().damage, 1);
+    assert_eq!(endpoint.pending_faults(), 0);
 }
 
 #[tokio::test]
-async fn calls_are_refused_as_the_script_says() {
+async fn calls_are_refused_as_injected() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 1);
     let list = || archive.list_fragments().stream_name("door").send();
@@ -986,24 +988,24 @@ async fn calls_are_refused_as_the_script_says() {
     for (name, status) in
         [("ClientLimitExceededException", 400), ("NotAuthorizedException", 401), ("InternalFailure", 500)]
     {
-        endpoint.script(Operation::ListFragments, None, Mishap::Refuse(name.into()));
-        endpoint.script(Operation::GetMediaForFragmentList, Some("door"), Mishap::Refuse(name.into()));
+        endpoint.inject(Operation::ListFragments, None, InjectedFault::Refuse(name.into()));
+        endpoint.inject(Operation::GetMediaForFragmentList, Some("door"), InjectedFault::Refuse(name.into()));
         let (list, media) = (refusal(list().await), refusal(media().await));
         assert_eq!((list.0.as_str(), list.1), (name, status));
         assert_eq!((media.0.as_str(), media.1), (name, status));
     }
-    // Success, with nothing in it.
-    endpoint.script(Operation::ListFragments, None, Mishap::UnknownOperation);
-    endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::UnknownOperation);
+    // The answer is 200, without content.
+    endpoint.inject(Operation::ListFragments, None, InjectedFault::UnknownOperation);
+    endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::UnknownOperation);
     let listed = list().await.unwrap();
     assert_eq!((listed.fragments(), listed.next_token()), (&[][..], None));
     let body = media().await.unwrap().payload.collect().await.unwrap().into_bytes();
     assert!(body.starts_with(br#"{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException""#));
-    assert_eq!(endpoint.happened()["unknown operation"], 2);
+    assert_eq!(endpoint.fault_counts().unknown_operation, 2);
 }
 
 #[tokio::test]
-async fn each_operation_has_an_endpoint_that_may_go_stale() {
+async fn a_stale_endpoint_can_be_injected_for_each_operation() {
     let (endpoint, archive) = start(unlimited()).await;
     door(&endpoint, 1);
     let control = aws_sdk_kinesisvideo::Client::new(&endpoint.sdk_config());
@@ -1015,16 +1017,16 @@ async fn each_operation_has_an_endpoint_that_may_go_stale() {
         name_of(archive.get_media_for_fragment_list().stream_name("door").fragments(number(1).as_str()).send().await)
     };
     let stale = Some("InvalidEndpointException".to_owned());
-    endpoint.script(Operation::ListFragments, None, Mishap::StaleEndpoint);
+    endpoint.inject(Operation::ListFragments, None, InjectedFault::StaleEndpoint);
     assert_eq!((list().await, list().await, media().await), (stale.clone(), stale.clone(), None));
     ask(ApiName::GetMediaForFragmentList).await;
     ask(ApiName::GetMedia).await;
     assert_eq!(list().await, stale);
     ask(ApiName::ListFragments).await;
     assert_eq!(list().await, None);
-    endpoint.script(Operation::GetMediaForFragmentList, None, Mishap::StaleEndpoint);
+    endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::StaleEndpoint);
     assert_eq!((media().await, media().await, list().await), (stale.clone(), stale, None));
     ask(ApiName::GetMediaForFragmentList).await;
     assert_eq!(media().await, None);
-    assert_eq!(endpoint.happened()["stale endpoint"], 5);
+    assert_eq!(endpoint.fault_counts().stale_endpoint, 5);
 }

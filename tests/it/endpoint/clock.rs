@@ -1,4 +1,4 @@
-//! What a consumer that resumes meets at the local endpoint, under clocks that are paused or wrong.
+//! Resuming at the local endpoint, under paused and wrong clocks.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +6,7 @@ use aws_sdk_kinesisvideomedia::config::StalledStreamProtectionConfig;
 use aws_sdk_kinesisvideomedia::operation::get_media::GetMediaOutput;
 use aws_sdk_kinesisvideomedia::types::{StartSelector, StartSelectorType};
 use futures::TryStreamExt;
-use kinesis_video::local::{Document, Expired, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
+use kinesis_video::local::{Document, Expired, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape};
 use kinesis_video::{BodyStream, Error, Fragment, FragmentNumber, FragmentStream, Timestamp};
 use tokio::time::Instant;
 
@@ -37,7 +37,7 @@ fn token(number: &FragmentNumber) -> StartSelector {
         .unwrap()
 }
 
-/// A client that asks once.
+/// A client without retries.
 fn client(config: &aws_config::SdkConfig) -> aws_sdk_kinesisvideomedia::Client {
     let config = aws_sdk_kinesisvideomedia::config::Builder::from(config)
         .retry_config(aws_config::retry::RetryConfig::disabled())
@@ -46,7 +46,7 @@ fn client(config: &aws_config::SdkConfig) -> aws_sdk_kinesisvideomedia::Client {
     aws_sdk_kinesisvideomedia::Client::from_conf(config)
 }
 
-/// Calls GetMedia; what the error is called if it is refused.
+/// Calls GetMedia, and returns the code of a refusal.
 async fn get(
     client: &aws_sdk_kinesisvideomedia::Client,
     stream: &str,
@@ -58,7 +58,7 @@ async fn get(
 }
 
 #[tokio::test]
-async fn fragments_are_stamped_by_the_clock_of_the_endpoint() {
+async fn fragments_are_stamped_by_the_endpoints_clock() {
     let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let stream = endpoint.create_stream("door");
     for offset in [0, 90_000, -3_600_000] {
@@ -72,7 +72,7 @@ async fn fragments_are_stamped_by_the_clock_of_the_endpoint() {
 }
 
 #[tokio::test]
-async fn every_answer_is_dated() {
+async fn every_answer_has_a_date_header() {
     let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let now = Timestamp::from(SystemTime::now()).as_millis();
     endpoint.set_clock_offset(784_108_800_000 - now);
@@ -91,7 +91,7 @@ async fn requests_signed_at_another_time_are_refused() {
         let media = client(&endpoint.sdk_config());
         let result = get(&media, "door", earliest()).await;
         assert_eq!(result.err(), refused.then(|| "RequestExpired".to_owned()), "{offset}");
-        // The SDK has learned the difference from the date of the answer.
+        // The SDK has learned the difference of the clocks from the answer's date.
         assert!(get(&media, "door", earliest()).await.is_ok());
     }
     let answer = list_streams(&endpoint, "x-amz-date: 20010101T000000Z\r\n").await;
@@ -115,7 +115,7 @@ fn ten(endpoint: &LocalEndpoint) -> LocalStream {
     stream
 }
 
-/// The fragments of a body, and what it ended with.
+/// Reads the fragments of a body, and the error that ended it.
 async fn read(output: GetMediaOutput) -> (Vec<Fragment>, Option<Error>) {
     let mut stream = FragmentStream::from_byte_stream(output.payload);
     let mut fragments = Vec::new();
@@ -129,7 +129,7 @@ async fn read(output: GetMediaOutput) -> (Vec<Fragment>, Option<Error>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn three_idle_seconds_pass_in_no_time() {
+async fn idle_bodies_end_under_a_paused_clock() {
     let began = SystemTime::now();
     let endpoint = LocalEndpoint::start().await.unwrap();
     let stream = ten(&endpoint);
@@ -139,8 +139,8 @@ async fn three_idle_seconds_pass_in_no_time() {
     assert!(error.is_none());
     assert_eq!(fragments.len(), 10);
     assert_eq!(start.elapsed().as_millis(), 3_000);
-    assert_eq!(stream.open_bodies(), 0);
-    // A stream that goes on is read for as long as a session may last.
+    assert_eq!(stream.open_connections(), 0);
+    // A body that is never idle ends after the maximum duration of a session.
     let feed = async {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -159,7 +159,7 @@ async fn three_idle_seconds_pass_in_no_time() {
     let stamps: Vec<_> =
         fragments.iter().skip(10).map(|fragment| fragment.server_time().unwrap().as_millis()).collect();
     assert!(stamps.windows(2).all(|pair| pair[1] - pair[0] == 1_000), "{stamps:?}");
-    // What is signed an hour later is not signed too early.
+    // A request signed an hour later is not too old for the endpoint's clock.
     assert!(get(&media, "ten", earliest()).await.is_ok());
     assert!(
         client(&endpoint.in_process_config())
@@ -174,24 +174,27 @@ async fn three_idle_seconds_pass_in_no_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bodies_break_in_process_as_over_sockets() {
+async fn body_faults_are_the_same_in_process_and_over_sockets() {
     let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let stream = ten(&endpoint);
     let media = client(&endpoint.in_process_config());
     let length = read(get(&media, "ten", earliest()).await.unwrap()).await.0[0].raw().len() as u64;
-    for mishap in
-        [Mishap::CutAfter(length + 100), Mishap::ResetAfter(length + 100), Mishap::CutAfter(0), Mishap::ResetAfter(0)]
-    {
-        endpoint.script(Operation::GetMedia, None, mishap.clone());
+    for mishap in [
+        InjectedFault::CutAfter(length + 100),
+        InjectedFault::ResetAfter(length + 100),
+        InjectedFault::CutAfter(0),
+        InjectedFault::ResetAfter(0),
+    ] {
+        endpoint.inject(Operation::GetMedia, None, mishap.clone());
         let (fragments, error) = read(get(&media, "ten", earliest()).await.unwrap()).await;
         let error = error.unwrap_or_else(|| panic!("{mishap:?} is an error"));
         assert_eq!(error.kind(), kinesis_video::ErrorKind::Io, "{mishap:?}: {error}");
-        let whole = !matches!(mishap, Mishap::CutAfter(0) | Mishap::ResetAfter(0));
+        let whole = !matches!(mishap, InjectedFault::CutAfter(0) | InjectedFault::ResetAfter(0));
         assert_eq!(fragments.len(), if whole { 2 } else { 0 }, "{mishap:?}");
-        assert_eq!(stream.open_bodies(), 0);
+        assert_eq!(stream.open_connections(), 0);
     }
-    // Nothing comes behind a reset, whoever asks.
-    endpoint.script(Operation::GetMedia, None, Mishap::ResetAfter(10));
+    // Nothing is yielded after a reset.
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::ResetAfter(10));
     let mut payload = get(&media, "ten", earliest()).await.unwrap().payload;
     assert_eq!(payload.next().await.unwrap().unwrap().len(), 10);
     assert!(payload.next().await.unwrap().is_err());
@@ -207,15 +210,15 @@ async fn a_dropped_body_is_closed_at_once() {
     for _ in 0..3 {
         bodies.push(get(&media, "ten", earliest()).await.unwrap());
     }
-    assert_eq!(stream.open_bodies(), 3);
+    assert_eq!(stream.open_connections(), 3);
     assert_eq!(get(&media, "ten", earliest()).await.unwrap_err(), "ConnectionLimitExceededException");
     bodies.pop();
-    assert_eq!(stream.open_bodies(), 2);
+    assert_eq!(stream.open_connections(), 2);
     assert!(get(&media, "ten", earliest()).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_the_endpoint_breaks_what_is_read_in_process() {
+async fn dropping_the_endpoint_breaks_bodies_in_process() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     let stream = ten(&endpoint);
     let media = client(&endpoint.in_process_config());
@@ -227,42 +230,42 @@ async fn dropping_the_endpoint_breaks_what_is_read_in_process() {
     assert_eq!((fragments.len(), error.unwrap().kind()), (10, kinesis_video::ErrorKind::Io));
     let mut items = BodyStream::from_byte_stream(unread.payload);
     assert!(items.try_next().await.is_err());
-    assert_eq!(stream.open_bodies(), 0);
+    assert_eq!(stream.open_connections(), 0);
     let error = get(&media, "ten", earliest()).await.unwrap_err();
     assert!(error.contains("DispatchFailure"), "{error}");
 }
 
-/// What has happened, without what has not.
+/// The fault counters that are not zero.
 fn happened(endpoint: &LocalEndpoint) -> Vec<(&'static str, u64)> {
-    endpoint.happened().into_iter().filter(|(_, count)| *count > 0).collect()
+    endpoint.fault_counts().iter().filter(|(_, count)| *count > 0).collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_happened_is_counted_when_it_took_effect() {
+async fn faults_are_counted_when_they_take_effect() {
     let pause = Duration::from_secs(1);
-    let fault = |fragments| Mishap::FaultAfter { fragments, id: 5000, message: "INTERNAL_ERROR".into() };
+    let fault = |fragments| InjectedFault::FaultAfter { fragments, id: 5000, message: "INTERNAL_ERROR".into() };
     let never = u64::MAX;
     for (mishap, expected) in [
-        (Mishap::CutAfter(1_000), vec![("cut", 1)]),
-        (Mishap::CutAfter(never), vec![]),
-        (Mishap::ResetAfter(1_000), vec![("reset", 1)]),
-        (Mishap::ResetAfter(never), vec![]),
-        (Mishap::DamageAt(100), vec![("damage", 1)]),
-        (Mishap::DamageAt(never), vec![]),
-        (Mishap::EndAfter(3), vec![("end", 1)]),
-        (Mishap::EndAfter(never), vec![]),
+        (InjectedFault::CutAfter(1_000), vec![("cut", 1)]),
+        (InjectedFault::CutAfter(never), vec![]),
+        (InjectedFault::ResetAfter(1_000), vec![("reset", 1)]),
+        (InjectedFault::ResetAfter(never), vec![]),
+        (InjectedFault::DamageAt(100), vec![("damage", 1)]),
+        (InjectedFault::DamageAt(never), vec![]),
+        (InjectedFault::EndAfter(3), vec![("end", 1)]),
+        (InjectedFault::EndAfter(never), vec![]),
         (fault(3), vec![("fault", 1)]),
         (fault(never), vec![]),
-        (Mishap::Stall { after: 1_000, pause }, vec![("stall", 1)]),
-        (Mishap::Stall { after: never, pause }, vec![]),
-        (Mishap::Trickle { bytes: 1_000, pause }, vec![("trickle", 1)]),
-        (Mishap::Refuse("ServiceUnavailable".into()), vec![("refuse", 1)]),
-        (Mishap::UnknownOperation, vec![("unknown operation", 1)]),
-        (Mishap::StaleEndpoint, vec![("stale endpoint", 1)]),
+        (InjectedFault::Stall { after: 1_000, pause }, vec![("stall", 1)]),
+        (InjectedFault::Stall { after: never, pause }, vec![]),
+        (InjectedFault::Trickle { bytes: 1_000, pause }, vec![("trickle", 1)]),
+        (InjectedFault::Refuse("ServiceUnavailable".into()), vec![("refuse", 1)]),
+        (InjectedFault::UnknownOperation, vec![("unknown operation", 1)]),
+        (InjectedFault::StaleEndpoint, vec![("stale endpoint", 1)]),
     ] {
         let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
         ten(&endpoint).finish();
-        endpoint.script(Operation::GetMedia, None, mishap.clone());
+        endpoint.inject(Operation::GetMedia, None, mishap.clone());
         assert_eq!(happened(&endpoint), [], "{mishap:?}");
         if let Ok(output) = get(&client(&endpoint.in_process_config()), "ten", earliest()).await {
             read(output).await;
@@ -272,12 +275,12 @@ async fn what_happened_is_counted_when_it_took_effect() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_quotas_do_is_counted() {
+async fn refusals_by_quotas_are_counted() {
     let quotas = Quotas::default().session(Duration::from_secs(60)).connections(Some(1)).calls_per_second(Some(2));
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
     let stream = ten(&endpoint);
     let media = client(&endpoint.in_process_config());
-    let start = Instant::now();
+    let start = Instant::now().into_std();
     read(get(&media, "ten", earliest()).await.unwrap()).await;
     assert_eq!(happened(&endpoint), [("idle end", 1)]);
     let body = get(&media, "ten", earliest()).await.unwrap();
@@ -306,7 +309,7 @@ async fn what_quotas_do_is_counted() {
 }
 
 #[tokio::test]
-async fn calls_by_arn_and_for_nobody_are_remembered_too() {
+async fn calls_by_arn_and_for_unknown_streams_are_recorded() {
     let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let stream = ten(&endpoint);
     let control = aws_sdk_kinesisvideo::Client::new(&endpoint.in_process_config());
@@ -317,7 +320,7 @@ async fn calls_by_arn_and_for_nobody_are_remembered_too() {
     }
 }
 
-/// The numbers of the fragments of a body that did not fail.
+/// Reads the fragment numbers of a body that must not fail.
 async fn numbers(output: GetMediaOutput) -> Vec<FragmentNumber> {
     let (fragments, error) = read(output).await;
     assert!(error.is_none(), "{error:?}");
@@ -325,7 +328,7 @@ async fn numbers(output: GetMediaOutput) -> Vec<FragmentNumber> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn repeated_fragments() {
+async fn fragments_can_be_repeated() {
     let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     ten(&endpoint).finish();
     let media = client(&endpoint.in_process_config());
@@ -333,19 +336,19 @@ async fn repeated_fragments() {
     for (behind, repeated, expected, count) in
         [(3, 0, 4, 0), (3, 1, 3, 1), (3, 2, 2, 2), (3, 99, 0, 3), (9, 3, 7, 4), (0, u64::MAX, 0, 5)]
     {
-        endpoint.script(Operation::GetMedia, None, Mishap::Repeat(repeated));
+        endpoint.inject(Operation::GetMedia, None, InjectedFault::Repeat(repeated));
         let received = numbers(get(&media, "ten", after(&all[behind])).await.unwrap()).await;
         assert_eq!(received, all[expected..], "{behind} {repeated}");
-        assert_eq!(endpoint.happened()["repeat"], count);
+        assert_eq!(endpoint.fault_counts().repeat, count);
     }
-    // There is nothing before the oldest.
-    endpoint.script(Operation::GetMedia, None, Mishap::Repeat(2));
+    // The oldest fragment has no predecessor to repeat.
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::Repeat(2));
     assert_eq!(numbers(get(&media, "ten", earliest()).await.unwrap()).await, all);
-    assert_eq!(endpoint.happened()["repeat"], 5);
+    assert_eq!(endpoint.fault_counts().repeat, 5);
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_linger_when_the_client_has_gone() {
+async fn connections_linger_after_the_client_disconnects() {
     let linger = Duration::from_secs(10);
     let quotas = ends_soon().idle(Duration::from_secs(3)).connections(Some(2)).linger(linger);
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
@@ -354,26 +357,28 @@ async fn connections_linger_when_the_client_has_gone() {
     let open = || get(&media, "ten", earliest());
     let (first, second) = (open().await.unwrap(), open().await.unwrap());
     drop(first);
-    assert_eq!(stream.open_bodies(), 1);
+    assert_eq!(stream.open_connections(), 1);
     tokio::time::sleep(linger - Duration::from_millis(1)).await;
     assert_eq!(open().await.unwrap_err(), "ConnectionLimitExceededException");
     tokio::time::sleep(Duration::from_millis(1)).await;
-    // Neither a body that ended by itself, nor a refused call, nor a broken connection lingers.
+    // A body that ended by itself, a refused call and a broken connection do not linger.
     read(open().await.unwrap()).await;
-    for mishap in [Mishap::Refuse("ServiceUnavailable".into()), Mishap::CutAfter(10), Mishap::ResetAfter(10)] {
-        endpoint.script(Operation::GetMedia, None, mishap);
+    for mishap in
+        [InjectedFault::Refuse("ServiceUnavailable".into()), InjectedFault::CutAfter(10), InjectedFault::ResetAfter(10)]
+    {
+        endpoint.inject(Operation::GetMedia, None, mishap);
         if let Ok(output) = open().await {
             read(output).await;
         }
     }
     let third = open().await.unwrap();
     drop((second, third));
-    assert_eq!(stream.open_bodies(), 0);
+    assert_eq!(stream.open_connections(), 0);
     assert_eq!(open().await.unwrap_err(), "ConnectionLimitExceededException");
 }
 
 #[tokio::test(start_paused = true)]
-async fn resume_points_age_out() {
+async fn expired_positions_are_answered_as_configured() {
     for aged_out in [Expired::Fault, Expired::Oldest] {
         let endpoint = LocalEndpoint::start_with(0, ends_soon().aged_out(aged_out)).await.unwrap();
         let stream = ten(&endpoint);
@@ -381,12 +386,12 @@ async fn resume_points_age_out() {
         let all = numbers(get(&media, "ten", earliest()).await.unwrap()).await;
         stream.expire(3);
         assert_eq!(numbers(get(&media, "ten", earliest()).await.unwrap()).await, all[3..]);
-        // Behind the last that was dropped nothing is missing.
+        // After the last expired fragment nothing is missing.
         for behind in [2, 3, 9] {
             let received = numbers(get(&media, "ten", after(&all[behind])).await.unwrap()).await;
             assert_eq!(received, all[behind + 1..], "{behind}");
         }
-        assert_eq!(endpoint.happened()["aged out"], 0);
+        assert_eq!(endpoint.fault_counts().aged_out, 0);
         for (behind, selector) in [(1, after(&all[1])), (0, token(&all[0]))] {
             let (fragments, error) = read(get(&media, "ten", selector).await.unwrap()).await;
             match aged_out {
@@ -397,9 +402,9 @@ async fn resume_points_age_out() {
                 _ => assert_eq!((fragments.len(), error.is_none()), (7, true), "{behind}"),
             }
         }
-        assert_eq!(endpoint.happened()["aged out"], 2);
-        assert_eq!(stream.open_bodies(), 0);
-        // All of them, and more than there are.
+        assert_eq!(endpoint.fault_counts().aged_out, 2);
+        assert_eq!(stream.open_connections(), 0);
+        // Expires all fragments, and more than there are.
         stream.expire(100);
         assert!(numbers(get(&media, "ten", earliest()).await.unwrap()).await.is_empty());
         let newest = stream.push(&two_frames());
@@ -408,7 +413,7 @@ async fn resume_points_age_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_goes_on_when_what_it_would_read_next_is_dropped() {
+async fn a_reader_continues_when_its_next_fragment_expires() {
     let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
     let stream = endpoint.create_stream("ten");
     let first = stream.push(&two_frames());
@@ -440,6 +445,6 @@ async fn stored_damage_is_served_again_at_every_resume() {
         let (fragments, error) = read(get(&media, "ten", after(&first.number)).await.unwrap()).await;
         assert_eq!((fragments.len(), error.unwrap().position().offset()), (0, Some(0)));
     }
-    // It has a number to go on behind.
+    // The damaged fragment has a number to resume after.
     assert_eq!(numbers(get(&media, "ten", after(&second.number)).await.unwrap()).await, [third.number]);
 }

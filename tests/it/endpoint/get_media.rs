@@ -1,9 +1,9 @@
-//! The local endpoint as the service would behave: selectors, quotas, and what goes wrong.
+//! GetMedia of the local endpoint: selectors, quotas and injected faults.
 
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape};
 use kinesis_video::{Error, ErrorKind, Fragment, FragmentEnd, KinesisVideo, Start, Timestamp};
 
 use crate::support::bodies::{CAPTURES, capture, fragments, ordinal_of, stamp};
@@ -21,7 +21,7 @@ fn short_document() -> Document {
         .fold(Document::new(Shape::Producer).video_track(1), |document, i| document.block(1, i * 200, i == 0, b"frame"))
 }
 
-/// Ten fragments, one a second, each of 800 ms.
+/// Ten fragments of 800 ms, one per second.
 fn ten(endpoint: &LocalEndpoint) -> LocalStream {
     let stream = endpoint.create_stream("ten");
     (1..=10).for_each(|ordinal| stream.push_stamped(&short_document(), stamp(ordinal)));
@@ -34,12 +34,12 @@ async fn ordinals(kvs: &KinesisVideo, start: Start) -> Vec<u32> {
 }
 
 #[tokio::test]
-async fn every_selector_gives_exactly_these_fragments() {
+async fn every_selector_yields_the_right_fragments() {
     let (endpoint, kvs) = start(ends_soon()).await;
     let _stream = ten(&endpoint);
     let from = |first: u32| (first..=10).collect::<Vec<_>>();
     let number = |ordinal: u32| stamp(ordinal).number;
-    // Between the fourth and the fifth, by its milliseconds.
+    // A number between the fourth and the fifth.
     let between = kinesis_video::local::fragment_number(4, 9_999_999_999_999);
     let server = |ordinal: u32, millis: i64| {
         Start::ServerTime(Timestamp::from_millis(stamp(ordinal).server_time.as_millis() + millis))
@@ -58,10 +58,10 @@ async fn every_selector_gives_exactly_these_fragments() {
         (Start::AfterFragment("1".parse().unwrap()), from(1)),
         (Start::AfterFragment(number(10)), vec![]),
         (Start::AfterFragment("9".repeat(48).parse().unwrap()), vec![]),
-        // A token goes on behind the fragment that it came with.
+        // A token continues after its fragment.
         (Start::Token(number(4).to_string()), from(5)),
         (Start::Token(number(10).to_string()), vec![]),
-        // A time is in the fragment that contains it; in a gap the next one begins.
+        // A time selects the fragment that contains it or, in a gap, the next one.
         (server(4, 0), from(4)),
         (server(4, 1), from(4)),
         (server(4, 799), from(4)),
@@ -83,7 +83,7 @@ async fn every_selector_gives_exactly_these_fragments() {
 }
 
 #[tokio::test]
-async fn a_start_behind_the_newest_waits_for_it() {
+async fn a_start_after_the_newest_fragment_waits() {
     let (endpoint, kvs) = start(ends_soon().idle(Duration::from_secs(20))).await;
     let stream = ten(&endpoint);
     let mut fragments = kvs.live("ten").start(Start::AfterFragment(stamp(10).number)).reconnect(false).fragments();
@@ -94,7 +94,7 @@ async fn a_start_behind_the_newest_waits_for_it() {
 }
 
 #[tokio::test]
-async fn now_on_a_silent_stream_ends_clean() {
+async fn an_idle_stream_ends_the_body_cleanly() {
     let (endpoint, kvs) = start(ends_soon()).await;
     endpoint.create_stream("ten");
     for start in [Start::Now, Start::Earliest] {
@@ -103,17 +103,17 @@ async fn now_on_a_silent_stream_ends_clean() {
 }
 
 #[tokio::test]
-async fn the_session_is_capped() {
+async fn sessions_end_after_their_maximum_duration() {
     let (endpoint, kvs) = start(ends_soon().idle(Duration::from_secs(60)).session(Duration::from_millis(200))).await;
     let stream = ten(&endpoint);
     let fragments: Vec<_> =
         kvs.live("ten").start(Start::Earliest).reconnect(false).fragments().try_collect().await.unwrap();
     assert_eq!(fragments.len(), 10);
-    assert_eq!(stream.open_bodies(), 0);
+    assert_eq!(stream.open_connections(), 0);
 }
 
 #[tokio::test]
-async fn a_fourth_connection_is_refused_and_the_others_go_on() {
+async fn a_fourth_connection_is_refused_and_the_others_continue() {
     let (endpoint, kvs) = start(Quotas::default().calls_per_second(None)).await;
     let stream = ten(&endpoint);
     let open = || kvs.live("ten").start(Start::Now).reconnect(false).fragments();
@@ -121,7 +121,7 @@ async fn a_fourth_connection_is_refused_and_the_others_go_on() {
     for fragments in &mut three {
         fragments.try_next().await.unwrap().unwrap();
     }
-    assert_eq!(stream.open_bodies(), 3);
+    assert_eq!(stream.open_connections(), 3);
     let error = open().try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::ConnectionLimit, Some("ConnectionLimitExceededException")));
     assert!(error.is_retryable());
@@ -129,10 +129,10 @@ async fn a_fourth_connection_is_refused_and_the_others_go_on() {
     for fragments in &mut three {
         assert_eq!(fragments.try_next().await.unwrap().unwrap().number(), Some(&stamp(11).number));
     }
-    // Dropping one closes its connection, which makes room.
+    // Dropping a stream closes its connection, which frees a place.
     drop(three);
     tokio::time::timeout(Duration::from_secs(10), async {
-        while stream.open_bodies() > 0 {
+        while stream.open_connections() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -142,12 +142,12 @@ async fn a_fourth_connection_is_refused_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn calls_are_counted_by_the_second_and_stream() {
+async fn calls_are_limited_per_second_and_stream() {
     let (endpoint, kvs) = start(Quotas::default().connections(None)).await;
     ten(&endpoint).finish();
     let other = endpoint.create_stream("other");
     other.finish();
-    // Each one a process of its own: one that knows of the others would wait.
+    // Each client has its own rate limit, as separate processes do.
     let kind = async || {
         let kvs = KinesisVideo::new(&endpoint.sdk_config());
         kvs.live("ten").reconnect(false).fragments().try_next().await.err().map(|error| error.kind())
@@ -155,7 +155,7 @@ async fn calls_are_counted_by_the_second_and_stream() {
     for _ in 0..5 {
         assert_eq!(kind().await, None);
     }
-    // However slow this machine is, some call comes sooner than another is allowed.
+    // However slow the machine is, some call is sooner than the limit allows.
     let mut refused = None;
     for _ in 0..100 {
         refused = refused.or(kind().await);
@@ -165,7 +165,7 @@ async fn calls_are_counted_by_the_second_and_stream() {
 }
 
 #[tokio::test]
-async fn refusals_by_name() {
+async fn refusals_can_be_injected_by_name() {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
     for (name, kind, retryable) in [
@@ -182,50 +182,50 @@ async fn refusals_by_name() {
         ("ServiceUnavailable", ErrorKind::Service, true),
         ("ThrottlingException", ErrorKind::Throttled, true),
     ] {
-        endpoint.script(Operation::GetMedia, None, Mishap::Refuse(name.into()));
+        endpoint.inject(Operation::GetMedia, None, InjectedFault::Refuse(name.into()));
         let error = kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.code(), error.is_retryable()), (kind, Some(name), retryable), "{error}");
         assert_eq!(error.context().stream(), Some("ten"));
     }
-    assert_eq!(endpoint.scripted(), 0);
+    assert_eq!(endpoint.pending_faults(), 0);
     assert_eq!(kvs.live("ten").start(Start::Earliest).reconnect(false).fragments().count().await, 10);
 }
 
 #[tokio::test]
-async fn a_stale_endpoint_is_asked_for_again() {
+async fn a_stale_endpoint_is_looked_up_again() {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
     assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
     let before = endpoint.requests();
-    endpoint.script(Operation::GetMedia, Some("ten"), Mishap::StaleEndpoint);
-    // Refused, GetDataEndpoint, and GetMedia again.
+    endpoint.inject(Operation::GetMedia, Some("ten"), InjectedFault::StaleEndpoint);
+    // The refused call, GetDataEndpoint, and GetMedia again.
     assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
     assert_eq!(endpoint.requests() - before, 3);
 }
 
 #[tokio::test]
-async fn success_that_is_none() {
+async fn an_unknown_operation_answers_200_without_media() {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
-    // Once may be for an endpoint that has moved.
-    endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
+    // The first failure may be due to an endpoint that has moved.
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::UnknownOperation);
     assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap().is_some());
-    endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
-    endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::UnknownOperation);
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::UnknownOperation);
     let error = kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
-    endpoint.script(Operation::GetDataEndpoint, None, Mishap::UnknownOperation);
+    endpoint.inject(Operation::GetDataEndpoint, None, InjectedFault::UnknownOperation);
     let error = kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
-    // It is not believed for ever.
+    // The error is final after some retries.
     assert!(kvs.live("ten").reconnect(false).fragments().try_next().await.is_ok());
 }
 
-/// What comes of a body of ten fragments with which this goes wrong.
-async fn with(mishap: Mishap) -> (Vec<Fragment>, Option<Error>) {
+/// Reads a body of ten fragments under a fault.
+async fn with(mishap: InjectedFault) -> (Vec<Fragment>, Option<Error>) {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
-    endpoint.script(Operation::GetMedia, None, mishap);
+    endpoint.inject(Operation::GetMedia, None, mishap);
     let mut stream = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments();
     let mut fragments = Vec::new();
     while let Some(fragment) = stream.next().await {
@@ -241,12 +241,12 @@ async fn with(mishap: Mishap) -> (Vec<Fragment>, Option<Error>) {
 }
 
 #[tokio::test]
-async fn bodies_that_break() {
-    let (whole, error) = with(Mishap::EndAfter(4)).await;
+async fn injected_faults_break_bodies() {
+    let (whole, error) = with(InjectedFault::EndAfter(4)).await;
     assert!(error.is_none());
     assert_eq!(whole.len(), 4);
     let length = whole.iter().map(|fragment| fragment.raw().len() as u64).sum::<u64>();
-    for mishap in [Mishap::CutAfter(length + 700), Mishap::ResetAfter(length + 700)] {
+    for mishap in [InjectedFault::CutAfter(length + 700), InjectedFault::ResetAfter(length + 700)] {
         let (fragments, error) = with(mishap.clone()).await;
         let error = error.unwrap();
         assert_eq!(error.kind(), ErrorKind::Io, "{mishap:?}: {error}");
@@ -262,10 +262,10 @@ async fn bodies_that_break() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_slow() {
+async fn injected_faults_delay_bodies() {
     for mishap in [
-        Mishap::Stall { after: 1500, pause: Duration::from_millis(50) },
-        Mishap::Trickle { bytes: 333, pause: Duration::from_millis(1) },
+        InjectedFault::Stall { after: 1500, pause: Duration::from_millis(50) },
+        InjectedFault::Trickle { bytes: 333, pause: Duration::from_millis(1) },
     ] {
         let (fragments, error) = with(mishap).await;
         assert!(error.is_none());
@@ -275,18 +275,18 @@ async fn bodies_that_are_slow() {
 }
 
 #[tokio::test]
-async fn bodies_that_lie() {
-    let (fragments, error) = with(Mishap::FaultAfter { fragments: 3, id: 4503, message: "KMS".into() }).await;
+async fn injected_faults_falsify_bodies() {
+    let (fragments, error) = with(InjectedFault::FaultAfter { fragments: 3, id: 4503, message: "KMS".into() }).await;
     let error = error.unwrap();
     assert_eq!(fragments.len(), 3);
     assert_eq!((error.kind(), error.code()), (ErrorKind::AccessDenied, Some("4503")));
     let second = fragments[0].raw().len() as u64;
-    let (fragments, error) = with(Mishap::DamageAt(second)).await;
+    let (fragments, error) = with(InjectedFault::DamageAt(second)).await;
     assert_eq!((fragments.len(), error.unwrap().position().offset()), (1, Some(second)));
 }
 
 #[tokio::test]
-async fn captures_with_their_own_numbers_and_times() {
+async fn captures_keep_their_own_numbers_and_times() {
     let (endpoint, kvs) = start(ends_soon()).await;
     for name in CAPTURES {
         let Some(body) = capture(name) else { continue };
@@ -303,7 +303,7 @@ async fn captures_with_their_own_numbers_and_times() {
             let received: Vec<_> =
                 kvs.live(name).start(start.clone()).reconnect(false).fragments().try_collect().await.unwrap();
             let numbers = |fragments: &[Fragment]| fragments.iter().map(|f| f.number().cloned()).collect::<Vec<_>>();
-            // Server times of uploads overlap: what contains one may have begun earlier.
+            // Server times of uploads overlap, so the fragment that contains a time may have begun earlier.
             if matches!(start, Start::ServerTime(_)) {
                 assert!(numbers(&received).contains(&third.number().cloned()), "{name}");
             } else {
@@ -314,13 +314,13 @@ async fn captures_with_their_own_numbers_and_times() {
 }
 
 #[tokio::test]
-async fn a_cut_between_fragments_is_a_cut() {
-    // Nothing more comes, and yet the connection breaks instead of the body ending.
+async fn a_break_between_fragments_is_an_error() {
+    // No bytes follow, but the connection breaks instead of ending the body.
     let (endpoint, kvs) = start(ends_soon().idle(Duration::MAX).session(Duration::MAX)).await;
     let stream = endpoint.create_stream("ten");
     stream.push_stamped(&short_document(), stamp(1));
-    for mishap in [Mishap::CutAfter(0), Mishap::ResetAfter(0)] {
-        endpoint.script(Operation::GetMedia, None, mishap);
+    for mishap in [InjectedFault::CutAfter(0), InjectedFault::ResetAfter(0)] {
+        endpoint.inject(Operation::GetMedia, None, mishap);
         let error = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
     }
@@ -335,17 +335,17 @@ async fn a_cut_between_fragments_is_a_cut() {
         .unwrap()
         .raw()
         .len();
-    endpoint.script(Operation::GetMedia, None, Mishap::CutAfter(length as u64));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::CutAfter(length as u64));
     let mut fragments = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments();
     assert_eq!(fragments.try_next().await.unwrap().unwrap().end_reason(), FragmentEnd::Trailer);
     assert_eq!(fragments.try_next().await.unwrap_err().kind(), ErrorKind::Io);
 }
 
 #[tokio::test]
-async fn a_mishap_waits_for_a_call_that_nothing_else_is_wrong_with() {
+async fn a_fault_waits_for_a_call_that_is_not_refused() {
     let (endpoint, kvs) = start(ends_soon().connections(Some(0))).await;
     ten(&endpoint);
-    endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(1));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::EndAfter(1));
     assert_eq!(
         kvs.live("ten").reconnect(false).fragments().try_next().await.unwrap_err().kind(),
         ErrorKind::ConnectionLimit
@@ -354,16 +354,16 @@ async fn a_mishap_waits_for_a_call_that_nothing_else_is_wrong_with() {
         kvs.live("nobody").reconnect(false).fragments().try_next().await.unwrap_err().kind(),
         ErrorKind::NotFound
     );
-    assert_eq!(endpoint.scripted(), 1);
+    assert_eq!(endpoint.pending_faults(), 1);
 }
 
 #[tokio::test]
-async fn dropping_the_endpoint_breaks_a_body_that_nobody_reads() {
+async fn dropping_the_endpoint_breaks_unread_bodies() {
     let (endpoint, kvs) = start(ends_soon()).await;
     let stream = endpoint.create_stream("ten");
     stream.push_raw(vec![0x1A; 64 << 20]);
     let mut fragments = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments();
-    // Opens the connection, and fails on what is no media.
+    // Opens the connection, and fails on bytes that are no media.
     assert!(fragments.try_next().await.is_err());
     drop(fragments);
     let media = aws_sdk_kinesisvideomedia::Client::new(&endpoint.sdk_config());
@@ -374,12 +374,12 @@ async fn dropping_the_endpoint_breaks_a_body_that_nobody_reads() {
     let body = media.get_media().stream_name("ten").start_selector(selector).send().await.unwrap().payload;
     drop(endpoint);
     tokio::time::timeout(Duration::from_secs(10), async {
-        while stream.open_bodies() > 0 {
+        while stream.open_connections() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await
-    .expect("the body is gone although nobody reads it");
+    .expect("the unread body is closed");
     assert!(body.collect().await.is_err());
 }
 

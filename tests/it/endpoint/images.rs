@@ -1,4 +1,4 @@
-//! GetImages of the local endpoint: every rule, which pictures there are, and their pages.
+//! GetImages of the local endpoint: argument rules, selected pictures and pages.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -8,18 +8,18 @@ use aws_sdk_kinesisvideoarchivedmedia::operation::get_images::builders::GetImage
 use aws_sdk_kinesisvideoarchivedmedia::types::{Format, FormatConfigKey, Image, ImageError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape};
 
 use crate::endpoint::playback::start;
 use crate::support::bodies::{AVCC, FRAME, stamp_at};
 use crate::support::endpoint::{http, now_millis, refusal, sdk_time, unlimited};
 use crate::support::footage::red_and_green;
 
-/// The producer's clock is so far ahead.
+/// The producer's clock is this many milliseconds ahead.
 const AHEAD: i64 = 3_600_000;
 
-/// Four fragments a second apart at most, got from `base` on:
-/// at 0 s pictures for 2 s, at 2 s them again, then nothing, at 5 s sound for 1 s, at 6 s damage for 1 s.
+/// Creates a stream of four fragments, received from `base`: pictures at 0 s and 2 s for 2 s each, sound at 5 s and
+/// damage at 6 s for 1 s each.
 async fn door(endpoint: &LocalEndpoint, base: i64) -> LocalStream {
     let door = endpoint.create_stream("door");
     let pictures = red_and_green().await;
@@ -38,7 +38,7 @@ fn images(client: &Client, start: i64, end: i64) -> GetImagesFluentBuilder {
     call.start_timestamp(sdk_time(start)).end_timestamp(sdk_time(end)).format(Format::Png)
 }
 
-/// Its time; the SDK takes seconds for a binary fraction, which misses most milliseconds by a little.
+/// The time of an image. The SDK reads seconds as a float, so the milliseconds are rounded.
 fn millis(image: &Image) -> i64 {
     (image.time_stamp().unwrap().as_secs_f64() * 1000.0).round() as i64
 }
@@ -48,7 +48,7 @@ fn decoded(image: &Image) -> image::RgbImage {
     image::load_from_memory_with_format(&bytes, image::ImageFormat::Png).unwrap().to_rgb8()
 }
 
-/// What is in an image: a colour, or why there is none.
+/// The colour of an image, or the reason why there is none.
 fn seen(image: &Image) -> &'static str {
     if let Some(error) = image.error() {
         assert_eq!(image.image_content(), None);
@@ -68,7 +68,7 @@ fn seen(image: &Image) -> &'static str {
 }
 
 #[tokio::test]
-async fn every_rule() {
+async fn every_argument_rule_is_enforced() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 60_000;
     endpoint.create_stream("door").push_stamped(
@@ -120,7 +120,7 @@ async fn every_rule() {
         let answer = call.send().await.unwrap();
         assert!(!answer.images().is_empty());
     }
-    // What the SDK would not send.
+    // Requests that the SDK cannot send.
     let all = r#""StreamName":"door","ImageSelectorType":"SERVER_TIMESTAMP","StartTimestamp":1,"EndTimestamp":2,"Format":"PNG""#;
     for member in ["ImageSelectorType", "StartTimestamp", "EndTimestamp", "Format"] {
         let body = format!("{{{}}}", all.replace(member, "Other"));
@@ -140,30 +140,30 @@ async fn every_rule() {
     assert_eq!((&name[..], status), ("NoDataRetentionException", 400));
     for (name, status) in [("NotAuthorizedException", 401), ("ClientLimitExceededException", 400)] {
         door.set_retention(Duration::from_secs(3600));
-        endpoint.script(Operation::GetImages, None, Mishap::Refuse(name.into()));
+        endpoint.inject(Operation::GetImages, None, InjectedFault::Refuse(name.into()));
         let refused = refusal(ask().send().await);
         assert_eq!((&refused.0[..], refused.1), (name, status));
     }
 }
 
 #[tokio::test]
-async fn the_picture_that_is_shown_at_a_time() {
+async fn an_image_shows_the_picture_of_its_time() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 60_000;
     door(&endpoint, base).await;
     for (start, end, interval, expected) in [
-        // At Start, Start + interval and so on, up to End, which belongs to it.
+        // Images are at Start, Start + interval and so on, End included.
         (0, 1900, 500, &["red", "red", "green", "green"][..]),
         (0, 2000, 500, &["red", "red", "green", "green", "red"]),
-        // A picture is shown until the next one is due: each for 100 ms.
+        // A picture is shown until the next one, for 100 ms.
         (950, 1150, 200, &["red", "green"]),
         (999, 999, 200, &["red"]),
         (1000, 1000, 200, &["green"]),
         (3999, 3999, 200, &["green"]),
-        // In the next fragment it is red again; then come a gap, sound alone, and what cannot be decoded.
+        // The next fragment is red again. A gap, sound alone and undecodable blocks follow.
         (1500, 7500, 1000, &["green", "red", "green", "NO_MEDIA", "MEDIA_ERROR", "MEDIA_ERROR", "NO_MEDIA"]),
         (-500, 500, 500, &["NO_MEDIA", "red", "red"]),
-        // An interval longer than the range: the image at Start.
+        // An interval longer than the range yields the image at Start.
         (1200, 1300, 5000, &["green"]),
     ] {
         let call = images(&client, base + start, base + end).sampling_interval(interval);
@@ -173,19 +173,19 @@ async fn the_picture_that_is_shown_at_a_time() {
         let times: Vec<_> = answer.images().iter().map(millis).collect();
         let due: Vec<_> = (0..times.len() as i64).map(|n| base + start + n * i64::from(interval)).collect();
         assert_eq!(times, due);
-        // The same by the other clock.
+        // The same by the producer's clock.
         let call = call.image_selector_type("PRODUCER_TIMESTAMP".into());
         let call = call.start_timestamp(sdk_time(base + start + AHEAD)).end_timestamp(sdk_time(base + end + AHEAD));
         let answer = call.send().await.unwrap();
         assert_eq!(answer.images().iter().map(seen).collect::<Vec<_>>(), expected, "{start}..={end} by {interval}");
     }
-    // Which interval is taken if none is given is not documented: ours is three seconds.
+    // The default interval is not documented. The endpoint's is 3 s.
     let answer = images(&client, base, base + 5999).send().await.unwrap();
     assert_eq!(answer.images().iter().map(seen).collect::<Vec<_>>(), ["red", "green"]);
 }
 
 #[tokio::test]
-async fn sizes_and_formats() {
+async fn images_have_the_requested_size_and_format() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 60_000;
     door(&endpoint, base).await;
@@ -195,7 +195,7 @@ async fn sizes_and_formats() {
         (ask().width_pixels(32).height_pixels(96), (32, 96)),
         (ask().width_pixels(640).height_pixels(480), (640, 480)),
         (ask().width_pixels(1).height_pixels(1), (1, 1)),
-        // Alone, the height keeps the proportions.
+        // The height alone keeps the aspect ratio.
         (ask().height_pixels(24), (32, 24)),
         (ask().height_pixels(96), (128, 96)),
     ] {
@@ -219,16 +219,16 @@ async fn sizes_and_formats() {
 }
 
 #[tokio::test]
-async fn pages() {
+async fn pages_hold_at_most_max_results_images() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 60_000;
     door(&endpoint, base).await;
-    // 56 images, of which the middle page has some of everything.
+    // 56 images. The middle page has some of each kind.
     let ask = || images(&client, base - 4000, base + 7000).sampling_interval(200);
     for (most, expected) in [
         (None, &[25, 25, 6][..]),
         (Some(25), &[25, 25, 6]),
-        // Above 25 the page is still 25.
+        // A page has at most 25 images, whatever MaxResults.
         (Some(100), &[25, 25, 6]),
         (Some(20), &[20, 20, 16]),
         (Some(28), &[25, 25, 6]),
@@ -250,7 +250,7 @@ async fn pages() {
         }
         assert_eq!((&pages[..], times.len()), (expected, 56), "{most:?}");
     }
-    // A token goes with its request alone.
+    // A token is only valid with its own request.
     let token = ask().send().await.unwrap().next_token().unwrap().to_owned();
     let other = images(&client, base - 4000, base + 7000).sampling_interval(201).next_token(&token);
     let (name, status, message) = refusal(other.send().await);
@@ -264,11 +264,11 @@ async fn pages() {
 }
 
 #[tokio::test]
-async fn points() {
+async fn images_cost_points() {
     tokio::time::pause();
     let base = now_millis() - 60_000;
     for (quotas, most, expected) in [
-        // 400 and the most images that may come, of the metadata; those alone, of the media.
+        // A call costs 400 metadata points plus one for each possible image, and one media point for each.
         (Quotas::default().metadata_points(Some(850)).media_points(None), None, 2),
         (Quotas::default().metadata_points(Some(849)).media_points(None), None, 1),
         (Quotas::default().metadata_points(Some(1000)).media_points(None), Some(100), 2),

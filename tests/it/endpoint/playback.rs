@@ -1,4 +1,4 @@
-//! HLS, DASH and clips of the local endpoint: every rule, and which fragments they cover.
+//! HLS, DASH and clips of the local endpoint: argument rules and covered fragments.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -8,7 +8,9 @@ use aws_sdk_kinesisvideoarchivedmedia::types::{
     ClipFragmentSelector, ClipTimestampRange, DashFragmentSelector, DashTimestampRange, HlsFragmentSelector,
     HlsTimestampRange,
 };
-use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, fragment_number};
+use kinesis_video::local::{
+    Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape, fragment_number,
+};
 
 use crate::support::bodies::{AVCC, FRAME, stamp_at};
 use crate::support::endpoint::{http, now_millis, refusal, sdk_time, unlimited};
@@ -59,7 +61,7 @@ fn h264() -> Document {
     two_seconds_of(&[(H264_ID, AVCC)])
 }
 
-/// What a request says, in all three operations. Times are in milliseconds.
+/// The options of a request, for all three operations. Times are in milliseconds.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ask {
     mode: Option<&'static str>,
@@ -80,7 +82,7 @@ fn ranged(mode: &'static str, by: Option<&'static str>, start: i64, end: i64) ->
     Ask { by, range: Some((Some(start), Some(end))), ..ask(mode) }
 }
 
-/// What came of a request: a URL, or name, status and message.
+/// The outcome of a request: a URL, or name, status and message of a refusal.
 type Outcome = Result<String, (String, u16, String)>;
 
 async fn hls(client: &Client, stream: &str, ask: Ask) -> Outcome {
@@ -119,7 +121,7 @@ async fn dash(client: &Client, stream: &str, ask: Ask) -> Outcome {
     }
 }
 
-/// The ordinals of the fragments that a clip covers, by the numbers that our clips list.
+/// The ordinals of the fragments that a clip of the local endpoint covers.
 async fn clip(
     client: &Client,
     stream: &str,
@@ -143,12 +145,12 @@ async fn clip(
     Ok(String::from_utf8(boxes[1].1.clone()).unwrap().lines().map(ordinal).collect())
 }
 
-/// The ordinal in a fragment number: behind 2^156, in units of 2^92.
+/// The ordinal in a fragment number: after 2^156, in units of 2^92.
 fn ordinal(number: &str) -> u32 {
     (0..1000).rfind(|n| fragment_number(*n, 0).as_str() <= number).unwrap()
 }
 
-/// The boxes of an MP4 file, whose sizes have to add up.
+/// The boxes of an MP4 file. Their sizes must add up.
 fn boxes(mut file: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut boxes = Vec::new();
     while !file.is_empty() {
@@ -159,7 +161,8 @@ fn boxes(mut file: &[u8]) -> Vec<(String, Vec<u8>)> {
     boxes
 }
 
-/// Ten fragments of two seconds, the first got at `base`, made by the producer an hour earlier.
+/// Creates a stream of ten fragments of 2 s. The first is received at `base`, and the producer's clock is an hour
+/// slow.
 fn ten(endpoint: &LocalEndpoint, base: i64) -> LocalStream {
     let door = endpoint.create_stream("door");
     for ordinal in 0..10u32 {
@@ -170,7 +173,7 @@ fn ten(endpoint: &LocalEndpoint, base: i64) -> LocalStream {
 }
 
 #[tokio::test]
-async fn every_rule_for_sessions() {
+async fn every_argument_rule_of_sessions_is_enforced() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 600 * SECOND;
     let door = ten(&endpoint, base);
@@ -181,10 +184,10 @@ async fn every_rule_for_sessions() {
     let produced = base - HOUR;
     let bad = [
         (ask("FOREVER"), "PlaybackMode must be one of LIVE, LIVE_REPLAY, ON_DEMAND"),
-        // LIVE: TimestampRange must be absent.
+        // In LIVE mode, TimestampRange must be absent.
         (ranged("LIVE", SERVER, first, last), "TimestampRange must not be given if PlaybackMode is LIVE"),
         (Ask { mode: None, ..ranged("LIVE", SERVER, first, last) }, "TimestampRange must not be given"),
-        // ON_DEMAND and LIVE_REPLAY: selector, type and range all required.
+        // ON_DEMAND and LIVE_REPLAY require a selector, a type and a range.
         (ask("ON_DEMAND"), "A fragment selector must be given if PlaybackMode is ON_DEMAND"),
         (ask("LIVE_REPLAY"), "A fragment selector must be given if PlaybackMode is LIVE_REPLAY"),
         (ranged("ON_DEMAND", None, first, last), "FragmentSelectorType is missing"),
@@ -193,16 +196,16 @@ async fn every_rule_for_sessions() {
         (Ask { by: Some("MOON"), ..ask("LIVE") }, "FragmentSelectorType must be PRODUCER_TIMESTAMP or SERVER_"),
         (Ask { by: SERVER, ..ask("ON_DEMAND") }, "TimestampRange is missing"),
         (Ask { by: SERVER, ..ask("LIVE_REPLAY") }, "TimestampRange is missing"),
-        // Start always; End only for ON_DEMAND.
+        // Start is always required, End only for ON_DEMAND.
         (Ask { by: SERVER, range: Some((None, Some(last))), ..ask("ON_DEMAND") }, "StartTimestamp is missing"),
         (Ask { by: SERVER, range: Some((None, Some(last))), ..ask("LIVE_REPLAY") }, "StartTimestamp is missing"),
         (Ask { by: SERVER, range: Some((Some(first), None)), ..ask("ON_DEMAND") }, "EndTimestamp is missing"),
-        // End > Start and within 24 h of Start.
+        // End is after Start, by at most 24 h.
         (ranged("ON_DEMAND", PRODUCER, first, first), "EndTimestamp must be later than StartTimestamp"),
         (ranged("LIVE_REPLAY", PRODUCER, first, first - 1), "EndTimestamp must be later than StartTimestamp"),
         (ranged("ON_DEMAND", PRODUCER, first, first + day + 1), "within 24 hours of StartTimestamp"),
         (ranged("LIVE_REPLAY", PRODUCER, first, first + day + 1), "within 24 hours of StartTimestamp"),
-        // With SERVER_TIMESTAMP: End must be in the past, Start later than the stream head.
+        // With SERVER_TIMESTAMP, End must be in the past, and Start after the oldest fragment.
         (ranged("ON_DEMAND", SERVER, first, now_millis() + 60 * SECOND), "EndTimestamp must be in the past"),
         (ranged("LIVE_REPLAY", SERVER, first, now_millis() + 60 * SECOND), "EndTimestamp must be in the past"),
         (
@@ -237,7 +240,7 @@ async fn every_rule_for_sessions() {
         ("door", Ask { by: SERVER, range: Some((Some(first), None)), ..ask("LIVE_REPLAY") }),
         ("door", ranged("ON_DEMAND", SERVER, now_millis() - HOUR + 60 * SECOND, last)),
         ("door", ranged("ON_DEMAND", PRODUCER, produced, produced + day)),
-        // Producers' clocks may say anything.
+        // Any time of the producer's clock is accepted.
         ("door", ranged("ON_DEMAND", PRODUCER, produced - day / 2, produced + day / 2)),
     ];
     for (stream, ask) in good {
@@ -252,7 +255,7 @@ async fn every_rule_for_sessions() {
 }
 
 #[tokio::test]
-async fn words_that_only_one_protocol_has() {
+async fn hls_and_dash_refuse_each_others_arguments() {
     let (endpoint, client) = start(unlimited()).await;
     let live = endpoint.create_stream("now");
     live.push_stamped(&h264(), stamp_at(1, now_millis(), now_millis()));
@@ -282,7 +285,7 @@ async fn words_that_only_one_protocol_has() {
 }
 
 #[tokio::test]
-async fn every_rule_for_clips() {
+async fn every_argument_rule_of_clips_is_enforced() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 600 * SECOND;
     ten(&endpoint, base).set_retention(Duration::from_secs(3600));
@@ -301,7 +304,7 @@ async fn every_rule_for_clips() {
         assert!(message.contains(expected), "{message}");
     }
     assert_eq!(clip(&client, "door", "PRODUCER_TIMESTAMP", base - HOUR, base - HOUR + day).await.unwrap().len(), 10);
-    // What the SDK would not send.
+    // Requests that the SDK cannot send.
     for (body, expected) in [
         (r#"{"StreamName":"door"}"#, "ClipFragmentSelector is missing"),
         (r#"{"StreamName":"door","ClipFragmentSelector":{}}"#, "FragmentSelectorType is missing"),
@@ -323,10 +326,10 @@ async fn every_rule_for_clips() {
     }
 }
 
-/// Golden cases of which fragments there are, each with the sentence that it comes from. Fragments begin
-/// at these seconds by the producer's clock, one is got each second.
+/// The covered fragments, each case with the sentence of the documentation. Fragments begin at these seconds by the
+/// producer's clock. One is received per second.
 #[tokio::test]
-async fn what_a_clip_covers() {
+async fn a_clip_covers_the_fragments_of_its_range() {
     const BY_PRODUCER: &str = "PRODUCER_TIMESTAMP";
     const BY_SERVER: &str = "SERVER_TIMESTAMP";
     let (endpoint, client) = start(unlimited()).await;
@@ -344,7 +347,7 @@ async fn what_a_clip_covers() {
         // "If there are multiple fragments with the same start timestamp, the fragment that has the largest
         // fragment number (that is, the newest fragment) is included": sent again at once.
         (&[0, 2, 2, 4], BY_PRODUCER, 0, 9, &[1, 3, 4]),
-        // That is only so if FragmentSelectorType is PRODUCER_TIMESTAMP.
+        // This applies only to PRODUCER_TIMESTAMP.
         (&[0, 2, 2, 4], BY_SERVER, 0, 9, &[1, 2, 3, 4]),
         // "Fragments that have different timestamps but have overlapping durations are still included".
         (&[0, 1, 2, 3], BY_PRODUCER, 0, 9, &[1, 2, 3, 4]),
@@ -356,7 +359,7 @@ async fn what_a_clip_covers() {
         // the oldest ingested collection of fragments are returned."
         (&[0, 2, 4, 90, 92, 0, 2, 4, 6], BY_PRODUCER, 0, 9, &[1, 2, 3]),
         (&[0, 2, 4, 90, 92, 0, 2, 4, 6], BY_PRODUCER, 5, 9, &[9]),
-        // Ingested late, shown in its place.
+        // A fragment that is ingested late is covered in its place.
         (&[0, 4, 2, 6], BY_PRODUCER, 0, 9, &[1, 3, 2, 4]),
     ] {
         let stream = endpoint.create_stream("door");
@@ -370,7 +373,7 @@ async fn what_a_clip_covers() {
 }
 
 #[tokio::test]
-async fn a_clip_ends_behind_two_hundred_fragments_and_costs_as_many_points() {
+async fn a_clip_has_at_most_200_fragments_and_costs_a_point_each() {
     tokio::time::pause();
     let endpoint = LocalEndpoint::start().await.unwrap();
     let client = Client::new(&endpoint.in_process_config());
@@ -383,14 +386,14 @@ async fn a_clip_ends_behind_two_hundred_fragments_and_costs_as_many_points() {
     let whole = || clip(&client, "door", "SERVER_TIMESTAMP", base, base + 600 * SECOND);
     assert_eq!(whole().await.unwrap(), (1..=200).collect::<Vec<_>>());
     assert!(whole().await.is_ok());
-    // 400 of 500 points of media are spent this second.
+    // 400 of the 500 media points of this second are spent.
     let (name, status, message) = whole().await.unwrap_err();
     assert_eq!((&name[..], status), ("ClientLimitExceededException", 400), "{message}");
     assert!(message.contains("media points"), "{message}");
 }
 
 #[tokio::test]
-async fn nothing_to_play() {
+async fn a_range_without_fragments_is_refused() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 600 * SECOND;
     ten(&endpoint, base);
@@ -402,7 +405,7 @@ async fn nothing_to_play() {
         ("door", range("ON_DEMAND")),
         ("door", range("LIVE_REPLAY")),
         ("door", Ask { by: SERVER, range: Some((Some(base + 30 * SECOND), None)), ..ask("LIVE_REPLAY") }),
-        // One that spans Start is left out.
+        // A fragment that contains Start is left out.
         ("door", ranged("ON_DEMAND", SERVER, base + 18 * SECOND + 1, base + 60 * SECOND)),
         // No fragment in the last 30 s.
         ("old", ask("LIVE")),
@@ -415,7 +418,7 @@ async fn nothing_to_play() {
     }
     let none = clip(&client, "door", "SERVER_TIMESTAMP", base + 30 * SECOND, base + 60 * SECOND).await.unwrap_err();
     assert_eq!((&none.0[..], none.1), ("ResourceNotFoundException", 404));
-    // A stream that is not there says so in other words.
+    // An unknown stream has another message.
     for (name, status, message) in [
         hls(&client, "nobody", ask("LIVE")).await.unwrap_err(),
         dash(&client, "nobody", ask("LIVE")).await.unwrap_err(),
@@ -427,7 +430,7 @@ async fn nothing_to_play() {
 }
 
 #[tokio::test]
-async fn names_arns_and_retention() {
+async fn streams_need_a_name_or_arn_and_retention() {
     let (endpoint, client) = start(unlimited()).await;
     let door = ten(&endpoint, now_millis() - 20 * SECOND);
     for path in ["/getHLSStreamingSessionURL", "/getDASHStreamingSessionURL", "/getClip", "/getImages"] {
@@ -457,10 +460,10 @@ async fn names_arns_and_retention() {
     }
 }
 
-/// How tracks are to be played.
+/// The ways to play tracks.
 const WAYS: [&str; 4] = ["HLS", "TS", "DASH", "clip"];
 
-/// What is said of tracks that are played in each of the ways: `None` if they can be.
+/// The refusal for these tracks in each way to play them, or `None`.
 async fn judged(endpoint: &LocalEndpoint, client: &Client, tracks: &[Declared]) -> [Option<String>; 4] {
     let stream = endpoint.create_stream("judged");
     let start = now_millis() - 5 * SECOND;
@@ -480,9 +483,9 @@ async fn judged(endpoint: &LocalEndpoint, client: &Client, tracks: &[Declared]) 
     })
 }
 
-/// The table of codec requirements, and what is wrong with private data.
+/// The table of codec requirements, then invalid private data.
 #[tokio::test]
-async fn codecs_and_their_private_data() {
+async fn only_playable_codecs_with_private_data_are_accepted() {
     const UNSUPPORTED: Option<&str> = Some("UnsupportedStreamMediaTypeException");
     const MISSING: Option<&str> = Some("MissingCodecPrivateDataException");
     const INVALID: Option<&str> = Some("InvalidCodecPrivateDataException");
@@ -504,7 +507,7 @@ async fn codecs_and_their_private_data() {
         (&[], [UNSUPPORTED; 4]),
         (&[("V_MJPEG", AVCC)], [UNSUPPORTED; 4]),
         (&[h264, ("A_OPUS", AAC)], [UNSUPPORTED; 4]),
-        // As the API's own text misspells it.
+        // The service's message has this spelling mistake.
         (&[("V_MPEG/ISO/AVC", AVCC)], [UNSUPPORTED; 4]),
         (&[(H264_ID, &[])], [MISSING; 4]),
         (&[h264, (AAC_ID, &[])], [MISSING; 4]),
@@ -512,7 +515,7 @@ async fn codecs_and_their_private_data() {
         (&[h264, (G711_ID, &[])], [UNSUPPORTED, UNSUPPORTED, MISSING, MISSING]),
         (&[(H264_ID, &[1; 40])], [INVALID; 4]),
         (&[(H264_ID, &AVCC[..12])], [INVALID; 4]),
-        // A byte stream, and a record of no sets.
+        // A byte stream, and a record without parameter sets.
         (&[(H264_ID, &[0, 0, 0, 1, 0x67, 0x64])], [INVALID; 4]),
         (&[(H264_ID, &[1, 0x64, 0, 12, 0xFF, 0xE0, 0])], [INVALID; 4]),
         (&[(H265_ID, &HVCC[..22])], [INVALID, UNSUPPORTED, INVALID, INVALID]),
@@ -528,26 +531,26 @@ async fn codecs_and_their_private_data() {
 }
 
 #[tokio::test]
-async fn the_first_fragment_of_a_session_decides() {
+async fn the_first_fragment_of_a_session_is_checked() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 20 * SECOND;
     let door = endpoint.create_stream("door");
     let bad = two_seconds_of(&[("V_MJPEG", &[])]);
-    // Bad, good, bad, good, each of two seconds; the last ones made by the producer at one time.
+    // Bad, good, bad, good fragments of 2 s each. The last ones have the same producer time.
     for (ordinal, document, producer) in [(0, &bad, 0), (1, &h264(), 2), (2, &bad, 6), (3, &h264(), 6)] {
         let server = base + i64::from(ordinal) * 2 * SECOND;
         door.push_stamped(document, stamp_at(ordinal + 1, server, base + producer * SECOND));
     }
     let at = |seconds: i64| base + seconds * SECOND;
     for (ask, is_good) in [
-        // ON_DEMAND: oldest first. LIVE_REPLAY: starts at Start. One that spans Start is not in it.
+        // ON_DEMAND begins with the oldest, LIVE_REPLAY at Start. A fragment that contains Start is not included.
         (ranged("ON_DEMAND", SERVER, at(0), at(9)), false),
         (ranged("ON_DEMAND", SERVER, at(1), at(9)), true),
         (ranged("LIVE_REPLAY", SERVER, at(3), at(9)), false),
         (Ask { by: SERVER, range: Some((Some(at(5)), None)), ..ask("LIVE_REPLAY") }, true),
-        // By the producer's clock, of one time only the newest.
+        // By the producer's clock, only the newest fragment of one time counts.
         (ranged("ON_DEMAND", PRODUCER, at(5), at(9)), true),
-        // LIVE: the newest, up to the maximum.
+        // LIVE begins with the newest, up to the maximum.
         (Ask { most: Some(1), ..ask("LIVE") }, true),
         (Ask { most: Some(2), ..ask("LIVE") }, false),
         (Ask { most: Some(2), by: PRODUCER, ..ask("LIVE") }, true),
@@ -562,18 +565,18 @@ async fn the_first_fragment_of_a_session_decides() {
 }
 
 #[tokio::test]
-async fn what_a_clip_may_not_change_and_frames_that_do_not_parse() {
+async fn clips_refuse_changed_tracks_and_unparsable_frames() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 60 * SECOND;
     let frame = |payload: &[u8]| h264().block(1, 1500, false, payload);
     for (second, expected) in [
         (Some(h264()), None),
-        // CPD changes and track changes: not allowed.
+        // Changes of codec private data and tracks are not allowed.
         (Some(two_seconds_of(&[(H264_ID, OTHER_AVCC)])), Some("InvalidCodecPrivateDataException")),
         (Some(two_seconds_of(&[(H264_ID, &[])])), Some("MissingCodecPrivateDataException")),
         (Some(two_seconds_of(&[(H265_ID, HVCC)])), Some("UnsupportedStreamMediaTypeException")),
         (Some(two_seconds_of(&[(H264_ID, AVCC), (AAC_ID, AAC)])), Some("UnsupportedStreamMediaTypeException")),
-        // Lengths that do not add up, a byte stream, nothing at all, and what is no fragment.
+        // Lengths that do not add up, a byte stream, an empty frame, and bytes that are no fragment.
         (Some(frame(&[0, 0, 0, 9, 1, 2])), Some("InvalidMediaFrameException")),
         (Some(frame(&[0, 0, 0, 1, 0x41, 7, 7, 7])), Some("InvalidMediaFrameException")),
         (Some(frame(&[])), Some("InvalidMediaFrameException")),
@@ -589,13 +592,13 @@ async fn what_a_clip_may_not_change_and_frames_that_do_not_parse() {
         let outcome = clip(&client, "door", "SERVER_TIMESTAMP", base, base + SECOND).await;
         let refused = outcome.as_ref().err().map(|(name, status, _)| (&name[..], *status));
         assert_eq!(refused, expected.map(|name| (name, 400)), "{second:?}: {outcome:?}");
-        // A session goes by its first fragment.
+        // A session checks its first fragment only.
         assert!(hls(&client, "door", ranged("ON_DEMAND", SERVER, base, base + SECOND)).await.is_ok());
     }
 }
 
 #[tokio::test]
-async fn behind_the_urls() {
+async fn session_urls_answer_and_expire() {
     let (endpoint, client) = start(unlimited()).await;
     let door = endpoint.create_stream("door");
     door.push_stamped(&h264(), stamp_at(1, now_millis(), now_millis()));
@@ -607,7 +610,7 @@ async fn behind_the_urls() {
         assert_eq!(status, 501, "{answer}");
         assert!(answer.contains("no MP4 writer"), "{answer}");
     }
-    // Every session has a token of its own, and goes with its own protocol.
+    // Every session has its own token, for its own protocol.
     let token = |url: &str| url.split_once("SessionToken=").unwrap().1.to_owned();
     assert!(token(&default).len() >= 32);
     assert_ne!(token(&default), token(&hls(&client, "door", ask("LIVE")).await.unwrap()));
@@ -620,7 +623,7 @@ async fn behind_the_urls() {
         let (status, answer) = get(&url).await;
         assert!(status == 403 && answer.contains("Streaming session token is expired"), "{answer}");
     }
-    // By the endpoint's clock: 300 s unless told otherwise.
+    // Sessions expire by the endpoint's clock, after 300 s by default.
     endpoint.set_clock_offset(290_000);
     assert_eq!(get(&default).await.0, 501);
     endpoint.set_clock_offset(301_000);
@@ -632,7 +635,7 @@ async fn behind_the_urls() {
 }
 
 #[tokio::test]
-async fn twenty_five_sessions_a_second() {
+async fn sessions_are_limited_to_25_per_second() {
     tokio::time::pause();
     let endpoint = LocalEndpoint::start().await.unwrap();
     let client = Client::new(&endpoint.in_process_config());
@@ -644,7 +647,7 @@ async fn twenty_five_sessions_a_second() {
     }
     let (name, status, message) = hls(&client, "door", ask("LIVE")).await.unwrap_err();
     assert_eq!((&name[..], status), ("ClientLimitExceededException", 400), "{message}");
-    assert_eq!(endpoint.happened()["throttled"], 1);
+    assert_eq!(endpoint.fault_counts().throttled, 1);
     assert!(hls(&client, "window", ask("LIVE")).await.is_ok());
     assert!(dash(&client, "door", ask("LIVE")).await.is_ok());
     tokio::time::advance(Duration::from_millis(41)).await;
@@ -652,9 +655,9 @@ async fn twenty_five_sessions_a_second() {
     assert!(hls(&client, "door", ask("LIVE")).await.is_err());
 }
 
-/// Each exception that these operations have comes through the SDK as its own type.
+/// The SDK maps each exception of these operations to its own type.
 #[tokio::test]
-async fn exceptions_are_typed_and_bodies_go_wrong() {
+async fn exceptions_are_typed_and_body_faults_apply() {
     let (endpoint, client) = start(unlimited()).await;
     let base = now_millis() - 20 * SECOND;
     ten(&endpoint, base);
@@ -669,7 +672,7 @@ async fn exceptions_are_typed_and_bodies_go_wrong() {
         ("UnsupportedStreamMediaTypeException", 400),
         ("InvalidMediaFrameException", 400),
     ] {
-        let script = |operation| endpoint.script(operation, None, Mishap::Refuse(name.into()));
+        let script = |operation| endpoint.inject(operation, None, InjectedFault::Refuse(name.into()));
         script(Operation::GetClip);
         let refused = clip(&client, "door", "SERVER_TIMESTAMP", base, base + 9 * SECOND).await.unwrap_err();
         assert_eq!((&refused.0[..], refused.1), (name, status));
@@ -684,7 +687,7 @@ async fn exceptions_are_typed_and_bodies_go_wrong() {
         let refused = dash(&client, "door", ask("LIVE")).await.unwrap_err();
         assert_eq!((&refused.0[..], refused.1), (name, status));
     }
-    assert_eq!(endpoint.scripted(), 0);
+    assert_eq!(endpoint.pending_faults(), 0);
 
     let range = ClipTimestampRange::builder()
         .start_timestamp(sdk_time(base))
@@ -700,10 +703,10 @@ async fn exceptions_are_typed_and_bodies_go_wrong() {
         call.send().await.unwrap().payload.collect().await.map(|body| body.into_bytes().len())
     };
     let whole = payload().await.unwrap();
-    endpoint.script(Operation::GetClip, Some("door"), Mishap::BreakOff(50));
+    endpoint.inject(Operation::GetClip, Some("door"), InjectedFault::BreakOff(50));
     assert_eq!(payload().await.unwrap(), 50);
-    endpoint.script(Operation::GetClip, Some("door"), Mishap::CutAfter(50));
+    endpoint.inject(Operation::GetClip, Some("door"), InjectedFault::CutAfter(50));
     assert!(payload().await.is_err());
-    endpoint.script(Operation::GetClip, Some("door"), Mishap::EndAfter(4));
+    endpoint.inject(Operation::GetClip, Some("door"), InjectedFault::EndAfter(4));
     assert_eq!(payload().await.unwrap(), whole - 48, "a line less");
 }

@@ -28,7 +28,7 @@ fn raws(fragments: &[Fragment]) -> Vec<&[u8]> {
 }
 
 #[tokio::test]
-async fn captures_come_through_as_they_are() {
+async fn captures_are_served_unchanged() {
     let (endpoint, kvs) = endpoint().await;
     for name in CAPTURES {
         let Some(body) = capture(name) else { continue };
@@ -42,7 +42,7 @@ async fn captures_come_through_as_they_are() {
 }
 
 #[tokio::test]
-async fn any_bytes_are_served_as_they_are() {
+async fn any_bytes_are_served_unchanged() {
     let (endpoint, kvs) = endpoint().await;
     let body = [&live_body([connect_document(1)])[..], b"not media at all"].concat();
     endpoint.serve_payload("broken", body);
@@ -57,7 +57,7 @@ async fn any_bytes_are_served_as_they_are() {
 }
 
 #[tokio::test]
-async fn every_start_by_name_and_arn() {
+async fn every_start_works_by_name_and_arn() {
     let (endpoint, kvs) = endpoint().await;
     let door = endpoint.create_stream("door");
     for ordinal in 1..=5 {
@@ -93,7 +93,7 @@ async fn every_start_by_name_and_arn() {
 }
 
 #[tokio::test]
-async fn a_pushed_fragment_arrives_before_the_next_is_there() {
+async fn a_pushed_fragment_arrives_before_the_next_is_pushed() {
     let (endpoint, kvs) = endpoint().await;
     let door = endpoint.create_stream("door");
     let mut received = kvs.live("door").start(Start::Earliest).reconnect(false).fragments();
@@ -110,10 +110,10 @@ async fn a_pushed_fragment_arrives_before_the_next_is_there() {
 }
 
 #[tokio::test]
-async fn a_looped_file_is_new_every_time_and_whole() {
+async fn a_looped_file_is_whole_and_has_new_stamps_every_time() {
     let (endpoint, kvs) = endpoint().await;
     endpoint.loop_media("camera", CAMERA).unwrap();
-    // More than the file has, so that it comes round.
+    // More fragments than the file has, so that it is looped.
     let received: Vec<_> =
         kvs.live("camera").start(Start::Earliest).reconnect(false).fragments().take(6).try_collect().await.unwrap();
     assert!(received.windows(2).all(|two| two[0].number() < two[1].number()));
@@ -133,13 +133,13 @@ async fn a_looped_file_is_new_every_time_and_whole() {
     let expected: Vec<_> = expected.iter().cycle().take(played.len()).cloned().collect();
     assert_eq!(played, expected);
     let times: Vec<_> = received.iter().map(|fragment| fragment.producer_time().unwrap().as_millis()).collect();
-    // A round is as long as the file, whose Clusters are about a second each.
+    // A loop is as long as the file. Its Clusters are about 1 s each.
     assert!(times.windows(2).all(|two| (700..1300).contains(&(two[1] - two[0]))), "{times:?}");
     assert!((4000..4100).contains(&(times[4] - times[0])), "{times:?}");
 }
 
 #[tokio::test]
-async fn the_body_of_ones_own_call() {
+async fn a_body_of_a_raw_sdk_call_is_read() {
     let (endpoint, _) = endpoint().await;
     endpoint.serve_payload("archive", archive_body());
     let media = aws_sdk_kinesisvideomedia::Client::new(&endpoint.sdk_config());
@@ -188,7 +188,7 @@ async fn stopping_the_endpoint_cuts_its_bodies() {
 }
 
 #[tokio::test]
-async fn the_control_plane() {
+async fn control_operations_answer_like_the_service() {
     let (endpoint, kvs) = endpoint().await;
     let control = kvs.control();
     let door = endpoint.create_stream("door");
@@ -226,7 +226,7 @@ async fn the_control_plane() {
     let listed = control.list_streams().stream_name_condition(condition).send().await.unwrap();
     assert_eq!(listed.stream_info_list().len(), 2);
 
-    // An operation that it does not serve: success on the wire, nothing in it.
+    // An operation that the endpoint does not serve answers 200 without content.
     let created = control.create_stream().stream_name("new").send().await.unwrap();
     assert_eq!(created.stream_arn(), None);
 }

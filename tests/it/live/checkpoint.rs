@@ -1,4 +1,4 @@
-//! Nothing that is not done is ever behind the checkpoint, and the checkpoint is always there.
+//! The checkpoint never passes a fragment that is not done, and is never lost.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::error::Error as _;
@@ -32,7 +32,7 @@ enum Act {
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
-    // Numbers above 24 are never given out.
+    // Numbers above 24 are never yielded.
     let act = prop_oneof![
         3 => Just(Act::Next),
         4 => (1..=26u32).prop_map(Act::Done),
@@ -43,7 +43,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 
 proptest! {
     #[test]
-    fn the_mark_is_the_models(acts in acts()) {
+    fn the_saved_position_equals_the_models(acts in acts()) {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
             let store = MemoryCheckpoint::default();
             let (mut fragments, acks) = stream::iter(first_fragments(24)).map(Ok).acknowledged(store.clone());
@@ -70,10 +70,10 @@ proptest! {
     }
 }
 
-/// When one ended, and what is saved if it did not fail.
+/// The end of a save, and the saved position if it succeeded.
 type Save = (Instant, Option<Position>);
 
-/// Takes its time, or fails.
+/// A store whose saves are slow or fail.
 #[derive(Clone, Default)]
 struct Slow {
     pause: Duration,
@@ -112,13 +112,13 @@ impl CheckpointStore for Slow {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_store_gets_the_newest_mark_and_the_last() {
+async fn a_slow_store_receives_the_newest_and_the_last_position() {
     let store = Slow::taking(1000, 0);
     let (fragments, acks) = stream::iter(first_fragments(60)).map(Ok).acknowledged(store.clone());
     let work = fragments.map_ok(|fragment| {
         let acks = acks.clone();
         async move {
-            // Neighbours are done in the wrong order.
+            // Neighbouring fragments are done in the wrong order.
             sleep(Duration::from_millis(if fragment.number().unwrap().as_str().ends_with('1') { 350 } else { 100 }))
                 .await;
             acks.done(&fragment.position());
@@ -133,7 +133,7 @@ async fn a_slow_store_gets_the_newest_mark_and_the_last() {
     let saved = store.saved();
     assert!((2..8).contains(&saved.len()), "{saved:?}");
     assert!(saved.windows(2).all(|two| two[0].number() < two[1].number()), "{saved:?}");
-    // What has not changed is not saved again.
+    // An unchanged position is not saved again.
     acks.done(&position(60));
     acks.clone().close().await.unwrap();
     drop(acks);
@@ -143,7 +143,7 @@ async fn a_slow_store_gets_the_newest_mark_and_the_last() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_fails_is_tried_again() {
+async fn a_failing_store_is_retried() {
     let store = Slow::taking(0, 12);
     let (mut fragments, acks) = stream::iter(first_fragments(3)).map(Ok).acknowledged(store.clone());
     let began = Instant::now();
@@ -152,7 +152,7 @@ async fn a_store_that_fails_is_tried_again() {
         acks.done(&position(ordinal));
     }
     sleep(Duration::from_secs(45)).await;
-    // At once, and not again and again.
+    // It is saved at once, and only once.
     assert_eq!(acks.saved(), None);
     let error = acks.clone().close().await.unwrap_err();
     assert_eq!(error.to_string(), "I/O failed: the table is away");
@@ -164,8 +164,8 @@ async fn a_store_that_fails_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_mark_is_saved_when_all_are_gone() {
-    // The second case is in the middle of a pause when that happens.
+async fn the_last_position_is_saved_when_all_handles_are_dropped() {
+    // In the second case the handles are dropped during a pause.
     for failures in [0, 1] {
         let store = Slow::taking(50, failures);
         let (mut fragments, acks) = stream::iter(first_fragments(2)).map(Ok).acknowledged(store.clone());
@@ -183,7 +183,7 @@ async fn the_last_mark_is_saved_when_all_are_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_that_is_dropped_is_no_second_save() {
+async fn a_dropped_close_saves_only_once() {
     let store = Slow::taking(1000, 0);
     let (mut fragments, acks) = stream::iter(first_fragments(2)).map(Ok).acknowledged(store.clone());
     for ordinal in 1..=2 {
@@ -196,7 +196,7 @@ async fn a_close_that_is_dropped_is_no_second_save() {
 }
 
 #[tokio::test]
-async fn the_same_fragments_come_out_and_the_same_error() {
+async fn fragments_and_errors_pass_through() {
     let given = first_fragments(3);
     let items: VecDeque<_> = given.iter().cloned().map(Ok).chain([Err(Error::new(ErrorKind::Io, "gone"))]).collect();
     let store: Arc<dyn CheckpointStore> = Arc::new(MemoryCheckpoint::at(position(7)));
@@ -207,7 +207,7 @@ async fn the_same_fragments_come_out_and_the_same_error() {
     }
     assert!(fragments.next().await.unwrap().is_err());
     assert!(fragments.next().await.is_none());
-    // Nothing is done: what was there stays.
+    // Nothing is done, so the stored position stays.
     assert_eq!(acks.close().await.unwrap(), None);
     assert_eq!(store.load().await.unwrap(), Some(position(7)));
 }
@@ -242,9 +242,9 @@ async fn thousands_of_saves_leave_one_file() {
 }
 
 #[tokio::test]
-async fn neighbours_and_doubles_do_not_disturb_each_other() {
+async fn stores_in_one_folder_do_not_disturb_each_other() {
     let dir = tempfile::tempdir().unwrap();
-    // The last two are the same file, as when the old process has not quite gone yet.
+    // The last two use the same file, as when the old process has not ended yet.
     let files = ["a", "a.tmp", ".a", "b", "b"].map(|name| FileCheckpoint::new(dir.path().join(name)));
     let work = files.iter().map(|file| async {
         for ordinal in 1..=100 {
@@ -260,12 +260,12 @@ async fn neighbours_and_doubles_do_not_disturb_each_other() {
 }
 
 #[tokio::test]
-async fn what_a_killed_process_leaves_does_not_disturb() {
+async fn leftovers_of_a_killed_process_are_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("door");
     let file = FileCheckpoint::new(&path);
     file.save(&position(1)).await.unwrap();
-    // Killed while it wrote, once before a byte, once within the line.
+    // Files of a process killed while it wrote: an empty one, and a part of a line.
     fs::write(dir.path().join(".door.00000000000000aa.tmp"), "").unwrap();
     fs::write(dir.path().join(".door.00000000000000bb.tmp"), &position(2).to_string()[..20]).unwrap();
     let file = FileCheckpoint::new(&path);
@@ -274,9 +274,9 @@ async fn what_a_killed_process_leaves_does_not_disturb() {
     assert_eq!(file.load().await.unwrap(), Some(position(3)));
 }
 
-/// Watches the file from outside: at every moment there is a whole line.
+/// Watches the file: it always has a whole line.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_every_moment_the_old_or_the_new_one_is_there() {
+async fn the_file_always_has_the_old_or_the_new_position() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("door");
     let file = FileCheckpoint::new(&path);
@@ -290,7 +290,7 @@ async fn at_every_moment_the_old_or_the_new_one_is_there() {
             assert!(line.ends_with('\n'), "{line:?}");
             let position: Position = line.trim_end().parse().unwrap();
             let last = seen.last().unwrap();
-            assert!(position.number() >= last.number(), "{position} behind {last}");
+            assert!(position.number() >= last.number(), "{position} after {last}");
             if position != *last {
                 seen.push(position);
             }
@@ -298,7 +298,7 @@ async fn at_every_moment_the_old_or_the_new_one_is_there() {
         seen.len()
     });
     for ordinal in 2..=300 {
-        // A save that nobody waits for any more never replaces a later one.
+        // An abandoned save never replaces a later one.
         if ordinal % 2 == 0 {
             let _ = file.save(&position(ordinal)).now_or_never();
         } else {
@@ -330,7 +330,7 @@ async fn errors_name_the_path() {
         assert_eq!(error.to_string(), format!("invalid argument: {at}/door is not a checkpoint"));
         assert_eq!(error.source().unwrap().to_string(), cause);
     }
-    // What is far too long is not read to its end.
+    // A file that is far too long is not read to its end.
     let endless = FileCheckpoint::new("/dev/zero").load().await.unwrap_err();
     assert_eq!(endless.to_string(), "invalid argument: /dev/zero is not a checkpoint");
     let folder = FileCheckpoint::new(dir.path());
@@ -338,7 +338,7 @@ async fn errors_name_the_path() {
     let error = folder.save(&position(1)).await.unwrap_err();
     assert_eq!(error.to_string(), format!("I/O failed: writing the checkpoint {at} failed"));
     assert!(!error.is_retryable());
-    // A file where a folder should be cannot be written to, whoever one is; a folder that is not there is made.
+    // A file in the place of a folder is an error, even for root. A missing folder is created.
     let inside = FileCheckpoint::new(path.join("inside"));
     let error = inside.save(&position(1)).await.unwrap_err();
     assert_eq!(error.to_string(), format!("I/O failed: writing the checkpoint {at}/door/inside failed"));
@@ -350,7 +350,7 @@ async fn errors_name_the_path() {
 
 /// The file and the acknowledgements together, on real threads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_goes_on_behind_what_is_done() {
+async fn a_restart_resumes_after_the_last_acknowledged_fragment() {
     let dir = tempfile::tempdir().unwrap();
     let file = FileCheckpoint::new(dir.path().join("door"));
     let (fragments, acks) = stream::iter(first_fragments(200)).map(Ok).acknowledged(file.clone());
@@ -359,7 +359,7 @@ async fn a_restart_goes_on_behind_what_is_done() {
         async move {
             tokio::spawn(async move {
                 tokio::task::yield_now().await;
-                // The consumer crashed before this one was done.
+                // The consumer crashed before this fragment was done.
                 if fragment.position() != position(150) {
                     acks.done(&fragment.position());
                 }

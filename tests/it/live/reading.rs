@@ -1,4 +1,4 @@
-//! Reading a stream for ever: options, ends, errors, what the service gets to see.
+//! Reading a live stream: options, ends, errors, and the calls that the service receives.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +6,9 @@ use aws_smithy_async::time::{SharedTimeSource, StaticTimeSource};
 use aws_smithy_types::retry::RetryConfig;
 use futures::{StreamExt, TryStreamExt};
 use kinesis_video::demux::PacketItem;
-use kinesis_video::local::{self, Document, LocalEndpoint, LocalStream, Mishap, Operation, Quotas, Shape, Stamp};
+use kinesis_video::local::{
+    self, Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape, Stamp,
+};
 use kinesis_video::{
     Bound, Discontinuity, ErrorKind, Fragment, FragmentEnd, FragmentNumber, KinesisVideo, Limits, LiveFragments,
     OnAgedOut, OnDamage, Position, Start, StreamEnd, Timestamp,
@@ -36,7 +38,7 @@ async fn ordinals(fragments: LiveFragments) -> Vec<u32> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quiet_stream_is_waited_for() {
+async fn a_quiet_stream_is_reconnected_until_media_arrive() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     let mut fragments = kvs.live("door").fragments();
     let mut status = fragments.status();
@@ -50,13 +52,13 @@ async fn a_quiet_stream_is_waited_for() {
     // A call every three seconds, as the service ends each body.
     let calls = endpoint.calls(Operation::GetMedia, "door").len();
     assert!((1190..=1202).contains(&calls), "{calls}");
-    // An endpoint is asked for again before it is 45 minutes old.
+    // The data endpoint is looked up again before it is 45 minutes old.
     assert_eq!(endpoint.calls(Operation::GetDataEndpoint, "door").len(), 2);
 }
 
-/// Whatever the configuration says that the user passed.
+/// This holds for any SDK configuration of the user.
 #[tokio::test(start_paused = true)]
-async fn a_minute_of_silence_is_none_of_the_sdks_business() {
+async fn the_sdk_does_not_time_out_a_silent_body() {
     let quotas = Quotas::default().idle(Duration::from_secs(3600));
     let (endpoint, door, _) = start(quotas).await;
     for retries in [RetryConfig::disabled(), RetryConfig::standard(), RetryConfig::adaptive()] {
@@ -78,7 +80,7 @@ async fn a_minute_of_silence_is_none_of_the_sdks_business() {
         let (second, ()) = tokio::join!(next(&mut fragments), producer);
         assert_eq!(second, 2);
         assert_eq!(endpoint.calls(Operation::GetMedia, "door").len() - before, 1, "it was one body");
-        // With the limit that it has by itself it is another body, but no end.
+        // The default time limit starts another body, but does not end the stream.
         let mut fragments = kvs.live("door").start(Start::AfterFragment(stamp(2).number)).fragments();
         let producer = async {
             sleep(Duration::from_secs(60)).await;
@@ -91,9 +93,9 @@ async fn a_minute_of_silence_is_none_of_the_sdks_business() {
     }
 }
 
-/// The client's clock, and that of the service.
+/// The offset of the client's clock, and of the service's.
 #[tokio::test(start_paused = true)]
-async fn clocks_that_are_off_by_an_hour() {
+async fn a_clock_off_by_an_hour_is_corrected() {
     for (client, server) in [(0, 0), (3600, 0), (-3600, 0), (0, 3600), (0, -3600)] {
         let (endpoint, door, _) = start(Quotas::default()).await;
         endpoint.set_clock_offset(server * 1000);
@@ -103,9 +105,9 @@ async fn clocks_that_are_off_by_an_hour() {
         let time = SharedTimeSource::new(StaticTimeSource::new(shifted));
         let config = endpoint.in_process_config().into_builder();
         let kvs = KinesisVideo::new(&config.time_source(time).build());
-        // The first body has nothing; what comes before the second is not lost for that.
+        // The first body is empty. Fragments pushed before the second are not lost.
         let mut fragments = kvs.live("door").start(Start::Now).fragments();
-        endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(0));
+        endpoint.inject(Operation::GetMedia, None, InjectedFault::EndAfter(0));
         let mut status = fragments.status();
         let producer = async {
             status.wait_for(|status| status.connected_since.is_some()).await.unwrap();
@@ -117,13 +119,13 @@ async fn clocks_that_are_off_by_an_hour() {
         };
         let (pushed, received) = tokio::join!(producer, consumer);
         assert_eq!(received, pushed, "client {client}, server {server}");
-        let refused = endpoint.happened()["request expired"];
+        let refused = endpoint.fault_counts().request_expired;
         assert_eq!(refused > 0, client != 0 || server != 0, "client {client}, server {server}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn ends_have_a_reason() {
+async fn every_end_has_a_reason() {
     let (_endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=10);
     let live = || kvs.live("door").start(Start::Earliest);
@@ -140,7 +142,7 @@ async fn ends_have_a_reason() {
         (Bound::Fragment(stamp(4).number), StreamEnd::Fragment, 4),
         (Bound::ServerTime(stamp(6).server_time), StreamEnd::Time, 5),
         (Bound::ProducerTime(stamp(6).producer_time), StreamEnd::Time, 5),
-        // Nothing comes any more that could be before it.
+        // No fragment before the bound can follow.
         (Bound::ServerTime(Timestamp::from_millis(stamp(10).server_time.as_millis() + 5000)), StreamEnd::Time, 10),
     ] {
         let mut fragments = live().until(bound.clone()).fragments();
@@ -171,12 +173,12 @@ async fn ends_have_a_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_stop_handle_lets_the_fragment_come_in_that_is_on_its_way() {
+async fn the_stop_handle_lets_the_open_fragment_finish() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=5);
-    // Each fragment is on its way for some seconds.
-    let trickle = Mishap::Trickle { bytes: 100, pause: Duration::from_millis(200) };
-    endpoint.script(Operation::GetMedia, None, trickle.clone());
+    // Each fragment takes some seconds to arrive.
+    let trickle = InjectedFault::Trickle { bytes: 100, pause: Duration::from_millis(200) };
+    endpoint.inject(Operation::GetMedia, None, trickle.clone());
     let mut fragments = kvs.live("door").start(Start::Earliest).fragments();
     let stop = fragments.stop_handle();
     assert_eq!(next(&mut fragments).await, 1);
@@ -187,10 +189,10 @@ async fn the_stop_handle_lets_the_fragment_come_in_that_is_on_its_way() {
     let (rest, ()) = tokio::join!(async { (&mut fragments).try_collect::<Vec<_>>().await.unwrap() }, later);
     assert_eq!(rest.iter().map(ordinal_of).collect::<Vec<_>>(), [2]);
     assert_eq!(fragments.end_reason(), Some(StreamEnd::Stopped));
-    assert_eq!(door.open_bodies(), 0);
+    assert_eq!(door.open_connections(), 0);
 
-    // Packet by packet it ends behind the fragment, too.
-    endpoint.script(Operation::GetMedia, None, trickle);
+    // A packet stream also ends after the fragment.
+    endpoint.inject(Operation::GetMedia, None, trickle);
     let mut items = kvs.live("door").start(Start::Earliest).packets();
     let stop = items.stop_handle();
     let mut ends = 0;
@@ -206,11 +208,11 @@ async fn the_stop_handle_lets_the_fragment_come_in_that_is_on_its_way() {
     }
     assert_eq!((ends, items.end_reason()), (1, Some(StreamEnd::Stopped)));
 
-    // Where nothing is on its way, at once; also where it waits before a call.
+    // Without an open fragment it ends at once, also during a pause before a call.
     for mishaps in [0, 5] {
         let mut fragments = kvs.live("door").start(Start::AfterFragment(stamp(5).number)).fragments();
         (0..mishaps).for_each(|_| {
-            endpoint.script(Operation::GetMedia, None, Mishap::Refuse("ServiceUnavailable".into()));
+            endpoint.inject(Operation::GetMedia, None, InjectedFault::Refuse("ServiceUnavailable".into()));
         });
         let stop = fragments.stop_handle();
         let before = Instant::now();
@@ -226,7 +228,7 @@ async fn the_stop_handle_lets_the_fragment_come_in_that_is_on_its_way() {
 }
 
 #[tokio::test]
-async fn dropping_it_closes_the_socket() {
+async fn dropping_the_stream_closes_the_socket() {
     let endpoint = LocalEndpoint::start_with(0, Quotas::default().idle(Duration::from_secs(60))).await.unwrap();
     let door = endpoint.create_stream("door");
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
@@ -236,18 +238,18 @@ async fn dropping_it_closes_the_socket() {
         if packets {
             let mut items = live.packets();
             assert!(items.next().await.unwrap().is_ok());
-            assert_eq!(door.open_bodies(), 1);
+            assert_eq!(door.open_connections(), 1);
             drop(items);
         } else {
             let mut fragments = live.fragments();
             assert_eq!(next(&mut fragments).await, 1);
-            // It is not the next() future that holds it.
+            // The stream holds the connection, not the future of `next()`.
             assert!(timeout(Duration::from_millis(20), fragments.next()).await.is_err());
-            assert_eq!(door.open_bodies(), 1);
+            assert_eq!(door.open_connections(), 1);
             drop(fragments);
         }
         let closed = async {
-            while door.open_bodies() > 0 {
+            while door.open_connections() > 0 {
                 sleep(Duration::from_millis(5)).await;
             }
         };
@@ -256,7 +258,7 @@ async fn dropping_it_closes_the_socket() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_saved_position_is_where_it_goes_on() {
+async fn reading_resumes_after_a_saved_position() {
     let (_endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=6);
     let all: Vec<_> =
@@ -266,18 +268,18 @@ async fn a_saved_position_is_where_it_goes_on() {
     let position: Position = serde_json::from_str(&saved).unwrap();
     let from = |start: Start| ordinals(kvs.live("door").start(start).idle_timeout(Duration::from_secs(9)).fragments());
     assert_eq!(from(Start::AfterPosition(position.clone())).await, [4, 5, 6]);
-    // Also without its token, and without its number: then by time, with the fragment itself.
+    // A position without a token resumes by number. Without a number it resumes by time, with the fragment itself.
     let text = position.to_string();
     assert_eq!(from(Start::AfterPosition(text.trim_end_matches('=').parse().unwrap())).await, [4, 5, 6]);
     let time = position.server_time().unwrap().as_millis();
     assert_eq!(from(Start::AfterPosition(format!("kvs1::{time}::").parse().unwrap())).await, [3, 4, 5, 6]);
-    // A token that is not understood: by the number.
+    // After a rejected token, reading resumes by number.
     let odd = format!("kvs1:{}:{time}::not-one-of-ours", position.number().unwrap());
     assert_eq!(from(Start::AfterPosition(odd.parse().unwrap())).await, [4, 5, 6]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_that_has_aged_out() {
+async fn an_expired_position_is_handled_as_configured() {
     let (_endpoint, door, kvs) = start(Quotas::default().aged_out(local::Expired::Fault)).await;
     push(&door, 1..=9);
     door.expire(5);
@@ -298,7 +300,7 @@ async fn a_place_that_has_aged_out() {
         };
         assert_eq!(last.number(), Some(&stamp(2).number));
     }
-    // Whoever is too slow for the retention is told by time what is missing.
+    // A reader that is slower than the retention gets the missing time as a gap.
     let live = kvs.live("door").start(Start::Earliest).idle_timeout(Duration::from_secs(60));
     let mut fragments = live.fragments();
     assert_eq!(next(&mut fragments).await, 6);
@@ -318,15 +320,15 @@ fn position_behind(ordinal: u32) -> Position {
     format!("kvs1:{number}:{}::=", server_time.as_millis()).parse().unwrap()
 }
 
-/// A position that the service understands in none of its ways, as it may say of one that is too old.
+/// The service rejects the position in every form, as it may do for an expired one.
 #[tokio::test(start_paused = true)]
-async fn a_place_that_is_refused() {
+async fn a_refused_position_is_retried_by_other_means() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=9);
     let position = position_behind(2);
     for (what, expected) in [(OnAgedOut::Earliest, Some(vec![3, 4, 5, 6, 7, 8, 9])), (OnAgedOut::Fail, None)] {
         for _ in 0..3 {
-            endpoint.script(Operation::GetMedia, None, Mishap::Refuse("InvalidArgumentException".into()));
+            endpoint.inject(Operation::GetMedia, None, InjectedFault::Refuse("InvalidArgumentException".into()));
         }
         let live =
             kvs.live("door").start_after(position.clone()).on_aged_out(what).idle_timeout(Duration::from_secs(60));
@@ -338,29 +340,33 @@ async fn a_place_that_is_refused() {
     }
 }
 
-/// All that is retained comes again, more than one body brings: it is gone through once.
+/// The service sends all retained fragments again, over several bodies. The reader skips them once.
 #[tokio::test(start_paused = true)]
-async fn going_through_what_was_there_before_comes_to_an_end() {
+async fn reading_a_backlog_reaches_its_end() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=60);
     for _ in 0..30 {
-        endpoint.script(Operation::GetMedia, None, Mishap::FaultAfter { fragments: 0, id: 4000, message: "E".into() });
+        endpoint.inject(
+            Operation::GetMedia,
+            None,
+            InjectedFault::FaultAfter { fragments: 0, id: 4000, message: "E".into() },
+        );
     }
     let mut fragments = kvs.live("door").start_after(position_behind(50)).fragments();
-    // Where that is tried, bodies are short.
+    // The bodies of this attempt are short.
     let shorter = async {
-        while endpoint.scripted() > 0 {
+        while endpoint.pending_faults() > 0 {
             sleep(Duration::from_millis(10)).await;
         }
-        (0..200).for_each(|_| endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(7)));
+        (0..200).for_each(|_| endpoint.inject(Operation::GetMedia, None, InjectedFault::EndAfter(7)));
     };
     let (first, ()) = tokio::join!(next(&mut fragments), shorter);
     assert_eq!(first, 51);
 }
 
-/// Whoever does something else in between has not been waiting.
+/// Time between two polls does not count as idle.
 #[tokio::test(start_paused = true)]
-async fn a_dropped_next_is_no_silence() {
+async fn a_dropped_next_does_not_count_as_idle() {
     let (_endpoint, door, kvs) = start(Quotas::default().idle(Duration::from_secs(3600))).await;
     push(&door, 1..=1);
     let live = kvs.live("door").start(Start::Earliest).read_timeout(Duration::from_secs(3600));
@@ -374,16 +380,16 @@ async fn a_dropped_next_is_no_silence() {
     }
 }
 
-/// What there is of the last fragment comes before the end, and may come in whole another time.
+/// The last fragment is yielded before the end, but not saved, because it may be complete later.
 #[tokio::test(start_paused = true)]
-async fn the_tail_of_a_call_is_not_thrown_away() {
+async fn the_last_fragment_without_closing_tags_is_yielded() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=3);
     for _ in 0..50 {
-        endpoint.script(
+        endpoint.inject(
             Operation::GetMedia,
             None,
-            Mishap::EndBeforeTrailer(if endpoint.scripted() == 0 { 2 } else { 0 }),
+            InjectedFault::EndBeforeTrailer(if endpoint.pending_faults() == 0 { 2 } else { 0 }),
         );
     }
     let store = kinesis_video::MemoryCheckpoint::default();
@@ -396,11 +402,11 @@ async fn the_tail_of_a_call_is_not_thrown_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn damage_is_passed_over_or_an_error() {
+async fn damage_is_skipped_or_an_error() {
     let (_endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=2);
     let mut damaged = producer_document(3).to_bytes(&stamp(3), 0).to_vec();
-    // The last block, by its id, the width of its size, and its track.
+    // The last block, found by its id, the width of its size, and its track.
     let head = damaged.windows(10).rposition(|ten| ten.starts_with(&[0xA3, 0x01, 0, 0]) && ten[9] == 0x81).unwrap();
     damaged[head..head + 4].fill(0);
     door.push_bytes(damaged, stamp(3));
@@ -424,7 +430,7 @@ async fn damage_is_passed_over_or_an_error() {
     assert!(before.iter().any(|what| matches!(what, Discontinuity::Reconnected { .. })), "{before:?}");
     assert_eq!(before.iter().filter(|what| what.is_loss()).count(), 1, "{before:?}");
 
-    // What is larger than allowed is no better than damaged.
+    // A fragment beyond the limits counts as damaged.
     let limits = Limits::default().fragment_bytes(1600);
     door.push_stamped(&connect_document(6), stamp(6));
     push(&door, 7..=7);
@@ -433,9 +439,9 @@ async fn damage_is_passed_over_or_an_error() {
     assert_eq!(ordinals(small).await, [5, 6, 7]);
 }
 
-/// What happened before a fragment is on the fragment.
+/// A fragment carries the discontinuities before it.
 #[tokio::test(start_paused = true)]
-async fn discontinuities() {
+async fn discontinuities_are_reported_on_fragments() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     let document = |seconds: u64| {
         let document = Document::new(Shape::Producer).video_track(1).cluster_time(seconds * 1000);
@@ -448,13 +454,13 @@ async fn discontinuities() {
     for (ordinal, seconds) in [(1, 0), (2, 1), (3, 2), (4, 9), (5, 10)] {
         door.push_stamped(&document(seconds), stamped(ordinal, seconds as i64));
     }
-    // The producer's clock goes back; then only its session begins anew; then other tracks.
+    // The producer's clock goes back, then a new session begins, then the tracks change.
     door.push_stamped(&document(0), stamped(6, 4));
     door.push_stamped(&document(1), stamped(7, 5));
     door.push_stamped(&document(0), stamped(8, 6));
     door.push_stamped(&document(1).audio_track(2, "sound", "A_AAC"), stamped(9, 7));
-    endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(2));
-    endpoint.script(Operation::GetMedia, None, Mishap::Repeat(2));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::EndAfter(2));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::Repeat(2));
     let live = kvs.live("door").start(Start::Earliest).until(Bound::Count(9));
     let fragments: Vec<_> = live.fragments().try_collect().await.unwrap();
     let said = |fragment: &Fragment| {
@@ -478,13 +484,13 @@ async fn discontinuities() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn packets_of_a_fragment_that_comes_again() {
+async fn packets_of_a_repeated_fragment_are_not_repeated() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=3);
-    // In the middle of the second block of the second fragment, and then again a little later.
+    // Cuts the second fragment in its second block, and then a little later.
     let length = producer_document(1).to_bytes(&stamp(1), 2000).len() as u64;
-    endpoint.script(Operation::GetMedia, None, Mishap::CutAfter(length + 700));
-    endpoint.script(Operation::GetMedia, None, Mishap::BreakOff(800));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::CutAfter(length + 700));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::BreakOff(800));
     let mut items = kvs.live("door").start(Start::Earliest).until(Bound::Count(3)).packets();
     let mut seen = Vec::new();
     while let Some(item) = items.try_next().await.unwrap() {
@@ -499,10 +505,10 @@ async fn packets_of_a_fragment_that_comes_again() {
     let fragment = "start 0 1 2 3 4 trailer";
     assert_eq!(seen.join(" "), format!("{fragment} {fragment} Reconnected {fragment}"));
 
-    // One that is not what it was.
+    // A repeated fragment with other content.
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=1);
-    endpoint.script(Operation::GetMedia, None, Mishap::CutAfter(800));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::CutAfter(800));
     let mut items = kvs.live("door").start(Start::Earliest).until(Bound::Count(1)).packets();
     let first = items.try_next().await.unwrap();
     assert!(matches!(first, Some(PacketItem::Start(_))), "{first:?}");
@@ -518,18 +524,18 @@ async fn packets_of_a_fragment_that_comes_again() {
     assert!(matches!(rest.last(), Some(PacketItem::End(end)) if end.end_reason() == FragmentEnd::Trailer));
 }
 
-/// However badly things go, and however many read, the service gets no more calls than it allows.
+/// The service never receives more calls than it allows, whatever fails and however many readers there are.
 #[tokio::test(start_paused = true)]
-async fn call_rates_are_kept_under_the_worst_schedule() {
+async fn call_rate_limits_hold_under_the_worst_schedule() {
     let (endpoint, door, kvs) = start(Quotas::default().connections(None)).await;
     push(&door, 1..=3);
     door.finish();
-    // Every body is over at once, every endpoint stale.
+    // Every body ends at once, and every data endpoint is stale.
     for n in 0..200 {
-        endpoint.script(
+        endpoint.inject(
             Operation::GetMedia,
             None,
-            if n % 3 == 0 { Mishap::StaleEndpoint } else { Mishap::EndAfter(0) },
+            if n % 3 == 0 { InjectedFault::StaleEndpoint } else { InjectedFault::EndAfter(0) },
         );
     }
     let readers = (0..4).map(|_| {
@@ -538,7 +544,7 @@ async fn call_rates_are_kept_under_the_worst_schedule() {
     });
     let by_arn = kvs.live(door.arn()).start(Start::Now).idle_timeout(Duration::from_secs(120)).fragments();
     tokio::join!(futures::future::join_all(readers), ordinals(by_arn));
-    assert_eq!(endpoint.happened()["throttled"], 0);
+    assert_eq!(endpoint.fault_counts().throttled, 0);
     for operation in [Operation::GetMedia, Operation::GetDataEndpoint] {
         let calls = endpoint.calls(operation, "door");
         let busiest = calls.windows(6).map(|six| six[5] - six[0]).min().expect("many calls");
@@ -548,7 +554,7 @@ async fn call_rates_are_kept_under_the_worst_schedule() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fourth_reader_waits_its_turn() {
+async fn a_fourth_reader_waits_for_a_connection() {
     let (endpoint, door, kvs) =
         start(Quotas::default().idle(Duration::from_secs(600)).linger(Duration::from_secs(20))).await;
     push(&door, 1..=1);
@@ -564,17 +570,17 @@ async fn a_fourth_reader_waits_its_turn() {
         others.pop();
     });
     assert_eq!(first, 1);
-    let refused = endpoint.happened()["connection limit"];
-    // Patiently: not every 200 ms for 80 s.
+    let refused = endpoint.fault_counts().connection_limit;
+    // It backs off, instead of calling every 200 ms for 80 s.
     assert!((4..30).contains(&refused), "{refused}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_status_says_how_it_goes() {
+async fn the_status_follows_the_stream() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=4);
-    endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(1));
-    endpoint.script(Operation::GetMedia, None, Mishap::Refuse("InternalFailure".into()));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::EndAfter(1));
+    endpoint.inject(Operation::GetMedia, None, InjectedFault::Refuse("InternalFailure".into()));
     let mut fragments = kvs.live("door").start(Start::Earliest).fragments();
     let status = fragments.status();
     assert!(status.borrow().connected_since.is_none());
@@ -601,9 +607,9 @@ async fn the_status_says_how_it_goes() {
     assert!(status.borrow().connected_since.is_none());
 }
 
-/// Each error of the service has its kind, its verdict, and says what to do.
+/// Each error of the service has a kind, is retryable or not, and gives advice.
 #[tokio::test(start_paused = true)]
-async fn errors_a_person_can_act_on() {
+async fn errors_have_a_kind_and_advice() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=1);
     let url = endpoint.url().to_owned();
@@ -681,32 +687,32 @@ async fn errors_a_person_can_act_on() {
         ("NeverHeardOfException", ErrorKind::Service, false, "service error: GetMedia: {said}"),
     ];
     for (name, kind, retryable, text) in cases {
-        endpoint.script(Operation::GetMedia, None, Mishap::Refuse(name.into()));
+        endpoint.inject(Operation::GetMedia, None, InjectedFault::Refuse(name.into()));
         let error = kvs.live("door").reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.code(), error.is_retryable()), (kind, Some(name), retryable), "{error}");
-        let text = text.replace("{said}", &format!("{name}, as the script says"));
+        let text = text.replace("{said}", &format!("{name}, an injected fault"));
         let id = error.context().request_id().expect("a request id").to_owned();
         let place = format!(" (code {name}, stream door, endpoint {url}, request {id})");
         assert_eq!(error.to_string(), format!("{text}{place}"));
-        // For ever, what may go away is waited for.
-        endpoint.script(Operation::GetMedia, None, Mishap::Refuse(name.into()));
+        // A reconnecting stream retries transient errors.
+        endpoint.inject(Operation::GetMedia, None, InjectedFault::Refuse(name.into()));
         let live = kvs.live("door").start(Start::Earliest).idle_timeout(Duration::from_secs(60));
         let may_go_away = retryable || kind == ErrorKind::Service;
         assert_eq!(live.fragments().try_next().await.is_ok(), may_go_away, "{name}");
-        // The same, asked for the endpoint.
+        // The same errors from GetDataEndpoint.
         let fresh = KinesisVideo::new(&endpoint.in_process_config());
-        endpoint.script(Operation::GetDataEndpoint, None, Mishap::Refuse(name.into()));
+        endpoint.inject(Operation::GetDataEndpoint, None, InjectedFault::Refuse(name.into()));
         let error = fresh.live("door").reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable()), (kind, retryable));
         assert!(error.to_string().contains("GetDataEndpoint"), "{error}");
         sleep(Duration::from_secs(2)).await;
     }
-    assert_eq!(endpoint.scripted(), 0);
+    assert_eq!(endpoint.pending_faults(), 0);
 }
 
 /// Each error that the service reports inside the media.
 #[tokio::test(start_paused = true)]
-async fn faults_a_person_can_act_on() {
+async fn faults_have_a_kind_and_advice() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=3);
     let cases = [
@@ -725,8 +731,8 @@ async fn faults_a_person_can_act_on() {
         (9999, ErrorKind::Service, false, "this error is unknown"),
     ];
     for (id, kind, retryable, meaning) in cases {
-        let fault = || Mishap::FaultAfter { fragments: 2, id, message: "SAID".into() };
-        endpoint.script(Operation::GetMedia, None, fault());
+        let fault = || InjectedFault::FaultAfter { fragments: 2, id, message: "SAID".into() };
+        endpoint.inject(Operation::GetMedia, None, fault());
         let mut fragments = kvs.live("door").start(Start::Earliest).reconnect(false).fragments();
         assert_eq!([next(&mut fragments).await, next(&mut fragments).await], [1, 2]);
         let error = fragments.try_next().await.unwrap_err();
@@ -736,8 +742,8 @@ async fn faults_a_person_can_act_on() {
         let begin = format!("{kind}: the service reported \"SAID\" inside the media; {meaning} (code {id}, at byte ");
         assert!(text.starts_with(&begin), "{text}");
         assert!(text.contains("stream door, endpoint http://127.0.0.1:"), "{text}");
-        // For ever: what may go away is waited for, what nobody knows a few times.
-        endpoint.script(Operation::GetMedia, None, fault());
+        // A reconnecting stream retries transient faults, and unknown ones a few times.
+        endpoint.inject(Operation::GetMedia, None, fault());
         let live = kvs.live("door").start(Start::Earliest).until(Bound::Count(3));
         let result: Result<Vec<_>, _> = live.fragments().try_collect().await;
         let may_go_away = retryable || kind == ErrorKind::Service || id == 4000;
@@ -746,13 +752,13 @@ async fn faults_a_person_can_act_on() {
     }
 }
 
-/// Success on the wire, and no media: the wrong host.
+/// An answer 200 without media is a wrong endpoint.
 #[tokio::test(start_paused = true)]
-async fn a_host_that_does_not_know_the_operation() {
+async fn an_unknown_operation_is_a_wrong_endpoint() {
     let (endpoint, door, kvs) = start(Quotas::default()).await;
     push(&door, 1..=1);
     for _ in 0..20 {
-        endpoint.script(Operation::GetMedia, None, Mishap::UnknownOperation);
+        endpoint.inject(Operation::GetMedia, None, InjectedFault::UnknownOperation);
     }
     let error = kvs.live("door").fragments().try_next().await.unwrap_err();
     let url = endpoint.url();
@@ -763,12 +769,12 @@ async fn a_host_that_does_not_know_the_operation() {
             "wrong endpoint: GetMedia: the answer is not media; its host does not know the operation (stream door, endpoint {url}, request {id})"
         )
     );
-    // It was asked for again each time, and is not believed for ever.
+    // The data endpoint was looked up again each time, and the error is final after some retries.
     assert!(endpoint.calls(Operation::GetDataEndpoint, "door").len() >= 5);
 }
 
 #[tokio::test]
-async fn a_service_that_cannot_be_reached() {
+async fn an_unreachable_service_is_an_io_error() {
     let endpoint = LocalEndpoint::start().await.unwrap();
     let config = endpoint.sdk_config();
     drop(endpoint);
@@ -780,13 +786,13 @@ async fn a_service_that_cannot_be_reached() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn time_limits_of_the_network() {
+async fn network_timeouts_reconnect() {
     let (endpoint, door, kvs) = start(Quotas::default().idle(Duration::from_secs(3600))).await;
     push(&door, 1..=2);
-    // Nothing comes at all; nothing comes in the middle.
+    // The body stalls before its first byte, then in the middle.
     for after in [0, 700] {
         let pause = Duration::from_secs(3600);
-        endpoint.script(Operation::GetMedia, None, Mishap::Stall { after, pause });
+        endpoint.inject(Operation::GetMedia, None, InjectedFault::Stall { after, pause });
         let live = kvs.live("door").start(Start::Earliest);
         let live = live.first_byte_timeout(Duration::from_secs(5)).read_timeout(Duration::from_secs(7));
         let mut fragments = live.fragments();
@@ -797,9 +803,9 @@ async fn time_limits_of_the_network() {
     }
 }
 
-/// Whoever takes his time has not been waiting.
+/// The time that a consumer takes does not count as idle.
 #[tokio::test(start_paused = true)]
-async fn a_slow_consumer_is_no_silence() {
+async fn a_slow_consumer_does_not_count_as_idle() {
     let (_endpoint, door, kvs) = start(Quotas::default().idle(Duration::from_secs(3600))).await;
     push(&door, 1..=4);
     let live = kvs.live("door").start(Start::Earliest);
@@ -816,7 +822,7 @@ async fn a_slow_consumer_is_no_silence() {
 
 #[cfg(feature = "metrics")]
 #[test]
-fn the_metrics_facade_is_told() {
+fn metrics_are_recorded() {
     use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
     let recorder = DebuggingRecorder::new();
@@ -826,8 +832,8 @@ fn the_metrics_facade_is_told() {
         runtime.block_on(async {
             let (endpoint, door, kvs) = start(Quotas::default()).await;
             push(&door, 1..=4);
-            endpoint.script(Operation::GetMedia, None, Mishap::EndAfter(2));
-            endpoint.script(Operation::GetMedia, None, Mishap::Refuse("InternalFailure".into()));
+            endpoint.inject(Operation::GetMedia, None, InjectedFault::EndAfter(2));
+            endpoint.inject(Operation::GetMedia, None, InjectedFault::Refuse("InternalFailure".into()));
             let live = kvs.live(door.arn()).start(Start::Earliest).until(Bound::Count(4));
             assert_eq!(ordinals(live.fragments()).await, [1, 2, 3, 4]);
         });
@@ -855,9 +861,9 @@ fn the_metrics_facade_is_told() {
     assert!(value("bytes_total stream=door") > 4000.0);
 }
 
-/// Something listens, and never answers.
+/// A listener that never answers.
 #[tokio::test]
-async fn an_answer_that_does_not_come() {
+async fn a_missing_answer_times_out() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = LocalEndpoint::start().await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

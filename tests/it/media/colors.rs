@@ -1,4 +1,4 @@
-//! Colours, against the formulas of ITU-T H.273 in floating point, and files against other programs.
+//! Colours, against the formulas of ITU-T H.273 in floating point, and encoded files, against other programs.
 
 use futures::TryStreamExt;
 use kinesis_video::frame::{ColorMatrix, ColorRange};
@@ -7,7 +7,7 @@ use kinesis_video::{FragmentStreamExt, Frame, FrameStreamExt};
 use crate::support::ffmpeg::ffmpeg_bytes;
 use crate::support::footage::{footage, fragment, source};
 
-/// Saturated bars, then the corners of the cube.
+/// Saturated bars, then the corners of the colour cube.
 const BARS: &str = "smptehdbars=size=448x128:rate=5:duration=1,format=rgb24[a];rgbtestsrc=size=448x120:rate=5:duration=1,format=rgb24[b];[a][b]vstack";
 
 async fn pictures(arguments: &[&str]) -> Vec<Frame> {
@@ -15,7 +15,7 @@ async fn pictures(arguments: &[&str]) -> Vec<Frame> {
     source(&[file]).frames().try_collect().await.unwrap()
 }
 
-/// The samples of a plane, as numbers from 0 to 1 of what its bits can hold.
+/// The samples of a plane.
 struct Samples<'a> {
     rows: Vec<&'a [u8]>,
     bits: u32,
@@ -31,7 +31,7 @@ impl Samples<'_> {
     }
 }
 
-/// Red, green and blue by the formulas; chroma counts for all the pixels that share it.
+/// Red, green and blue by the formulas. A chroma sample applies to all pixels that share it.
 fn formula(frame: &Frame, bits: u32, across: usize, down: usize) -> Vec<[f64; 3]> {
     let planes: Vec<Samples<'_>> =
         (0..3).map(|index| Samples { rows: frame.plane(index).unwrap().iter().collect(), bits }).collect();
@@ -68,7 +68,7 @@ fn formula(frame: &Frame, bits: u32, across: usize, down: usize) -> Vec<[f64; 3]
 }
 
 #[tokio::test]
-async fn every_matrix_range_and_subsampling_is_within_two_of_the_formula() {
+async fn rgb_is_within_two_of_the_formula_for_every_format() {
     let matrices = [
         ("bt709", ColorMatrix::Bt709),
         ("smpte170m", ColorMatrix::Bt601),
@@ -104,7 +104,7 @@ async fn every_matrix_range_and_subsampling_is_within_two_of_the_formula() {
                 }
                 let frame = pictures(&arguments).await.remove(0);
                 assert_eq!((frame.matrix(), frame.range()), (expected_matrix, expected_range), "{name}");
-                // FFmpeg has names of their own for some that are full.
+                // FFmpeg has other names for some formats of full range.
                 assert_eq!(frame.format().name().replace("yuvj", "yuv"), format);
                 let rgb = frame.to_rgb().unwrap();
                 for (ours, formula) in rgb.pixels().zip(formula(&frame, bits, across, down)) {
@@ -114,13 +114,13 @@ async fn every_matrix_range_and_subsampling_is_within_two_of_the_formula() {
                         assert!(error <= 2.0, "{name}: {ours} for {formula}");
                     }
                 }
-                // The matrix is the one that the picture was made with: red is red.
+                // The matrix is the one of the encoder, so red is red.
                 for (y, pure) in [(148, [255, 0, 0]), (188, [0, 255, 0]), (228, [0, 0, 255])] {
                     let pixel = rgb.get_pixel(445, y).0;
                     let is_near = pixel.iter().zip(pure).all(|(ours, pure)| ours.abs_diff(pure) <= 8);
                     assert!(is_near, "{name}: {pixel:?} for {pure:?}");
                 }
-                // And so is what is made of a smaller one.
+                // So it is in a scaled picture.
                 let small = frame.scale_within(224, 1000).unwrap();
                 assert_eq!((small.info().width(), small.info().height(), small.format()), (224, 124, frame.format()));
                 let pixel = small.to_rgb().unwrap().get_pixel(222, 74).0;
@@ -135,7 +135,7 @@ async fn every_matrix_range_and_subsampling_is_within_two_of_the_formula() {
 }
 
 #[tokio::test]
-async fn other_formats_are_what_ffmpeg_makes_of_them() {
+async fn other_formats_convert_like_ffmpeg() {
     let cases = [
         (vec!["-c:v", "mjpeg", "-pix_fmt", "yuvj422p", "-q:v", "1"], "yuvj422p"),
         (vec!["-c:v", "ffv1", "-pix_fmt", "gray"], "gray"),
@@ -157,7 +157,7 @@ async fn other_formats_are_what_ffmpeg_makes_of_them() {
         let judged = ffmpeg_bytes(&input, &["-vf", scale, "-frames:v", "1", "-f", "rawvideo"]);
         let ours = frames[0].to_rgb().unwrap().into_raw();
         assert_eq!(ours.len(), judged.len(), "{format}");
-        // Where chroma changes, FFmpeg interpolates and we do not.
+        // FFmpeg interpolates chroma, and this crate does not.
         let off = ours.iter().zip(&judged).filter(|(ours, judged)| ours.abs_diff(**judged) > 3).count();
         assert!(off * 20 < ours.len(), "{format}: {off} of {}", ours.len());
         let luma = frames[0].to_luma().unwrap();
@@ -167,7 +167,7 @@ async fn other_formats_are_what_ffmpeg_makes_of_them() {
 }
 
 #[tokio::test]
-async fn luma_is_spread_to_what_a_screen_shows() {
+async fn luma_has_full_range() {
     for range in ["tv", "pc"] {
         let convert = format!("scale=out_range={range},format=yuv420p");
         let frames = pictures(&["-vf", &convert, "-c:v", "libx264", "-crf", "1", "-color_range", range]).await;
@@ -178,7 +178,7 @@ async fn luma_is_spread_to_what_a_screen_shows() {
 }
 
 #[tokio::test]
-async fn files_are_what_other_programs_read() {
+async fn encoded_files_decode_to_the_same_picture() {
     let file = footage(
         "testsrc2=size=641x362:rate=5:duration=1,format=yuv444p,scale=642:362",
         &["-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p"],

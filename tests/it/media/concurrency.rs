@@ -1,4 +1,4 @@
-//! Users bound their own concurrency.
+//! Users can limit their own concurrency.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use kinesis_video::FragmentStream;
 use crate::support::bodies::{live_body, producer_document, stamp};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn never_more_than_four_in_work() {
+async fn buffered_futures_respect_their_bound() {
     const FRAGMENTS: u32 = 40;
     let body = live_body((1..=FRAGMENTS).map(producer_document));
     let (in_work, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -18,7 +18,7 @@ async fn never_more_than_four_in_work() {
         .map_ok(|fragment| async move {
             let now = in_work.fetch_add(1, Ordering::SeqCst) + 1;
             most.fetch_max(now, Ordering::SeqCst);
-            // On another thread, as real work would be.
+            // The work runs on another thread, as real work does.
             let number = tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 fragment.number().cloned()

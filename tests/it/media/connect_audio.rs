@@ -1,4 +1,4 @@
-//! Calls of Amazon Connect, against what a script of a few lines works out from their description.
+//! Conversations of Amazon Connect, against the expectation that a short script computes from their description.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::conversation::{
 };
 
 #[tokio::test]
-async fn what_is_heard_is_what_was_said() {
+async fn scenarios_yield_the_expected_audio() {
     let (names, calls): (Vec<_>, Vec<_>) = scenarios().into_iter().unzip();
     for ((name, call), judged) in names.iter().zip(&calls).zip(judged_audio(&calls)) {
         let body = audio_body(call);
@@ -25,7 +25,7 @@ async fn what_is_heard_is_what_was_said() {
 }
 
 #[tokio::test]
-async fn random_calls() {
+async fn random_conversations_yield_the_expected_audio() {
     let mut state = 0x2545_F491_4F6C_DD1D_u64;
     let mut random = move |below: u64| {
         state ^= state << 13;
@@ -62,7 +62,7 @@ async fn random_calls() {
 }
 
 #[tokio::test]
-async fn no_sample_is_more_than_eight_milliseconds_off() {
+async fn samples_are_at_most_8_ms_off() {
     for (name, call) in scenarios() {
         let mut ids: Vec<_> = call.iter().map(|described| described.contact).collect();
         ids.dedup();
@@ -72,7 +72,7 @@ async fn no_sample_is_more_than_eight_milliseconds_off() {
         let blocks: Vec<&Block> = call.iter().flat_map(|described| &described.blocks).collect();
         let origin = blocks.iter().map(|block| block.millis).min().unwrap();
         for chunk in read_audio(&audio_body(&call), Chunking::Whole).await.iter().filter(|chunk| !chunk.is_filled()) {
-            // The block that it is the end of, by its samples; the beginning may have been trimmed.
+            // The chunk is the end of this block, whose beginning may have been trimmed.
             let is_right = |block: &&&Block| {
                 let trimmed = block.samples.saturating_sub(chunk.samples().len()) as u64;
                 let place = (block.millis - origin) * 8 + trimmed;
@@ -86,7 +86,7 @@ async fn no_sample_is_more_than_eight_milliseconds_off() {
 }
 
 #[tokio::test]
-async fn a_long_replay_is_not_heard_twice() {
+async fn repeated_fragments_yield_no_audio_twice() {
     let call = steady(Some("a"), 0, 40);
     let once = audio_body(&call);
     let twice: Bytes = [&once[..], &once[..]].concat().into();
@@ -97,7 +97,7 @@ async fn a_long_replay_is_not_heard_twice() {
 }
 
 #[tokio::test]
-async fn how_tracks_are_interleaved_says_nothing() {
+async fn the_interleaving_of_tracks_does_not_matter() {
     let call = steady(Some("a"), 0, 3);
     let mut apart = call.clone();
     for described in &mut apart {
@@ -122,13 +122,13 @@ async fn how_tracks_are_interleaved_says_nothing() {
 }
 
 #[tokio::test]
-async fn a_cut_fragment_is_not_given_to_the_caller_before() {
+async fn a_cut_fragment_is_not_attributed_to_the_previous_contact() {
     let mut call = steady(Some("a"), 0, 2);
     call.extend(steady(Some("b"), 30, 2));
     let whole = audio_body(&call);
     let (first, second, rest) = (audio_body(&call[..2]).len(), audio_body(&call[..3]).len(), whole.len());
     let cut = [&whole[..first], &whole[first..second - 20_000]].concat();
-    // The cut one comes again in full, with its own number, or it does not.
+    // The cut fragment is repeated in full, with its own number, or lost.
     let again: Bytes = [&cut[..], &whole[first..rest]].concat().into();
     let lost: Bytes = [&cut[..], &whole[second..rest]].concat().into();
     for (name, body) in [("again", again), ("lost", lost), ("end", cut.into())] {
@@ -139,13 +139,13 @@ async fn a_cut_fragment_is_not_given_to_the_caller_before() {
         let all: usize = chunks.iter().map(|chunk| chunk.samples().len()).sum();
         match name {
             "again" => assert_eq!(all, 4 * 2 * 8192),
-            _ => assert!(all > 4 * 8192, "what came of the cut one is not lost"),
+            _ => assert!(all > 4 * 8192, "the audio of the cut fragment is not lost"),
         }
     }
 }
 
 #[tokio::test]
-async fn times_that_cannot_be_are_not_filled_in() {
+async fn impossible_times_are_not_filled_with_silence() {
     let block = |millis: u64| Block { party: 0, millis, samples: 512, salt: millis % 1000 };
     let far = [START, START + 64, 9_000_000_000_000, 9_000_000_000_064];
     let call = far.map(|millis| AudioFragment { contact: Some("a"), tracks: [1, 2], blocks: vec![block(millis)] });
@@ -155,7 +155,7 @@ async fn times_that_cannot_be_are_not_filled_in() {
 }
 
 #[tokio::test]
-async fn a_cut_tail_is_heard_as_far_as_it_goes() {
+async fn a_cut_last_fragment_is_heard_up_to_the_cut() {
     let call = steady(Some("a"), 0, 3);
     let whole = audio_body(&call);
     let two = audio_body(&call[..2]).len();
@@ -167,7 +167,7 @@ async fn a_cut_tail_is_heard_as_far_as_it_goes() {
 }
 
 #[tokio::test]
-async fn holes_and_overlaps_are_told() {
+async fn holes_and_overlaps_are_reported() {
     let block = |millis: u64, samples: usize| Block { party: 0, millis: START + millis, samples, salt: millis };
     let one = |blocks: Vec<Block>| vec![AudioFragment { contact: Some("a"), tracks: [1, 0], blocks }];
     let call = one(vec![block(0, 512), block(100, 512), block(128, 512), block(250, 512)]);
@@ -189,7 +189,7 @@ async fn holes_and_overlaps_are_told() {
     let late = chunks[3].producer_time().unwrap().as_millis() - chunks[0].producer_time().unwrap().as_millis();
     assert_eq!(late, 164);
 
-    // No more silence of both than is wished.
+    // Silence of both parties is limited.
     let mut call = steady(Some("a"), 0, 1);
     call.extend(steady(Some("a"), 60, 1));
     let body = audio_body(&call);
@@ -205,13 +205,13 @@ async fn holes_and_overlaps_are_told() {
 }
 
 #[tokio::test]
-async fn a_timeline_that_begins_anew_goes_on_behind() {
+async fn a_restarted_timeline_is_appended() {
     let mut call = steady(Some("a"), 0, 2);
     let mut again = steady(Some("a"), 0, 2);
     again.iter_mut().flat_map(|described| &mut described.blocks).for_each(|block| block.millis -= START);
     call.extend(again);
     let chunks = read_audio(&audio_body(&call), Chunking::Whole).await;
-    // The producer's clock says that a second passed from fragment to fragment, a little less than there is in one.
+    // By the producer's clock, 1 s passes from fragment to fragment. Each has a little more audio.
     let of = chunks.iter().filter(|chunk| chunk.party() == Party::FromCustomer);
     assert_eq!(of.map(|chunk| chunk.samples().len()).sum::<usize>(), 4 * 16 * 512);
     let reset = chunks.iter().filter(|chunk| chunk.discontinuities() == [AudioDiscontinuity::TimelineReset]);
@@ -219,7 +219,7 @@ async fn a_timeline_that_begins_anew_goes_on_behind() {
 }
 
 #[tokio::test]
-async fn one_contact_of_several() {
+async fn one_contact_can_be_selected() {
     let (_, call) = scenarios().into_iter().find(|(name, _)| *name == "contacts").unwrap();
     let body = audio_body(&call);
     let all = read_audio(&body, Chunking::Whole).await;
@@ -250,7 +250,7 @@ async fn one_contact_of_several() {
 }
 
 #[tokio::test]
-async fn which_tracks_are_of_connect() {
+async fn only_tracks_of_connect_are_accepted() {
     let track =
         |name: &str| Document::new(Shape::Producer).audio_track(5, name, "A_AAC").block(5, 0, true, &[1, 0, 2, 0]);
     for name in ["", "Track_audio/L16", "AUDIO_FROM_CUSTOMER"] {
@@ -265,13 +265,13 @@ async fn which_tracks_are_of_connect() {
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
         assert_eq!(error.position().fragment(), Some(stamp(1).number.as_str()));
     }
-    // A document of tags has nothing to be heard in it, and is no error.
+    // A document of tags has no audio, and is no error.
     let chunks = read_audio(&Document::new(Shape::Producer).to_bytes(&stamp(1), 0), Chunking::Whole).await;
     assert!(chunks.is_empty());
 }
 
 #[tokio::test]
-async fn chunks_of_one_length() {
+async fn rechunked_audio_has_chunks_of_one_length() {
     for (name, call) in scenarios() {
         let body = audio_body(&call);
         let all = read_audio(&body, Chunking::Whole).await;
@@ -304,7 +304,7 @@ async fn chunks_of_one_length() {
 }
 
 #[tokio::test]
-async fn the_local_endpoint_plays_calls() {
+async fn the_local_endpoint_produces_conversations() {
     use kinesis_video::local::{ConnectCall, LocalEndpoint};
     use kinesis_video::{KinesisVideo, Start};
 

@@ -1,4 +1,4 @@
-//! A table of streams that are out of the ordinary, each with exactly what comes of it.
+//! Decoding unusual streams, each with the exact pictures and reports.
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -12,7 +12,7 @@ use crate::support::footage::{
     Source, blocks, document, footage, fragment, groups, hash, judged_pictures, packets, source,
 };
 
-/// Pictures, reports, and the error at the end if there is one.
+/// Reads all pictures and reports, and the error at the end.
 async fn all(frames: Frames<Source>) -> (Vec<Frame>, Vec<FragmentReport>, Option<Error>) {
     let (mut pictures, mut reports) = (Vec::new(), Vec::new());
     let mut items = frames.with_reports();
@@ -21,7 +21,7 @@ async fn all(frames: Frames<Source>) -> (Vec<Frame>, Vec<FragmentReport>, Option
             Ok(FrameItem::Frame(frame)) => pictures.push(frame),
             Ok(FrameItem::Report(report)) => reports.push(report),
             Err(error) => {
-                assert!(items.next().await.is_none(), "something behind the error");
+                assert!(items.next().await.is_none(), "an item after the error");
                 return (pictures, reports, Some(error));
             }
         }
@@ -35,7 +35,7 @@ async fn all(frames: Frames<Source>) -> (Vec<Frame>, Vec<FragmentReport>, Option
     (pictures, reports, None)
 }
 
-/// What became of the blocks of the fragments: how many gave pictures, and why how many did not.
+/// A line per report: the number of pictures and blocks, and the number of blocks for each reason.
 fn told(reports: &[FragmentReport]) -> Vec<String> {
     let one = |report: &FragmentReport| {
         let mut reasons: Vec<String> = report.skipped().iter().map(|block| block.reason().to_string()).collect();
@@ -63,7 +63,7 @@ fn hashes(frames: &[Frame]) -> Vec<String> {
 
 const SOURCE: &str = "testsrc2=size=320x180:rate=10:duration=3";
 
-/// Groups of ten pictures; the parameters of x264 go on.
+/// A file with groups of ten pictures, and further parameters of x264.
 fn h264(parameters: &str) -> Bytes {
     footage(SOURCE, &["-c:v", "libx264", "-x264-params", &format!("keyint=10:min-keyint=10:scenecut=0:{parameters}")])
 }
@@ -73,7 +73,7 @@ fn h265(parameters: &str) -> Bytes {
     footage(SOURCE, &["-c:v", "libx265", "-x265-params", &parameters])
 }
 
-/// Where in the order in which they are shown the packets of a fragment are, among all of the file.
+/// The places of a fragment's packets in the display order of the file.
 fn places(file: &Fragment, of: &Fragment) -> Vec<usize> {
     let mut times: Vec<i64> = packets(file).iter().map(Packet::timecode_ns).collect();
     times.sort_unstable();
@@ -84,7 +84,7 @@ fn places(file: &Fragment, of: &Fragment) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn closed_groups_are_whole_and_info_is_right() {
+async fn closed_groups_decode_completely_with_correct_info() {
     let file = h264("bframes=3:b-adapt=0");
     let (file, judged) = (fragment(&file).await, judged_pictures(&file));
     let cut = made(groups(&file).into_iter().map(|document| document.tag("place", "hall"))).await;
@@ -134,26 +134,26 @@ async fn open_groups(file: Bytes) {
     assert!(error.is_none());
     assert_eq!(hashes(&frames), judged, "continuous");
     assert!(reports.iter().all(|report| report.skipped().is_empty()) && reports.len() == 3);
-    // Where a fragment is missing, decoding starts anew.
+    // Decoding restarts after a missing fragment.
     let (frames, reports, _) =
         all(source(&[cut[0].clone(), cut[2].clone(), cut[1].clone()]).frames().continuous()).await;
     assert_eq!(frames.last().unwrap().info().fragment_index(), 2);
     assert_eq!(reports[1].skipped().len(), leading(&cut[2]), "there is a hole");
-    assert_eq!(reports[2].skipped().len(), leading(&cut[1]), "the timeline is back");
+    assert_eq!(reports[2].skipped().len(), leading(&cut[1]), "the timeline goes back");
 }
 
 #[tokio::test]
-async fn open_groups_of_h264() {
+async fn open_groups_of_h264_skip_leading_pictures() {
     open_groups(h264("open-gop=1:bframes=3:b-adapt=0")).await;
 }
 
 #[tokio::test]
-async fn open_groups_of_h265() {
+async fn open_groups_of_h265_skip_leading_pictures() {
     open_groups(h265("open-gop=1:bframes=3:b-adapt=0")).await;
 }
 
 #[tokio::test]
-async fn sizes_that_no_block_divides() {
+async fn odd_picture_sizes_decode() {
     for arguments in [
         &["-c:v", "mjpeg", "-pix_fmt", "yuvj420p"][..],
         &["-c:v", "libvpx"],
@@ -199,7 +199,7 @@ async fn the_size_and_the_codec_may_change_between_fragments() {
 }
 
 #[tokio::test]
-async fn a_fragment_that_begins_inside_a_group() {
+async fn a_fragment_that_begins_inside_a_group_starts_at_its_key_frame() {
     let file = h264("bframes=0");
     let (file, judged) = (fragment(&file).await, judged_pictures(&file));
     let packets = packets(&file);
@@ -209,13 +209,13 @@ async fn a_fragment_that_begins_inside_a_group() {
     assert_eq!(hashes(&frames), judged[10..14]);
     assert_eq!(frames[0].info().missing_before(), 6);
     assert_eq!(told(&reports), ["4 of 10, 6 before the first key frame", "0 of 5, 5 before the recovery point"]);
-    // With the fragment before, what begins inside a group is whole.
+    // With the fragment before it, a fragment that begins inside a group decodes completely.
     let cut = made([document(&file, &packets[..4]), document(&file, &packets[4..14]), document(&file, &packets[14..])]);
     let (frames, _, _) = all(source(&cut.await).frames().continuous()).await;
     assert_eq!(hashes(&frames), judged);
 }
 
-/// The packets of a file in another framing, the parameter sets in band before key frames if so wished.
+/// The packets of a file in another framing, optionally with parameter sets in band before key frames.
 fn reframed(file: &Fragment, in_band: bool, lengths: bool) -> Vec<(Packet, Bytes)> {
     let sets = ParameterSets::of_track(file.track(1).unwrap()).unwrap().unwrap();
     let reframe = |packet: Packet| {
@@ -236,7 +236,7 @@ fn with_payloads(empty: Document, packets: &[(Packet, Bytes)]) -> Document {
 }
 
 #[tokio::test]
-async fn framings_that_the_track_does_not_declare() {
+async fn undeclared_framings_decode() {
     for (codec_id, file) in [("V_MPEG4/ISO/AVC", h264("bframes=2")), ("V_MPEGH/ISO/HEVC", h265("open-gop=0"))] {
         let (file, judged) = (fragment(&file).await, judged_pictures(&file));
         let private = file.track(1).unwrap().codec_private().unwrap();
@@ -265,7 +265,7 @@ async fn framings_that_the_track_does_not_declare() {
             let (frames, _, _) = all(source(&cut).frames().sample_ratio(7)).await;
             assert_eq!(hashes(&frames), judged.iter().step_by(7).cloned().collect::<Vec<_>>(), "{codec_id} {name}");
         }
-        // Without any parameter sets there is nothing to be had, and that is said.
+        // Without parameter sets, all blocks are reported as damaged.
         let cut = made([with_payloads(track(nothing), &reframed(&file, false, false))]).await;
         let (frames, reports, error) = all(source(&cut).frames()).await;
         assert!(frames.is_empty() && error.is_none());
@@ -274,7 +274,7 @@ async fn framings_that_the_track_does_not_declare() {
 }
 
 #[tokio::test]
-async fn video_for_windows() {
+async fn video_for_windows_tracks_decode() {
     let header = |fourcc: &[u8; 4]| {
         let mut header = vec![40, 0, 0, 0, 64, 1, 0, 0, 180, 0, 0, 0, 1, 0, 24, 0];
         header.extend_from_slice(fourcc);
@@ -347,7 +347,7 @@ fn without_vui(avcc: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn pictures_come_in_order_though_nothing_says_how_far_they_are_reordered() {
+async fn pictures_without_a_declared_reorder_depth_are_in_order() {
     let file = footage(
         SOURCE,
         &["-c:v", "libx264", "-profile:v", "main", "-x264-params", "keyint=30:bframes=7:b-adapt=0:b-pyramid=normal"],
@@ -362,7 +362,7 @@ async fn pictures_come_in_order_though_nothing_says_how_far_they_are_reordered()
 }
 
 #[tokio::test]
-async fn fragments_without_pictures() {
+async fn fragments_without_pictures_yield_none() {
     let file = h264("bframes=0");
     let (file, judged) = (fragment(&file).await, judged_pictures(&file));
     let whole = groups(&file).remove(0);
@@ -377,7 +377,7 @@ async fn fragments_without_pictures() {
 }
 
 #[tokio::test]
-async fn a_cut_fragment_gives_the_pictures_of_its_whole_blocks() {
+async fn a_cut_fragment_yields_the_pictures_of_its_whole_blocks() {
     let file = h264("bframes=0");
     let (file, judged) = (fragment(&file).await, judged_pictures(&file));
     let body = live_body([groups(&file).remove(0)]);
@@ -390,7 +390,7 @@ async fn a_cut_fragment_gives_the_pictures_of_its_whole_blocks() {
     assert_eq!(told(&reports), ["8 of 8"]);
 }
 
-/// A group in which one packet is damaged: its slice ends in its middle, or its lengths do not add up.
+/// A group with one damaged packet. Its slice ends early, or its lengths do not add up.
 async fn damaged(file: &Fragment, at: usize, lengths: bool) -> Vec<Fragment> {
     let spoil = |(index, packet): (usize, Packet)| {
         let mut payload = packet.payload().to_vec();
@@ -409,14 +409,14 @@ async fn damaged(file: &Fragment, at: usize, lengths: bool) -> Vec<Fragment> {
 }
 
 #[tokio::test]
-async fn one_damaged_picture() {
+async fn a_damaged_picture_also_costs_its_dependents() {
     let file = h264("bframes=0:cabac=0");
     let (file, judged) = (fragment(&file).await, judged_pictures(&file));
     for lengths in [false, true] {
         let cut = damaged(&file, 4, lengths).await;
         let (frames, reports, error) = all(source(&cut).frames()).await;
         assert!(error.is_none());
-        // What comes is what would have come without the damage.
+        // The yielded pictures equal those without damage.
         assert_eq!(hashes(&frames), [&judged[..4], &judged[10..20]].concat());
         assert_eq!(frames[4].info().missing_before(), 6);
         assert_eq!(told(&reports), ["4 of 10, 1 damaged, 5 refers to a damaged picture", "10 of 10"]);
@@ -444,7 +444,7 @@ async fn one_damaged_picture() {
         assert_eq!(error.position().fragment(), cut[0].number().map(kinesis_video::FragmentNumber::as_str));
         assert_eq!(error.position().track(), Some(1));
 
-        // A picture that nobody asked for hurts only those that refer to it.
+        // An unsampled damaged picture affects only those that refer to it.
         let (frames, reports, _) = all(source(&cut).frames().sample_ratio(3)).await;
         assert_eq!(hashes(&frames), [0, 3, 10, 13, 16, 19].map(|place| judged[place].clone()));
         assert_eq!(told(&reports), ["2 of 10, 2 refers to a damaged picture", "4 of 10"]);
@@ -452,7 +452,7 @@ async fn one_damaged_picture() {
 }
 
 #[tokio::test]
-async fn damage_to_a_picture_that_no_other_refers_to_costs_that_one() {
+async fn damage_to_an_unreferenced_picture_costs_only_that_one() {
     let file = h264("bframes=2:b-adapt=0:b-pyramid=none:cabac=0");
     let (file, judged) = (fragment(&file).await, judged_pictures(&file));
     // Decoding order: I P B B P B B P B B (the last P may differ).
@@ -463,7 +463,7 @@ async fn damage_to_a_picture_that_no_other_refers_to_costs_that_one() {
     expected.remove(1);
     assert_eq!(hashes(&frames), expected);
     assert_eq!(told(&reports), ["9 of 10, 1 damaged", "10 of 10"]);
-    // And that to a reference those shown before it too.
+    // Damage to a reference also costs the pictures shown before it.
     let (frames, reports, _) = all(source(&damaged(&file, 1, false).await).frames()).await;
     assert_eq!(hashes(&frames), [&judged[..1], &judged[10..20]].concat());
     assert_eq!(told(&reports), ["1 of 10, 1 damaged, 8 refers to a damaged picture", "10 of 10"]);
@@ -474,7 +474,7 @@ async fn damage_to_a_picture_that_no_other_refers_to_costs_that_one() {
 }
 
 #[tokio::test]
-async fn a_codec_that_nobody_knows_is_named() {
+async fn the_error_for_an_unknown_codec_names_it() {
     let file = h264("bframes=0");
     let file = fragment(&file).await;
     let track = Document::new(Shape::Ffmpeg).picture_track(1, "V_FROM/TOMORROW", 320, 180);
@@ -482,7 +482,7 @@ async fn a_codec_that_nobody_knows_is_named() {
     let cut = made([groups(&file).remove(0), unknown, groups(&file).remove(1)]).await;
     for concurrency in [1, 3] {
         let (frames, _, error) = all(source(&cut).frames().concurrency(concurrency)).await;
-        assert_eq!(frames.len(), 10, "what came before is not lost");
+        assert_eq!(frames.len(), 10, "fragments before it are not lost");
         let error = error.unwrap();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains("V_FROM/TOMORROW"), "{error}");
@@ -491,7 +491,7 @@ async fn a_codec_that_nobody_knows_is_named() {
 }
 
 #[tokio::test]
-async fn arguments_that_cannot_be_right() {
+async fn invalid_arguments_are_refused() {
     use kinesis_video::FrameStreamExt;
     let nothing = || source(&[]).frames();
     for (frames, word) in [
@@ -513,7 +513,7 @@ async fn arguments_that_cannot_be_right() {
 }
 
 #[tokio::test]
-async fn a_picture_larger_than_allowed_is_not_made() {
+async fn a_picture_beyond_the_limit_is_not_decoded() {
     let file = h264("bframes=0");
     let cut = made(groups(&fragment(&file).await)).await;
     let (frames, reports, error) = all(source(&cut[..1]).frames().max_pixels(320 * 180 - 1)).await;
@@ -524,7 +524,7 @@ async fn a_picture_larger_than_allowed_is_not_made() {
 }
 
 #[tokio::test]
-async fn blocks_that_only_tell_the_decoder_something() {
+async fn blocks_without_a_picture_are_reported() {
     for (codec_id, file) in [("V_MPEG4/ISO/AVC", h264("bframes=0")), ("V_MPEGH/ISO/HEVC", h265("open-gop=0"))] {
         let (file, judged) = (fragment(&file).await, judged_pictures(&file));
         let sets = ParameterSets::of_track(file.track(1).unwrap()).unwrap().unwrap();
@@ -558,7 +558,7 @@ async fn blocks_that_only_tell_the_decoder_something() {
 }
 
 #[tokio::test]
-async fn pictures_that_are_refreshed_bit_by_bit() {
+async fn intra_refresh_pictures_are_yielded_after_recovery() {
     let parameters = "keyint=30:min-keyint=30:scenecut=0:bframes=0:intra-refresh=1:ref=1";
     let file = footage("testsrc2=size=320x180:rate=10:duration=9", &["-c:v", "libx264", "-x264-params", parameters]);
     let mut recovered = 0;
@@ -568,14 +568,15 @@ async fn pictures_that_are_refreshed_bit_by_bit() {
         assert_eq!(hashes(&frames), judged_pictures(&fragment.to_mkv()), "{:?}", told(&reports));
         recovered += reports[0].skipped().iter().filter(|b| matches!(b.reason(), NoPicture::NotRecovered)).count();
     }
-    assert!(recovered > 0, "there were some before a recovery point");
+    assert!(recovered > 0, "some pictures were before a recovery point");
 }
 
 #[tokio::test]
-async fn flags_that_lie() {
+async fn false_key_frame_flags_do_not_hide_damage() {
     let file = fragment(&h264("bframes=0:cabac=0")).await;
     let cut = damaged(&file, 4, false).await;
-    // All blocks are flagged as key frames, and one picture is damaged: what refers to it is not given for whole.
+    // All blocks are flagged as key frames, and one picture is damaged. Pictures that refer to it are not yielded as
+    // whole.
     let flagged = cut[0].packets().fold(document(&file, &[]), |document, packet| {
         document.block(1, (packet.timecode_ns() / 1_000_000) as i16, true, packet.payload())
     });
@@ -585,8 +586,8 @@ async fn flags_that_lie() {
 }
 
 #[tokio::test]
-async fn what_other_codecs_notice_of_damage() {
-    // What ends too early: noticed in MJPEG, and where nothing of the packet can be read.
+async fn damage_in_mjpeg_is_reported() {
+    // FFmpeg notices an early end in MJPEG.
     let file = fragment(&footage(SOURCE, &["-c:v", "mjpeg"])).await;
     let judged = judged_pictures(&file.to_mkv());
     let short: Vec<(Packet, Bytes)> = packets(&file)[..10]
@@ -602,7 +603,7 @@ async fn what_other_codecs_notice_of_damage() {
 }
 
 #[tokio::test]
-async fn numbers_of_colours_that_nobody_knows() {
+async fn an_unknown_color_matrix_is_unsupported() {
     let filter = "mpeg2_metadata=matrix_coefficients=200:colour_primaries=1:transfer_characteristics=1";
     let file = footage(SOURCE, &["-c:v", "mpeg2video", "-bsf:v", filter]);
     let (frames, _, error) = all(source(&[fragment(&file).await]).frames()).await;
@@ -614,7 +615,7 @@ async fn numbers_of_colours_that_nobody_knows() {
 }
 
 #[tokio::test]
-async fn pictures_that_are_cropped_at_the_left() {
+async fn cropped_pictures_decode() {
     let source_of = "testsrc2=size=1024x64:rate=5:duration=1";
     for crop in ["crop_left=512", "crop_left=64:crop_top=16", "crop_right=500:crop_bottom=30"] {
         let filter = format!("hevc_metadata={crop}");
@@ -654,7 +655,7 @@ async fn few_bytes_do_not_take_much_memory_or_time() {
 }
 
 #[tokio::test]
-async fn raw_pictures_of_video_for_windows() {
+async fn raw_pictures_of_video_for_windows_decode() {
     for height in [180i32, -180] {
         let mut header = vec![40, 0, 0, 0, 64, 1, 0, 0];
         header.extend(height.to_le_bytes());

@@ -1,4 +1,4 @@
-//! Pictures, against FFmpeg's own.
+//! Decoded pictures, against FFmpeg's.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -31,7 +31,7 @@ async fn is_what_ffmpeg_decodes(name: &str, body: &Bytes) {
 }
 
 #[tokio::test]
-async fn captures_and_the_fixture_decode_bit_by_bit() {
+async fn captures_and_the_fixture_decode_like_ffmpeg() {
     is_what_ffmpeg_decodes("camera", &Bytes::from_static(CAMERA)).await;
     for name in CAPTURES {
         if let Some(body) = capture(name) {
@@ -43,7 +43,7 @@ async fn captures_and_the_fixture_decode_bit_by_bit() {
 const H264: [&str; 4] = ["-c:v", "libx264", "-preset", "fast"];
 
 #[tokio::test]
-async fn codecs_decode_bit_by_bit() {
+async fn codecs_decode_like_ffmpeg() {
     let source = "testsrc2=size=320x180:rate=20:duration=3";
     let cases: [(&str, Vec<&str>); 9] = [
         ("B-frames", [&H264[..], &["-g", "20", "-bf", "3"]].concat()),
@@ -86,17 +86,17 @@ async fn streams() -> Vec<(&'static str, Vec<Fragment>)> {
     let mut streams = Vec::new();
     for (name, arguments) in cases {
         let documents = groups(&fragment(&footage(source, &arguments)).await);
-        // Of all pictures that stand alone, only so many; of the others, all groups.
+        // Every n-th fragment of a stream of independent pictures, and all groups of the others.
         let documents = documents.into_iter().take(if name == "MJPEG" { 40 } else { 8 });
         streams.push((name, fragments(&live_body(documents)).await));
     }
-    // Several groups in one fragment, too.
+    // A fragment with several groups.
     let several = fragment(&footage(source, &h264("keyint=20:bframes=3"))).await;
     streams.push(("groups in one fragment", vec![several]));
     streams
 }
 
-/// All that tells one picture from another.
+/// The identity of each picture, to compare.
 fn told(frames: &[Frame]) -> Vec<(u64, u32, i64, bool, String)> {
     let one = |frame: &Frame| {
         let info = frame.info();
@@ -110,7 +110,7 @@ async fn pictures(frames: Frames<Source>) -> Vec<Frame> {
 }
 
 #[tokio::test]
-async fn sampling_is_decoding_everything_and_then_choosing() {
+async fn sampling_by_count_yields_a_subset_of_all_pictures() {
     for (name, fragments) in streams().await {
         let all = told(&pictures(source(&fragments).frames()).await);
         assert!(all.len() > 30, "{name}");
@@ -130,12 +130,12 @@ async fn sampling_is_decoding_everything_and_then_choosing() {
 }
 
 #[tokio::test]
-async fn sampling_in_time_is_its_definition() {
+async fn sampling_by_time_follows_its_definition() {
     for (name, fragments) in streams().await {
         let all = pictures(source(&fragments).frames()).await;
         for millis in [1, 39, 40, 41, 100, 333, 1000, 1700, 60_000] {
             for only_keys in [false, true] {
-                // The first picture in each stretch of the producer's clock, from its blocks' times.
+                // The first picture of each interval of the producer's clock, from the times of the blocks.
                 let mut stretch = None;
                 let mut chosen = Vec::new();
                 for frame in all.iter().filter(|frame| !only_keys || frame.info().is_key()) {
@@ -154,7 +154,7 @@ async fn sampling_in_time_is_its_definition() {
 }
 
 #[tokio::test]
-async fn pictures_come_in_order_however_many_fragments_are_decoded_at_once() {
+async fn concurrent_decoding_keeps_the_order() {
     for (name, fragments) in streams().await {
         let all = told(&pictures(source(&fragments).frames()).await);
         for concurrency in [2, 3, 100] {
@@ -165,7 +165,7 @@ async fn pictures_come_in_order_however_many_fragments_are_decoded_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fragments_decode_in_ones_own_bounds() {
+async fn fragments_decode_within_the_callers_own_bounds() {
     let (_, fragments) = streams().await.remove(0);
     let all = told(&pictures(source(&fragments).frames().sample_ratio(4)).await);
     let options = FrameOptions::new().sample_ratio(4);

@@ -1,4 +1,4 @@
-//! What goes into a share comes out of every subscriber, and nobody waits for ever.
+//! Every subscriber of a share receives everything, and no wake-up is lost.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -31,13 +31,13 @@ async fn ordinals(subscriber: Subscriber) -> Vec<u32> {
     subscriber.map_ok(|fragment| ordinal_of(&fragment)).try_collect().await.unwrap()
 }
 
-/// What it gives without waiting.
+/// The next item, if it is ready.
 fn next_now(subscriber: &mut Subscriber) -> Option<u32> {
     subscriber.next().now_or_never().map(|item| ordinal_of(&item.unwrap().unwrap()))
 }
 
 #[tokio::test]
-async fn everything_comes_out_once_for_each_and_in_order() {
+async fn every_subscriber_receives_everything_once_in_order() {
     let share = fragment_source(50).share();
     let mut first = share.subscribe();
     assert_eq!(next_now(&mut first), Some(1));
@@ -57,7 +57,7 @@ fn subscribers_share_buffers() {
 }
 
 #[test]
-fn the_slowest_that_waits_holds_up_the_source() {
+fn the_slowest_lossless_subscriber_holds_up_the_source() {
     let polled = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&polled);
     let share = fragment_source(20).inspect(move |_| _ = counter.fetch_add(1, Ordering::Relaxed)).share();
@@ -72,16 +72,15 @@ fn the_slowest_that_waits_holds_up_the_source() {
         assert_eq!((next_now(&mut fast), next_now(&mut fast)), (Some(ordinal + 1), None));
         assert_eq!(polled.load(Ordering::Relaxed), ordinal as usize + 1);
     }
-    // Until it goes.
+    // The slow subscriber is dropped.
     drop(slow);
     assert_eq!(next_now(&mut fast), Some(12));
     assert_eq!(next_now(&mut lossy), Some(2));
 }
 
-/// What the source cannot be asked for yet is asked for by those who wait, not by the one they waited for:
-/// that one may be busy with what it has.
+/// Subscribers that wait for a slower one poll the source themselves when it has caught up, because it may be busy.
 #[test]
-fn who_is_held_up_is_told_when_that_is_over() {
+fn a_blocked_subscriber_is_woken() {
     let share = fragment_source(20).share();
     let (mut slow, mut slower) = (share.subscribe(), share.subscribe());
     let mut held_up = [share.subscribe(), share.subscribe_lossy(1)].map(tokio_test::task::spawn);
@@ -90,7 +89,7 @@ fn who_is_held_up_is_told_when_that_is_over() {
         tokio_test::assert_pending!(subscriber.poll_next());
     }
     assert_eq!(next_now(&mut slow), Some(1));
-    assert!(held_up.iter().all(|subscriber| !subscriber.is_woken()), "one is still in the way");
+    assert!(held_up.iter().all(|subscriber| !subscriber.is_woken()), "one subscriber still blocks the others");
     assert_eq!(next_now(&mut slower), Some(1));
     for subscriber in &mut held_up {
         assert!(subscriber.is_woken());
@@ -102,7 +101,7 @@ fn who_is_held_up_is_told_when_that_is_over() {
 }
 
 #[test]
-fn a_stalled_lossy_one_holds_up_nobody_and_keeps_little() {
+fn a_stalled_lossy_subscriber_holds_up_nobody_and_buffers_little() {
     let share = fragment_source(100).share();
     let (mut steady, mut lossy, mut least) = (share.subscribe(), share.subscribe_lossy(3), share.subscribe_lossy(0));
     for ordinal in 1..=10 {
@@ -119,18 +118,18 @@ fn a_stalled_lossy_one_holds_up_nobody_and_keeps_little() {
     assert_eq!(got, [(10, 9), (11, 0), (12, 0), (13, 0)]);
     let one = least.next().now_or_never().unwrap().unwrap().unwrap();
     assert_eq!((ordinal_of(&one), dropped(&one)), (13, 12));
-    // The others' fragments are not touched by that.
+    // Other subscribers' fragments do not carry that discontinuity.
     assert_eq!(dropped(&steady.next().now_or_never().unwrap().unwrap().unwrap()), 0);
 }
 
 #[test]
-fn the_error_and_the_end_reach_everyone() {
+fn errors_and_the_end_reach_every_subscriber() {
     let failing = fragment_source(1).chain(stream::iter([Err(Error::new(ErrorKind::Io, "gone"))]));
-    let share = failing.chain(stream::poll_fn(|_| panic!("polled behind its end"))).share();
+    let share = failing.chain(stream::poll_fn(|_| panic!("polled after its end"))).share();
     let (mut a, mut b, mut lossy) = (share.subscribe(), share.subscribe(), share.subscribe_lossy(1));
     assert_eq!((next_now(&mut a), next_now(&mut b)), (Some(1), Some(1)));
     assert!(a.next().now_or_never().unwrap().is_some_and(|item| item.is_err()));
-    // What it has not yet had comes first.
+    // It receives its buffered fragments before the error.
     assert_eq!(next_now(&mut lossy), Some(1));
     let mut late = share.subscribe();
     for subscriber in [&mut b, &mut lossy, &mut late] {
@@ -149,7 +148,7 @@ fn the_error_and_the_end_reach_everyone() {
 }
 
 #[test]
-fn a_source_that_panics_leaves_nobody_waiting() {
+fn a_panicking_source_is_an_error_for_every_subscriber() {
     let share = stream::poll_fn(|_| -> Poll<Option<Result<Fragment>>> { panic!("a bug") }).share();
     let (mut a, mut b) = (share.subscribe(), share.subscribe());
     assert!(std::panic::catch_unwind(AssertUnwindSafe(|| a.next().now_or_never())).is_err());
@@ -158,7 +157,7 @@ fn a_source_that_panics_leaves_nobody_waiting() {
 }
 
 #[test]
-fn the_source_lives_as_long_as_someone_may_want_it() {
+fn the_source_lives_as_long_as_its_handles() {
     let owner = Arc::new(());
     let make = || {
         let owner = Arc::clone(&owner);
@@ -169,7 +168,7 @@ fn the_source_lives_as_long_as_someone_may_want_it() {
     assert_eq!(next_now(&mut subscriber), Some(1));
     drop(subscriber);
     assert_eq!(Arc::strong_count(&owner), 2);
-    // Nobody polled it meanwhile.
+    // The source was not polled in between.
     let (mut subscriber, full) = (share.subscribe(), share.subscribe());
     assert_eq!((next_now(&mut subscriber), next_now(&mut subscriber)), (Some(2), None));
     drop((share, full));
@@ -178,21 +177,21 @@ fn the_source_lives_as_long_as_someone_may_want_it() {
     drop(subscriber);
     assert_eq!(Arc::strong_count(&owner), 1);
 
-    // At its end, whoever is still there.
+    // The source is dropped at its end, even if handles are left.
     let share = make();
     assert_eq!(share.subscribe().count().now_or_never(), Some(9));
     assert_eq!(Arc::strong_count(&owner), 1);
     drop(share);
 }
 
-/// What may happen in any order, also while the source is polled.
+/// An action. Actions occur in any order, also while the source is polled.
 #[derive(Clone, Debug)]
 enum Act {
-    /// The source has one more, and says so.
+    /// The source has one more item, and wakes its task.
     Push,
-    /// The source calls without a reason.
+    /// The source wakes its task without an item.
     Call,
-    /// The task of a subscriber runs for one item, woken or not.
+    /// A subscriber's task polls once, woken or not.
     Poll(usize),
     Drop(usize),
     Subscribe(Option<usize>),
@@ -208,7 +207,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// An executor, subscribers on tasks of it, and a source, of which one thing happens at a time.
+/// A source, subscribers, and an executor that does one action at a time.
 struct World {
     share: Mutex<Option<Share>>,
     tasks: Mutex<Vec<Option<Task>>>,
@@ -217,7 +216,7 @@ struct World {
     yielded: AtomicU32,
     ended: AtomicBool,
     waker: Mutex<Option<Waker>>,
-    /// What happens while the source is polled.
+    /// The actions during polls of the source.
     inside: Mutex<VecDeque<Vec<Act>>>,
 }
 
@@ -316,7 +315,7 @@ impl World {
     }
 
     fn poll(&self, index: usize) {
-        // One that is being polled is not there.
+        // A task that is being polled has been taken out.
         let task = self.tasks.lock().unwrap().get_mut(index).and_then(Option::take);
         let Some(mut task) = task else { return };
         task.woken.0.store(false, Ordering::Relaxed);
@@ -324,14 +323,14 @@ impl World {
         match task.subscriber.poll_next_unpin(&mut Context::from_waker(&waker)) {
             Poll::Pending => {}
             Poll::Ready(item) => {
-                // It has not been told to wait, so it goes on.
+                // It was not pending, so it polls again.
                 task.woken.0.store(true, Ordering::Relaxed);
                 match item.map(Result::unwrap) {
                     None => task.ended = true,
                     Some(fragment) => {
                         let (ordinal, dropped) = (ordinal_of(&fragment), dropped(&fragment) as u32);
                         assert!(task.lossy || dropped == 0);
-                        assert_eq!(ordinal, task.last + dropped + 1, "what is missing is not what was dropped");
+                        assert_eq!(ordinal, task.last + dropped + 1, "the gap does not equal the dropped fragments");
                         task.last = ordinal;
                     }
                 }
@@ -340,7 +339,7 @@ impl World {
         self.tasks.lock().unwrap()[index] = Some(task);
     }
 
-    /// Runs the tasks that are woken, but not lossy ones that stall, until all wait.
+    /// Runs woken tasks until all are pending. Lossy tasks are left out if they stall.
     fn settle(&self, stalled: bool) {
         for _ in 0..100_000 {
             let woken = self.tasks.lock().unwrap().iter().position(|task| {
@@ -353,7 +352,7 @@ impl World {
                 None => return,
             }
         }
-        panic!("they wake each other for ever");
+        panic!("the tasks wake each other without end");
     }
 
     fn check(&self, stalled: bool) {
@@ -362,7 +361,7 @@ impl World {
             if let Some(task) = task
                 && !(stalled && task.lossy)
             {
-                assert_eq!(task.last as usize, pushed, "subscriber {index} waits for ever");
+                assert_eq!(task.last as usize, pushed, "subscriber {index} waits without end");
                 assert_eq!(task.ended, ended, "subscriber {index} waits for the end");
             }
         }
@@ -372,10 +371,10 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 8, ..ProptestConfig::default() })]
 
-    /// Every interleaving of what goes on outside and inside a poll of the source. Tasks run only if
-    /// they are woken, so a wake-up that is lost shows.
+    /// Random interleavings of actions inside and outside a poll of the source. Tasks run only if woken, so a lost
+    /// wake-up is noticed.
     #[test]
-    fn nobody_waits_for_ever(
+    fn no_wakeup_is_lost(
         acts in proptest::collection::vec((act(), any::<Option<bool>>()), 0..40),
         inside in proptest::collection::vec(proptest::collection::vec(act(), 0..4), 0..30),
     ) {
@@ -403,7 +402,7 @@ proptest! {
         if world.yielded.load(Ordering::Relaxed) as usize == world.pushed.load(Ordering::Relaxed) {
             world.check(false);
         }
-        // They own each other.
+        // The world and its share own each other.
         world.share.lock().unwrap().take();
         let tasks = std::mem::take(&mut *world.tasks.lock().unwrap());
         drop(tasks);
@@ -411,7 +410,7 @@ proptest! {
     }
 }
 
-/// Enough randomness to mix threads.
+/// A random generator, good enough to mix threads.
 struct Random(u64);
 
 impl Random {
@@ -430,7 +429,7 @@ impl Random {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_threads_at_random() {
+async fn subscribers_on_many_threads_lose_nothing() {
     const COUNT: u32 = 3000;
     let (sender, mut receiver) = tokio::sync::mpsc::channel(4);
     let share = stream::poll_fn(move |cx| receiver.poll_recv(cx)).share();
@@ -462,7 +461,7 @@ async fn many_threads_at_random() {
         })
     });
     let lossy: Vec<_> = lossy.collect();
-    // They come, take a few, leave in the middle of a poll or with something waiting, and come again.
+    // These subscribe, read a few items, drop the subscriber during a poll or with items left, and subscribe again.
     let restless = (20..24u64).map(|seed| {
         let share = share.clone();
         tokio::spawn(async move {
@@ -498,5 +497,5 @@ async fn many_threads_at_random() {
     });
     let tasks = steady.into_iter().chain(lossy).chain(restless).chain([feeder]);
     let all = futures::future::try_join_all(tasks);
-    tokio::time::timeout(Duration::from_secs(60), all).await.expect("somebody waits for ever").unwrap();
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("somebody waits without end").unwrap();
 }

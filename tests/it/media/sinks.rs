@@ -1,4 +1,4 @@
-//! Files, and what `.record()` tells.
+//! Files of sinks, and the summary of `.record()`.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::support::files::file_names;
 use crate::support::footage::{document, fragment, groups, packets, red_and_green};
 
 #[tokio::test]
-async fn a_file_a_fragment() {
+async fn mkv_sinks_write_a_file_per_fragment() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("made/when/needed");
     let body = live_body((1..=3).map(producer_document));
@@ -32,13 +32,13 @@ async fn a_file_a_fragment() {
 }
 
 #[tokio::test]
-async fn names_follow_the_pattern() {
+async fn file_names_follow_the_pattern() {
     let dir = tempfile::tempdir().unwrap();
     let body = live_body((1..=2).map(producer_document));
     let sink = MkvSink::to_dir(dir.path()).pattern("a-{index}-{producer_ms}.mkv").unwrap();
     FragmentStream::new(&body[..]).record(sink).await.unwrap();
     assert_eq!(file_names(dir.path()), ["a-0-1511852109513.mkv", "a-1-1511852110513.mkv"]);
-    // A file that did not come from the service has no number.
+    // A fragment of a plain file has no number.
     let dir = tempfile::tempdir().unwrap();
     FragmentStream::new(CAMERA).record(MkvSink::to_dir(dir.path())).await.unwrap();
     assert_eq!(file_names(dir.path()), ["0.mkv"]);
@@ -58,13 +58,13 @@ async fn a_failing_stream_still_closes_the_sink() {
     assert_eq!(error.to_string(), "I/O failed: gone");
     let summary = error.summary().unwrap();
     assert_eq!((summary.items(), summary.files(), summary.gaps()), (2, 2, 1));
-    // The one that is cut has a name of its own, so that it replaces nothing whole.
+    // A cut fragment has its own file name, so that it does not replace a whole one.
     assert_eq!(file_names(dir.path()).iter().filter(|name| name.ends_with(".cut.mkv")).count(), 1);
     assert_eq!(file_names(dir.path()).len(), 2);
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_made_is_an_error_that_names_it() {
+async fn an_error_names_the_folder_that_cannot_be_created() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, b"in the way").unwrap();
@@ -76,7 +76,7 @@ async fn a_folder_that_cannot_be_made_is_an_error_that_names_it() {
 }
 
 #[tokio::test]
-async fn two_sinks_take_one_stream() {
+async fn two_sinks_record_one_stream() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let body = live_body((1..=3).map(connect_document));
     let both = SinkExt::<Fragment>::fanout(MkvSink::to_dir(one.path()), MkvSink::to_dir(two.path()));
@@ -86,7 +86,7 @@ async fn two_sinks_take_one_stream() {
 }
 
 #[tokio::test]
-async fn packets_and_keyframes() {
+async fn keyframes_yields_key_frames_of_video_only() {
     let all: Vec<_> = FragmentStream::new(CAMERA).packets().map(|packet| packet.unwrap()).collect().await;
     assert_eq!(all.len(), 124);
     let keys: Vec<_> = FragmentStream::new(CAMERA).packets().keyframes().map(|packet| packet.unwrap()).collect().await;
@@ -105,14 +105,14 @@ async fn packets_and_keyframes() {
 }
 
 #[tokio::test]
-async fn a_file_a_picture() {
+async fn image_sinks_write_a_file_per_picture() {
     let camera = fragment(&CAMERA.into()).await;
     let cut = fragments(&live_body(groups(&camera))).await;
     let of = |ratio: usize| stream::iter(cut.clone().into_iter().map(Ok)).frames().sample_ratio(ratio);
     let number = |at: usize| cut[at].number().unwrap().to_string();
     let dir = tempfile::tempdir().unwrap();
 
-    // As the Python library names them: by the fragment, and which of those that are saved.
+    // Names as in AWS's Python library: the fragment, and the index of the saved picture.
     let out = dir.path().join("jpeg");
     let summary = of(6).jpeg(80).record(ImageSink::to_dir(&out)).await.unwrap();
     let expected: Vec<String> =
@@ -133,7 +133,7 @@ async fn a_file_a_picture() {
     let small = image::load_from_memory(&std::fs::read(out.join(&expected[3])).unwrap()).unwrap();
     assert_eq!((small.width(), small.height()), (32, 24));
 
-    // What is missing before a picture is a gap.
+    // Missing pictures before a picture count as a gap.
     let packets = packets(&camera);
     let documents: Vec<Document> = vec![document(&camera, &packets[3..20])];
     let late = fragments(&live_body(documents)).await;
@@ -142,7 +142,7 @@ async fn a_file_a_picture() {
     let summary = late.frames().jpeg(50).record(ImageSink::to_dir(&out)).await.unwrap();
     assert_eq!((summary.files(), summary.gaps()), (5, 1));
 
-    // Pictures of several fragments in turn keep their names apart.
+    // Interleaved pictures of several fragments have distinct names.
     let out = dir.path().join("turns");
     let options = kinesis_video::frame::FrameOptions::new().sample_ratio(3);
     let fragments = stream::iter(cut.clone()).map(|fragment| Ok::<_, Error>(fragment.frames(&options)));
@@ -176,7 +176,7 @@ async fn archived_images_become_files_and_missing_ones_gaps() {
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
     let images = |format: ImageFormat| {
         let (start, end) = (Timestamp::from_millis(base), Timestamp::from_millis(base + 20_000));
-        kvs.images("door").range(start..=end).every(Duration::from_secs(10)).size(64, 48).format(format)
+        kvs.images("door").range(start..=end).sample_every(Duration::from_secs(10)).size(64, 48).format(format).images()
     };
     let dir = tempfile::tempdir().unwrap();
 

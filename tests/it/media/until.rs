@@ -1,4 +1,4 @@
-//! Where reading stops, and why.
+//! Bounds of a stream, and the reasons of its end.
 
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,11 @@ async fn read(bound: impl Into<Bound>) -> (Vec<u32>, Option<StreamEnd>) {
 }
 
 #[tokio::test]
-async fn counts_and_numbers() {
+async fn counts_and_numbers_end_the_stream() {
     assert_eq!(read(Bound::Count(0)).await, (vec![], Some(StreamEnd::Count)));
     assert_eq!(read(Bound::Count(2)).await, (vec![1, 2], Some(StreamEnd::Count)));
     assert_eq!(read(Bound::Count(9)).await, (vec![1, 2, 3, 4, 5, 6], Some(StreamEnd::EndOfMedia)));
-    // Inclusive, and before what is larger where the number itself does not come.
+    // A number is inclusive. If it is missing, the stream ends before a larger one.
     assert_eq!(read(stamp(3).number).await, (vec![1, 2, 3], Some(StreamEnd::Fragment)));
     let between = kinesis_video::local::fragment_number(3, 9_999_999_999_999);
     assert_eq!(read(between).await, (vec![1, 2, 3], Some(StreamEnd::Fragment)));
@@ -32,7 +32,7 @@ async fn counts_and_numbers() {
 }
 
 #[tokio::test]
-async fn times() {
+async fn times_end_the_stream() {
     let after = |time: Timestamp, millis: i64| Timestamp::from_millis(time.as_millis() + millis);
     let third = stamp(3);
     let producer = |millis| Bound::ProducerTime(after(third.producer_time, millis));

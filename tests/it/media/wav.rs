@@ -1,4 +1,4 @@
-//! Calls as WAV files, and side by side.
+//! Conversations as WAV files and as stereo.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn all<S: futures::Stream<Item = kinesis_video::Result<AudioChunk>>>(stere
 }
 
 #[tokio::test]
-async fn both_parties_stay_in_step() {
+async fn stereo_channels_stay_in_step() {
     for (name, described) in scenarios() {
         let body = audio_body(&described);
         let chunks = read_audio(&body, Chunking::Whole).await;
@@ -69,7 +69,7 @@ async fn both_parties_stay_in_step() {
 }
 
 #[tokio::test]
-async fn files_hold_what_was_said() {
+async fn files_contain_the_audio_of_both_parties() {
     for (name, described) in scenarios() {
         let dir = tempfile::tempdir().unwrap();
         let body = audio_body(&described);
@@ -81,10 +81,10 @@ async fn files_hold_what_was_said() {
         assert_eq!(summary.files(), ids.len() as u64, "{name}");
         audio(&body).record(WavSink::per_contact(&prefix)).await.unwrap();
         if ids.len() > 1 {
-            // One sink, one call.
+            // One sink for the whole conversation.
             let error = audio(&body).stereo().record(WavSink::create(dir.path().join("x.wav"))).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
-            assert_eq!(error.summary().unwrap().files(), 1, "what came before is kept");
+            assert_eq!(error.summary().unwrap().files(), 1, "audio before it is kept");
             continue;
         }
         let id = WavSink::contact_in_name(ids[0]);
@@ -115,7 +115,7 @@ async fn files_hold_what_was_said() {
 }
 
 #[tokio::test]
-async fn every_layout_has_its_names() {
+async fn every_layout_has_its_file_names() {
     let dir = tempfile::tempdir().unwrap();
     let body = audio_body(&call("swapped numbers"));
     let chunks = read_audio(&body, Chunking::Whole).await;
@@ -146,7 +146,7 @@ async fn every_layout_has_its_names() {
     let error = audio(&body).record(WavSink::create(dir.path().join("both.wav"))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 
-    // As AWS's library for Python does: each track of each fragment.
+    // A file for each track of each fragment, as AWS's Python library writes.
     let prefix = dir.path().join("each/f");
     let summary = audio(&body).record(WavSink::per_fragment(&prefix)).await.unwrap();
     assert_eq!(summary.files(), 10);
@@ -164,7 +164,7 @@ async fn every_layout_has_its_names() {
 }
 
 #[tokio::test]
-async fn large_files_go_on_in_others() {
+async fn large_files_are_split() {
     let dir = tempfile::tempdir().unwrap();
     let body = audio_body(&call("steady"));
     let said = party_samples(&read_audio(&body, Chunking::Whole).await, Some("a"));
@@ -181,7 +181,7 @@ async fn large_files_go_on_in_others() {
 }
 
 #[tokio::test]
-async fn what_came_before_a_failure_is_a_whole_file() {
+async fn audio_before_a_failure_is_a_complete_file() {
     for fragments in [1, 8, 9, 40] {
         let dir = tempfile::tempdir().unwrap();
         let mut call = steady(Some("a"), 0, fragments);
@@ -205,7 +205,7 @@ async fn what_came_before_a_failure_is_a_whole_file() {
 }
 
 #[test]
-fn without_a_runtime_closing_is_an_error_and_no_endless_loop() {
+fn closing_without_a_runtime_is_an_error() {
     let mut sink = WavSink::create("never.wav");
     let error = futures::executor::block_on(SinkExt::<StereoChunk>::close(&mut sink)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -213,7 +213,7 @@ fn without_a_runtime_closing_is_an_error_and_no_endless_loop() {
 }
 
 #[tokio::test]
-async fn a_call_without_audio_is_an_error_and_no_file() {
+async fn a_conversation_without_audio_is_an_error_and_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let mut silent = steady(Some("a"), 0, 2);
     silent.iter_mut().for_each(|described| described.blocks.clear());
@@ -230,8 +230,8 @@ async fn a_call_without_audio_is_an_error_and_no_file() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_real_time_there_is_always_something() {
-    // A second of media, then nothing for ten, then all the rest at once.
+async fn real_time_stereo_always_yields() {
+    // 1 s of media, then nothing for 10 s, then all the rest at once.
     let fragments = fragments(&audio_body(&steady(Some("a"), 0, 12))).await;
     let (mut feed, source) = futures::channel::mpsc::unbounded::<kinesis_video::Result<Fragment>>();
     let mut stereo = source.connect_audio().stereo().real_time(Duration::from_secs(2));
@@ -244,7 +244,7 @@ async fn in_real_time_there_is_always_something() {
         assert!(begun.elapsed() <= longest, "each is there when it is due");
     }
     assert!(chunks.iter().all(StereoChunk::is_real_time));
-    // 1.024 s as they came; then silence, as long after it as it lies behind it, and the slack later.
+    // 1.024 s of audio, then silence. A chunk is due at the last arrival, plus its distance from it, plus the slack.
     assert_eq!(chunks.len(), 90);
     assert_eq!(chunks.iter().map(|chunk| chunk.filled()[0]).sum::<u64>(), 90 * 800 - 8192);
     for fragment in &fragments[1..] {
@@ -256,15 +256,15 @@ async fn in_real_time_there_is_always_something() {
     }
     let frames: u64 = chunks.iter().map(StereoChunk::frames).sum();
     assert_eq!(frames, 12 * 8192);
-    assert_eq!(stereo.late(), 2 * (90 * 800 - 8192), "what came for a time that was over is dropped, and counted");
-    // What came in time is where it was said.
+    assert_eq!(stereo.late(), 2 * (90 * 800 - 8192), "late audio is dropped and counted");
+    // Audio that arrived in time is at its own position.
     let said = party_samples(&read_audio(&audio_body(&steady(Some("a"), 0, 12)), Chunking::Whole).await, Some("a"));
     let left: Vec<i16> =
         chunks.iter().flat_map(|chunk| chunk.samples().iter().step_by(2).copied().collect::<Vec<_>>()).collect();
     assert!(left[..8192] == said[0][..8192] && left[72_000..] == said[0][72_000..]);
     assert!(left[8192..72_000].iter().all(|sample| *sample == 0));
 
-    // After a backlog of ten minutes silence is as near as after a second of media.
+    // After a backlog of ten minutes, silence begins as soon as after 1 s of media.
     let backlog = audio_body(&steady(Some("a"), 0, 600));
     let (mut feed, source) = futures::channel::mpsc::unbounded::<kinesis_video::Result<Fragment>>();
     for fragment in crate::support::bodies::fragments(&backlog).await {
@@ -278,7 +278,7 @@ async fn in_real_time_there_is_always_something() {
     assert_ne!(stereo.try_next().await.unwrap().unwrap().filled(), [0, 0]);
     assert!(begun.elapsed() < Duration::from_millis(2_150));
 
-    // What falls five seconds behind for good is heard again after that.
+    // Audio that is late by 5 s from now on is heard again after that.
     let (mut feed, source) = futures::channel::mpsc::unbounded::<kinesis_video::Result<Fragment>>();
     let mut stereo = source.connect_audio().stereo().real_time(Duration::from_secs(2));
     let feeding = tokio::spawn(async move {
@@ -318,14 +318,14 @@ async fn a_live_file_can_be_read_before_it_is_finished() {
     let part = dir.path().join("call.wav.part");
     for (at, fragment) in (1u64..).zip(fragments) {
         feed.send(Ok(fragment)).await.unwrap();
-        // In whole chunks of 800 frames; the rest waits for more.
+        // The file has whole chunks of 800 frames. The rest waits for more.
         let frames = at * 8192 / 800 * 800;
         let is_there = || std::fs::metadata(&part).is_ok_and(|there| there.len() == 44 + frames * 4);
         tokio::time::timeout(Duration::from_secs(30), async {
             while !is_there() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
-            // The samples may be there a moment before the header says so.
+            // The samples may be written a moment before the header.
             while probe_wav(&part) != [(2, frames); 2] {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
@@ -340,7 +340,7 @@ async fn a_live_file_can_be_read_before_it_is_finished() {
 }
 
 #[tokio::test]
-async fn an_hour_of_call_has_no_drift() {
+async fn an_hour_of_audio_has_no_drift() {
     let voice = |party: usize, position: u64| (position.wrapping_mul(40_503) + party as u64) as i16;
     let call = ConnectCall::new("hour").duration(Duration::from_secs(3600)).voice(voice);
     let documents = call.documents(Timestamp::from_millis(1_700_000_000_000));

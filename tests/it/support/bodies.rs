@@ -1,4 +1,4 @@
-//! Bodies to test with, and ways to read them.
+//! Bodies to test with, and readers of them.
 
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ pub const AVCC: &[u8] = &[1, 0x64, 0, 12, 0xFF, 0xE1, 0, 2, 0x67, 0x64, 1, 0, 2,
 /// A frame of H.264 whose NAL unit lengths add up.
 pub const FRAME: &[u8] = &[0, 0, 0, 2, 0x65, 0x88];
 
-/// A captured payload, or `None`, saying so, where there are no captures.
+/// A captured payload. `None` and a message without `KVS_CAPTURES`.
 pub fn capture(name: &str) -> Option<Bytes> {
     let Some(folder) = std::env::var_os("KVS_CAPTURES") else {
         eprintln!("KVS_CAPTURES is not set: {name} is not tested");
@@ -82,7 +82,7 @@ pub fn payload(length: usize, seed: u8) -> Vec<u8> {
     bytes
 }
 
-/// A camera of the AWS producer SDK: five blocks, a tag.
+/// A fragment of a camera with the AWS producer SDK: five blocks and a tag.
 pub fn producer_document(ordinal: u32) -> Document {
     let document = Document::new(Shape::Producer)
         .codec_private(&[1; 40])
@@ -94,7 +94,7 @@ pub fn producer_document(ordinal: u32) -> Document {
     })
 }
 
-/// The same in FFmpeg's manner, its tag before the media.
+/// A fragment as FFmpeg writes it, with its tag before the media.
 pub fn ffmpeg_document(ordinal: u32) -> Document {
     let document = Document::new(Shape::Ffmpeg).video_track(1).audio_track(2, "sound", "A_AAC").leading_tag("a", "b");
     (0..4).fold(document, |document, i| {
@@ -102,7 +102,7 @@ pub fn ffmpeg_document(ordinal: u32) -> Document {
     })
 }
 
-/// A fragment of Amazon Connect: two tracks of PCM with unlike lengths, its tags behind the media.
+/// A fragment of Amazon Connect: two tracks of PCM with different lengths, and its tags after the media.
 pub fn connect_document(ordinal: u32) -> Document {
     let document = Document::new(Shape::Producer)
         .titled("Kinesis Video SDK", "Kinesis Video SDK 1.1.0 JNI 2.0")
@@ -128,7 +128,7 @@ pub fn connect_document(ordinal: u32) -> Document {
         .tag("Events", "[]")
 }
 
-/// Several documents of a body of GetMedia.
+/// A body of GetMedia with these documents.
 pub fn live_body(documents: impl IntoIterator<Item = Document>) -> Bytes {
     let documents = documents.into_iter().zip(1..).map(|(document, ordinal)| document.to_bytes(&stamp(ordinal), 5));
     documents.collect::<Vec<_>>().concat().into()
@@ -162,9 +162,8 @@ pub fn merged_body(known_size: bool) -> Bytes {
     [out, fragments].concat().into()
 }
 
-/// Everything at element level that a small parser may not expect, in otherwise whole documents:
-/// BlockGroups, negative times, wide track numbers, another TimestampScale, unknown elements, Void
-/// and CRC-32 everywhere, tags in tags, binary tags, Cues behind the Cluster.
+/// A valid document with unusual elements: BlockGroups, negative times, wide track numbers, another TimestampScale,
+/// unknown elements, Void and CRC-32 everywhere, nested tags, binary tags, Cues after the Cluster.
 pub fn odd_body() -> Bytes {
     let mut out = Writer::new();
     out.master(id::EBML, Width::Octets(3), |ebml| {
@@ -225,7 +224,7 @@ pub fn odd_body() -> Bytes {
     out.into_bytes().into()
 }
 
-/// All bodies that are made here, with a name each.
+/// All bodies of this module, each with a name.
 pub fn bodies() -> Vec<(&'static str, Bytes)> {
     let whole = live_body([producer_document(1), producer_document(2)]);
     let cut = whole.slice(..whole.len() - 700);
@@ -265,12 +264,12 @@ pub fn bodies() -> Vec<(&'static str, Bytes)> {
     ]
 }
 
-/// How to cut a body into pieces.
+/// A way to cut a body into pieces.
 #[derive(Clone, Copy, Debug)]
 pub enum Chunking {
     Whole,
     Each(usize),
-    /// Pieces of 0 to so many bytes, from this seed, with `Pending` between them.
+    /// Pieces of 0 to this many bytes, from this seed, with `Pending` between them.
     Random(usize, u64),
 }
 
@@ -325,7 +324,7 @@ pub async fn items_within(body: &Bytes, chunking: Chunking, limits: Limits) -> (
             Ok(item) => items.push(item),
             Err(error) => {
                 for _ in 0..3 {
-                    assert!(stream.next().await.is_none(), "something behind the error {error}");
+                    assert!(stream.next().await.is_none(), "an item after the error {error}");
                 }
                 return (items, Some(error));
             }
@@ -334,7 +333,7 @@ pub async fn items_within(body: &Bytes, chunking: Chunking, limits: Limits) -> (
     (items, None)
 }
 
-/// The fragments of a body that has nothing else.
+/// The fragments of a body without other items.
 pub async fn fragments(body: &Bytes) -> Vec<Fragment> {
     let stream = FragmentStream::from_stream(pieces(body, Chunking::Each(1000)));
     stream.map(|fragment| fragment.unwrap()).collect().await
@@ -350,7 +349,7 @@ pub fn first_fragments(count: usize) -> Vec<Fragment> {
     all[..count].to_vec()
 }
 
-/// All that can be known of an item, to compare. Bytes are hashed, so that it stays readable.
+/// Describes all properties of an item, to compare. Bytes are hashed, so that the text stays readable.
 pub fn describe(item: &BodyItem) -> String {
     let hash = |bytes: &[u8]| {
         let mut hasher = std::hash::DefaultHasher::new();

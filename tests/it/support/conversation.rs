@@ -1,4 +1,4 @@
-//! Conversations of Amazon Connect, and what is heard in them.
+//! Conversations of Amazon Connect, and the audio in them.
 
 use std::io::Write;
 use std::path::Path;
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::support::bodies::{Chunking, pieces, stamp};
 
-/// A block: whose, when, how long, and what tells its samples from all others.
+/// A block of audio. The salt makes its samples unlike all others.
 #[derive(Clone, Copy, Debug)]
 pub struct Block {
     pub party: usize,
@@ -25,7 +25,7 @@ pub struct Block {
 #[derive(Clone, Debug, Default)]
 pub struct AudioFragment {
     pub contact: Option<&'static str>,
-    /// The numbers of the customer's and the agent's track; 0 is none.
+    /// The numbers of the customer's and the agent's track, or 0 for none.
     pub tracks: [u64; 2],
     pub blocks: Vec<Block>,
 }
@@ -63,7 +63,7 @@ pub fn audio_body(call: &[AudioFragment]) -> Bytes {
     documents.collect::<Vec<_>>().concat().into()
 }
 
-/// What the script says must come of calls.
+/// The audio that the judge's script computes for conversations.
 pub fn judged_audio(calls: &[Vec<AudioFragment>]) -> Vec<Value> {
     let blocks = |described: &AudioFragment| -> Vec<Value> {
         described.blocks.iter().map(|b| json!([b.party, b.millis, b.samples, b.salt])).collect()
@@ -86,7 +86,7 @@ pub fn judged_audio(calls: &[Vec<AudioFragment>]) -> Vec<Value> {
 /// A contact: the samples of each party, and the holes that were filled.
 type Heard = (Option<String>, [Vec<i16>; 2], [Vec<(u64, u64)>; 2]);
 
-/// The same of what came.
+/// The same for received chunks.
 pub fn summarize(chunks: &[AudioChunk]) -> Value {
     let mut contacts: Vec<Heard> = Vec::new();
     for chunk in chunks {
@@ -122,7 +122,7 @@ pub async fn read_audio(body: &Bytes, chunking: Chunking) -> Vec<AudioChunk> {
 /// The time of the first block of a conversation, in milliseconds.
 pub const START: u64 = 1_700_000_000_000;
 
-/// Fragments of a second in which both parties are heard all the time.
+/// Fragments of about 1 s in which both parties speak all the time.
 pub fn steady(contact: Option<&'static str>, first: u64, fragments: u64) -> Vec<AudioFragment> {
     let fragment = |index: u64| {
         let blocks = (0..16).flat_map(|block| {
@@ -138,7 +138,7 @@ pub fn steady(contact: Option<&'static str>, first: u64, fragments: u64) -> Vec<
     (first..first + fragments).map(fragment).collect()
 }
 
-/// Calls in which something is out of the ordinary, with a name each.
+/// Conversations with something unusual, each with a name.
 pub fn scenarios() -> Vec<(&'static str, Vec<AudioFragment>)> {
     let change = |change: &dyn Fn(usize, &mut AudioFragment)| {
         let mut call = steady(Some("a"), 0, 5);
@@ -248,7 +248,7 @@ pub fn wav_channels(path: &Path) -> Vec<Vec<i16>> {
     (0..channels).map(|channel| samples.iter().skip(channel).step_by(channels).copied().collect()).collect()
 }
 
-/// What ffprobe and sox say of a file: channels and frames.
+/// Channels and frames of a WAV file, by ffprobe and by sox.
 pub fn probe_wav(path: &Path) -> [(u64, u64); 2] {
     let entries = "stream=channels,duration_ts,sample_rate,codec_name";
     let output =
@@ -269,7 +269,7 @@ pub fn probe_wav(path: &Path) -> [(u64, u64); 2] {
     [of_ffprobe, (sox("-c"), sox("-s"))]
 }
 
-/// What each party said in a contact, silence filled in up to the end of the longer.
+/// The samples of each party in a contact, padded with silence to the same length.
 pub fn party_samples(chunks: &[AudioChunk], contact: Option<&str>) -> [Vec<i16>; 2] {
     let of = |party: Party| -> Vec<i16> {
         let of = chunks.iter().filter(|chunk| chunk.party() == party && chunk.contact_id() == contact);

@@ -1,11 +1,11 @@
-//! ffprobe as a judge that we did not write.
+//! FFmpeg and ffprobe as independent judges.
 
 use std::process::Command;
 
 use kinesis_video::Fragment;
 use sha2::{Digest, Sha256};
 
-/// A packet: track, milliseconds, bytes, hash of them.
+/// A packet: track, milliseconds, length and hash.
 pub type Judged = (u64, i64, usize, String);
 
 fn ffprobe(mkv: &[u8], arguments: &[&str]) -> (String, String) {
@@ -16,7 +16,7 @@ fn ffprobe(mkv: &[u8], arguments: &[&str]) -> (String, String) {
     (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
-/// What ffprobe complains about.
+/// The warnings of ffprobe.
 pub fn ffprobe_warnings(mkv: &[u8]) -> String {
     ffprobe(mkv, &["-show_entries", "packet=size"]).1
 }
@@ -40,7 +40,7 @@ pub fn ffprobe_packets(mkv: &[u8]) -> Vec<Judged> {
         .collect()
 }
 
-/// The packets that we find.
+/// The packets that this crate finds.
 pub fn our_packets(fragment: &Fragment) -> Vec<Judged> {
     fragment
         .packets()
@@ -51,7 +51,7 @@ pub fn our_packets(fragment: &Fragment) -> Vec<Judged> {
         .collect()
 }
 
-/// What FFmpeg makes of a file of this kind, as text.
+/// The text that FFmpeg prints for a file of this kind.
 pub fn ffmpeg(media: &[u8], kind: &str, arguments: &[&str]) -> String {
     let file = tempfile::NamedTempFile::with_suffix(format!(".{kind}")).unwrap();
     std::fs::write(file.path(), media).unwrap();
@@ -59,7 +59,7 @@ pub fn ffmpeg(media: &[u8], kind: &str, arguments: &[&str]) -> String {
     String::from_utf8(ffmpeg_bytes(&["-i", path], arguments)).unwrap()
 }
 
-/// What FFmpeg makes of an input.
+/// The bytes that FFmpeg prints for an input.
 pub fn ffmpeg_bytes(input: &[&str], arguments: &[&str]) -> Vec<u8> {
     let output = Command::new("ffmpeg").args(["-v", "error"]).args(input).args(arguments).arg("-").output();
     output.expect("ffmpeg runs: `make test` installs it").stdout

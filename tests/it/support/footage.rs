@@ -1,4 +1,4 @@
-//! Pictures that FFmpeg encodes, and what it decodes of them.
+//! Video that FFmpeg encodes, and the pictures that it decodes.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use kinesis_video::local::{Document, Shape};
 use kinesis_video::{Fragment, FragmentStream, Frame, Packet};
 use sha2::{Digest, Sha256};
 
-/// What FFmpeg encodes of a source of its own, as an MKV file.
+/// Encodes one of FFmpeg's test sources as an MKV file.
 pub fn footage(source: &str, arguments: &[&str]) -> Bytes {
     let file = tempfile::NamedTempFile::with_suffix(".mkv").unwrap();
     let status = Command::new("ffmpeg")
@@ -21,21 +21,21 @@ pub fn footage(source: &str, arguments: &[&str]) -> Bytes {
     std::fs::read(file.path()).unwrap().into()
 }
 
-/// The one fragment that a file is.
+/// Reads a plain file as one fragment.
 pub async fn fragment(file: &Bytes) -> Fragment {
     let fragments: Vec<_> = FragmentStream::new(&file[..]).try_collect().await.unwrap();
     let [fragment] = &fragments[..] else { panic!("{} fragments", fragments.len()) };
     fragment.clone()
 }
 
-/// A stream of fragments that are all there.
+/// A stream of fragments that is always ready.
 pub type Source = futures::stream::Iter<std::vec::IntoIter<kinesis_video::Result<Fragment>>>;
 
 pub fn source(fragments: &[Fragment]) -> Source {
     futures::stream::iter(fragments.iter().cloned().map(Ok).collect::<Vec<_>>())
 }
 
-/// A fragment of two seconds, 64 by 48: red for one, green for the other.
+/// A fragment of 64 by 48 pixels: 1 s of red, then 1 s of green.
 pub async fn red_and_green() -> Document {
     let source = "color=red:size=64x48:rate=10:duration=1[r];color=lime:size=64x48:rate=10:duration=1[g];[r][g]concat";
     let file = fragment(&footage(source, &["-c:v", "libx264", "-pix_fmt", "yuv420p"])).await;
@@ -47,7 +47,7 @@ pub fn packets(file: &Fragment) -> Vec<Packet> {
     file.packets().filter(|packet| packet.track_number() == 1).collect()
 }
 
-/// A document with the track of a file, and these packets of it.
+/// A document with a file's track and these packets of it.
 pub fn document(file: &Fragment, packets: &[Packet]) -> Document {
     let track = file.track(1).unwrap();
     let private = track.codec_private().map(|private| &private[..]).unwrap_or_default();
@@ -66,7 +66,7 @@ pub fn blocks(document: Document, packets: &[Packet]) -> Document {
     })
 }
 
-/// A file cut into documents before each of its key frames.
+/// Cuts a file into documents before each key frame.
 pub fn groups(file: &Fragment) -> Vec<Document> {
     let packets = packets(file);
     let mut starts: Vec<usize> = (0..packets.len()).filter(|&at| packets[at].is_key()).collect();
@@ -88,7 +88,7 @@ pub fn judged_pictures(mkv: &[u8]) -> Vec<String> {
     pictures.map(|line| line.rsplit(',').next().unwrap().trim().to_owned()).collect()
 }
 
-/// The hash of a picture as FFmpeg makes it: all planes, without what lies between the rows.
+/// The hash of a picture as FFmpeg computes it: all planes, without the padding of rows.
 pub fn hash(frame: &Frame) -> String {
     let mut hasher = Sha256::new();
     for plane in (0..).map_while(|index| frame.plane(index)) {

@@ -1,4 +1,4 @@
-//! What tests share: media, endpoints, judges.
+//! Helpers of the tests: media, endpoints and judges.
 
 pub mod bodies;
 pub mod conversation;
@@ -6,5 +6,7 @@ pub mod endpoint;
 pub mod ffmpeg;
 pub mod files;
 pub mod footage;
+pub mod imports;
 pub mod random_media;
+pub mod rounds;
 pub mod stand_in;

@@ -1,4 +1,4 @@
-//! A service that answers what a test tells it to, and keeps what it was asked.
+//! A stand-in for the service, whose answers a test defines.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ use kinesis_video::KinesisVideo;
 use kinesis_video::local::LocalEndpoint;
 use serde_json::{Value, json};
 
-/// What it answers with.
+/// An answer of the stand-in.
 pub struct Answer {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
@@ -41,12 +41,12 @@ impl Answer {
     }
 }
 
-/// What it was asked: paths and bodies, GetDataEndpoint left out.
+/// The received requests: paths and bodies, without GetDataEndpoint.
 #[derive(Clone, Debug, Default)]
 pub struct Asked(Arc<Mutex<Vec<(String, Value)>>>);
 
 impl Asked {
-    /// What has been asked since this was asked last.
+    /// Takes the requests since the last call.
     pub fn take(&self) -> Vec<(String, Value)> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
@@ -56,10 +56,10 @@ impl Asked {
     }
 }
 
-/// When it is for the SDK.
+/// The SDK's time, since the epoch.
 pub const NOW: Duration = Duration::from_millis(1_700_000_000_500);
 
-/// A client of a service that answers so. Without sockets, so that tokio's clock may be paused.
+/// A client of a service with these answers. It has no sockets, so that tokio's clock can be paused.
 pub async fn stand_in(answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 'static) -> (KinesisVideo, Asked) {
     let asked = Asked::default();
     let (kept, answer) = (asked.clone(), Arc::new(answer));
@@ -76,7 +76,7 @@ pub async fn stand_in(answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 's
         })))
     });
     let time = SharedTimeSource::new(StaticTimeSource::new(SystemTime::UNIX_EPOCH + NOW));
-    // For its credentials and region.
+    // The local endpoint supplies credentials and region.
     let config = LocalEndpoint::start().await.unwrap().sdk_config();
     let config = config.into_builder().endpoint_url("https://control.example.com").http_client(client);
     (KinesisVideo::new(&config.time_source(time).build()), asked)

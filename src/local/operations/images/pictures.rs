@@ -1,34 +1,36 @@
-//! The pictures of a stream that are shown at a time.
+//! Decodes the pictures at given times.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 
+use super::page::Image;
+use super::request::{Asked, Format, Size};
 use crate::error::Result;
 use crate::fragment::{Fragment, Timestamp, TrackKind};
 use crate::frame::{EncodedFrame, Frame, FrameOptions};
-use crate::local::operations::images::{Asked, Format, Image, Size};
-use crate::local::operations::playback::{read, unfinished};
-use crate::local::server::wire::Refusal;
+use crate::local::media::payload::blocking;
+use crate::local::operations::check::{read_fragment, unfinished};
+use crate::local::server::wire::ErrorResponse;
 use crate::local::store::streams::{Listed, Stream};
 
-/// The track that pictures are taken of.
+/// The track that pictures are decoded from.
 const TRACK: u64 = 1;
 
-/// As wide as an image may be asked for.
-const WIDEST: u64 = 3840;
+/// The greatest width that a request may ask for.
+const MAX_WIDTH: u64 = 3840;
 
-/// Takes an image at each of these times, which rise.
+/// Decodes an image at each of these times, which must rise.
 pub(crate) async fn take(
     stream: &Arc<Stream>,
     times: &[Timestamp],
     asked: &Asked,
-) -> std::result::Result<Vec<Image>, Refusal> {
+) -> std::result::Result<Vec<Image>, ErrorResponse> {
     let listed = stream.list();
     let covering: Vec<Option<&Listed>> = times.iter().map(|time| covering(&listed, *time, asked)).collect();
     let mut images = Vec::with_capacity(times.len());
-    // Each fragment is decoded once for the times in it that follow each other.
+    // Consecutive times in the same fragment share one decoding of it.
     let groups = covering.chunk_by(|a, b| a.map(|fragment| fragment.index) == b.map(|fragment| fragment.index));
     for group in groups {
         let group_times = times.iter().skip(images.len()).take(group.len());
@@ -44,7 +46,7 @@ pub(crate) async fn take(
     Ok(images)
 }
 
-/// The fragment that is shown at a time: of several the one that began last, or was ingested last.
+/// Returns the fragment that covers a time. Of several, the one that starts last; then the newest.
 fn covering<'a>(listed: &'a [Listed], time: Timestamp, asked: &Asked) -> Option<&'a Listed> {
     let covers = |fragment: &&Listed| {
         let start = asked.origin.time(fragment);
@@ -59,18 +61,18 @@ async fn images_of(
     fragment: &Listed,
     offsets: &[i64],
     asked: &Asked,
-) -> std::result::Result<Vec<Image>, Refusal> {
+) -> std::result::Result<Vec<Image>, ErrorResponse> {
     let (source, wanted) = (Arc::clone(stream), fragment.clone());
-    let fragment = crate::local::media::payload::blocking(move || read(&source, &wanted)).await.map_err(unfinished)?;
+    let fragment = blocking(move || read_fragment(&source, &wanted)).await.map_err(unfinished)?;
     let shown = match fragment.filter(has_pictures) {
         Some(fragment) => shown(&fragment, offsets).await,
         None => Vec::new(),
     };
     let (format, size) = (asked.format, asked.size);
     let encode = move || shown.iter().map(|frame| encode(frame, format, size)).collect::<Vec<_>>();
-    let encoded = crate::local::media::payload::blocking(encode).await.map_err(unfinished)?.into_iter();
+    let encoded = blocking(encode).await.map_err(unfinished)?.into_iter();
     let images = encoded.map(|image| image.map_or(Image::MediaError, Image::Encoded));
-    // Of what could not be decoded there is none.
+    // Pictures that could not be decoded are missing at the end.
     Ok(images.chain(std::iter::repeat_with(|| Image::MediaError)).take(offsets.len()).collect())
 }
 
@@ -80,8 +82,9 @@ fn has_pictures(fragment: &Fragment) -> bool {
     })
 }
 
-/// The pictures that are shown so many nanoseconds behind the start of a fragment, as far as they can be
-/// decoded. Before the first one is due, it is shown already.
+/// Returns the picture shown at each offset, in nanoseconds from the start of the fragment.
+///
+/// It stops at the first picture that cannot be decoded. Offsets before the first picture get that one.
 async fn shown(fragment: &Fragment, offsets: &[i64]) -> Vec<Frame> {
     let start = fragment.header().timecode_ns();
     let mut frames = fragment.frames(&FrameOptions::new().track(TRACK));
@@ -109,7 +112,7 @@ fn encode(frame: &Frame, format: Format, size: Size) -> Result<Bytes> {
         Size::Stretched(width, height) => frame.stretched(width, height)?,
         Size::High(height) => {
             let (wide, high) = (u64::from(info.width()), u64::from(info.height()));
-            let width = (wide * u64::from(height) + high / 2).checked_div(high).unwrap_or(1).clamp(1, WIDEST);
+            let width = (wide * u64::from(height) + high / 2).checked_div(high).unwrap_or(1).clamp(1, MAX_WIDTH);
             frame.stretched(width as u32, height)?
         }
     };

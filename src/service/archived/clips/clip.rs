@@ -1,4 +1,4 @@
-//! [`Clip`]: one file.
+//! [`Clip`]: one MP4 file.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -23,31 +23,31 @@ use crate::fragment::Timestamp;
 use crate::service::archived::FragmentInfo;
 use crate::service::call::{Origin, WatchedBody};
 
-/// How much of a clip is given out at once, at most.
+/// The largest chunk of a clip.
 const CHUNK: usize = 64 * 1024;
 
-/// An MP4 file that the service makes of [some fragments](Clip::fragments), from [`Clips`](super::Clips): a
-/// stream of its bytes, as they come in. [`into_async_read`](Clip::into_async_read) and
-/// [`write_to`](Clip::write_to) are other ways to have them.
+/// Stream of the bytes of an MP4 file, from [`ClipStream`](super::ClipStream).
+///
+/// The service makes the file of [these fragments](Clip::fragments). The bytes are yielded as they arrive.
+/// [`into_async_read`](Clip::into_async_read) and [`write_to`](Clip::write_to) are alternatives to the stream.
 ///
 /// # Errors
-/// A connection that breaks, or brings nothing for [too long](super::Clips::read_timeout) while it is
-/// waited for. What came before is no whole clip; the same can be asked for again by its
-/// [range](Clip::range). An answer that is no media is
+/// A broken connection, or silence for longer than the [read timeout](super::Clips::read_timeout). The clip is then
+/// incomplete; request it again by its [range](Clip::range). A response that is not media is
 /// [`WrongEndpoint`](crate::ErrorKind::WrongEndpoint).
 ///
 /// # Cancel safety
 /// Dropping a `next()` future loses nothing. Dropping the clip closes the connection.
 ///
 /// # Memory
-/// 64 KiB, plus what the HTTP client has read ahead. Whoever reads slowly slows down the connection.
+/// 64 KiB, plus what the HTTP client has read ahead. A slow reader slows down the connection.
 #[must_use = "streams do nothing unless polled"]
 pub struct Clip {
     part: Part,
     content_type: Option<String>,
     origin: Origin,
     body: Option<ReaderStream<WatchedBody>>,
-    /// Nothing has come of it.
+    /// No byte has arrived.
     is_empty: bool,
 }
 
@@ -58,52 +58,58 @@ impl Clip {
         Self { part, content_type: output.content_type, origin, body, is_empty: true }
     }
 
-    /// The range that the service was asked for, on the [clock](super::Clips::by) of the clips: from the
-    /// start of the first fragment to that of the last, or a millisecond longer where they are the same. Ranges of
-    /// clips do not overlap.
+    /// Returns the requested range, on the [clock](super::Clips::clock) of the clips.
+    ///
+    /// It goes from the start of the first fragment to the start of the last. If those are equal, it is 1 ms long.
+    /// Ranges of clips do not overlap.
     pub fn range(&self) -> RangeInclusive<Timestamp> {
-        self.part.span.to_range()
+        self.part.range.to_range()
     }
 
-    /// The fragments that the clip is made of, in the order in which they begin, as they were listed. What
-    /// the service keeps may have changed since.
+    /// Returns the fragments of the clip as they were listed, ordered by start.
+    ///
+    /// Fragments that have expired since the listing are not in the file.
     pub fn fragments(&self) -> &[FragmentInfo] {
         &self.part.fragments
     }
 
-    /// The fragments that begin within the range, too, and are not in the clip: those that have been sent
-    /// again since, and those that were not ingested right behind the others.
+    /// Returns the fragments that start within the range and that the service leaves out.
+    ///
+    /// Those are fragments that were uploaded again later, and fragments that were not ingested right after the
+    /// others. See [overlapping uploads](super::Clips#overlapping-uploads).
     pub fn left_out(&self) -> &[FragmentInfo] {
         &self.part.left_out
     }
 
-    /// How large the fragments are together, as they are stored. The clip is about as large.
+    /// Returns the stored size of the fragments in bytes. The clip has about the same size.
     pub fn listed_bytes(&self) -> u64 {
         self.part.fragments.iter().map(FragmentInfo::bytes).sum()
     }
 
-    /// What the service says that it is: `video/mp4`.
+    /// Returns the media type that the service sent: `video/mp4`.
     pub fn content_type(&self) -> Option<&str> {
         self.content_type.as_deref()
     }
 
-    /// The bytes, to be read. An error is an [`Error`] inside an [`io::Error`](std::io::Error).
+    /// Returns a reader of the bytes. Its errors are [`Error`]s inside [`io::Error`](std::io::Error)s.
     pub fn into_async_read(self) -> impl AsyncRead + Send + Unpin + 'static {
         StreamReader::new(self)
     }
 
-    /// Writes the clip to this file, and says how large it is. A file of that name is replaced, a folder that
-    /// is not there is made. It is written as `NAME.part` and renamed when it is whole.
+    /// Writes the clip to a file and returns its size in bytes.
+    ///
+    /// An existing file is replaced, and a missing folder is created. The file is written as `NAME.part` and renamed
+    /// once it is complete.
     ///
     /// # Errors
-    /// Those of the clip, and those of the file system. What was written of it is removed.
+    /// Errors of the clip and of the file system. The incomplete file is removed.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves `NAME.part` behind.
+    /// Dropping the future leaves `NAME.part` in the folder.
     pub async fn write_to(self, path: impl AsRef<Path>) -> Result<u64> {
         let path = path.as_ref();
         let Some(name) = path.file_name() else {
-            return Err(Error::invalid_argument(format!("{} is no name of a file", path.display())));
+            return Err(Error::invalid_argument(format!("{} is not the name of a file", path.display())));
         };
         let mut part = name.to_owned();
         part.push(".part");
@@ -117,7 +123,7 @@ impl Clip {
             Err(error) => Err(error),
         };
         if renamed.is_err() {
-            // What is wrong has been found already.
+            // The first error is returned, whether or not this succeeds.
             let _ = tokio::fs::remove_file(&part).await;
         }
         renamed
@@ -129,7 +135,7 @@ impl Clip {
         if let (Err(error), Some(dir)) = (&file, path.parent())
             && error.kind() == std::io::ErrorKind::NotFound
         {
-            tokio::fs::create_dir_all(dir).await.map_err(|error| Error::of_file("making the folder", dir, error))?;
+            tokio::fs::create_dir_all(dir).await.map_err(|error| Error::of_file("creating the folder", dir, error))?;
             file = File::create(path).await;
         }
         let (mut file, mut bytes) = (file.map_err(failed)?, 0);

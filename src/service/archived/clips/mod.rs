@@ -1,4 +1,4 @@
-//! What is stored, as MP4 files that the service makes.
+//! [`Clips`]: stored media as MP4 files that the service makes.
 
 mod clip;
 mod plan;
@@ -16,12 +16,12 @@ use aws_sdk_kinesisvideoarchivedmedia::types::{ClipFragmentSelector, ClipFragmen
 use futures::Stream;
 use futures::stream::{FusedStream, StreamExt, TryStreamExt};
 
-use super::lazy_stream::Lazy;
-use super::millis_range::{Span, date, refused};
+use super::lazy_stream::LazyStream;
+use super::millis_range::{MillisRange, date, invalid};
 use super::{Clock, FragmentInfo, FragmentList, Order};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
-use crate::service::call::{Call, Origin, Rate, Reply, overrides};
+use crate::service::call::{Call, Origin, Rate, Reply, RetryConfig, overrides};
 use crate::service::client::Client;
 use crate::service::stream_id::StreamId;
 
@@ -31,46 +31,58 @@ use plan::{Part, Plan};
 
 const OPERATION: &str = "GetClip";
 
-/// How long after the end of the range it is listed: what has just been stored cannot be listed at once.
+/// The time to wait after the end of the range before listing it. New fragments cannot be listed at once.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Stream of clips, from [`KinesisVideo::clips`]: what is stored of a range, however long, as MP4 files that
-/// the service makes with GetClip, one behind the other. Its options are to be set before it is polled; a
-/// [range](Clips::range) has to be.
+/// Builder of MP4 clips of a range, from [`KinesisVideo::clips`]. A [range](Clips::range) is required.
 ///
-/// The service puts no more than 200 fragments or 100 MB into a clip, leaves out the rest and does not say
-/// so. So the range is listed first, with ListFragments, and cut between fragments before there are so many:
-/// at 200 of them, at 95 MB of what is listed, and at 24 hours. A clip is asked for when it is taken; no
-/// fragment is in two.
+/// [`clips`](Clips::clips) returns the clips as a stream. The service makes each with GetClip.
 ///
-/// A fragment belongs to the range if it *begins* within it, both ends included: one that began before is
-/// left out, and the last may go on behind the end.
+/// The service puts at most 200 fragments or 100 MB into a clip. It leaves out the rest without an error. So the
+/// range, which may have any length, is first listed with ListFragments and then divided between fragments. A clip
+/// has at most:
 ///
-/// # Times that come twice
+/// | limit | value |
+/// |---|---|
+/// | fragments | 200 |
+/// | listed size | 95 MB |
+/// | duration | 24 h |
 ///
-/// By [`Clock::Producer`], of fragments that begin at the same time the service puts only the one with the
-/// largest number, the newest, into a clip; and only those that were *ingested* one behind the other, from
-/// the one that was ingested first on. A producer that sends a few fragments again is no trouble: clips are
-/// cut elsewhere. But where the same time was uploaded at very different times, only what was uploaded first
-/// is in the clip. [`Clip::left_out`] says which fragments of its range a clip does not have by these rules,
-/// as far as the listing tells; to have them, use another clock or read the fragments themselves.
+/// A clip is requested when the stream is polled for it. No fragment is in two clips.
+///
+/// A fragment belongs to the range if it *starts* within it, both ends included. A fragment that starts before the
+/// range is left out. The last fragment may continue after the end.
+///
+/// # Overlapping uploads
+///
+/// With [`Clock::Producer`] the service leaves out some fragments:
+///
+/// - Of several fragments with the same start it uses only the newest, which has the largest number.
+/// - It uses only fragments that were *ingested* consecutively, starting with the one ingested first.
+///
+/// A producer that sends a few fragments again does not lose any: clips are divided there. But if the same time was
+/// uploaded at very different times, only the first upload is in the clip. [`Clip::left_out`] lists the fragments
+/// that a clip lacks by these rules, as far as the listing shows. To get them, use [`Clock::Server`] or read the
+/// fragments with [`Archive`](crate::Archive).
 ///
 /// # Errors
-/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for what cannot be, before anything is sent.
-/// [`Unsupported`](crate::ErrorKind::Unsupported) for media that do not go into an MP4: it takes H.264 or H.265, with
-/// AAC or without sound, H.264 with G.711 A-law, with a length in front of frames, and the same tracks and codec
-/// private data throughout the clip; where those change in the middle, clips are cut there. What is no longer kept
-/// by the time its clip is asked for is not in it; if nothing is left, that is the error. Errors of a clip say which
-/// range it is of, behind which another stream of clips can go on. [`Limit`](crate::ErrorKind::Limit) if more fragments begin at the same
-/// time than a clip takes. Throttling, broken connections and hosts that have moved are tried again,
-/// [eight times](Clips::attempts) each, until a clip begins. Where there is nothing in the range, the
-/// stream has nothing.
+/// - [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for invalid options, before anything is sent.
+/// - [`Unsupported`](crate::ErrorKind::Unsupported) for media that do not fit into an MP4. The service takes H.264 or
+///   H.265 with AAC or without audio, and H.264 with G.711 A-law, with length prefixes instead of start codes. All
+///   fragments of a clip must have the same tracks and codec private data. Clips are divided where those change.
+/// - [`Limit`](crate::ErrorKind::Limit) if more fragments start at the same time than fit into a clip.
+/// - Throttling, broken connections and moved hosts, after all [attempts](Clips::retry). They are retried until the
+///   response to a call begins.
+///
+/// Errors of a clip have its range. Another stream of clips can continue after it. Fragments that have expired
+/// since the listing are not in the clip. If none is left, the service's error is returned. A range without fragments
+/// yields no clips.
 ///
 /// # Cancel safety
-/// Dropping a `next()` future loses nothing. A clip that is dropped, read or not, closes its connection.
+/// Dropping a `next()` future loses nothing. Dropping a clip closes its connection.
 ///
 /// # Memory
-/// What is listed of the range: some 200 bytes for each fragment. Nothing of a clip but what was read ahead.
+/// The listing of the range: about 200 bytes per fragment. Of a clip, only what the HTTP client has read ahead.
 ///
 /// Source: AWS API reference, GetClip and ListFragments.
 ///
@@ -90,7 +102,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// use futures::TryStreamExt;
 /// use kinesis_video::Clock;
 ///
-/// let mut clips = kvs.clips("front-door").range(start..=end).by(Clock::Producer);
+/// let mut clips = kvs.clips("front-door").range(start..=end).clock(Clock::Producer).clips();
 /// while let Some(clip) = clips.try_next().await? {
 ///     println!("{} fragments, {} MB", clip.fragments().len(), clip.listed_bytes() / 1_000_000);
 ///     let name = format!("door-{}.mp4", clip.range().start().as_millis());
@@ -100,79 +112,77 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// # std::fs::remove_dir_all(dir).unwrap();
 /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
 /// ```
-#[must_use = "streams do nothing unless polled"]
-pub struct Clips {
-    request: Request,
-    clips: Lazy<Clip>,
-}
-
 #[derive(Clone)]
-struct Request {
+#[must_use = "nothing is requested before clips() is called and polled"]
+pub struct Clips {
     client: Client,
     stream: StreamId,
     range: Option<RangeInclusive<Timestamp>>,
     clock: Clock,
-    attempts: u32,
+    retry: RetryConfig,
     timeout: Duration,
     read_timeout: Duration,
 }
 
 impl Clips {
     pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
-        let request = Request {
+        Self {
             client,
             stream,
             range: None,
             clock: Clock::default(),
-            attempts: 8,
+            retry: RetryConfig::default(),
             timeout: Duration::from_secs(60),
             read_timeout: Duration::from_secs(30),
-        };
-        Self { request, clips: Lazy::Before }
+        }
     }
 
-    /// Clips of the fragments that begin within this range, both ends included, however long it is. The end
-    /// has to be behind the start.
+    /// Sets the range in which fragments start, both ends included, of any length. The end must be after the start.
     pub fn range(mut self, range: RangeInclusive<Timestamp>) -> Self {
-        self.request.range = Some(range);
+        self.range = Some(range);
         self
     }
 
-    /// The clock by which the range is meant: [`Clock::Server`] unless set.
-    pub fn by(mut self, clock: Clock) -> Self {
-        self.request.clock = clock;
+    /// Sets the clock of the range. Default: [`Clock::Server`].
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
         self
     }
 
-    /// How often a clip, or a page of the listing, is asked for, if what goes wrong may go away by itself:
-    /// eight times unless set. Pauses between grow, at random, to five seconds, to ten when throttled.
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.request.attempts = attempts;
+    /// Sets the retries of each clip and of each page of the listing. Default: [`RetryConfig::default`], with 8 attempts.
+    ///
+    /// Only [retryable](crate::Error::is_retryable) errors are retried.
+    pub fn retry(mut self, retry: RetryConfig) -> Self {
+        self.retry = retry;
         self
     }
 
-    /// How long an answer, and the first byte of a clip, may take: a minute unless set, since the service
-    /// makes the clip first.
+    /// Sets the time limit of a response, and of the first byte of a clip. Default: 60 s.
+    ///
+    /// The service makes the whole clip before it sends the first byte.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
-        self.request.timeout = timeout;
+        self.timeout = timeout;
         self
     }
 
-    /// How long nothing may come in the middle of a clip that is read: 30 seconds unless set.
+    /// Sets the maximum silence within a clip while it is read. Default: 30 s.
     pub fn read_timeout(mut self, timeout: Duration) -> Self {
-        self.request.read_timeout = timeout;
+        self.read_timeout = timeout;
         self
     }
-}
 
-impl Request {
-    fn clips(self) -> impl Stream<Item = Result<Clip>> + Send + 'static {
+    /// Returns the stream of clips. Nothing is sent before it is polled.
+    pub fn clips(self) -> ClipStream {
+        ClipStream { stream: self.stream.clone(), clips: LazyStream::new(self.read()) }
+    }
+
+    fn read(self) -> impl Stream<Item = Result<Clip>> + Send + 'static {
         try_stream! {
             let of_stream = |error: Error| error.of_stream(self.stream.as_str());
-            let span = self.check().map_err(of_stream)?;
-            let infos = self.list(span).await?;
-            // Parts that are cut again come before those behind them.
-            let plan = Plan::new(infos, self.clock, span).map_err(of_stream)?;
+            let range = self.check().map_err(of_stream)?;
+            let infos = self.list(range).await?;
+            // A stack: a part that is divided again comes before the parts after it.
+            let plan = Plan::new(infos, self.clock, range).map_err(of_stream)?;
             let mut plans = vec![plan];
             while let Some(plan) = plans.last_mut() {
                 let Some(part) = plan.next() else {
@@ -180,18 +190,18 @@ impl Request {
                     continue;
                 };
                 let part = part.map_err(of_stream)?;
-                let error = match self.clip(&part).await {
+                let error = match self.request_clip(&part).await {
                     Ok((output, origin)) => {
                         yield Clip::new(part, output, origin, self.timeout, self.read_timeout);
                         continue;
                     }
                     Err(error) => error,
                 };
-                match self.again(&part, &error).await? {
-                    Some(again) => {
-                        tracing::debug!(%error, span = ?part.span, "cut again");
-                        for (infos, span) in again.into_iter().rev() {
-                            let plan = Plan::new(infos, self.clock, span).map_err(of_stream)?;
+                match self.replan(&part, &error).await? {
+                    Some(replacements) => {
+                        tracing::debug!(%error, range = ?part.range, "dividing the clip again");
+                        for (infos, range) in replacements.into_iter().rev() {
+                            let plan = Plan::new(infos, self.clock, range).map_err(of_stream)?;
                             plans.push(plan);
                         }
                     }
@@ -201,58 +211,59 @@ impl Request {
         }
     }
 
-    async fn list(&self, span: Span) -> Result<Vec<FragmentInfo>> {
+    async fn list(&self, range: MillisRange) -> Result<Vec<FragmentInfo>> {
         let list = FragmentList::new(self.client.clone(), self.stream.clone())
-            .range(span.to_range())
-            .by(self.clock)
+            .range(range.to_range())
+            .clock(self.clock)
             .settle(SETTLE);
-        list.attempts(self.attempts).call_timeout(self.timeout).sorted(Order::Time).try_collect().await
+        let list = list.retry(self.retry).call_timeout(self.timeout).order(Order::Time);
+        list.entries().try_collect().await
     }
 
-    /// What to ask for instead of a part that the service refused, if that may do better.
-    async fn again(&self, part: &Part, error: &Error) -> Result<Option<Vec<(Vec<FragmentInfo>, Span)>>> {
+    /// Returns the fragments and ranges to request in place of a part that failed, if that may succeed.
+    async fn replan(&self, part: &Part, error: &Error) -> Result<Option<Vec<(Vec<FragmentInfo>, MillisRange)>>> {
         match error.kind() {
-            // Tracks or codec private data may change within it.
+            // The tracks or the codec private data may change within the part.
             ErrorKind::Unsupported => Ok(part.halves(self.clock).map(Vec::from)),
-            // What it begins with may no longer be kept.
+            // The first fragments may have expired.
             ErrorKind::InvalidArgument | ErrorKind::NotFound | ErrorKind::Retention => {
                 let before = part.fragments.len() + part.left_out.len();
-                let infos = self.list(part.span).await.unwrap_or_default();
+                let infos = self.list(part.range).await.unwrap_or_default();
                 let is_less = !infos.is_empty() && infos.len() < before;
                 Ok(is_less.then(|| {
-                    tracing::warn!(span = ?part.span, gone = before - infos.len(), "no longer kept");
+                    tracing::warn!(range = ?part.range, expired = before - infos.len(), "fragments have expired");
                     let start = infos.first().and_then(|info| info.time(self.clock)).map(Timestamp::as_millis);
-                    let span = Span { start: start.unwrap_or(part.room.start), ..part.room };
-                    vec![(infos, span)]
+                    let range = MillisRange { start: start.unwrap_or(part.free_range.start), ..part.free_range };
+                    vec![(infos, range)]
                 }))
             }
             _ => Ok(None),
         }
     }
 
-    /// What can be known to be wrong before anything is sent.
-    fn check(&self) -> Result<Span> {
+    /// Refuses invalid options before anything is sent.
+    fn check(&self) -> Result<MillisRange> {
         let Some(range) = &self.range else {
-            return Err(refused(OPERATION, "the range", "given", "left out"));
+            return Err(invalid(OPERATION, "the range", "given", "left out"));
         };
-        let span = Span::of(range);
-        if span.millis() <= 0 {
+        let millis = MillisRange::of(range);
+        if millis.millis() <= 0 {
             let rule = format!("later than StartTimestamp, {}", range.start());
-            return Err(refused(OPERATION, "EndTimestamp", &rule, range.end()));
+            return Err(invalid(OPERATION, "EndTimestamp", &rule, range.end()));
         }
-        Ok(span)
+        Ok(millis)
     }
 
-    async fn clip(&self, part: &Part) -> Result<(GetClipOutput, Origin)> {
-        let Self { client, stream, attempts, timeout, .. } = self;
+    async fn request_clip(&self, part: &Part) -> Result<(GetClipOutput, Origin)> {
+        let Self { client, stream, retry, timeout, .. } = self;
         let fragments = u32::try_from(part.fragments.len()).unwrap_or(u32::MAX);
         let cost = [Rate::metadata(fragments), Rate::media(fragments, 500)];
         let call = Call { client, stream, api: ApiName::GetClip, operation: OPERATION, cost: &cost, limit: *timeout };
         let (name, arn) = stream.name_and_arn();
         let request = client.archived.get_clip().set_stream_name(name).set_stream_arn(arn);
-        let request = request.clip_fragment_selector(selector(self.clock, part.span)?);
+        let request = request.clip_fragment_selector(selector(self.clock, part.range)?);
         let is_media = |output: &GetClipOutput| !output.content_type().is_some_and(|kind| kind.contains("json"));
-        let reply = call.patiently(*attempts, is_media, |endpoint, probe| {
+        let reply = call.with_retries(*retry, is_media, |endpoint, probe| {
             request.clone().customize().config_override(overrides(endpoint)).interceptor(probe).send()
         });
         let Reply { output, origin, .. } = reply.await?;
@@ -260,9 +271,9 @@ impl Request {
     }
 }
 
-fn selector(clock: Clock, span: Span) -> Result<ClipFragmentSelector> {
-    let incomplete = |error| Error::invalid_argument("the clip's selector is not complete").caused_by(error);
-    let range = ClipTimestampRange::builder().start_timestamp(date(span.start)).end_timestamp(date(span.end));
+fn selector(clock: Clock, range: MillisRange) -> Result<ClipFragmentSelector> {
+    let incomplete = |error| Error::invalid_argument("GetClip: the fragment selector is incomplete").caused_by(error);
+    let range = ClipTimestampRange::builder().start_timestamp(date(range.start)).end_timestamp(date(range.end));
     let kind = match clock {
         Clock::Producer => ClipFragmentSelectorType::ProducerTimestamp,
         Clock::Server => ClipFragmentSelectorType::ServerTimestamp,
@@ -271,28 +282,39 @@ fn selector(clock: Clock, span: Span) -> Result<ClipFragmentSelector> {
     selector.timestamp_range(range.build().map_err(incomplete)?).build().map_err(incomplete)
 }
 
-impl Stream for Clips {
+impl fmt::Debug for Clips {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clips")
+            .field("stream", &self.stream)
+            .field("range", &self.range)
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Stream of clips, from [`Clips::clips`].
+#[must_use = "streams do nothing unless polled"]
+pub struct ClipStream {
+    stream: StreamId,
+    clips: LazyStream<Clip>,
+}
+
+impl Stream for ClipStream {
     type Item = Result<Clip>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { request, clips } = &mut *self;
-        clips.poll_next(cx, || request.clone().clips().boxed())
+        self.clips.poll_next_unpin(cx)
     }
 }
 
-impl FusedStream for Clips {
+impl FusedStream for ClipStream {
     fn is_terminated(&self) -> bool {
-        self.clips.has_ended()
+        self.clips.is_terminated()
     }
 }
 
-impl fmt::Debug for Clips {
+impl fmt::Debug for ClipStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Request { stream, range, clock, .. } = &self.request;
-        f.debug_struct("Clips")
-            .field("stream", stream)
-            .field("range", range)
-            .field("clock", clock)
-            .finish_non_exhaustive()
+        f.debug_struct("ClipStream").field("stream", &self.stream).finish_non_exhaustive()
     }
 }

@@ -1,85 +1,87 @@
-//! Where to cut.
+//! [`Plan`]: divides listed fragments into clips.
 
 use std::collections::VecDeque;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
-use crate::service::archived::millis_range::{DAY, Span};
-use crate::service::archived::{Clock, FragmentInfo};
+use crate::service::archived::millis_range::{DAY, MillisRange};
+use crate::service::archived::{Clock, FragmentInfo, Order};
 
-/// As many fragments as the service puts into a clip.
-const MOST_FRAGMENTS: usize = 200;
+/// The maximum number of fragments per clip.
+const MAX_FRAGMENTS: usize = 200;
 
-/// What is listed of as much as it puts into a clip, 100 MB, with room for what an MP4 has beside media.
-const MOST_BYTES: u64 = 95_000_000;
+/// The maximum listed size per clip. The service allows 100 MB; the rest is for the boxes of the MP4.
+const MAX_BYTES: u64 = 95_000_000;
 
-/// What one clip is to have.
+/// The content of one clip.
 #[derive(Debug)]
 pub(super) struct Part {
-    pub(super) span: Span,
-    /// How far that could reach and have nothing else in it.
-    pub(super) room: Span,
+    /// The range to request.
+    pub(super) range: MillisRange,
+    /// The largest range that has no other fragment.
+    pub(super) free_range: MillisRange,
     pub(super) fragments: Vec<FragmentInfo>,
     pub(super) left_out: Vec<FragmentInfo>,
 }
 
 impl Part {
-    /// All that is listed of it, in two halves, if it can be cut.
-    pub(super) fn halves(&self, clock: Clock) -> Option<[(Vec<FragmentInfo>, Span); 2]> {
+    /// Divides the fragments into two halves with their free ranges, if they do not all start at once.
+    pub(super) fn halves(&self, clock: Clock) -> Option<[(Vec<FragmentInfo>, MillisRange); 2]> {
         let time = |info: &FragmentInfo| info.time(clock).map(Timestamp::as_millis);
         let mut infos: Vec<FragmentInfo> = self.fragments.iter().chain(&self.left_out).cloned().collect();
-        crate::service::archived::Order::Time.sort(clock, &mut infos);
+        Order::Time.sort(clock, &mut infos);
         let first = infos.first().and_then(time);
         let middle = infos.get(infos.len() / 2).and_then(time);
-        // Where many begin at the time in the middle, what begins behind it.
+        // The first start from the middle on that is after the first fragment's start.
         let cut = infos.iter().filter_map(time).find(|start| Some(*start) > first && Some(*start) >= middle)?;
         let second = infos.split_off(infos.partition_point(|info| time(info) < Some(cut)));
-        let room = self.room;
-        Some([(infos, Span { end: cut - 1, ..room }), (second, Span { start: cut, ..room })])
+        let free = self.free_range;
+        Some([(infos, MillisRange { end: cut - 1, ..free }), (second, MillisRange { start: cut, ..free })])
     }
 
-    /// Names it in what went wrong with it.
+    /// Adds the range and the first fragment to an error.
     pub(super) fn name_in(&self, error: Error) -> Error {
-        let (range, fragments) = (self.span.to_range(), self.fragments.len());
+        let (range, fragments) = (self.range.to_range(), self.fragments.len());
         let place = format!("the clip of {fragments} fragments from {} to {}", range.start(), range.end());
         let first = self.fragments.first().map(|info| info.number().as_str());
         error.in_path(place).in_fragment(first)
     }
 }
 
-/// The fragments that begin at the same time, between which nothing can be cut, by number.
+/// Fragments that start at the same time and so cannot be divided, ordered by number.
 #[derive(Debug)]
 struct Group {
     start: i64,
     fragments: Vec<Ingested>,
-    /// How many, and how much, of these go into a clip.
+    /// Number and size of the fragments that the service puts into a clip.
     count: usize,
     bytes: u64,
-    /// Whether all that begin before were ingested before all that begin here and behind.
+    /// True if all earlier fragments were ingested before this group and all later ones.
     is_clean: bool,
 }
 
-/// A fragment, and how many of those that are listed were ingested before it.
+/// A fragment with its place in the order of ingestion.
 #[derive(Debug)]
 struct Ingested {
     ordinal: usize,
     info: FragmentInfo,
 }
 
-/// The parts that the fragments of a range go into, each fragment into one. What cannot be a part is an error
-/// in its place.
+/// Iterator over the clips of a range. Each fragment is in one of them.
+///
+/// Fragments that do not fit into a clip are an error in their place.
 #[derive(Debug)]
 pub(super) struct Plan {
     groups: VecDeque<Group>,
     clock: Clock,
-    within: Span,
-    /// Up to where fragments have been given out.
-    behind: i64,
+    within: MillisRange,
+    /// The start of the last fragment that was yielded.
+    last_start: i64,
 }
 
 impl Plan {
-    /// Of what is listed of the range `within`, in the [order of time](crate::Order::Time) on this clock.
-    pub(super) fn new(infos: Vec<FragmentInfo>, clock: Clock, within: Span) -> Result<Self> {
+    /// Plans the clips of the range `within`, whose fragments are in [`Order::Time`](crate::Order::Time).
+    pub(super) fn new(infos: Vec<FragmentInfo>, clock: Clock, within: MillisRange) -> Result<Self> {
         let mut by_number: Vec<usize> = (0..infos.len()).collect();
         by_number.sort_by_key(|&index| infos.get(index).map(FragmentInfo::number));
         let mut ordinals = vec![0; infos.len()];
@@ -89,17 +91,17 @@ impl Plan {
             }
         }
         let mut groups: VecDeque<Group> = VecDeque::new();
-        // Before a clean cut are as many as the largest ordinal says, no more and no less.
+        // A cut is clean if the largest ordinal before it equals the number of fragments before it.
         let (mut before, mut last) = (0, None);
         for (info, ordinal) in infos.into_iter().zip(ordinals) {
             let Some(start) = info.time(clock).map(Timestamp::as_millis) else {
-                let message = format!("ListFragments: fragment {} has no time", info.number());
+                let message = format!("ListFragments: fragment {} has no time on the chosen clock", info.number());
                 return Err(Error::new(ErrorKind::Service, message));
             };
             let bytes = info.bytes();
             let ingested = Ingested { ordinal, info };
             match groups.back_mut().filter(|group| group.start == start) {
-                // Of these the newest alone goes into a clip.
+                // The service puts only the newest of them into a clip.
                 Some(group) if clock == Clock::Producer => {
                     group.bytes = group.bytes.max(bytes);
                     group.fragments.push(ingested);
@@ -117,49 +119,51 @@ impl Plan {
             before += 1;
             last = last.max(Some(ordinal));
         }
-        Ok(Self { groups, clock, within, behind: within.start - 1 })
+        Ok(Self { groups, clock, within, last_start: within.start - 1 })
     }
 
-    /// How many groups the next part has.
+    /// Returns the number of groups in the next part.
     fn groups_in_part(&self) -> usize {
         let first = self.groups.front().map_or(0, |group| group.start);
         let (mut count, mut bytes) = (0, 0_u64);
         let fitting = self.groups.iter().take_while(|group| {
             count += group.count;
             bytes = bytes.saturating_add(group.bytes);
-            count <= MOST_FRAGMENTS && bytes <= MOST_BYTES && group.start - first <= DAY
+            count <= MAX_FRAGMENTS && bytes <= MAX_BYTES && group.start - first <= DAY
         });
-        let most = fitting.count().max(1);
-        if self.clock == Clock::Server || most >= self.groups.len() {
-            return most;
+        let max = fitting.count().max(1);
+        if self.clock == Clock::Server || max >= self.groups.len() {
+            return max;
         }
-        // What was ingested between fragments of a clip, and is not in it, would be where the service ends it.
+        // The service ends a clip at a fragment that was ingested in between but starts elsewhere.
         let is_clean = |cut: &usize| self.groups.get(*cut).is_some_and(|group| group.is_clean);
-        (1..=most).rev().find(is_clean).unwrap_or(most)
+        (1..=max).rev().find(is_clean).unwrap_or(max)
     }
 
-    /// What the service is to be asked for, to have what begins from `first` to `last`. Its ranges have some
-    /// length, and this one must not have what begins before or behind.
-    fn span(&self, first: i64, last: i64, room: Span) -> Result<Span> {
+    /// Returns the range to request for the fragments that start from `first` to `last`, and no others.
+    ///
+    /// The service requires ranges of at least 1 ms.
+    fn range(&self, first: i64, last: i64, free: MillisRange) -> Result<MillisRange> {
         match first == last {
-            false => Ok(Span { start: first, end: last }),
-            true if last < room.end => Ok(Span { start: first, end: last + 1 }),
-            true if first > room.start => Ok(Span { start: first - 1, end: last }),
+            false => Ok(MillisRange { start: first, end: last }),
+            true if last < free.end => Ok(MillisRange { start: first, end: last + 1 }),
+            true if first > free.start => Ok(MillisRange { start: first - 1, end: last }),
             true => {
                 let time = Timestamp::from_millis(first);
-                let message =
-                    format!("what begins at {time} cannot be cut from what begins a millisecond before and behind");
+                let message = format!(
+                    "the fragments at {time} cannot have a clip of their own: others start 1 ms before and 1 ms after"
+                );
                 Err(Error::new(ErrorKind::Unsupported, message))
             }
         }
     }
 
-    /// The next part's fragments by whether the service puts them into a clip, as far as its rules tell.
-    fn sort_out(&self, fragments: Vec<Ingested>) -> (Vec<FragmentInfo>, Vec<FragmentInfo>) {
+    /// Separates the fragments that the service puts into a clip from those that it leaves out.
+    fn separate(&self, fragments: Vec<Ingested>) -> (Vec<FragmentInfo>, Vec<FragmentInfo>) {
         if self.clock == Clock::Server {
             return (fragments.into_iter().map(|ingested| ingested.info).collect(), Vec::new());
         }
-        // What was ingested first, and right behind it.
+        // The fragments that were ingested consecutively, from the first on.
         let mut ordinals: Vec<usize> = fragments.iter().map(|ingested| ingested.ordinal).collect();
         ordinals.sort_unstable();
         let run = ordinals.iter().zip(ordinals.first().copied().unwrap_or_default()..);
@@ -170,7 +174,7 @@ impl Plan {
                 left_out.push(info);
                 continue;
             }
-            // The newest of those that begin at the same time comes last.
+            // The newest of several fragments with the same start is last.
             if let Some(older) = kept.pop_if(|older| older.time(self.clock) == info.time(self.clock)) {
                 left_out.push(older);
             }
@@ -187,21 +191,21 @@ impl Iterator for Plan {
         let taken: Vec<Group> = self.groups.drain(..self.groups_in_part().min(self.groups.len())).collect();
         let (first, last) = (taken.first()?, taken.last()?);
         let end = self.groups.front().map_or(self.within.end, |next| next.start - 1);
-        let room = Span { start: self.behind + 1, end };
-        let span = match first.count > MOST_FRAGMENTS || (first.count > 1 && first.bytes > MOST_BYTES) {
+        let free_range = MillisRange { start: self.last_start + 1, end };
+        let range = match first.count > MAX_FRAGMENTS || (first.count > 1 && first.bytes > MAX_BYTES) {
             true => {
                 let time = Timestamp::from_millis(first.start);
                 let (count, bytes) = (first.count, first.bytes);
-                let message = format!("{count} fragments of {bytes} bytes begin at {time}, more than a clip takes");
+                let message = format!("{count} fragments of {bytes} bytes start at {time}, more than fit into a clip");
                 Err(Error::limit(message))
             }
-            false => self.span(first.start, last.start, room),
+            false => self.range(first.start, last.start, free_range),
         };
-        self.behind = last.start;
-        Some(span.map(|span| {
+        self.last_start = last.start;
+        Some(range.map(|range| {
             let fragments = taken.into_iter().flat_map(|group| group.fragments).collect();
-            let (fragments, left_out) = self.sort_out(fragments);
-            Part { span, room, fragments, left_out }
+            let (fragments, left_out) = self.separate(fragments);
+            Part { range, free_range, fragments, left_out }
         }))
     }
 }

@@ -1,4 +1,4 @@
-//! Fetching fragments, in several calls at a time, into one row.
+//! [`Driver`]: runs the calls of an archive read and yields its fragments in order.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::progress::ArchiveProgress;
-use super::scheduler::{CallId, Came, Ended, Ready, Work};
-use super::{Fetching, Unavailable};
+use super::scheduler::{BodyOutcome, CallId, FetchScheduler, Output, Placement};
+use super::{FetchOptions, OnUnavailable};
 use crate::demux::{BodyItem, BodyStream};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Discontinuity, Fragment, FragmentEnd, FragmentNumber};
@@ -25,36 +25,35 @@ use crate::service::stream_id::StreamId;
 
 const OPERATION: &str = "GetMediaForFragmentList";
 
-/// Carries out the work: makes calls, reads what they bring, gives it out in order.
-pub(super) struct Fetch {
+/// Makes the calls that the [`FetchScheduler`] plans, reads their bodies and yields fragments in order.
+pub(super) struct Driver {
     client: Client,
     stream: StreamId,
-    how: Fetching,
-    work: Work,
+    options: FetchOptions,
+    scheduler: FetchScheduler,
     bodies: Vec<Body>,
-    /// How often calls failed, one behind the other, for reasons that have to do with no fragment; those that
-    /// were made at the same time once.
+    /// Failed calls in a row, for reasons that concern no single fragment. Calls made at the same time count once.
     failures: u32,
     backoff: Backoff,
-    /// No call is made before.
+    /// No call is made before this time.
     not_before: Option<Instant>,
     continuity: Continuity,
-    /// What happened before the next fragment.
-    before: Vec<Discontinuity>,
-    /// What comes behind the fragment that was given out last.
-    failed: Option<Error>,
-    bytes: Arc<AtomicU64>,
+    /// Discontinuities for the next fragment.
+    discontinuities: Vec<Discontinuity>,
+    /// The error to return after the fragment that was yielded last.
+    error: Option<Error>,
+    received_bytes: Arc<AtomicU64>,
     progress: watch::Sender<ArchiveProgress>,
 }
 
-/// A call, from before it is made to the end of its body.
+/// A call, from before it is sent to the end of its body.
 struct Body {
     id: CallId,
     events: BoxStream<'static, Event>,
-    /// Once it is answered.
+    /// Set once the call is answered.
     origin: Option<Origin>,
-    /// How often calls had failed when it was made.
-    failures: u32,
+    /// The driver's `failures` when the call was made.
+    failures_before: u32,
 }
 
 #[derive(Debug)]
@@ -62,97 +61,98 @@ enum Event {
     Refused(Error),
     Opened(Origin),
     Item(BodyItem),
-    Over(Option<Error>),
+    End(Option<Error>),
 }
 
-impl Fetch {
+impl Driver {
     pub(super) fn new(
         client: Client,
         stream: StreamId,
-        how: Fetching,
-        work: Work,
+        options: FetchOptions,
+        scheduler: FetchScheduler,
         progress: watch::Sender<ArchiveProgress>,
     ) -> Self {
-        let continuity = Continuity::new(how.gap_tolerance);
+        let continuity = Continuity::new(options.gap_tolerance);
+        let backoff = Backoff::new(options.budget.retry);
         Self {
             client,
             stream,
-            how,
-            work,
+            options,
+            scheduler,
             bodies: Vec::new(),
             failures: 0,
-            backoff: Backoff::default(),
+            backoff,
             not_before: None,
             continuity,
-            before: Vec::new(),
-            failed: None,
-            bytes: Arc::default(),
+            discontinuities: Vec::new(),
+            error: None,
+            received_bytes: Arc::default(),
             progress,
         }
     }
 
-    /// The next fragment; none behind the last.
+    /// Returns the next fragment, or `None` after the last.
     pub(super) async fn next(&mut self) -> Result<Option<Fragment>> {
         loop {
-            if let Some(error) = self.failed.take() {
-                let received = self.bytes.load(Ordering::Relaxed);
+            if let Some(error) = self.error.take() {
+                let received = self.received_bytes.load(Ordering::Relaxed);
                 self.progress.send_modify(|progress| {
                     progress.received_bytes = received;
                     progress.error = Some(error.clone());
                 });
                 return Err(error);
             }
-            if let Some(ready) = self.work.pop() {
-                match self.give_out(ready) {
+            if let Some(output) = self.scheduler.pop() {
+                match self.finish_output(output) {
                     Some(fragment) => return Ok(Some(fragment)),
                     None => continue,
                 }
             }
-            if self.work.is_done() {
+            if self.scheduler.is_done() {
                 return Ok(None);
             }
             let now = Instant::now();
             let due = self.make_calls(now);
-            let (bodies, work) = (&mut self.bodies, &self.work);
-            let event = tokio::select! {
+            let (bodies, scheduler) = (&mut self.bodies, &self.scheduler);
+            let (id, event) = tokio::select! {
                 biased;
-                event = poll_fn(|cx| poll_bodies(bodies, work, cx)) => event,
+                event = poll_fn(|cx| poll_bodies(bodies, scheduler, cx)) => event,
                 () = at(due) => continue,
             };
-            self.handle(event.0, event.1);
+            self.handle(id, event);
         }
     }
 
-    /// What happened before the end, where no fragment follows that could say so.
+    /// Returns the discontinuities after the last fragment.
     pub(super) fn into_trailing(self) -> Vec<Discontinuity> {
-        self.before
+        self.discontinuities
     }
 
-    /// Makes as many calls as may be made. When that is to be tried again, if nothing comes before.
+    /// Makes all calls that are allowed now. Returns when to try again if no event occurs before.
     fn make_calls(&mut self, now: Instant) -> Option<Instant> {
         if let Some(not_before) = self.not_before.filter(|at| *at > now) {
             return Some(not_before);
         }
         self.not_before = None;
-        if let Some(id) = self.work.in_the_way(now) {
-            tracing::debug!(call = id, "given up for one that is needed more");
+        if let Some(id) = self.scheduler.call_to_preempt(now) {
+            tracing::debug!(call = id, "dropped in favor of the next fragment");
             self.drop_body(id);
-            self.work.abandon(id, |_| usize::MAX);
+            self.scheduler.abandon(id, |_| usize::MAX);
         }
-        while let Some((id, numbers)) = self.work.next_call(now) {
+        while let Some((id, numbers)) = self.scheduler.next_call(now) {
             tracing::debug!(call = id, fragments = numbers.len(), "calling {OPERATION}");
             self.progress.send_modify(|progress| progress.calls += 1);
             let events = self.call(numbers);
-            self.bodies.push(Body { id, events, origin: None, failures: self.failures });
+            self.bodies.push(Body { id, events, origin: None, failures_before: self.failures });
         }
-        self.work.next_due(now)
+        self.scheduler.next_due(now)
     }
 
     fn call(&self, numbers: Vec<FragmentNumber>) -> BoxStream<'static, Event> {
-        let (client, stream, how, bytes) =
-            (self.client.clone(), self.stream.clone(), self.how, Arc::clone(&self.bytes));
-        // Not to be kept waiting by whoever reads: the answer has its time.
-        let reply = on_its_own(async move { call(&client, &stream, &how, &numbers).await });
+        let (client, stream, options) = (self.client.clone(), self.stream.clone(), self.options);
+        let bytes = Arc::clone(&self.received_bytes);
+        // A task of its own keeps the time limit exact when the reader polls rarely.
+        let reply = on_its_own(async move { call(&client, &stream, &options, &numbers).await });
         stream! {
             let Reply { output, origin, .. } = match reply.await {
                 Ok(reply) => reply,
@@ -162,18 +162,19 @@ impl Fetch {
                 }
             };
             yield Event::Opened(origin);
-            let body = WatchedBody::new(OPERATION, SdkBody::from(output), how.read_timeout, how.read_timeout, bytes);
-            let mut body = BodyStream::new(body).limits(how.limits).resync(true);
+            let timeout = options.read_timeout;
+            let body = WatchedBody::new(OPERATION, SdkBody::from(output), timeout, timeout, bytes);
+            let mut body = BodyStream::new(body).limits(options.limits).resync(true);
             while let Some(item) = body.next().await {
                 match item {
                     Ok(item) => yield Event::Item(item),
                     Err(error) => {
-                        yield Event::Over(Some(error));
+                        yield Event::End(Some(error));
                         return;
                     }
                 }
             }
-            yield Event::Over(None);
+            yield Event::End(None);
         }
         .boxed()
     }
@@ -181,81 +182,90 @@ impl Fetch {
     fn handle(&mut self, id: CallId, event: Event) {
         let now = Instant::now();
         match event {
-            Event::Refused(error) => self.refused(id, error, now),
+            Event::Refused(error) => self.handle_refusal(id, error, now),
             Event::Opened(origin) => {
-                if let Some(body) = self.body(id) {
+                if let Some(body) = self.bodies.iter_mut().find(|body| body.id == id) {
                     body.origin = Some(origin);
                 }
             }
-            Event::Item(BodyItem::Fragment(fragment)) => {
+            Event::Item(item) => self.handle_item(id, item, now),
+            Event::End(cause) => self.handle_end(id, cause, now),
+        }
+    }
+
+    fn handle_item(&mut self, id: CallId, item: BodyItem, now: Instant) {
+        match item {
+            BodyItem::Fragment(fragment) => {
                 let number = fragment.number().cloned();
-                match self.work.came(id, fragment) {
-                    Came::Unwanted => tracing::debug!(?number, "not asked for, or come before"),
-                    // In smaller parts there is less that can come first.
-                    Came::OutOfOrder if self.work.overflows() => {
-                        tracing::debug!(call = id, "too much came out of order");
+                match self.scheduler.on_fragment(id, fragment) {
+                    Placement::Unwanted => tracing::debug!(?number, "not requested, or a repeat"),
+                    // Smaller calls leave less that can arrive out of order.
+                    Placement::OutOfOrder if self.scheduler.overflows() => {
+                        tracing::debug!(call = id, "too much arrived out of order");
                         self.drop_body(id);
-                        self.work.abandon(id, |asked| asked / 2);
+                        self.scheduler.abandon(id, |requested| requested / 2);
                     }
-                    Came::OutOfOrder | Came::InOrder => {}
+                    Placement::OutOfOrder | Placement::InOrder => {}
                 }
             }
-            Event::Item(BodyItem::Skipped(skipped)) => {
-                tracing::debug!(offset = skipped.offset(), length = skipped.length(), reason = %skipped.reason(), "skipped");
-                self.work.skipped(id, &skipped);
+            BodyItem::Skipped(skipped) => {
+                let (offset, length, reason) = (skipped.offset(), skipped.length(), skipped.reason());
+                tracing::debug!(offset, length, %reason, "skipped");
+                self.scheduler.on_skipped(id, &skipped);
             }
-            Event::Item(BodyItem::Fault(fault)) => {
+            BodyItem::Fault(fault) => {
                 tracing::debug!(id = fault.id(), message = fault.message(), number = ?fault.fragment_number(), "fault");
-                if let Some(error) = self.work.fault(id, &fault, now) {
+                if let Some(error) = self.scheduler.on_fault(id, &fault, now) {
                     let error = self.name_in(id, error);
                     self.drop_body(id);
-                    let first = self.work.abandon(id, |_| usize::MAX);
+                    let first = self.scheduler.abandon(id, |_| usize::MAX);
                     self.end_at(first, error);
                 }
             }
-            Event::Over(cause) => {
-                let cause = cause.map(|error| self.name_in(id, error));
-                let failures = self.drop_body(id);
-                let Ended { is_fruitful, is_empty, trouble, first } = self.work.over(id, cause, now);
-                if is_fruitful {
-                    self.failures = 0;
-                    self.backoff.reset();
-                    return;
-                }
-                match trouble {
-                    Some(error) => self.trouble(error, failures, first, now),
-                    None if is_empty => self.pause(None, now),
-                    None => {}
-                }
-            }
         }
     }
 
-    fn refused(&mut self, id: CallId, error: Error, now: Instant) {
-        let failures = self.drop_body(id);
-        // Which of the fragments it is that is not understood is not said.
+    fn handle_end(&mut self, id: CallId, cause: Option<Error>, now: Instant) {
+        let cause = cause.map(|error| self.name_in(id, error));
+        let failures_before = self.drop_body(id);
+        let BodyOutcome { made_progress, must_pause, failure, first_missing } =
+            self.scheduler.on_body_end(id, cause, now);
+        if made_progress {
+            self.failures = 0;
+            self.backoff.reset();
+            return;
+        }
+        match failure {
+            Some(error) => self.handle_failure(error, failures_before, first_missing, now),
+            None if must_pause => self.pause(None, now),
+            None => {}
+        }
+    }
+
+    fn handle_refusal(&mut self, id: CallId, error: Error, now: Instant) {
+        let failures_before = self.drop_body(id);
+        // The service does not say which of the fragment numbers it rejects.
         if error.kind() == ErrorKind::InvalidArgument {
-            return self.work.not_understood(id, &error, now);
+            return self.scheduler.on_rejected(id, &error, now);
         }
-        let first = self.work.abandon(id, |_| usize::MAX);
+        let first = self.scheduler.abandon(id, |_| usize::MAX);
         if matches!(error.kind(), ErrorKind::Throttled | ErrorKind::ConnectionLimit) {
-            self.work.refused();
+            self.scheduler.limit_calls();
         }
-        self.trouble(error, failures, first, now);
+        self.handle_failure(error, failures_before, first, now);
     }
 
-    /// Something went wrong that has to do with no fragment, in a call that was made when calls had failed so
-    /// often. From the first that it has not answered on nothing else will do better, if it is not tried again.
-    fn trouble(&mut self, error: Error, failures: u32, first: Option<usize>, now: Instant) {
+    /// Retries after a failure that concerns no single fragment, or ends the stream at `first_missing`.
+    fn handle_failure(&mut self, error: Error, failures_before: u32, first_missing: Option<usize>, now: Instant) {
         if error.kind() == ErrorKind::WrongEndpoint {
             self.client.endpoints.forget(&self.stream, &ApiName::GetMediaForFragmentList);
         }
-        // Others that were made at the same time failed before: it is one failure.
-        let is_counted = failures >= self.failures;
+        // Several calls that were made at the same time count as one failure.
+        let is_counted = failures_before >= self.failures;
         self.failures += u32::from(is_counted);
         self.progress.send_modify(|progress| progress.error = Some(error.clone()));
-        if !error.is_retryable() || self.failures >= self.how.budget.attempts {
-            self.end_at(first, error);
+        if !error.is_retryable() || self.failures >= self.options.budget.retry.attempts() {
+            self.end_at(first_missing, error);
         } else if is_counted {
             self.pause(Some(&error), now);
         }
@@ -265,24 +275,24 @@ impl Fetch {
     fn pause(&mut self, cause: Option<&Error>, now: Instant) {
         let pause = self.backoff.pause(cause);
         match cause {
-            Some(error) => tracing::warn!(%error, ?pause, "before the next call"),
-            None => tracing::debug!(?pause, "before the next call"),
+            Some(error) => tracing::warn!(%error, ?pause, "pausing before the next call"),
+            None => tracing::debug!(?pause, "pausing before the next call"),
         }
         self.not_before = self.not_before.max(now.checked_add(pause));
     }
 
-    /// Nothing is to be had from there on.
-    fn end_at(&mut self, first: Option<usize>, error: Error) {
-        let Some(first) = first else { return };
-        self.work.end_at(first, error.of_stream(self.stream.as_str()));
-        self.bodies.retain(|body| self.work.has(body.id));
+    /// Ends the stream with an error in place of the fragment at this index.
+    fn end_at(&mut self, index: Option<usize>, error: Error) {
+        let Some(index) = index else { return };
+        self.scheduler.end_at(index, error.of_stream(self.stream.as_str()));
+        self.bodies.retain(|body| self.scheduler.has_call(body.id));
     }
 
-    fn give_out(&mut self, ready: Ready) -> Option<Fragment> {
-        match ready {
-            Ready::Fragment(fragment, listed) => {
+    fn finish_output(&mut self, output: Output) -> Option<Fragment> {
+        match output {
+            Output::Fragment { fragment, listed_bytes } => {
                 self.failures = 0;
-                let bytes = if listed == 0 { fragment.raw().len() as u64 } else { listed };
+                let bytes = if listed_bytes == 0 { fragment.raw().len() as u64 } else { listed_bytes };
                 let position = fragment.position();
                 let fragment = self.finish(fragment);
                 self.count(bytes, |progress| {
@@ -291,24 +301,26 @@ impl Fetch {
                 });
                 Some(fragment)
             }
-            Ready::Unavailable { number, error, part, bytes } if self.how.unavailable == Unavailable::Skip => {
+            Output::Unavailable { number, error, part, listed_bytes }
+                if self.options.on_unavailable == OnUnavailable::Skip =>
+            {
                 let error = error.of_stream(self.stream.as_str());
-                tracing::warn!(%error, fragment = %number, "passed over");
+                tracing::warn!(%error, fragment = %number, "skipped an unavailable fragment");
                 let part = part.map(|part| self.finish(part));
-                self.count(bytes, |progress| progress.unavailable += 1);
-                self.before.push(Discontinuity::SkippedFragment { number, cause: error });
+                self.count(listed_bytes, |progress| progress.unavailable += 1);
+                self.discontinuities.push(Discontinuity::SkippedFragment { number, cause: error });
                 part
             }
-            Ready::Unavailable { error, part, .. } | Ready::End { error, part } => {
-                self.failed = Some(error.of_stream(self.stream.as_str()));
+            Output::Unavailable { error, part, .. } | Output::End { error, part } => {
+                self.error = Some(error.of_stream(self.stream.as_str()));
                 part.map(|part| self.finish(part))
             }
         }
     }
 
-    /// One more is done with.
+    /// Counts a fragment as yielded or unavailable.
     fn count(&self, bytes: u64, change: impl FnOnce(&mut ArchiveProgress)) {
-        let (received, held) = (self.bytes.load(Ordering::Relaxed), self.work.held_bytes());
+        let (received, held) = (self.received_bytes.load(Ordering::Relaxed), self.scheduler.held_bytes());
         self.progress.send_modify(|progress| {
             progress.fragments += 1;
             progress.bytes += bytes;
@@ -318,23 +330,19 @@ impl Fetch {
         });
     }
 
-    /// The last that is done to a fragment.
+    /// Adds the discontinuities before a fragment to it.
     fn finish(&mut self, mut fragment: Fragment) -> Fragment {
-        let mut noted = std::mem::take(&mut self.before);
-        self.continuity.begins(fragment.header(), &mut noted);
+        let mut discontinuities = std::mem::take(&mut self.discontinuities);
+        self.continuity.begins(fragment.header(), &mut discontinuities);
         self.continuity.lasted(fragment.duration(), fragment.end_reason() != FragmentEnd::Cut);
-        fragment.add_discontinuities(&mut noted);
+        fragment.add_discontinuities(&mut discontinuities);
         fragment
     }
 
-    fn body(&mut self, id: CallId) -> Option<&mut Body> {
-        self.bodies.iter_mut().find(|body| body.id == id)
-    }
-
-    /// Closes the connection. How often calls had failed when it was made.
+    /// Closes the call's connection. Returns the driver's `failures` from before the call.
     fn drop_body(&mut self, id: CallId) -> u32 {
         let index = self.bodies.iter().position(|body| body.id == id);
-        index.map_or(0, |index| self.bodies.remove(index).failures)
+        index.map_or(0, |index| self.bodies.remove(index).failures_before)
     }
 
     fn name_in(&self, id: CallId, error: Error) -> Error {
@@ -345,33 +353,33 @@ impl Fetch {
     }
 }
 
-/// What happens next: first of all in the call that brings what everything waits for.
-fn poll_bodies(bodies: &mut [Body], work: &Work, cx: &mut Context<'_>) -> Poll<(CallId, Event)> {
-    let needed = work.needed_call();
-    let may_read_ahead = work.may_read_ahead();
+/// Polls all calls, first the one that has the next fragment to yield.
+fn poll_bodies(bodies: &mut [Body], scheduler: &FetchScheduler, cx: &mut Context<'_>) -> Poll<(CallId, Event)> {
+    let needed = scheduler.needed_call();
+    let may_read_ahead = scheduler.may_read_ahead();
     let (first, others): (Vec<_>, Vec<_>) = bodies.iter_mut().partition(|body| Some(body.id) == needed);
     for body in first.into_iter().chain(others) {
-        // What is not needed yet waits where it is, once there is enough.
-        let waits = body.origin.is_some() && !may_read_ahead && Some(body.id) != needed;
-        if !waits && let Poll::Ready(Some(event)) = body.events.poll_next_unpin(cx) {
+        // A full buffer stops the other bodies. The HTTP client then slows down their senders.
+        let is_stopped = body.origin.is_some() && !may_read_ahead && Some(body.id) != needed;
+        if !is_stopped && let Poll::Ready(Some(event)) = body.events.poll_next_unpin(cx) {
             return Poll::Ready((body.id, event));
         }
     }
     Poll::Pending
 }
 
-/// Calls GetMediaForFragmentList once, when that is allowed.
+/// Calls GetMediaForFragmentList once, as soon as the rate limits allow it.
 async fn call(
     client: &Client,
     stream: &StreamId,
-    how: &Fetching,
+    options: &FetchOptions,
     numbers: &[FragmentNumber],
 ) -> Result<Reply<ByteStream>> {
     let fragments: Vec<String> = numbers.iter().map(|number| number.as_str().to_owned()).collect();
     let points = u32::try_from(fragments.len()).unwrap_or(u32::MAX);
-    let cost = [Rate::media(points, how.points_per_second)];
+    let cost = [Rate::media(points, options.points_per_second)];
     let api = ApiName::GetMediaForFragmentList;
-    let call = Call { client, stream, api, operation: OPERATION, cost: &cost, limit: how.call_timeout };
+    let call = Call { client, stream, api, operation: OPERATION, cost: &cost, limit: options.call_timeout };
     let reply = call.once(|endpoint, probe| {
         let (name, arn) = stream.name_and_arn();
         let call = client.archived.get_media_for_fragment_list().set_stream_name(name).set_stream_arn(arn);

@@ -1,4 +1,4 @@
-//! Reading what is stored.
+//! [`Archive`]: reading stored fragments.
 
 mod driver;
 mod progress;
@@ -18,36 +18,41 @@ use futures::stream::{FusedStream, StreamExt};
 use tokio::sync::watch;
 use tracing::Span;
 
-use super::lazy_stream::Lazy;
+use super::lazy_stream::LazyStream;
 use super::list::Listing;
 use super::{Clock, FragmentInfo, Order};
 use crate::error::{Error, Result};
 use crate::fragment::{Discontinuity, Fragment, FragmentNumber, Position, Timestamp};
 use crate::limits::Limits;
+use crate::service::call::RetryConfig;
 use crate::service::client::Client;
 use crate::service::stream_id::StreamId;
 
 pub use progress::ArchiveProgress;
 
-use driver::Fetch;
-use scheduler::{Budget, Work};
+use driver::Driver;
+use scheduler::{Budget, FetchScheduler};
 
-/// What to do about a fragment that cannot be had, however often it is asked for: it is no longer kept, or
-/// not there yet after all, or stored damaged.
+/// The handling of unavailable fragments.
+///
+/// A fragment is unavailable if all attempts to get it fail: it is no longer kept, cannot be read yet, or is
+/// stored damaged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Unavailable {
-    /// Give out what is whole of it, flagged as [`Cut`](crate::FragmentEnd::Cut), if anything is, and end with the
-    /// error.
+pub enum OnUnavailable {
+    /// Yield the readable part, flagged as [`Cut`](crate::FragmentEnd::Cut), then end with the error.
     #[default]
     Fail,
-    /// Give out what is whole of it, and go on behind it. The next fragment
-    /// [says so](crate::Discontinuity::SkippedFragment), or, behind the last, [`Archive::trailing`].
+    /// Yield the readable part, flagged as [`Cut`](crate::FragmentEnd::Cut), then continue with the next fragment.
+    ///
+    /// The next fragment carries a [discontinuity](crate::Discontinuity::SkippedFragment). After the last fragment,
+    /// [`ArchiveFragments::trailing`] has it.
     Skip,
 }
 
-/// Stream of stored fragments, from [`KinesisVideo::archive`], in order, each once. Its options are to be set
-/// before it is polled.
+/// Builder of an archive read, from [`KinesisVideo::archive`].
+///
+/// [`fragments`](Archive::fragments) returns the stored fragments as a stream, in order, each once.
 ///
 /// ```
 /// # #[cfg(feature = "local")]
@@ -62,7 +67,7 @@ pub enum Unavailable {
 /// let (first, last) = (door.push(&document), door.push(&document));
 ///
 /// let kvs = KinesisVideo::new(&endpoint.sdk_config());
-/// let mut fragments = kvs.archive("door").range(first.server_time..=last.server_time);
+/// let mut fragments = kvs.archive("door").range(first.server_time..=last.server_time).fragments();
 /// while let Some(fragment) = fragments.try_next().await? {
 ///     println!("{:?}: {} packets", fragment.number(), fragment.packets().count());
 /// }
@@ -70,70 +75,97 @@ pub enum Unavailable {
 /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
 /// ```
 ///
-/// # What it does by itself
+/// Options are set before [`fragments`](Archive::fragments). The stream has no setters:
 ///
-/// A [range](Archive::range) is listed first, all of it, and put in [order](Archive::order); what is listed is
-/// fetched with GetMediaForFragmentList in as few calls as fit into what the service allows a stream (all of it
-/// can be [set](Archive::batch)), several at a time, and given out in order, each fragment as soon as it and
-/// all before it are there. The service says nothing about the order of its answer: fragments are told by their
-/// numbers.
+/// ```compile_fail,E0599
+/// # fn f(kvs: kinesis_video::KinesisVideo) {
+/// let _ = kvs.archive("door").fragments().batch(10);
+/// # }
+/// ```
 ///
-/// Where an answer is cut, what is missing is asked for again, and nothing else. So is what the answer does
-/// without or reports as not found (what is younger than a second or so); alone, if need be, with pauses that
-/// grow up to five seconds, and [eight times](Archive::attempts) at most. What comes damaged is asked for twice.
-/// Then it is [unavailable](Archive::when_unavailable). A fragment of the archive has no closing tags to prove
-/// that it is whole: it is taken for whole if another document follows; or if the body ends in good order, all
-/// that was asked for is there, and it is as large as listed, if it is. One that is smaller counts as whole when it comes a
-/// second time with the same bytes.
+/// # Fetching
 ///
-/// What else went wrong or is odd before a fragment is [on the fragment](crate::Fragment::discontinuities):
-/// gaps, a timeline that goes back, other tracks.
+/// A [range](Archive::range) is listed completely and sorted by the [order](Archive::order). The fragments are
+/// then requested with GetMediaForFragmentList, in as few calls as the service's limits allow, several calls at
+/// a time. Each fragment is yielded as soon as it and all earlier ones have arrived. The service does not
+/// promise an order within a response, so fragments are matched by number.
+///
+/// | case | handling |
+/// |---|---|
+/// | a response is cut | only the missing fragments are requested again |
+/// | a fragment is missing or reported as not found | requested again, alone if necessary, with backoff up to 5 s, up to the [maximum number of attempts](Archive::retry); fragments younger than about 1 s are often not found |
+/// | a fragment arrives damaged | requested a second time |
+/// | all attempts fail | the fragment is [unavailable](Archive::on_unavailable) |
+///
+/// A stored fragment has no closing tags that would prove it complete. It counts as whole in these cases:
+///
+/// - another document (one EBML header with its segment) follows it in the response,
+/// - the response ends without an error, contains everything that was requested, and the fragment has at least
+///   its listed size, if one is listed,
+/// - a smaller fragment arrives a second time with the same bytes.
+///
+/// [Discontinuities](crate::Fragment::discontinuities) on a fragment report gaps, timelines that go back and
+/// changed tracks before it.
 ///
 /// # Errors
-/// Arguments that cannot be right, before anything is sent. A fragment that is unavailable, unless those are
-/// to be skipped. No such stream, no permission, a KMS key that cannot be used; and whatever goes wrong eight
-/// times in a row. [`ErrorKind::Retention`](crate::ErrorKind::Retention) if a range ends before what the stream still
-/// keeps, or the stream keeps nothing. All fragments before the one that failed come before the error, so that
-/// [`progress`](Archive::progress) has the [`Position`] to [go on](Archive::resume) from: behind the last that was
-/// whole. What is whole of the one that failed comes too, as [`Cut`](crate::FragmentEnd::Cut).
+/// - Invalid options fail before anything is sent.
+/// - An unavailable fragment, unless [skipped](OnUnavailable::Skip).
+/// - A missing stream, a missing permission, a KMS key that cannot be used.
+/// - Transient errors that use up all [attempts](Archive::retry) in a row.
+/// - [`ErrorKind::Retention`](crate::ErrorKind::Retention) if the range ends before the oldest fragment that is
+///   kept, or the stream keeps nothing.
+///
+/// All fragments before the failed one are yielded before the error. The readable part of the failed one follows
+/// them, flagged as [`Cut`](crate::FragmentEnd::Cut). [`progress`](ArchiveFragments::progress) has the [`Position`] after
+/// the last whole fragment, to continue with [`start_after`](Archive::start_after).
 ///
 /// # Cancel safety
 /// Dropping a `next()` future loses nothing. Dropping the stream closes its connections at once.
 ///
 /// # Memory
-/// Fragments that came before their turn: [64 MiB](Archive::buffer_bytes), or the one that everything waits for; for
-/// each connection the fragment that is coming in and, where nothing says how large fragments are, the one before
-/// it. What is held stands in buffers that may be twice as large. And some 200 bytes for each fragment of the range.
-/// Whoever reads slowly slows down the connections.
+///
+/// | part | size |
+/// |---|---|
+/// | fragments that arrived before their turn | [64 MiB](Archive::buffer_bytes), or one fragment if it is larger |
+/// | each connection | the fragment that is arriving; without listed sizes also the one before it |
+/// | each fragment of the range | about 200 bytes |
+///
+/// Buffers grow by doubling, so they can be twice as large as their content. A slow reader slows down the
+/// connections.
 ///
 /// Sources: AWS API reference, ListFragments and GetMediaForFragmentList; AWS developer guide, quotas.
-#[must_use = "streams do nothing unless polled"]
+#[derive(Clone)]
+#[must_use = "nothing is read before fragments() is called and polled"]
 pub struct Archive {
-    reading: Reading,
-    progress: watch::Sender<ArchiveProgress>,
-    trailing: Arc<OnceLock<Vec<Discontinuity>>>,
-    span: Span,
-    fragments: Lazy<Fragment>,
+    client: Client,
+    stream: StreamId,
+    selection: Selection,
+    clock: Clock,
+    order: Order,
+    start_after: Option<Position>,
+    settle: Duration,
+    options: FetchOptions,
 }
 
+/// The fragments to read.
 #[derive(Clone, Debug)]
-enum Wanted {
-    Nothing,
+enum Selection {
+    Unset,
     Range(RangeInclusive<Timestamp>),
-    /// With their sizes as listed; 0 if unknown.
-    These(Vec<(FragmentNumber, u64)>),
+    /// Numbers with their listed sizes; 0 if unknown.
+    Numbers(Vec<(FragmentNumber, u64)>),
 }
 
-fn sized(info: FragmentInfo) -> (FragmentNumber, u64) {
+fn number_and_size(info: FragmentInfo) -> (FragmentNumber, u64) {
     (info.number().clone(), info.bytes())
 }
 
-/// How fragments are fetched.
+/// The options of fetching fragments.
 #[derive(Clone, Copy, Debug)]
-struct Fetching {
+struct FetchOptions {
     budget: Budget,
     points_per_second: u32,
-    unavailable: Unavailable,
+    on_unavailable: OnUnavailable,
     call_timeout: Duration,
     read_timeout: Duration,
     gap_tolerance: Duration,
@@ -142,58 +174,57 @@ struct Fetching {
 
 impl Archive {
     pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
-        let how = Fetching {
-            budget: Budget { batch: 500, calls: 5, bytes: 64 << 20, attempts: 8 },
+        let options = FetchOptions {
+            budget: Budget { batch: 500, calls: 5, bytes: 64 << 20, retry: RetryConfig::default() },
             points_per_second: 500,
-            unavailable: Unavailable::default(),
+            on_unavailable: OnUnavailable::default(),
             call_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(30),
             gap_tolerance: Duration::from_millis(500),
             limits: Limits::default(),
         };
-        let span = tracing::info_span!("archive", %stream);
-        let reading = Reading {
+        Self {
             client,
             stream,
-            wanted: Wanted::Nothing,
+            selection: Selection::Unset,
             clock: Clock::default(),
             order: Order::default(),
-            resume: None,
+            start_after: None,
             settle: Duration::from_secs(2),
-            how,
-        };
-        let (progress, trailing) = (watch::Sender::default(), Arc::default());
-        Self { reading, progress, trailing, span, fragments: Lazy::Before }
+            options,
+        }
     }
 
-    /// The fragments that begin within this range, both ends included. One that began before and goes on
-    /// within it is not among them.
+    /// Selects the fragments that start within a range, both ends included.
+    ///
+    /// A fragment that starts before the range and continues into it is not selected.
     pub fn range(mut self, range: RangeInclusive<Timestamp>) -> Self {
-        self.reading.wanted = Wanted::Range(range);
+        self.selection = Selection::Range(range);
         self
     }
 
-    /// The clock by which the range is meant: [`Clock::Server`] unless set.
-    pub fn by(mut self, clock: Clock) -> Self {
-        self.reading.clock = clock;
+    /// Sets the clock of the range. Default: [`Clock::Server`].
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
         self
     }
 
-    /// The order in which the fragments of a range come: [`Order::Number`] unless set.
+    /// Sets the order of the fragments of a range. Default: [`Order::Number`].
     pub fn order(mut self, order: Order) -> Self {
-        self.reading.order = order;
+        self.order = order;
         self
     }
 
-    /// These fragments, in this order, instead of a range; one that is named twice comes once. Since nothing
-    /// says how large they are, not so many are asked for at a time: [`listed`](Archive::listed) is better
-    /// where there is a list.
+    /// Selects fragments by number, in this order, instead of a range. Repeated numbers are dropped.
+    ///
+    /// The sizes of these fragments are unknown, so fewer are requested at a time. Prefer
+    /// [`listed`](Archive::listed) if a listing is at hand.
     pub fn numbers(mut self, numbers: impl IntoIterator<Item = FragmentNumber>) -> Self {
-        self.reading.wanted = Wanted::These(numbers.into_iter().map(|number| (number, 0)).collect());
+        self.selection = Selection::Numbers(numbers.into_iter().map(|number| (number, 0)).collect());
         self
     }
 
-    /// These fragments, in this order, instead of a range; one that is named twice comes once.
+    /// Selects listed fragments, in this order, instead of a range. Repeated numbers are dropped.
     ///
     /// ```no_run
     /// # async fn f(kvs: kinesis_video::KinesisVideo, range: std::ops::RangeInclusive<kinesis_video::Timestamp>) -> kinesis_video::Result<()> {
@@ -201,235 +232,251 @@ impl Archive {
     /// use kinesis_video::Order;
     ///
     /// // One fragment in sixty.
-    /// let list = kvs.list_fragments("front-door").range(range).sorted(Order::Number);
-    /// let list: Vec<_> = list.try_collect().await?;
-    /// let fragments = kvs.archive("front-door").listed(list.into_iter().step_by(60));
+    /// let list = kvs.list_fragments("front-door").range(range).order(Order::Number);
+    /// let list: Vec<_> = list.entries().try_collect().await?;
+    /// let fragments = kvs.archive("front-door").listed(list.into_iter().step_by(60)).fragments();
     /// # Ok(())
     /// # }
     /// ```
     pub fn listed(mut self, infos: impl IntoIterator<Item = FragmentInfo>) -> Self {
-        self.reading.wanted = Wanted::These(infos.into_iter().map(sized).collect());
+        self.selection = Selection::Numbers(infos.into_iter().map(number_and_size).collect());
         self
     }
 
-    /// Leaves out what comes before this position in the [order](Archive::order), and the fragment that it is
-    /// of: another process gave those out. Among [`numbers`](Archive::numbers) its number must be one.
-    pub fn resume(mut self, behind: Position) -> Self {
-        self.reading.resume = Some(behind);
+    /// Continues after a position, for example one that another process has saved.
+    ///
+    /// Skips the fragment of the position and all before it in the [order](Archive::order). With
+    /// [`numbers`](Archive::numbers) or [`listed`](Archive::listed), the position's number must be one of them.
+    pub fn start_after(mut self, position: Position) -> Self {
+        self.start_after = Some(position);
         self
     }
 
-    /// What to do about fragments that cannot be had: [`Unavailable::Fail`] unless set.
-    pub fn when_unavailable(mut self, what: Unavailable) -> Self {
-        self.reading.how.unavailable = what;
+    /// Sets the handling of unavailable fragments. Default: [`OnUnavailable::Fail`].
+    pub fn on_unavailable(mut self, on_unavailable: OnUnavailable) -> Self {
+        self.options.on_unavailable = on_unavailable;
         self
     }
 
-    /// How many fragments to ask for in a call, at most: 500 unless set. The service takes 1000, but that many
-    /// cost more than it allows in a second.
+    /// Sets the maximum number of fragments per call, 1 to 1000. Default: 500.
+    ///
+    /// The service allows 1000, but 1000 fragments cost more points than a stream has per second.
     pub fn batch(mut self, fragments: usize) -> Self {
-        self.reading.how.budget.batch = fragments;
+        self.options.budget.batch = fragments;
         self
     }
 
-    /// How many calls to have open at a time, at most: 5 unless set, which is as many as the service allows
-    /// a stream, for all who read it.
+    /// Sets the maximum number of calls at a time. Default: 5.
+    ///
+    /// The service allows 5 per stream, shared by all readers of the stream.
     pub fn connections(mut self, connections: usize) -> Self {
-        self.reading.how.budget.calls = connections;
+        self.options.budget.calls = connections;
         self
     }
 
-    /// How many bytes may be asked for before their turn, and wait for it: 64 MiB unless set. A call asks for
-    /// a part of that.
+    /// Sets the maximum number of bytes that are requested or buffered ahead of their turn. Default: 64 MiB.
+    ///
+    /// The calls divide it between them.
     pub fn buffer_bytes(mut self, bytes: u64) -> Self {
-        self.reading.how.budget.bytes = bytes;
+        self.options.budget.bytes = bytes;
         self
     }
 
-    /// How many points of media a second to use: 500 unless set, which is what the service allows a stream, for
-    /// all who read it. A fragment costs one. All clones of a [`KinesisVideo`] keep to it together.
+    /// Sets the number of media points to use per second. Default: 500.
+    ///
+    /// Each fragment costs one point. The service allows 500 per second and stream, shared by all readers of
+    /// the stream. All clones of a [`KinesisVideo`] stay within the limit together.
     pub fn points_per_second(mut self, points: u32) -> Self {
-        self.reading.how.points_per_second = points;
+        self.options.points_per_second = points;
         self
     }
 
-    /// How often to ask for a fragment that does not come, and how often a call may fail in a row: eight times
-    /// unless set.
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.reading.how.budget.attempts = attempts;
+    /// Sets the retries of each fragment, and of calls that fail in a row. Default: [`RetryConfig::default`].
+    ///
+    /// Only [retryable](crate::Error::is_retryable) errors are retried.
+    pub fn retry(mut self, retry: RetryConfig) -> Self {
+        self.options.budget.retry = retry;
         self
     }
 
-    /// How long after the end of a range to list it: 2 seconds unless set, since what has just been stored
-    /// cannot be listed at once. Nothing is waited for if the range ended before that, and no longer if it ends
-    /// in the future.
+    /// Sets the time to wait after the end of a range before listing it. Default: 2 s.
+    ///
+    /// The service lists a new fragment about 1 s after it was stored. A range that ended longer ago is listed
+    /// at once. A range that ends in the future is listed after this time, not after its end.
     pub fn settle(mut self, settle: Duration) -> Self {
-        self.reading.settle = settle;
+        self.settle = settle;
         self
     }
 
-    /// How long the answer to a call may take: 30 seconds unless set. Then the call is made again.
+    /// Sets the time limit of a response; the call is then repeated. Default: 30 s.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
-        self.reading.how.call_timeout = timeout;
+        self.options.call_timeout = timeout;
         self
     }
 
-    /// How long nothing may come of a body: 30 seconds unless set. Then what is missing is asked for again.
+    /// Sets the maximum silence within a body; missing fragments are then requested again. Default: 30 s.
     pub fn read_timeout(mut self, timeout: Duration) -> Self {
-        self.reading.how.read_timeout = timeout;
+        self.options.read_timeout = timeout;
         self
     }
 
-    /// How much time between two fragments is a [gap](crate::Discontinuity::Gap), on the producer's
-    /// clock: more than half a second unless set.
+    /// Sets the time between two fragments, on the producer's clock, above which a
+    /// [gap](crate::Discontinuity::Gap) is reported. Default: 500 ms.
     pub fn gap_tolerance(mut self, tolerance: Duration) -> Self {
-        self.reading.how.gap_tolerance = tolerance;
+        self.options.gap_tolerance = tolerance;
         self
     }
 
-    /// Sets the limits. A fragment beyond them counts as damaged.
+    /// Sets the limits. A fragment that exceeds them counts as damaged.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.reading.how.limits = limits;
+        self.options.limits = limits;
         self
     }
 
-    /// How far it has come, to look at or to wait for changes of.
-    pub fn progress(&self) -> watch::Receiver<ArchiveProgress> {
-        self.progress.subscribe()
+    /// Returns the stream of fragments. Nothing is sent before it is polled.
+    pub fn fragments(self) -> ArchiveFragments {
+        let span = tracing::info_span!("archive", stream = %self.stream);
+        let (progress, trailing) = (watch::Sender::default(), Arc::default());
+        let stream = self.stream.clone();
+        let fragments = LazyStream::new(self.read(progress.clone(), Arc::clone(&trailing)));
+        ArchiveFragments { stream, progress, trailing, span, fragments }
     }
 
-    /// Fragments that were skipped behind the last that came; empty before the end.
-    pub fn trailing(&self) -> &[Discontinuity] {
-        self.trailing.get().map_or(&[], Vec::as_slice)
-    }
-}
-
-/// What is asked for.
-#[derive(Clone, Debug)]
-struct Reading {
-    client: Client,
-    stream: StreamId,
-    wanted: Wanted,
-    clock: Clock,
-    order: Order,
-    resume: Option<Position>,
-    settle: Duration,
-    how: Fetching,
-}
-
-impl Reading {
-    fn fragments(
+    fn read(
         self,
         progress: watch::Sender<ArchiveProgress>,
         trailing: Arc<OnceLock<Vec<Discontinuity>>>,
     ) -> impl Stream<Item = Result<Fragment>> + Send + 'static {
         try_stream! {
             let failed = progress.clone();
-            let begun = self.begin(progress).await;
-            let mut fetch = begun.inspect_err(|error| failed.send_modify(|failed| failed.error = Some(error.clone())))?;
-            while let Some(fragment) = fetch.next().await? {
+            let driver = self.prepare(progress).await;
+            let mut driver =
+                driver.inspect_err(|error| failed.send_modify(|failed| failed.error = Some(error.clone())))?;
+            while let Some(fragment) = driver.next().await? {
                 yield fragment;
             }
-            let _ = trailing.set(fetch.into_trailing());
+            let _ = trailing.set(driver.into_trailing());
         }
     }
 
-    /// Finds out what there is to fetch.
-    async fn begin(self, progress: watch::Sender<ArchiveProgress>) -> Result<Fetch> {
+    /// Checks the options and lists the fragments to fetch.
+    async fn prepare(self, progress: watch::Sender<ArchiveProgress>) -> Result<Driver> {
         let named = |error: Error| error.of_stream(self.stream.as_str());
         self.check().map_err(named)?;
-        let resume = self.resume.as_ref();
-        let wanted = match self.wanted {
-            Wanted::Nothing => {
+        let start_after = self.start_after.as_ref();
+        let wanted = match self.selection {
+            Selection::Unset => {
                 return Err(named(Error::invalid_argument("neither a range nor fragment numbers are given")));
             }
-            Wanted::These(ref these) => {
-                let mut seen = HashSet::with_capacity(these.len());
-                let these = these.iter().filter(|(number, _)| seen.insert(number)).cloned().collect();
-                behind(these, resume).map_err(named)?
+            Selection::Numbers(numbers) => {
+                let mut seen = HashSet::with_capacity(numbers.len());
+                let numbers = numbers.into_iter().filter(|(number, _)| seen.insert(number.clone())).collect();
+                after(numbers, start_after).map_err(named)?
             }
-            Wanted::Range(ref range) => {
+            Selection::Range(range) => {
                 let mut listing = Listing::new(self.client.clone(), self.stream.clone());
-                listing.range = Some(range.clone());
+                listing.range = Some(range);
                 listing.clock = self.clock;
                 listing.settle = self.settle;
-                listing.attempts = self.how.budget.attempts;
-                listing.timeout = self.how.call_timeout;
+                listing.retry = self.options.budget.retry;
+                listing.timeout = self.options.call_timeout;
                 let infos = listing.sorted(self.order).await?;
                 let (order, clock) = (self.order, self.clock);
-                let is_wanted = |info: &FragmentInfo| resume.is_none_or(|resume| order.is_behind(clock, info, resume));
-                infos.into_iter().filter(is_wanted).map(sized).collect()
+                let is_wanted =
+                    |info: &FragmentInfo| start_after.is_none_or(|start| order.is_after(clock, info, start));
+                infos.into_iter().filter(is_wanted).map(number_and_size).collect()
             }
         };
-        tracing::debug!(fragments = wanted.len(), "to fetch");
+        tracing::debug!(fragments = wanted.len(), "fetching");
         progress.send_modify(|progress| {
             progress.total_fragments = Some(wanted.len() as u64);
             let bytes = wanted.iter().map(|(_, bytes)| bytes).sum();
             progress.total_bytes = Some(bytes).filter(|bytes| *bytes > 0 || wanted.is_empty());
         });
-        // A call must not cost more than a second has.
-        let points = usize::try_from(self.how.points_per_second).unwrap_or(usize::MAX);
-        let budget = Budget { batch: self.how.budget.batch.min(points), ..self.how.budget };
-        let work = Work::new(budget, wanted);
-        Ok(Fetch::new(self.client, self.stream, self.how, work, progress))
+        // A call must not cost more points than one second provides.
+        let points = usize::try_from(self.options.points_per_second).unwrap_or(usize::MAX);
+        let budget = Budget { batch: self.options.budget.batch.min(points), ..self.options.budget };
+        let scheduler = FetchScheduler::new(budget, wanted, fastrand::Rng::new());
+        Ok(Driver::new(self.client, self.stream, self.options, scheduler, progress))
     }
 
-    /// What can be known to be wrong before anything is sent; the range itself is the listing's business.
+    /// Refuses invalid options before anything is sent. The listing checks the range itself.
     fn check(&self) -> Result<()> {
-        let Fetching { budget, points_per_second, .. } = &self.how;
-        let refused = |message: String| Err(Error::invalid_argument(message));
+        let FetchOptions { budget, points_per_second, .. } = &self.options;
+        let invalid = |message: String| Err(Error::invalid_argument(message));
         if !(1..=1000).contains(&budget.batch) {
-            return refused(format!("a call asks for 1 to 1000 fragments, not {}", budget.batch));
+            return invalid(format!("a call asks for 1 to 1000 fragments, not {}", budget.batch));
         }
-        if budget.calls == 0 || *points_per_second == 0 || budget.attempts == 0 {
-            return refused("connections, points and attempts must be more than 0".into());
+        if budget.calls == 0 || *points_per_second == 0 || budget.retry.attempts() == 0 {
+            return invalid("connections, points and attempts must be more than 0".into());
         }
-        match &self.wanted {
-            Wanted::Range(_)
-                if self.resume.as_ref().is_some_and(|resume| !self.order.can_resume(self.clock, resume)) =>
-            {
-                refused("the position to go on from does not say where it is in this order".into())
-            }
+        match (&self.selection, &self.start_after) {
+            (Selection::Range(_), Some(start)) if !self.order.can_compare(self.clock, start) => invalid(format!(
+                "the position to start after, {start}, lacks the number or time that the order {:?} compares",
+                self.order
+            )),
             _ => Ok(()),
         }
     }
 }
 
-/// What stands behind a position in a list.
-fn behind<T>(mut list: Vec<(FragmentNumber, T)>, resume: Option<&Position>) -> Result<Vec<(FragmentNumber, T)>> {
-    let Some(resume) = resume else { return Ok(list) };
-    match list.iter().position(|(number, _)| Some(number) == resume.number()) {
+/// Returns the entries after the one that has the position's number.
+fn after<T>(mut list: Vec<(FragmentNumber, T)>, start: Option<&Position>) -> Result<Vec<(FragmentNumber, T)>> {
+    let Some(start) = start else { return Ok(list) };
+    match list.iter().position(|(number, _)| Some(number) == start.number()) {
         Some(index) => Ok(list.split_off(index + 1)),
-        None => Err(Error::invalid_argument(format!("the position to go on from, {resume}, is not in the list"))),
-    }
-}
-
-impl Stream for Archive {
-    type Item = Result<Fragment>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { reading, progress, trailing, span, fragments } = &mut *self;
-        let begin = || {
-            // The list of what is wanted may be long.
-            let wanted = std::mem::replace(&mut reading.wanted, Wanted::Nothing);
-            let reading = Reading { wanted, ..reading.clone() };
-            reading.fragments(progress.clone(), Arc::clone(trailing)).boxed()
-        };
-        span.in_scope(|| fragments.poll_next(cx, begin))
-    }
-}
-
-impl FusedStream for Archive {
-    fn is_terminated(&self) -> bool {
-        self.fragments.has_ended()
+        None => Err(Error::invalid_argument(format!("the position to start after, {start}, is not in the list"))),
     }
 }
 
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Archive")
-            .field("stream", &self.reading.stream)
-            .field("how", &self.reading.how)
+        f.debug_struct("Archive").field("stream", &self.stream).field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// Stream of stored fragments, from [`Archive::fragments`].
+#[must_use = "streams do nothing unless polled"]
+pub struct ArchiveFragments {
+    stream: StreamId,
+    progress: watch::Sender<ArchiveProgress>,
+    trailing: Arc<OnceLock<Vec<Discontinuity>>>,
+    span: Span,
+    fragments: LazyStream<Fragment>,
+}
+
+impl ArchiveFragments {
+    /// Returns a receiver of the progress, to read or to wait for changes.
+    pub fn progress(&self) -> watch::Receiver<ArchiveProgress> {
+        self.progress.subscribe()
+    }
+
+    /// Returns the discontinuities after the last fragment. Empty before the end of the stream.
+    pub fn trailing(&self) -> &[Discontinuity] {
+        self.trailing.get().map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Stream for ArchiveFragments {
+    type Item = Result<Fragment>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { span, fragments, .. } = &mut *self;
+        span.in_scope(|| fragments.poll_next_unpin(cx))
+    }
+}
+
+impl FusedStream for ArchiveFragments {
+    fn is_terminated(&self) -> bool {
+        self.fragments.is_terminated()
+    }
+}
+
+impl fmt::Debug for ArchiveFragments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArchiveFragments")
+            .field("stream", &self.stream)
+            .field("progress", &*self.progress.borrow())
             .finish_non_exhaustive()
     }
 }

@@ -1,9 +1,9 @@
-//! How far reading the archive has come.
+//! [`ArchiveProgress`]: counters of an archive read.
 
 use crate::error::Error;
 use crate::fragment::Position;
 
-/// How far an [`Archive`](super::Archive) has come, from [`Archive::progress`](super::Archive::progress).
+/// Progress of an archive read, from [`ArchiveFragments::progress`](super::ArchiveFragments::progress).
 ///
 /// ```
 /// use kinesis_video::ArchiveProgress;
@@ -17,24 +17,24 @@ use crate::fragment::Position;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ArchiveProgress {
-    /// Fragments given out, and those that could not be had.
+    /// Number of fragments yielded or found unavailable.
     pub fragments: u64,
-    /// Of so many; `None` before the range has been listed.
+    /// Number of fragments in the range. `None` before the range has been listed.
     pub total_fragments: Option<u64>,
-    /// How large those fragments are, as listed, or where that is not known, as they came.
+    /// Size of the counted fragments, as listed. Unlisted fragments count with their received size.
     pub bytes: u64,
-    /// Of so many; `None` before the range has been listed, or where nothing says how large fragments are.
+    /// Size of the range, as listed. `None` before the range has been listed, or without listed sizes.
     pub total_bytes: Option<u64>,
-    /// Fragments that could not be had, and were skipped.
+    /// Number of unavailable fragments that were skipped.
     pub unavailable: u64,
-    /// Calls of GetMediaForFragmentList.
+    /// Number of GetMediaForFragmentList calls.
     pub calls: u64,
-    /// Bytes received, those that came again included; brought up to date with each fragment.
+    /// Bytes received, including repeated ones. Updated with each yielded fragment.
     pub received_bytes: u64,
-    /// Bytes of fragments that wait for one before them; brought up to date with each that is given out.
+    /// Bytes buffered until earlier fragments arrive. Updated with each yielded fragment.
     pub held_bytes: u64,
-    /// What went wrong last, since the last fragment; what ended it, if something did.
+    /// The last error since the last yielded fragment, or the error that ended the stream.
     pub error: Option<Error>,
-    /// Behind the last fragment that was given out whole.
+    /// Position after the last fragment that was yielded whole.
     pub position: Option<Position>,
 }

@@ -1,7 +1,7 @@
 //! URLs for players: HLS and MPEG-DASH.
 //!
-//! [`KinesisVideo::hls`] and [`KinesisVideo::dash`] begin a [`Session`], which says what is to be played and
-//! how; [`url`](Session::url) asks the service for it.
+//! [`KinesisVideo::hls`] and [`KinesisVideo::dash`] return a [`Session`], a builder of the request.
+//! [`url`](Session::url) sends it.
 //!
 //! ```
 //! # #[cfg(feature = "local")]
@@ -19,21 +19,21 @@
 //! use kinesis_video::Clock;
 //! use kinesis_video::service::playback::Container;
 //!
-//! // What is produced now.
+//! // Live.
 //! let live = kvs.hls("front-door").url().await?;
-//! // What is stored, as a list that does not change.
+//! // Stored media, as a playlist that does not change.
 //! let stored = kvs
 //!     .hls("front-door")
 //!     .on_demand(start..=end)
-//!     .by(Clock::Producer)
+//!     .clock(Clock::Producer)
 //!     .container(Container::FragmentedMp4)
 //!     .expires(Duration::from_secs(3600))
 //!     .url()
 //!     .await?;
-//! // What is stored, as if it were produced now, and then what is.
-//! let again = kvs.dash("front-door").live_replay(start..).by(Clock::Producer).display_numbers(true).url().await?;
-//! println!("{} is good until {}", live.as_str(), live.expires());
-//! # let _ = (stored, again);
+//! // Stored media as if they were live, then the live ones.
+//! let replay = kvs.dash("front-door").live_replay(start..).clock(Clock::Producer).display_numbers(true).url().await?;
+//! println!("{} expires at {}", live.as_str(), live.expires());
+//! # let _ = (stored, replay);
 //! # Ok::<(), kinesis_video::Error>(()) }).unwrap();
 //! ```
 //!
@@ -41,46 +41,55 @@
 //!
 //! | mode | plays | range |
 //! |---|---|---|
-//! | [`LiveMode`], unless told otherwise | the newest fragments, gaps or not; one that comes late is not added any more | none |
-//! | [`LiveReplayMode`] | from the start on, each fragment when the one before it has been played | `start..` or `start..=end` |
-//! | [`OnDemandMode`] | all at once, the oldest first, in a list that does not change | `start..=end` |
+//! | [`LiveMode`], the default | the newest fragments, with or without gaps; fragments that arrive late are left out | none |
+//! | [`LiveReplayMode`] | from the start on, each fragment after the one before it has been played | `start..` or `start..=end` |
+//! | [`OnDemandMode`] | all fragments at once, the oldest first, in a playlist that does not change | `start..=end` |
 //!
-//! What makes no sense does not compile: a range of what is live, stored media without a range, a
-//! [container](HlsSession::container) or [discontinuities](HlsSession::discontinuities) in DASH, fragment
-//! [numbers](DashSession::display_numbers) in HLS. What else can be told without asking the service is
-//! refused before anything is sent, with [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument).
-//! Left to the service is what depends on its clock: by [`Clock::Server`] a range must end in the past, and
-//! begin behind the oldest that is still kept.
+//! Invalid combinations do not compile: a range for live media, stored media without a range, a
+//! [container](HlsSession::container) or [discontinuities](HlsSession::discontinuities) for DASH, fragment
+//! [numbers](DashSession::display_numbers) for HLS. Other invalid options fail before anything is sent, with
+//! [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument). The service checks the rules that depend on
+//! its clock: with [`Clock::Server`] a range must end in the past and start after the oldest fragment that is kept.
 //!
-//! # What is in a range
+//! # Fragments of a range
 //!
-//! Fragments that *begin* within it, both ends included: one that began before is left out, and the last may
-//! go on behind the end. By [`Clock::Producer`], of fragments that begin at the same time only the one with
-//! the largest number, the newest, is played; those that begin at different times and overlap are all played.
-//! Of stored media the fragment that was *ingested* first is where playback begins, and then come those of
-//! the range that were ingested right behind it: where the same time was uploaded at very different times,
-//! only what was uploaded first is played. Live, this clock is used for that and for the times in the media;
-//! which fragments are the newest is still told by the service's.
+//! A range has the fragments that *start* within it, both ends included. A fragment that starts before the range is
+//! left out. The last fragment may continue after the end.
 //!
-//! # What can be played
+//! With [`Clock::Producer`] these rules apply too:
 //!
-//! The service repacks, it does not convert. Frames have to have a length in front, not start codes, and
-//! every track of every fragment its codec private data. The first fragment says what there is.
+//! - Of several fragments with the same start only the newest, which has the largest number, is played.
+//! - Fragments that overlap and have different starts are all played.
+//! - Playback of stored media starts with the fragment that was *ingested* first. It continues with the fragments of
+//!   the range that were ingested right after it. If the same time was uploaded at very different times, only the
+//!   first upload is played.
+//! - In live mode this clock sets the times in the media. The server's clock still decides which fragments are the
+//!   newest.
 //!
-//! | | track 1 | track 2, if there is one | codec private data may change |
+//! # Supported media
+//!
+//! The service repackages media and does not convert them. Frames must have length prefixes, not start codes. Every
+//! track of every fragment must have codec private data. The first fragment sets the tracks.
+//!
+//! | protocol | track 1 | track 2, optional | codec private data may change |
 //! |---|---|---|---|
 //! | HLS in MP4 | H.264, H.265, or AAC alone | AAC | 500 times |
 //! | HLS in MPEG-TS | H.264, or AAC alone | AAC | 500 times |
-//! | DASH | H.264, H.265, or AAC alone | AAC; with H.264, G.711 too | no |
+//! | DASH | H.264, H.265, or AAC alone | AAC; with H.264 also G.711 | no |
 //!
-//! What cannot be is told by the service, when the session begins or while it is played:
+//! The service reports unsupported media when the session begins or while it is played:
 //! [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
 //!
 //! # Limits of the service
 //!
-//! 25 sessions a second for a stream, which all clones of a [`KinesisVideo`] keep to together. Within a
-//! session, five calls a second for playlists, 20 for media: a URL is for one player. A live session is over
-//! when no fragment has come for 30 seconds, whenever it expires; then a new one is to be asked for.
+//! | limit | value |
+//! |---|---|
+//! | sessions per second and stream | 25; all clones of a [`KinesisVideo`] stay within it together |
+//! | playlist requests per second and session | 5 |
+//! | media requests per second and session | 20 |
+//! | live session without a new fragment | ends after 30 s, even before it expires |
+//!
+//! The limits per session allow one player per URL. After the end of a live session, request a new URL.
 //!
 //! Source: AWS API reference, GetHLSStreamingSessionURL and GetDASHStreamingSessionURL; AWS developer guide,
 //! "Video playback track requirements" and "Kinesis Video Streams service quotas".
@@ -95,6 +104,7 @@ use std::time::Duration;
 use super::Clock;
 use crate::error::Result;
 use crate::fragment::Timestamp;
+use crate::service::call::RetryConfig;
 use crate::service::client::Client;
 use crate::service::stream_id::StreamId;
 
@@ -102,51 +112,50 @@ pub use url::PlaybackUrl;
 
 use request::{Mode, Protocol, Request};
 
-/// Of a [`Session`]: HTTP Live Streaming.
+/// Marker type of a [`Session`]: HTTP Live Streaming.
 #[derive(Clone, Copy, Debug)]
 pub enum Hls {}
 
-/// Of a [`Session`]: Dynamic Adaptive Streaming over HTTP.
+/// Marker type of a [`Session`]: Dynamic Adaptive Streaming over HTTP.
 #[derive(Clone, Copy, Debug)]
 pub enum Dash {}
 
-/// Of a [`Session`]: what is produced now. The service's `LIVE`.
+/// Marker type of a [`Session`]: live media. The service's `LIVE`.
 #[derive(Clone, Copy, Debug)]
 pub enum LiveMode {}
 
-/// Of a [`Session`]: what is stored, as if it were produced now. The service's `LIVE_REPLAY`.
+/// Marker type of a [`Session`]: stored media as if they were live. The service's `LIVE_REPLAY`.
 #[derive(Clone, Copy, Debug)]
 pub enum LiveReplayMode {}
 
-/// Of a [`Session`]: what is stored, all at once. The service's `ON_DEMAND`.
+/// Marker type of a [`Session`]: stored media, all at once. The service's `ON_DEMAND`.
 #[derive(Clone, Copy, Debug)]
 pub enum OnDemandMode {}
 
-/// What HLS gives media in.
+/// The container format of HLS media.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Container {
-    /// MP4 in fragments.
+    /// Fragmented MP4.
     #[default]
     FragmentedMp4,
-    /// MPEG transport stream, which takes 5 to 25 % more.
+    /// MPEG transport stream. It is 5 to 25 % larger.
     MpegTs,
 }
 
-/// Between which fragments an HLS playlist says that one does not continue the other, so that players begin
-/// anew.
+/// Placement of discontinuity marks in an HLS playlist. Players reset their decoders there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Discontinuities {
-    /// All of them.
+    /// Between all fragments.
     Always,
-    /// None of them.
+    /// Nowhere.
     Never,
-    /// Those with a gap or an overlap of more than 50 milliseconds between them.
+    /// Between fragments with a gap or an overlap of more than 50 ms.
     OnDiscontinuity,
 }
 
-/// What to replay: `start..`, which goes on with what is ingested meanwhile, or `start..=end`.
+/// The range of a replay: `start..`, which continues with new fragments, or `start..=end`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayRange {
     start: Timestamp,
@@ -166,29 +175,30 @@ impl From<RangeInclusive<Timestamp>> for ReplayRange {
     }
 }
 
-/// What is to be played, and how: [`HlsSession`] or [`DashSession`], in one of three [modes](self#modes).
-/// Nothing is sent before [`url`](Session::url).
+/// Builder of a playback session, in one of three [modes](self#modes).
+///
+/// [`HlsSession`] and [`DashSession`] are its two forms. Nothing is sent before [`url`](Session::url).
 #[derive(Clone, Debug)]
-#[must_use = "nothing is asked for before url() is awaited"]
+#[must_use = "nothing is requested before url() is awaited"]
 pub struct Session<P, M> {
     request: Request,
     types: PhantomData<(P, M)>,
 }
 
-/// A session of HLS, from [`KinesisVideo::hls`].
+/// Builder of an HLS session, from [`KinesisVideo::hls`].
 ///
 /// ```compile_fail
 /// # async fn f(kvs: kinesis_video::KinesisVideo) {
-/// kvs.hls("front-door").display_numbers(true).url().await; // DASH has those
+/// kvs.hls("front-door").display_numbers(true).url().await; // only DASH has fragment numbers
 /// # }
 /// ```
 pub type HlsSession<M = LiveMode> = Session<Hls, M>;
 
-/// A session of MPEG-DASH, from [`KinesisVideo::dash`].
+/// Builder of an MPEG-DASH session, from [`KinesisVideo::dash`].
 ///
 /// ```compile_fail
 /// # async fn f(kvs: kinesis_video::KinesisVideo, start: kinesis_video::Timestamp) {
-/// kvs.dash("front-door").on_demand(start..).url().await; // what is stored has an end
+/// kvs.dash("front-door").on_demand(start..).url().await; // a range of stored media has an end
 /// # }
 /// ```
 pub type DashSession<M = LiveMode> = Session<Dash, M>;
@@ -212,87 +222,95 @@ impl<P, M> From<Request> for Session<P, M> {
 }
 
 impl<P> Session<P, LiveMode> {
-    /// Plays what is stored as if it were produced now: `start..=end`, or `start..`, which goes on with
-    /// what is ingested meanwhile. An end is behind the start, by 24 hours at most.
+    /// Plays stored media as if they were live: `start..=end`, or `start..`, which continues with new fragments.
+    ///
+    /// The end must be after the start, by at most 24 h.
     pub fn live_replay(self, range: impl Into<ReplayRange>) -> Session<P, LiveReplayMode> {
         Request { mode: Mode::LiveReplay(range.into()), ..self.request }.into()
     }
 
-    /// Plays what is stored, as many fragments as [were asked for](Session::max_fragments). The end is behind
-    /// the start, by 24 hours at most.
+    /// Plays stored media, up to [`max_fragments`](Session::max_fragments).
+    ///
+    /// The end must be after the start, by at most 24 h.
     pub fn on_demand(self, range: RangeInclusive<Timestamp>) -> Session<P, OnDemandMode> {
         Request { mode: Mode::OnDemand(range.into()), ..self.request }.into()
     }
 }
 
 impl<P, M> Session<P, M> {
-    /// The clock by which the range is meant, and which the media tell: [`Clock::Server`] unless set.
-    pub fn by(mut self, clock: Clock) -> Self {
+    /// Sets the clock of the range and of the times in the media. Default: [`Clock::Server`].
+    pub fn clock(mut self, clock: Clock) -> Self {
         self.request.clock = Some(clock);
         self
     }
 
-    /// How long the URL is good for: five minutes unless set; whole seconds, from five minutes to twelve hours.
+    /// Sets the lifetime of the URL: 5 min to 12 h, in whole seconds. Default: 5 min.
     pub fn expires(mut self, after: Duration) -> Self {
         self.request.expires = Some(after);
         self
     }
 
-    /// How many fragments a playlist or manifest has at most, from 1 to 5000: unless set, 5, and 1000 on
-    /// demand. What is live is best played with 3 to 10: more are more behind, fewer may stall.
+    /// Sets the maximum number of fragments in a playlist or manifest, 1 to 5000. Default: 5, on demand 1000.
+    ///
+    /// For live media use 3 to 10. More fragments add latency, fewer may stall.
     pub fn max_fragments(mut self, fragments: u32) -> Self {
         self.request.max_fragments = Some(fragments);
         self
     }
 
-    /// Whether the playlist says when each fragment began, on the [clock](Session::by) that was chosen: false
-    /// unless set. In HLS as `EXT-X-PROGRAM-DATE-TIME`, in DASH as `kvs:ts` of each `S`. The timeline of a
-    /// DASH manifest itself has its gaps taken out: only this tells what time it was.
+    /// Adds the start of each fragment, on the [clock](Session::clock), to the playlist. Default: false.
+    ///
+    /// It is `EXT-X-PROGRAM-DATE-TIME` in HLS and `kvs:ts` of each `S` in DASH. The timeline of a DASH manifest has no
+    /// gaps, so it does not show the time of day without this.
     pub fn display_timestamps(mut self, display: bool) -> Self {
         self.request.display_timestamps = Some(display);
         self
     }
 
-    /// How often to ask, if what goes wrong may go away by itself: eight times unless set. Pauses between
-    /// grow, at random, to five seconds, to ten when throttled.
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.request.attempts = attempts;
+    /// Sets the retries. Default: [`RetryConfig::default`], with 8 attempts.
+    ///
+    /// Only [retryable](crate::Error::is_retryable) errors are retried.
+    pub fn retry(mut self, retry: RetryConfig) -> Self {
+        self.request.retry = retry;
         self
     }
 
-    /// How long an answer may take: 30 seconds unless set.
+    /// Sets the time limit of a response. Default: 30 s.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.request.timeout = timeout;
         self
     }
 
-    /// Begins the session.
+    /// Begins the session and returns its URL.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for what cannot be, before anything is sent, and
-    /// for what the service refuses. [`NotFound`](crate::ErrorKind::NotFound) if there is no such stream, or no
-    /// fragment in the range, or, live, none of the last 30 seconds.
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) for [media that cannot be played](self#what-can-be-played),
-    /// [`Retention`](crate::ErrorKind::Retention) for a stream that keeps nothing,
-    /// [`WrongEndpoint`](crate::ErrorKind::WrongEndpoint) for an answer without a URL.
+    ///
+    /// | kind | cause |
+    /// |---|---|
+    /// | [`InvalidArgument`](crate::ErrorKind::InvalidArgument) | invalid options, before anything is sent, or refused by the service |
+    /// | [`NotFound`](crate::ErrorKind::NotFound) | no such stream, no fragment in the range, or, live, none in the last 30 s |
+    /// | [`Unsupported`](crate::ErrorKind::Unsupported) | [media that cannot be played](self#supported-media) |
+    /// | [`Retention`](crate::ErrorKind::Retention) | a stream that keeps nothing |
+    /// | [`WrongEndpoint`](crate::ErrorKind::WrongEndpoint) | a response without a URL |
     ///
     /// # Cancel safety
-    /// Dropping the future drops the call. The service may have begun a session that nobody uses, until it
-    /// expires.
+    /// Dropping the future drops the call. The service may still have begun a session, which then expires unused.
     pub async fn url(self) -> Result<PlaybackUrl> {
-        PlaybackUrl::ask(self.request).await
+        PlaybackUrl::request(self.request).await
     }
 }
 
 impl<M> HlsSession<M> {
-    /// What media are given in: [`Container::FragmentedMp4`] unless set.
+    /// Sets the container format. Default: [`Container::FragmentedMp4`].
     pub fn container(mut self, container: Container) -> Self {
         self.request.container = Some(container);
         self
     }
 
-    /// Which fragments do not continue the one before: unless set, [all](Discontinuities::Always) by the
-    /// server's clock, [none](Discontinuities::Never) by the producer's.
+    /// Sets where the playlist has discontinuity marks.
+    ///
+    /// Default: [`Always`](Discontinuities::Always) with the server's clock, [`Never`](Discontinuities::Never) with
+    /// the producer's.
     pub fn discontinuities(mut self, discontinuities: Discontinuities) -> Self {
         self.request.discontinuities = Some(discontinuities);
         self
@@ -300,7 +318,7 @@ impl<M> HlsSession<M> {
 }
 
 impl<M> DashSession<M> {
-    /// Whether the manifest says the number of each fragment, as `kvs:fn` of each `S`: false unless set.
+    /// Adds the number of each fragment to the manifest, as `kvs:fn` of each `S`. Default: false.
     pub fn display_numbers(mut self, display: bool) -> Self {
         self.request.display_numbers = Some(display);
         self

@@ -1,4 +1,4 @@
-//! [`PlaybackUrl`]: what a player is given.
+//! [`PlaybackUrl`]: the URL of a playback session.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,9 +11,10 @@ use crate::error::Result;
 use crate::fragment::Timestamp;
 use crate::service::call::Reply;
 
-/// The URL of a session, for one player. Whoever has it can play what it is for, without credentials, until
-/// it [expires](PlaybackUrl::expires): it is as secret as they are, so `Debug` shows only its host, and
-/// there is no `Display`.
+/// The URL of a playback session, for one player.
+///
+/// The URL is a secret: it plays the media without credentials until it [expires](PlaybackUrl::expires). So `Debug`
+/// shows only its host, and `Display` is not implemented.
 ///
 /// ```no_run
 /// # async fn f(kvs: kinesis_video::KinesisVideo) -> kinesis_video::Result<()> {
@@ -21,7 +22,7 @@ use crate::service::call::Reply;
 ///
 /// let mut url = kvs.hls("front-door").url().await?;
 /// loop {
-///     println!("{}", url.as_str()); // to the player, that is
+///     println!("{}", url.as_str()); // hand it to the player
 ///     tokio::time::sleep(url.remaining().saturating_sub(Duration::from_secs(30))).await;
 ///     url = url.renew().await?;
 /// }
@@ -36,46 +37,49 @@ pub struct PlaybackUrl {
 }
 
 impl PlaybackUrl {
-    pub(super) async fn ask(request: impl Into<Arc<Request>>) -> Result<Self> {
+    pub(super) async fn request(request: impl Into<Arc<Request>>) -> Result<Self> {
         let request = request.into();
-        // The session is younger than this; how much depends on how long the answer took.
-        let asked = Instant::now();
+        // The session begins later, during the call. So it never ends before `until`.
+        let sent = Instant::now();
         let Reply { output: url, date, .. } = request.send().await?;
         let date = date.unwrap_or_else(|| {
             let clock = request.client.archived.config().time_source().unwrap_or_default();
             clock.now().into()
         });
-        let lasts = request.lasts();
+        let lasts = request.lifetime();
         let expires = date.plus_nanos(i64::try_from(lasts.as_nanos()).unwrap_or(i64::MAX));
-        Ok(Self { url: url.into(), expires, until: asked + lasts, request })
+        Ok(Self { url: url.into(), expires, until: sent + lasts, request })
     }
 
-    /// The URL, token included: of the master playlist of HLS, of the manifest of DASH.
+    /// Returns the URL of the HLS master playlist or the DASH manifest, with its token.
     pub fn as_str(&self) -> &str {
         &self.url
     }
 
-    /// When the service stops serving it, by the service's clock, to the second. From then on it answers
-    /// 403, "Streaming session token is expired". A live session ends before if no fragment comes for 30 seconds.
+    /// Returns when the URL expires, on the service's clock, to the second.
+    ///
+    /// Later requests are answered with status 403 and "Streaming session token is expired". A live session ends
+    /// earlier if no fragment arrives for 30 s.
     pub fn expires(&self) -> Timestamp {
         self.expires
     }
 
-    /// How long it is until then, whatever the clock of this machine says; zero once it has expired.
+    /// Returns the time until the URL expires, or zero. It does not depend on this machine's clock.
     pub fn remaining(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
     }
 
-    /// Begins another session with the same options. This one goes on until it expires. A
-    /// [replay](super::LiveReplayMode) begins with its start again.
+    /// Begins another session with the same options. This one continues until it expires.
+    ///
+    /// A [replay](super::LiveReplayMode) starts at the beginning of its range again.
     ///
     /// # Errors
-    /// Those of [`url`](super::Session::url).
+    /// The errors of [`url`](super::Session::url).
     ///
     /// # Cancel safety
-    /// As of [`url`](super::Session::url).
+    /// The same as for [`url`](super::Session::url).
     pub async fn renew(&self) -> Result<Self> {
-        Self::ask(Arc::clone(&self.request)).await
+        Self::request(Arc::clone(&self.request)).await
     }
 }
 
@@ -83,7 +87,7 @@ impl fmt::Debug for PlaybackUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, rest) = self.url.split_once("://").unwrap_or(("", ""));
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        // Who puts what into the user's part of a URL is nobody's business either.
+        // The user part of a URL may have credentials.
         let host = host.rsplit('@').next().unwrap_or_default();
         f.debug_struct("PlaybackUrl")
             .field("url", &format_args!("{scheme}://{host}/..."))
