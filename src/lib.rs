@@ -183,6 +183,7 @@ mod guides {
 
     guide! {
         Readme: "README.md"
+        Archive: "docs/archive.md"
         Calls: "docs/calls.md"
         Errors: "docs/errors.md"
         FromJava: "docs/from-java.md"

@@ -151,7 +151,7 @@ impl Pending {
             BodyItem::Skipped(skipped) => {
                 let (offset, length) = (skipped.offset(), skipped.length());
                 tracing::debug!(offset, length, reason = %skipped.reason(), "skipped bytes");
-                skipped.note_in(&mut self.discontinuities);
+                Discontinuity::note_skipped(&mut self.discontinuities, skipped);
                 Ok(None)
             }
         }

@@ -91,6 +91,19 @@ pub enum Discontinuity {
 }
 
 impl Discontinuity {
+    /// Adds skipped bytes to the discontinuities before the next fragment.
+    ///
+    /// Adjacent bytes skipped for the same reason become one entry.
+    pub(crate) fn note_skipped(noted: &mut Vec<Self>, skipped: Skipped) {
+        let extends = |last: &mut Self| match last {
+            Self::SkippedBytes(last) => last.extend(&skipped),
+            _ => false,
+        };
+        if !noted.last_mut().is_some_and(extends) {
+            noted.push(Self::SkippedBytes(skipped.without_bytes()));
+        }
+    }
+
     /// Returns true if media may be missing here.
     pub fn is_loss(&self) -> bool {
         match self {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use futures::TryStreamExt;
 use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, Operation, Quotas, Shape, Stamp};
-use kinesis_video::{Archive, ArchiveFragments, FragmentEnd, KinesisVideo};
+use kinesis_video::{Archive, ArchiveFragments, FragmentEnd, KinesisVideo, RetryConfig};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
 
@@ -94,7 +94,7 @@ fn check(runtime: &Runtime, endpoint: &LocalEndpoint, stamps: &[Stamp], (name, o
     let ((), usage) = counting::of(|| {
         runtime.block_on(async {
             let kvs = KinesisVideo::new(&config);
-            read(options(kvs.archive("door").attempts(60)).fragments(), stamps).await;
+            read(options(kvs.archive("door").retry(RetryConfig::default().max_attempts(60))).fragments(), stamps).await;
             drop(kvs);
             // Waits until both sides have closed their connections.
             sleep(Duration::from_millis(200)).await;

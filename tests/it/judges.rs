@@ -23,7 +23,7 @@ use kinesis_video::{
 use serde_json::{Value, json};
 
 use crate::support::bodies::{AVCC, CAMERA, FRAME, fragments, live_body, producer_document, stamp, stamp_at};
-use crate::support::endpoint::now_millis;
+use crate::support::endpoint::{attempts, now_millis};
 use crate::support::footage::red_and_green;
 
 /// The command of a judge. `None` and a message without `KVS_JUDGES`.
@@ -314,12 +314,12 @@ async fn moto_returns_data_endpoints() {
         assert!(get.stream_name("door").fragments("7").send().await.is_err());
         hosts.push(asked("getMediaForFragmentList"));
         // Calls of this crate go to the same host, and their errors name it.
-        let error = kvs.hls(stream).attempts(1).url().await.unwrap_err();
+        let error = kvs.hls(stream).retry(attempts(1)).url().await.unwrap_err();
         hosts.push(asked("getHLSStreamingSessionURL"));
         assert_eq!(error.context().endpoint(), hosts.last().map(|host| format!("https://{host}")).as_deref());
-        assert!(kvs.dash(stream).attempts(1).url().await.is_err());
+        assert!(kvs.dash(stream).retry(attempts(1)).url().await.is_err());
         hosts.push(asked("getDASHStreamingSessionURL"));
-        let archive = kvs.archive(stream).numbers(["7".parse().unwrap()]).attempts(1);
+        let archive = kvs.archive(stream).numbers(["7".parse().unwrap()]).retry(attempts(1));
         assert!(archive.fragments().try_collect::<Vec<_>>().await.is_err());
         hosts.push(asked("getMediaForFragmentList"));
     }
@@ -337,7 +337,7 @@ async fn moto_returns_data_endpoints() {
         assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, Some("ResourceNotFoundException")));
         assert_eq!(error.context().stream(), Some("nobody"));
     }
-    let error = kvs.list_fragments("nobody").attempts(1).entries().try_next().await.unwrap_err();
+    let error = kvs.list_fragments("nobody").retry(attempts(1)).entries().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(nowhere.0.lock().unwrap().is_empty());
 }
@@ -435,7 +435,7 @@ async fn moto_accepts_clip_requests() {
         );
     let clip = client.get_clip().stream_arn(&arn).clip_fragment_selector(selector.build().unwrap()).send().await;
     assert_eq!(clip.unwrap().payload.collect().await.unwrap().into_bytes(), &b"sample-mp4-video"[..]);
-    let error = kvs.clips("nobody").range(range).attempts(1).clips().try_next().await.unwrap_err();
+    let error = kvs.clips("nobody").range(range).retry(attempts(1)).clips().try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, Some("ResourceNotFoundException")));
 }
 
@@ -454,7 +454,13 @@ async fn moto_reports_missing_retention() {
         assert_eq!(error.kind(), ErrorKind::Retention, "{error}");
     }
     // moto has neither operation, and answers with HTML.
-    let error =
-        kvs.archive("keeping").numbers(["7".parse().unwrap()]).attempts(2).fragments().try_next().await.unwrap_err();
+    let error = kvs
+        .archive("keeping")
+        .numbers(["7".parse().unwrap()])
+        .retry(attempts(2))
+        .fragments()
+        .try_next()
+        .await
+        .unwrap_err();
     assert!(!error.is_retryable() && error.to_string().contains("GetMediaForFragmentList"), "{error}");
 }

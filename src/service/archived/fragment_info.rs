@@ -16,7 +16,7 @@ use crate::fragment::{FragmentNumber, Position, Timestamp};
 /// use futures::TryStreamExt;
 /// use kinesis_video::{KinesisVideo, Timestamp};
 ///
-/// # async fn f(client: Client, start: Timestamp, end: Timestamp) -> kinesis_video::Result<()> {
+/// # async fn f(kvs: KinesisVideo, start: Timestamp, end: Timestamp) -> kinesis_video::Result<()> {
 /// let list: Vec<_> = kvs.list_fragments("front-door").range(start..=end).entries().try_collect().await?;
 /// let bytes: u64 = list.iter().map(|info| info.bytes()).sum();
 /// println!("{} fragments, {bytes} bytes", list.len());

@@ -22,7 +22,7 @@ use super::millis_range::{MillisRange, date, invalid, timestamp, whole_millis};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
 use crate::image_format::ImageFormat;
-use crate::service::call::{Call, Rate, overrides};
+use crate::service::call::{Call, Rate, RetryConfig, overrides};
 use crate::service::client::Client;
 use crate::service::stream_id::StreamId;
 
@@ -140,7 +140,7 @@ impl fmt::Debug for ArchivedImage {
 /// # Errors
 /// Invalid options fail with [`InvalidArgument`](ErrorKind::InvalidArgument) before anything is sent. A missing
 /// stream is [`NotFound`](ErrorKind::NotFound), a stream that keeps nothing [`Retention`](ErrorKind::Retention).
-/// Throttling, broken connections and moved hosts are [retried](Images::attempts). Pictures that arrived before an
+/// Throttling, broken connections and moved hosts are [retried](Images::retry). Pictures that arrived before an
 /// error are yielded before it.
 ///
 /// # Cancel safety
@@ -187,7 +187,7 @@ pub struct Images {
     quality: Option<u8>,
     size: Option<(u32, u32)>,
     page_size: u32,
-    attempts: u32,
+    retry: RetryConfig,
     timeout: Duration,
 }
 
@@ -203,7 +203,7 @@ impl Images {
             quality: None,
             size: None,
             page_size: 25,
-            attempts: 8,
+            retry: RetryConfig::default(),
             timeout: Duration::from_secs(60),
         }
     }
@@ -256,11 +256,11 @@ impl Images {
         self
     }
 
-    /// Sets the number of attempts per page. Default: 8.
+    /// Sets the retries of each page. Default: [`RetryConfig::default`], with 8 attempts.
     ///
-    /// Only errors that may pass are retried. Backoff grows at random to 5 s, to 10 s when throttled.
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.attempts = attempts;
+    /// Only [retryable](crate::Error::is_retryable) errors are retried.
+    pub fn retry(mut self, retry: RetryConfig) -> Self {
+        self.retry = retry;
         self
     }
 
@@ -352,7 +352,7 @@ impl Images {
         interval: i64,
         token: Option<&str>,
     ) -> Result<(VecDeque<Image>, Option<String>)> {
-        let Self { client, stream, page_size, attempts, timeout, .. } = self;
+        let Self { client, stream, page_size, retry, timeout, .. } = self;
         let cost = [Rate::metadata(400 + page_size), Rate::media(*page_size, 500)];
         let call = Call { client, stream, api: ApiName::GetImages, operation: OPERATION, cost: &cost, limit: *timeout };
         let (name, arn) = stream.name_and_arn();
@@ -383,7 +383,7 @@ impl Images {
             request = request.format_config(FormatConfigKey::JpegQuality, quality.to_string());
         }
         let is_answer = |output: &GetImagesOutput| output.images.is_some();
-        let reply = call.patiently(*attempts, is_answer, |endpoint, probe| {
+        let reply = call.with_retries(*retry, is_answer, |endpoint, probe| {
             request.clone().customize().config_override(overrides(endpoint)).interceptor(probe).send()
         });
         let output = reply.await?.output;

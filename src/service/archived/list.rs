@@ -20,7 +20,7 @@ use super::millis_range::{MillisRange, date};
 use super::{Clock, FragmentInfo};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{FragmentNumber, Position, Timestamp};
-use crate::service::call::{Call, Rate, on_its_own, overrides};
+use crate::service::call::{Call, Rate, RetryConfig, on_its_own, overrides};
 use crate::service::client::Client;
 use crate::service::stream_id::StreamId;
 
@@ -130,7 +130,7 @@ pub(super) struct Listing {
     pub(super) clock: Clock,
     pub(super) page_size: u32,
     pub(super) prefetch: usize,
-    pub(super) attempts: u32,
+    pub(super) retry: RetryConfig,
     pub(super) timeout: Duration,
     pub(super) settle: Duration,
 }
@@ -176,11 +176,11 @@ impl FragmentList {
         self
     }
 
-    /// Sets the number of attempts per page. Default: 8.
+    /// Sets the retries of each page. Default: [`RetryConfig::default`], with 8 attempts.
     ///
-    /// Only errors that may pass are retried. Backoff grows at random to 5 s, to 10 s when throttled.
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.listing.attempts = attempts;
+    /// Only [retryable](crate::Error::is_retryable) errors are retried.
+    pub fn retry(mut self, retry: RetryConfig) -> Self {
+        self.listing.retry = retry;
         self
     }
 
@@ -261,7 +261,7 @@ impl Listing {
             clock: Clock::default(),
             page_size: 1000,
             prefetch: 1,
-            attempts: 8,
+            retry: RetryConfig::default(),
             timeout: Duration::from_secs(30),
             settle: Duration::ZERO,
         }
@@ -369,14 +369,14 @@ impl Listing {
     fn page(&self, token: Option<String>) -> BoxFuture<'static, Result<Page>> {
         let listing = self.clone();
         let page = async move {
-            let Self { client, stream, page_size, attempts, timeout, .. } = &listing;
+            let Self { client, stream, page_size, retry, timeout, .. } = &listing;
             let selector = listing.range.as_ref().filter(|_| token.is_none()).map(|range| listing.selector(range));
             let selector = selector.transpose()?;
             let cost = [Rate::metadata(*page_size)];
             let api = ApiName::ListFragments;
             let call = Call { client, stream, api, operation: "ListFragments", cost: &cost, limit: *timeout };
-            let reply = call.patiently(
-                *attempts,
+            let reply = call.with_retries(
+                *retry,
                 |_| true,
                 |endpoint, probe| {
                     let (name, arn) = stream.name_and_arn();

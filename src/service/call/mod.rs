@@ -164,21 +164,6 @@ impl Call<'_> {
             attempt += 1;
         }
     }
-
-    /// As [`with_retries`](Self::with_retries), with the default backoff.
-    pub(crate) async fn patiently<T, E, F>(
-        &self,
-        attempts: u32,
-        is_answer: impl Fn(&T) -> bool,
-        send: impl Fn(&str, ReplyProbe) -> F,
-    ) -> Result<Reply<T>>
-    where
-        T: RequestId,
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-    {
-        self.with_retries(RetryConfig::default().max_attempts(attempts), is_answer, send).await
-    }
 }
 
 /// A host that does not know the operation answers with success and something else.

@@ -23,6 +23,7 @@ use crate::error::{Error, ErrorKind};
 /// | too many connections to the stream | 10 × initial | 3 × max |
 /// | access denied | 50 × initial | 12 × max |
 /// | wrong endpoint, the first time | 0 | 0 |
+/// | a stored fragment is missing | 2 × initial, at least half of it | max, at least half of it |
 ///
 /// ```
 /// use std::time::Duration;
@@ -75,6 +76,18 @@ impl RetryConfig {
     ///
     /// Without an error, the failure is a body that ended at once and brought nothing.
     pub(crate) fn backoff(&self, failures: u32, error: Option<&Error>, rng: &mut fastrand::Rng) -> Duration {
+        // Drawn from the whole range, so that clients that failed together do not come back together.
+        self.bound(failures, error).mul_f64(rng.f64())
+    }
+
+    /// Draws a backoff that is at least half of its upper bound.
+    pub(crate) fn long_backoff(&self, failures: u32, rng: &mut fastrand::Rng) -> Duration {
+        let bound = grow(self.initial_backoff, failures).min(self.max_backoff);
+        bound.mul_f64(0.5 + rng.f64() / 2.0)
+    }
+
+    /// Returns the upper bound of the backoff.
+    fn bound(&self, failures: u32, error: Option<&Error>) -> Duration {
         let (initial, max) = (self.initial_backoff, self.max_backoff);
         let (first, last) = match error.map(Error::kind) {
             // The service does not document how long it counts a connection that is gone.
@@ -87,9 +100,13 @@ impl RetryConfig {
             Some(_) => (initial, max),
             None => (initial, max / 5 * 2),
         };
-        // Drawn from the whole range, so that clients that failed together do not come back together.
-        first.saturating_mul(1 << failures.min(10)).min(last).mul_f64(rng.f64())
+        grow(first, failures).min(last)
     }
+}
+
+/// Doubles the first bound with each failure.
+fn grow(first: Duration, failures: u32) -> Duration {
+    first.saturating_mul(1 << failures.min(10))
 }
 
 /// Counts the failures in a row, and draws a backoff after each.

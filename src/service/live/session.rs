@@ -102,7 +102,7 @@ impl<B: ReadBody> Source<B> {
 
     pub(super) fn skipped(&mut self, skipped: Skipped) {
         tracing::debug!(offset = skipped.offset(), length = skipped.length(), reason = %skipped.reason(), "skipped");
-        skipped.note_in(&mut self.before);
+        Discontinuity::note_skipped(&mut self.before, skipped);
     }
 
     /// Why a fragment that begins so does not belong to what was asked for, if it does not.

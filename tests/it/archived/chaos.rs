@@ -10,6 +10,7 @@ use kinesis_video::local::{InjectedFault, LocalEndpoint, LocalStream, Operation,
 use kinesis_video::{Archive, Discontinuity, Fragment, KinesisVideo, Timestamp};
 use tokio::time::{Instant, sleep};
 
+use crate::support::endpoint::attempts;
 use crate::support::random_media::{Pushed, push, random_document};
 use crate::support::rounds::rounds;
 
@@ -82,7 +83,7 @@ fn options(archive: Archive, rng: &mut Rng) -> Archive {
         .connections(rng.usize(1..=5))
         .buffer_bytes(1 << rng.u32(8..22))
         .points_per_second(500)
-        .attempts(60)
+        .retry(attempts(60))
 }
 
 fn same(fragments: &[Fragment], all: &[Pushed], context: &str) {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
 use crate::support::bodies::{AVCC, FRAME, stamp_at};
-use crate::support::endpoint::{now_millis, refusal, time, unlimited};
+use crate::support::endpoint::{attempts, now_millis, refusal, time, unlimited};
 use crate::support::stand_in::{Answer, Asked, stand_in};
 
 const T: i64 = 1_700_000_000_126;
@@ -404,7 +404,8 @@ async fn transient_errors_are_retried() {
     endpoint.inject(Operation::GetClip, None, InjectedFault::UnknownOperation);
     assert!(kvs.clips("door").range(time(base)..=time(base + 1)).clips().try_next().await.unwrap().is_some());
     (0..3).for_each(|_| endpoint.inject(Operation::GetClip, None, InjectedFault::UnknownOperation));
-    let error = kvs.clips("door").range(time(base)..=time(base + 1)).attempts(3).clips().try_next().await.unwrap_err();
+    let error =
+        kvs.clips("door").range(time(base)..=time(base + 1)).retry(attempts(3)).clips().try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
 }
 

@@ -14,6 +14,7 @@ use kinesis_video::{
 use tokio::time::Instant;
 
 use crate::support::bodies::numbers_of;
+use crate::support::endpoint::attempts;
 
 const START: i64 = 1_700_000_000_000;
 
@@ -78,7 +79,8 @@ async fn an_unavailable_fragment_ends_the_stream_in_its_place() {
     let mut wanted = stamped(0..6);
     wanted.insert(3, unknown.clone());
     let start = Instant::now();
-    let (fragments, error) = until_error(kvs.archive("door").numbers(wanted.clone()).attempts(5).fragments()).await;
+    let (fragments, error) =
+        until_error(kvs.archive("door").numbers(wanted.clone()).retry(attempts(5)).fragments()).await;
     assert_eq!(numbers_of(&fragments), stamped(0..3));
     let error = error.unwrap();
     assert_eq!((error.kind(), error.code()), (ErrorKind::NotFound, Some("3000")));
@@ -88,7 +90,8 @@ async fn an_unavailable_fragment_ends_the_stream_in_its_place() {
     assert!((Duration::from_millis(750)..Duration::from_secs(10)).contains(&start.elapsed()), "{:?}", start.elapsed());
     assert_eq!(endpoint.calls(Operation::GetMediaForFragmentList, "door").len(), 5);
 
-    let mut archive = kvs.archive("door").numbers(wanted).attempts(2).on_unavailable(OnUnavailable::Skip).fragments();
+    let mut archive =
+        kvs.archive("door").numbers(wanted).retry(attempts(2)).on_unavailable(OnUnavailable::Skip).fragments();
     let progress = archive.progress();
     let mut fragments: Vec<Fragment> = Vec::new();
     while let Some(fragment) = archive.try_next().await.unwrap() {
@@ -111,7 +114,8 @@ async fn an_unavailable_fragment_ends_the_stream_in_its_place() {
 async fn fragments_skipped_after_the_last_are_reported() {
     let (_endpoint, _door, kvs) = world(2).await;
     let wanted = stamped(0..2).into_iter().chain(["5".parse().unwrap(), "6".parse().unwrap()]);
-    let mut archive = kvs.archive("door").numbers(wanted).attempts(1).on_unavailable(OnUnavailable::Skip).fragments();
+    let mut archive =
+        kvs.archive("door").numbers(wanted).retry(attempts(1)).on_unavailable(OnUnavailable::Skip).fragments();
     assert_eq!(numbers_of(&archive.by_ref().try_collect::<Vec<_>>().await.unwrap()), stamped(0..2));
     let trailing: Vec<_> = archive.trailing().iter().map(ToString::to_string).collect();
     assert!(trailing.len() == 2 && trailing[0].starts_with("fragment 5 skipped"), "{trailing:?}");
@@ -246,7 +250,7 @@ async fn invalid_arguments_are_refused_before_any_call() {
         (kvs.archive("door").range(ever()).batch(1001), "1 to 1000 fragments, not 1001"),
         (kvs.archive("door").range(ever()).connections(0), "more than 0"),
         (kvs.archive("door").range(ever()).points_per_second(0), "more than 0"),
-        (kvs.archive("door").range(ever()).attempts(0), "more than 0"),
+        (kvs.archive("door").range(ever()).retry(attempts(0)), "more than 0"),
         (kvs.archive("door").range(ever()).start_after(position("kvs1::5::")), "lacks the number or time"),
         (
             kvs.archive("door").range(ever()).order(Order::Time).start_after(position("kvs1:5:::")),
@@ -311,7 +315,7 @@ async fn errors_of_both_calls_keep_the_services_code() {
         for (name, kind, calls) in cases {
             let (endpoint, _door, kvs) = world(3).await;
             (0..5).for_each(|_| endpoint.inject(operation, None, InjectedFault::Refuse(name.into())));
-            let error = kvs.archive("door").range(ever()).attempts(3).fragments().try_next().await.unwrap_err();
+            let error = kvs.archive("door").range(ever()).retry(attempts(3)).fragments().try_next().await.unwrap_err();
             assert_eq!((error.kind(), error.code()), (kind, Some(name)), "{operation:?}");
             // The client finds the rejected fragment by requesting fewer at a time.
             let is_about_one = (operation, kind) == (Operation::GetMediaForFragmentList, ErrorKind::InvalidArgument);
@@ -325,7 +329,7 @@ async fn errors_of_both_calls_keep_the_services_code() {
         // The SDK reads the answer of a host that does not know the operation as an empty one.
         let (endpoint, _door, kvs) = world(3).await;
         (0..5).for_each(|_| endpoint.inject(operation, None, InjectedFault::UnknownOperation));
-        let error = kvs.archive("door").range(ever()).attempts(3).fragments().try_next().await.unwrap_err();
+        let error = kvs.archive("door").range(ever()).retry(attempts(3)).fragments().try_next().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WrongEndpoint, "{error}");
         assert_eq!(endpoint.calls(operation, "door").len(), 3);
         let fragments: Vec<_> = kvs.archive("door").range(ever()).fragments().try_collect().await.unwrap();
@@ -396,7 +400,7 @@ async fn both_tag_names_are_understood() {
         door.set_archive_tag_names(spelling);
         let mut wanted = stamped(0..4);
         wanted.push("77".parse().unwrap());
-        let (fragments, error) = until_error(kvs.archive("door").numbers(wanted).attempts(2).fragments()).await;
+        let (fragments, error) = until_error(kvs.archive("door").numbers(wanted).retry(attempts(2)).fragments()).await;
         assert_eq!(numbers_of(&fragments), stamped(0..4));
         for (n, fragment) in (0..).zip(&fragments) {
             assert_eq!((fragment.server_time(), fragment.producer_time()), (Some(at(n * 1000)), Some(at(n * 1000))));
@@ -485,7 +489,7 @@ async fn simultaneous_failures_count_as_one_attempt() {
         let (endpoint, _door, kvs) = world(60).await;
         (0..5).for_each(|_| endpoint.inject(Operation::GetMediaForFragmentList, None, mishap.clone()));
         let fragments: Vec<_> =
-            kvs.archive("door").range(ever()).batch(10).attempts(2).fragments().try_collect().await.unwrap();
+            kvs.archive("door").range(ever()).batch(10).retry(attempts(2)).fragments().try_collect().await.unwrap();
         assert_eq!(numbers_of(&fragments), stamped(0..60), "{mishap:?}");
         assert_eq!(endpoint.pending_faults(), 0);
     }
@@ -499,7 +503,7 @@ async fn a_cut_fragment_does_not_advance_the_position() {
     // The body breaks off in the third fragment each time, between two blocks, where it looks whole.
     endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::BreakOff(size * 3 - 41));
     (0..20).for_each(|_| endpoint.inject(Operation::GetMediaForFragmentList, None, InjectedFault::BreakOff(size - 41)));
-    let archive = kvs.archive("door").range(ever()).attempts(3).fragments();
+    let archive = kvs.archive("door").range(ever()).retry(attempts(3)).fragments();
     let progress = archive.progress();
     let (fragments, error) = until_error(archive).await;
     assert_eq!(numbers_of(&fragments), stamped(0..3));
@@ -520,7 +524,7 @@ async fn a_slow_consumer_causes_no_timeout() {
     let (endpoint, _, _) = world_with(300, quotas, |_| two_blocks(1000)).await;
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
     let timeout = Duration::from_millis(300);
-    let mut archive = kvs.archive("door").range(ever()).batch(20).attempts(1).call_timeout(timeout).fragments();
+    let mut archive = kvs.archive("door").range(ever()).batch(20).retry(attempts(1)).call_timeout(timeout).fragments();
     let mut read = Vec::new();
     while let Some(fragment) = archive.try_next().await.unwrap() {
         if read.len() % 60 == 10 {
@@ -531,7 +535,8 @@ async fn a_slow_consumer_causes_no_timeout() {
     assert_eq!(numbers_of(&read), stamped(0..300));
     assert_eq!(endpoint.calls(Operation::GetMediaForFragmentList, "door").len(), 15);
 
-    let mut list = kvs.list_fragments("door").range(ever()).page_size(50).attempts(1).call_timeout(timeout).entries();
+    let mut list =
+        kvs.list_fragments("door").range(ever()).page_size(50).retry(attempts(1)).call_timeout(timeout).entries();
     let mut listed = 0;
     while list.try_next().await.unwrap().is_some() {
         if listed % 50 == 20 {

@@ -13,7 +13,7 @@ use kinesis_video::{ArchivedImage, Clock, ErrorKind, ImageFormat, Images, Kinesi
 use serde_json::{Value, json};
 
 use crate::support::bodies::{AVCC, FRAME, stamp_at};
-use crate::support::endpoint::{now_millis, refusal, time, unlimited};
+use crate::support::endpoint::{attempts, now_millis, refusal, time, unlimited};
 use crate::support::footage::red_and_green;
 use crate::support::stand_in::{Answer, stand_in};
 
@@ -146,7 +146,8 @@ async fn malformed_answers_are_errors() {
         assert!(images.next().await.is_none());
     }
     let (kvs, asked) = stand_in(|_, _| Answer::unknown_operation()).await;
-    let error = kvs.images("door").attempts(3).range(time(0)..=time(5000)).images().try_next().await.unwrap_err();
+    let error =
+        kvs.images("door").retry(attempts(3)).range(time(0)..=time(5000)).images().try_next().await.unwrap_err();
     assert_eq!((error.kind(), asked.take().len()), (ErrorKind::WrongEndpoint, 3));
 }
 
@@ -168,7 +169,7 @@ async fn throttled_pages_are_retried() {
     let range = time(T)..=time(T + 19_000);
     assert_eq!(times(kvs.images("door").range(range.clone())).await.len(), 20);
     assert_eq!(asked.take().len(), 12);
-    let mut images = kvs.images("door").range(range).attempts(1).images();
+    let mut images = kvs.images("door").range(range).retry(attempts(1)).images();
     let error = images.try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Throttled, true));
 }

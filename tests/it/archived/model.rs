@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::support::bodies::numbers_of;
+use crate::support::endpoint::attempts;
 use crate::support::stand_in::{Answer, stand_in};
 
 const START: i64 = 1_700_000_000_000;
@@ -228,7 +229,7 @@ async fn a_stream_without_retention_has_no_archive() {
     assert_eq!(list.unwrap_err().kind(), ErrorKind::Retention);
     let range = kvs.archive("door").range(times(&EVER)).fragments().try_collect::<Vec<_>>().await;
     assert_eq!(range.unwrap_err().kind(), ErrorKind::Retention);
-    let numbers = kvs.archive("door").numbers([kept[0].number.clone()]).attempts(2);
+    let numbers = kvs.archive("door").numbers([kept[0].number.clone()]).retry(attempts(2));
     let error = numbers.fragments().try_collect::<Vec<_>>().await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Retention), "{error}");
 }
@@ -362,13 +363,19 @@ async fn errors_are_recognized_in_every_wire_format() {
         (403, "NotAuthorizedException", "No.", ErrorKind::AccessDenied),
     ] {
         let (kvs, asked) = stand_in(move |_, _| Answer::refusal(status, &name(exception), message)).await;
-        let list = kvs.list_fragments("door").range(times(&EVER)).attempts(2).entries().try_collect::<Vec<_>>().await;
+        let list =
+            kvs.list_fragments("door").range(times(&EVER)).retry(attempts(2)).entries().try_collect::<Vec<_>>().await;
         let error = list.unwrap_err();
         assert_eq!((error.kind(), error.code()), (kind, Some(exception)));
         let calls = if kind == ErrorKind::Throttled { 2 } else { 1 };
         assert_eq!(asked.take().len(), calls, "{exception}");
-        let read =
-            kvs.archive("door").numbers(["7".parse().unwrap()]).attempts(2).fragments().try_collect::<Vec<_>>().await;
+        let read = kvs
+            .archive("door")
+            .numbers(["7".parse().unwrap()])
+            .retry(attempts(2))
+            .fragments()
+            .try_collect::<Vec<_>>()
+            .await;
         let error = read.unwrap_err();
         assert_eq!((error.kind(), error.code()), (kind, Some(exception)));
         assert_eq!(asked.take().len(), calls, "{exception}");
@@ -529,7 +536,7 @@ async fn an_error_concerns_one_fragment_whatever_follows() {
         let missing = nth(1).number;
         let mut numbers: Vec<_> = kept.iter().map(|kept| kept.number.clone()).collect();
         numbers.insert(4, missing.clone());
-        let archive = kvs.archive("door").numbers(numbers).attempts(3).on_unavailable(OnUnavailable::Skip);
+        let archive = kvs.archive("door").numbers(numbers).retry(attempts(3)).on_unavailable(OnUnavailable::Skip);
         let archive = archive.fragments();
         let progress = archive.progress();
         let read: Vec<_> = archive.try_collect().await.unwrap();

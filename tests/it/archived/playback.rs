@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::support::bodies::{AVCC, FRAME, stamp_at};
-use crate::support::endpoint::{now_millis, refusal, sdk_time, time, unlimited};
+use crate::support::endpoint::{attempts, now_millis, refusal, sdk_time, time, unlimited};
 use crate::support::stand_in::{Answer, NOW, stand_in};
 
 const T: i64 = 1_700_000_000_126;
@@ -239,9 +239,9 @@ async fn transient_errors_are_retried() {
     kvs.hls("door").url().await.unwrap();
     assert_eq!(endpoint.pending_faults(), 0);
     endpoint.inject(hls, None, InjectedFault::Refuse("ClientLimitExceededException".into()));
-    assert_eq!(kvs.hls("door").attempts(1).url().await.unwrap_err().kind(), ErrorKind::Throttled);
+    assert_eq!(kvs.hls("door").retry(attempts(1)).url().await.unwrap_err().kind(), ErrorKind::Throttled);
     // The service allows 25 sessions per second, and the client does not exceed that.
-    let urls = (0..100).map(|_| kvs.hls("door").attempts(1).url());
+    let urls = (0..100).map(|_| kvs.hls("door").retry(attempts(1)).url());
     futures::future::try_join_all(urls).await.unwrap();
 }
 

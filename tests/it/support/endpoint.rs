@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_kinesisvideoarchivedmedia::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
-use kinesis_video::Timestamp;
 use kinesis_video::local::{LocalEndpoint, Quotas};
+use kinesis_video::{RetryConfig, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Quotas without a limit on calls, connections, sessions or points.
@@ -18,6 +18,11 @@ pub fn unlimited() -> Quotas {
 /// Quotas without limits, whose bodies of GetMedia end after 100 ms without media.
 pub fn ends_soon() -> Quotas {
     unlimited().idle(Duration::from_millis(100))
+}
+
+/// Retries with the default backoff and this number of attempts.
+pub fn attempts(attempts: u32) -> RetryConfig {
+    RetryConfig::default().max_attempts(attempts)
 }
 
 /// The system's time, in milliseconds since the epoch.

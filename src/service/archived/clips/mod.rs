@@ -21,7 +21,7 @@ use super::millis_range::{MillisRange, date, invalid};
 use super::{Clock, FragmentInfo, FragmentList, Order};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
-use crate::service::call::{Call, Origin, Rate, Reply, overrides};
+use crate::service::call::{Call, Origin, Rate, Reply, RetryConfig, overrides};
 use crate::service::client::Client;
 use crate::service::stream_id::StreamId;
 
@@ -71,7 +71,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 ///   H.265 with AAC or without audio, and H.264 with G.711 A-law, with length prefixes instead of start codes. All
 ///   fragments of a clip must have the same tracks and codec private data. Clips are divided where those change.
 /// - [`Limit`](crate::ErrorKind::Limit) if more fragments start at the same time than fit into a clip.
-/// - Throttling, broken connections and moved hosts, after all [attempts](Clips::attempts). They are retried until the
+/// - Throttling, broken connections and moved hosts, after all [attempts](Clips::retry). They are retried until the
 ///   response to a call begins.
 ///
 /// Errors of a clip have its range. Another stream of clips can continue after it. Fragments that have expired
@@ -119,7 +119,7 @@ pub struct Clips {
     stream: StreamId,
     range: Option<RangeInclusive<Timestamp>>,
     clock: Clock,
-    attempts: u32,
+    retry: RetryConfig,
     timeout: Duration,
     read_timeout: Duration,
 }
@@ -131,7 +131,7 @@ impl Clips {
             stream,
             range: None,
             clock: Clock::default(),
-            attempts: 8,
+            retry: RetryConfig::default(),
             timeout: Duration::from_secs(60),
             read_timeout: Duration::from_secs(30),
         }
@@ -149,11 +149,11 @@ impl Clips {
         self
     }
 
-    /// Sets the number of attempts per clip and per page of the listing. Default: 8.
+    /// Sets the retries of each clip and of each page of the listing. Default: [`RetryConfig::default`], with 8 attempts.
     ///
-    /// Only errors that may pass are retried. Backoff grows at random to 5 s, to 10 s when throttled.
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.attempts = attempts;
+    /// Only [retryable](crate::Error::is_retryable) errors are retried.
+    pub fn retry(mut self, retry: RetryConfig) -> Self {
+        self.retry = retry;
         self
     }
 
@@ -216,7 +216,7 @@ impl Clips {
             .range(range.to_range())
             .clock(self.clock)
             .settle(SETTLE);
-        let list = list.attempts(self.attempts).call_timeout(self.timeout).order(Order::Time);
+        let list = list.retry(self.retry).call_timeout(self.timeout).order(Order::Time);
         list.entries().try_collect().await
     }
 
@@ -255,7 +255,7 @@ impl Clips {
     }
 
     async fn request_clip(&self, part: &Part) -> Result<(GetClipOutput, Origin)> {
-        let Self { client, stream, attempts, timeout, .. } = self;
+        let Self { client, stream, retry, timeout, .. } = self;
         let fragments = u32::try_from(part.fragments.len()).unwrap_or(u32::MAX);
         let cost = [Rate::metadata(fragments), Rate::media(fragments, 500)];
         let call = Call { client, stream, api: ApiName::GetClip, operation: OPERATION, cost: &cost, limit: *timeout };
@@ -263,7 +263,7 @@ impl Clips {
         let request = client.archived.get_clip().set_stream_name(name).set_stream_arn(arn);
         let request = request.clip_fragment_selector(selector(self.clock, part.range)?);
         let is_media = |output: &GetClipOutput| !output.content_type().is_some_and(|kind| kind.contains("json"));
-        let reply = call.patiently(*attempts, is_media, |endpoint, probe| {
+        let reply = call.with_retries(*retry, is_media, |endpoint, probe| {
             request.clone().customize().config_override(overrides(endpoint)).interceptor(probe).send()
         });
         let Reply { output, origin, .. } = reply.await?;

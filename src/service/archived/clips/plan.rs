@@ -56,7 +56,7 @@ struct Group {
     /// Number and size of the fragments that the service puts into a clip.
     count: usize,
     bytes: u64,
-    /// Whether all earlier fragments were ingested before this group and all later ones.
+    /// True if all earlier fragments were ingested before this group and all later ones.
     is_clean: bool,
 }
 
@@ -174,7 +174,7 @@ impl Plan {
                 left_out.push(info);
                 continue;
             }
-            // Of fragments with the same start, the newest is last.
+            // The newest of several fragments with the same start is last.
             if let Some(older) = kept.pop_if(|older| older.time(self.clock) == info.time(self.clock)) {
                 left_out.push(older);
             }

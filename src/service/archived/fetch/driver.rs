@@ -73,6 +73,7 @@ impl Driver {
         progress: watch::Sender<ArchiveProgress>,
     ) -> Self {
         let continuity = Continuity::new(options.gap_tolerance);
+        let backoff = Backoff::new(options.budget.retry);
         Self {
             client,
             stream,
@@ -80,7 +81,7 @@ impl Driver {
             scheduler,
             bodies: Vec::new(),
             failures: 0,
-            backoff: Backoff::default(),
+            backoff,
             not_before: None,
             continuity,
             discontinuities: Vec::new(),
@@ -263,7 +264,7 @@ impl Driver {
         let is_counted = failures_before >= self.failures;
         self.failures += u32::from(is_counted);
         self.progress.send_modify(|progress| progress.error = Some(error.clone()));
-        if !error.is_retryable() || self.failures >= self.options.budget.attempts {
+        if !error.is_retryable() || self.failures >= self.options.budget.retry.attempts() {
             self.end_at(first_missing, error);
         } else if is_counted {
             self.pause(Some(&error), now);

@@ -24,6 +24,7 @@ use super::{Clock, FragmentInfo, Order};
 use crate::error::{Error, Result};
 use crate::fragment::{Discontinuity, Fragment, FragmentNumber, Position, Timestamp};
 use crate::limits::Limits;
+use crate::service::call::RetryConfig;
 use crate::service::client::Client;
 use crate::service::stream_id::StreamId;
 
@@ -32,7 +33,7 @@ pub use progress::ArchiveProgress;
 use driver::Driver;
 use scheduler::{Budget, FetchScheduler};
 
-/// What to do about an unavailable fragment.
+/// The handling of unavailable fragments.
 ///
 /// A fragment is unavailable if all attempts to get it fail: it is no longer kept, cannot be read yet, or is
 /// stored damaged.
@@ -92,7 +93,7 @@ pub enum OnUnavailable {
 /// | case | handling |
 /// |---|---|
 /// | a response is cut | only the missing fragments are requested again |
-/// | a fragment is missing or reported as not found | requested again, alone if necessary, with backoff up to 5 s, for as many [attempts](Archive::attempts) as are set; fragments younger than about 1 s are often not found |
+/// | a fragment is missing or reported as not found | requested again, alone if necessary, with backoff up to 5 s, up to the [maximum number of attempts](Archive::retry); fragments younger than about 1 s are often not found |
 /// | a fragment arrives damaged | requested a second time |
 /// | all attempts fail | the fragment is [unavailable](Archive::on_unavailable) |
 ///
@@ -110,7 +111,7 @@ pub enum OnUnavailable {
 /// - Invalid options fail before anything is sent.
 /// - An unavailable fragment, unless [skipped](OnUnavailable::Skip).
 /// - A missing stream, a missing permission, a KMS key that cannot be used.
-/// - Transient errors that use up all [attempts](Archive::attempts) in a row.
+/// - Transient errors that use up all [attempts](Archive::retry) in a row.
 /// - [`ErrorKind::Retention`](crate::ErrorKind::Retention) if the range ends before the oldest fragment that is
 ///   kept, or the stream keeps nothing.
 ///
@@ -174,7 +175,7 @@ struct FetchOptions {
 impl Archive {
     pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {
         let options = FetchOptions {
-            budget: Budget { batch: 500, calls: 5, bytes: 64 << 20, attempts: 8 },
+            budget: Budget { batch: 500, calls: 5, bytes: 64 << 20, retry: RetryConfig::default() },
             points_per_second: 500,
             on_unavailable: OnUnavailable::default(),
             call_timeout: Duration::from_secs(30),
@@ -290,9 +291,11 @@ impl Archive {
         self
     }
 
-    /// Sets the number of attempts per fragment, and of failed calls in a row. Default: 8.
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.options.budget.attempts = attempts;
+    /// Sets the retries of each fragment, and of calls that fail in a row. Default: [`RetryConfig::default`].
+    ///
+    /// Only [retryable](crate::Error::is_retryable) errors are retried.
+    pub fn retry(mut self, retry: RetryConfig) -> Self {
+        self.options.budget.retry = retry;
         self
     }
 
@@ -375,7 +378,7 @@ impl Archive {
                 listing.range = Some(range);
                 listing.clock = self.clock;
                 listing.settle = self.settle;
-                listing.attempts = self.options.budget.attempts;
+                listing.retry = self.options.budget.retry;
                 listing.timeout = self.options.call_timeout;
                 let infos = listing.sorted(self.order).await?;
                 let (order, clock) = (self.order, self.clock);
@@ -404,7 +407,7 @@ impl Archive {
         if !(1..=1000).contains(&budget.batch) {
             return invalid(format!("a call asks for 1 to 1000 fragments, not {}", budget.batch));
         }
-        if budget.calls == 0 || *points_per_second == 0 || budget.attempts == 0 {
+        if budget.calls == 0 || *points_per_second == 0 || budget.retry.attempts() == 0 {
             return invalid("connections, points and attempts must be more than 0".into());
         }
         match (&self.selection, &self.start_after) {

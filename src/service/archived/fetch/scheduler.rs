@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind};
 use crate::fragment::{Fault, Fragment, FragmentEnd, FragmentNumber, Skipped};
+use crate::service::call::RetryConfig;
 
 /// The number of damaged arrivals after which a fragment counts as stored damaged.
 const MAX_DAMAGED: u32 = 2;
@@ -17,14 +18,10 @@ const MAX_DAMAGED: u32 = 2;
 /// The assumed size of a fragment without a listed size, before any such fragment has arrived.
 const UNKNOWN_BYTES: u64 = 1 << 20;
 
-/// Backoff before a missing fragment is requested again.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
 /// Pauses end at multiples of this, so that fragments due at about the same time share a call.
 const SLICE: Duration = Duration::from_millis(250);
 
-/// How much may be requested at a time.
+/// Limits on requests.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
     /// Fragments per call.
@@ -33,8 +30,8 @@ pub(super) struct Budget {
     pub(super) calls: usize,
     /// Bytes that are requested or have arrived and cannot be yielded yet.
     pub(super) bytes: u64,
-    /// Attempts per fragment.
-    pub(super) attempts: u32,
+    /// Attempts per fragment, and the backoff before a missing fragment is requested again.
+    pub(super) retry: RetryConfig,
 }
 
 /// Identifies a call.
@@ -140,7 +137,7 @@ pub(super) enum Output {
     },
 }
 
-/// How an arrived fragment was used.
+/// The place of an arrived fragment in the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Placement {
     /// It is the next to yield, or was read ahead.
@@ -154,9 +151,9 @@ pub(super) enum Placement {
 /// The result of a body that ended.
 #[derive(Debug)]
 pub(super) struct BodyOutcome {
-    /// Whether a requested fragment arrived.
+    /// True if a requested fragment arrived.
     pub(super) made_progress: bool,
-    /// Whether to pause before the next call: nothing arrived, and no fragment has a pause of its own.
+    /// True if the next call must wait: nothing arrived, and no fragment has a pause of its own.
     pub(super) must_pause: bool,
     /// A failure of the connection or the service that concerns no single fragment.
     pub(super) failure: Option<Error>,
@@ -542,7 +539,7 @@ impl FetchScheduler {
 
     /// Counts a damaged arrival. The fragment is requested again or unavailable.
     fn count_damage(&mut self, id: CallId, index: usize, cause: Error) {
-        let max = MAX_DAMAGED.min(self.budget.attempts);
+        let max = MAX_DAMAGED.min(self.budget.retry.attempts());
         let Some(entry) = self.entry_mut(index) else { return };
         entry.damaged += 1;
         let cause = cause.in_fragment(Some(entry.number.as_str()));
@@ -552,15 +549,14 @@ impl FetchScheduler {
 
     /// Counts a failed attempt. The fragment is requested again after a pause, or unavailable.
     fn count_miss(&mut self, id: CallId, index: usize, error: Error, now: Instant) {
-        let attempts = self.budget.attempts;
+        let retry = self.budget.retry;
         let Some(entry) = self.entry_mut(index) else { return };
         entry.attempts += 1;
-        let state = if entry.attempts >= attempts || !error.is_retryable() {
+        let state = if entry.attempts >= retry.attempts() || !error.is_retryable() {
             State::Unavailable(error.in_fragment(Some(entry.number.as_str())))
         } else {
-            let range = FIRST_PAUSE.saturating_mul(1 << (entry.attempts - 1).min(10)).min(LONGEST_PAUSE);
-            // At least half of the range: a fragment that was just stored takes its time to appear.
-            let pause = range.mul_f64(0.5 + self.rng.f64() / 2.0);
+            // At least half of the bound: a fragment that was just stored takes its time to appear.
+            let pause = retry.long_backoff(entry.attempts, &mut self.rng);
             State::Waiting { not_before: Some(self.slice_end(now + pause)) }
         };
         self.resolve(id, index, state);
@@ -642,173 +638,4 @@ fn size(part: Option<&Fragment>) -> u64 {
 
 #[cfg(feature = "local")]
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use futures::{FutureExt, StreamExt};
-
-    use super::*;
-    use crate::demux::{BodyItem, BodyStream};
-    use crate::fragment::Timestamp;
-    use crate::local::{Document, Shape, Stamp};
-
-    fn number(n: usize) -> FragmentNumber {
-        (n + 100).to_string().parse().unwrap()
-    }
-
-    fn bytes(n: usize, size: usize) -> Vec<u8> {
-        let time = Timestamp::from_millis(1000);
-        let stamp = Stamp { number: number(n), server_time: time, producer_time: time };
-        let document = Document::new(Shape::Producer).video_track(1).block(1, 0, true, &vec![7; size]);
-        document.block(1, 500, false, &[8; 20]).to_bytes_without_trailer(&stamp).to_vec()
-    }
-
-    /// Decodes a body.
-    fn items(body: &[u8]) -> Vec<BodyItem> {
-        let items = BodyStream::new(body).resync(true).filter_map(async |item| item.ok()).collect::<Vec<_>>();
-        items.now_or_never().unwrap()
-    }
-
-    impl FetchScheduler {
-        /// Asserts the invariants between entries, calls and counters.
-        fn assert_invariants(&self) {
-            let mut requested = BTreeSet::new();
-            for (id, call) in &self.calls {
-                assert!(!call.open.is_empty() || call.answered == call.requested, "call {id} is useless: {call:?}");
-                for index in &call.open {
-                    assert!(requested.insert(*index), "{index} is requested twice");
-                    let entry = self.entry(*index).unwrap();
-                    assert!(matches!(entry.state, State::Requested { call, .. } if call == *id), "{entry:?} in {id}");
-                }
-            }
-            let entries = || (self.base..).zip(&self.entries);
-            let count = |is: fn(&State) -> bool| entries().filter(|(_, entry)| is(&entry.state)).count();
-            assert_eq!(count(|state| matches!(state, State::Requested { .. })), requested.len());
-            assert_eq!(self.requested.len(), requested.len());
-            assert_eq!(count(|state| matches!(state, State::Waiting { not_before: Some(_) })), self.paused);
-            let mut waiting = entries().filter(|(_, entry)| matches!(entry.state, State::Waiting { .. }));
-            assert!(
-                waiting.next().is_none_or(|(index, _)| index >= self.first_waiting),
-                "a waiting entry is forgotten"
-            );
-            let (mut expected, mut held) = (0, 0);
-            for (_, entry) in entries() {
-                held += size(entry.part.as_ref());
-                match &entry.state {
-                    State::Requested { expected: bytes, .. } => expected += bytes,
-                    State::Arrived(fragment) => held += size(Some(fragment)),
-                    _ => {}
-                }
-            }
-            assert_eq!((self.expected_bytes, self.held_bytes), (expected, held));
-        }
-    }
-
-    /// Runs random responses against the scheduler. Every fragment arrives or becomes unavailable, the output is in
-    /// order, and the invariants hold after each event.
-    #[test]
-    fn invariants_hold_under_random_events() {
-        for seed in 0..400 {
-            let mut rng = fastrand::Rng::with_seed(seed);
-            let (total, calls) = (rng.usize(1..40), rng.usize(1..5));
-            let stored: Vec<Vec<u8>> = (0..total).map(|n| bytes(n, rng.usize(1..3000))).collect();
-            let budget = Budget { batch: rng.usize(1..20), calls, bytes: rng.u64(1..20_000), attempts: rng.u32(1..5) };
-            let wanted = stored
-                .iter()
-                .enumerate()
-                .map(|(n, bytes)| (number(n), [0, bytes.len() as u64, bytes.len() as u64 / 2][rng.usize(0..3)]));
-            let wanted = wanted.collect::<Vec<_>>();
-            let mut scheduler = FetchScheduler::new(budget, wanted, rng.fork());
-            let mut open: Vec<(CallId, Vec<usize>)> = Vec::new();
-            let (mut now, mut popped, mut rounds) = (Instant::now(), 0, 0);
-            while !scheduler.is_done() {
-                rounds += 1;
-                assert!(rounds < 50_000, "run {seed} does not end: {scheduler:?}");
-                while let Some(ready) = scheduler.pop() {
-                    match ready {
-                        Output::Fragment { fragment, .. } => {
-                            assert_eq!(fragment.number(), Some(&number(popped)), "run {seed}");
-                            assert!(fragment.end_reason() != FragmentEnd::Cut);
-                        }
-                        Output::Unavailable { number: gone, part, .. } => {
-                            assert_eq!(gone, number(popped), "run {seed}");
-                            assert!(part.is_none_or(|part| part.end_reason() == FragmentEnd::Cut));
-                        }
-                        Output::End { .. } => unreachable!("nothing ends it"),
-                    }
-                    popped += 1;
-                    scheduler.assert_invariants();
-                }
-                if let Some(id) = scheduler.call_to_preempt(now) {
-                    scheduler.abandon(id, |_| usize::MAX);
-                    open.retain(|(other, _)| *other != id);
-                }
-                while let Some((id, numbers)) = scheduler.next_call(now) {
-                    let index = |number: &FragmentNumber| number.as_str().parse::<usize>().unwrap() - 100;
-                    open.push((id, numbers.iter().map(index).collect()));
-                    scheduler.assert_invariants();
-                }
-                now += Duration::from_millis(rng.u64(0..400));
-                if open.is_empty() {
-                    continue;
-                }
-                let (id, mut requested) = open.swap_remove(rng.usize(0..open.len()));
-                if rng.u32(0..8) == 0 {
-                    scheduler.abandon(id, |requested| requested / 2);
-                    scheduler.assert_invariants();
-                    continue;
-                }
-                if rng.bool() {
-                    rng.shuffle(&mut requested);
-                }
-                let mut body = Vec::new();
-                for n in requested {
-                    let fault_id = *rng.choice(&[3000, 4000, 5000, 77]).unwrap();
-                    let fault = |subject: Option<usize>| Document::fault(fault_id, "E", subject.map(number).as_ref());
-                    match rng.u32(0..14) {
-                        0 => {}
-                        1 => body.extend(fault(Some(n))),
-                        2 => body.extend(fault(None)),
-                        3 => body.extend(fault(Some(rng.usize(0..total)))),
-                        // A damaged fragment with another after it.
-                        4 => {
-                            let mut damaged = stored[n].clone();
-                            let at = damaged.len() - rng.usize(20..60).min(damaged.len() / 2);
-                            damaged[at..at + 12].fill(0);
-                            body.extend(damaged);
-                        }
-                        // A fault within the document that it is about.
-                        5 => {
-                            body.extend(&stored[n][..stored[n].len() - rng.usize(0..30)]);
-                            body.extend(fault(Some(n)));
-                        }
-                        6 => {
-                            body.extend(&stored[n]);
-                            body.extend(&stored[rng.usize(0..total)]);
-                        }
-                        _ => body.extend(&stored[n]),
-                    }
-                }
-                if rng.u32(0..4) == 0 {
-                    body.truncate(rng.usize(0..=body.len()));
-                }
-                for item in items(&body) {
-                    match item {
-                        BodyItem::Fragment(fragment) => drop(scheduler.on_fragment(id, fragment)),
-                        BodyItem::Fault(fault) => assert!(scheduler.on_fault(id, &fault, now).is_none()),
-                        BodyItem::Skipped(skipped) => scheduler.on_skipped(id, &skipped),
-                    }
-                    scheduler.assert_invariants();
-                }
-                let cause = match rng.u32(0..5) {
-                    0 => Some(Error::new(ErrorKind::Io, "reset")),
-                    1 => Some(Error::limit("too much")),
-                    _ => None,
-                };
-                scheduler.on_body_end(id, cause, now);
-                scheduler.assert_invariants();
-            }
-            assert_eq!(popped, total, "run {seed}");
-        }
-    }
-}
+mod tests;

@@ -104,6 +104,7 @@ use std::time::Duration;
 use super::Clock;
 use crate::error::Result;
 use crate::fragment::Timestamp;
+use crate::service::call::RetryConfig;
 use crate::service::client::Client;
 use crate::service::stream_id::StreamId;
 
@@ -142,7 +143,7 @@ pub enum Container {
     MpegTs,
 }
 
-/// Where an HLS playlist has discontinuity marks, at which players reset their decoders.
+/// Placement of discontinuity marks in an HLS playlist. Players reset their decoders there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Discontinuities {
@@ -266,11 +267,11 @@ impl<P, M> Session<P, M> {
         self
     }
 
-    /// Sets the number of attempts. Default: 8.
+    /// Sets the retries. Default: [`RetryConfig::default`], with 8 attempts.
     ///
-    /// Only errors that may pass are retried. Backoff grows at random to 5 s, to 10 s when throttled.
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.request.attempts = attempts;
+    /// Only [retryable](crate::Error::is_retryable) errors are retried.
+    pub fn retry(mut self, retry: RetryConfig) -> Self {
+        self.request.retry = retry;
         self
     }
 

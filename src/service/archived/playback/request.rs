@@ -15,7 +15,7 @@ use super::{Container, Discontinuities, ReplayRange};
 use crate::error::{Error, Result};
 use crate::service::archived::Clock;
 use crate::service::archived::millis_range::{DAY, MillisRange, ceil_millis, date, invalid};
-use crate::service::call::{Call, Rate, Reply, overrides};
+use crate::service::call::{Call, Rate, Reply, RetryConfig, overrides};
 use crate::service::client::Client;
 use crate::service::stream_id::StreamId;
 
@@ -49,7 +49,7 @@ pub(super) struct Request {
     pub(super) container: Option<Container>,
     pub(super) discontinuities: Option<Discontinuities>,
     pub(super) display_numbers: Option<bool>,
-    pub(super) attempts: u32,
+    pub(super) retry: RetryConfig,
     pub(super) timeout: Duration,
 }
 
@@ -67,7 +67,7 @@ impl Request {
             container: None,
             discontinuities: None,
             display_numbers: None,
-            attempts: 8,
+            retry: RetryConfig::default(),
             timeout: Duration::from_secs(30),
         }
     }
@@ -93,7 +93,7 @@ impl Request {
 
     /// Begins a session. The output is its URL.
     pub(super) async fn send(&self) -> Result<Reply<String>> {
-        let Self { client, stream, attempts, timeout, .. } = self;
+        let Self { client, stream, retry, timeout, .. } = self;
         let of_stream = |error: Error| error.of_stream(stream.as_str());
         let expires = self.expires_seconds().map_err(of_stream)?;
         let max_fragments = self.max_results().map_err(of_stream)?;
@@ -139,8 +139,8 @@ impl Request {
                     .set_expires(expires)
                     .$set_max_fragments(max_fragments)
                     $(.$set_other($other))+;
-                let reply = call.patiently(
-                    *attempts,
+                let reply = call.with_retries(
+                    *retry,
                     |output: &$Output| output.$url().is_some_and(|url| !url.is_empty()),
                     |endpoint, probe| {
                         request.clone().customize().config_override(overrides(endpoint)).interceptor(probe).send()
