@@ -189,6 +189,7 @@ mod guides {
         FromJava: "docs/from-java.md"
         FromPython: "docs/from-python.md"
         Live: "docs/live.md"
+        LocalEndpoint: "docs/local-endpoint.md"
         Pictures: "docs/pictures.md"
     }
 }

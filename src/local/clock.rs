@@ -1,4 +1,4 @@
-//! What time it is at the endpoint.
+//! The endpoint's clock.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -8,17 +8,19 @@ use tokio::time::Instant;
 
 use crate::fragment::Timestamp;
 
-/// The endpoint's clock. It moves with tokio's, so that it can be paused and wound on with that.
+/// The endpoint's clock.
+///
+/// It moves with tokio's clock, so that tests can pause and advance both.
 #[derive(Debug)]
 pub(crate) struct Clock {
     start: Instant,
     at_start: Timestamp,
-    /// In milliseconds.
+    /// The lead over this machine's clock, in milliseconds.
     offset: AtomicI64,
 }
 
 impl Clock {
-    /// A clock that is right now.
+    /// Creates a clock that shows this machine's time.
     pub(crate) fn new() -> Self {
         Self { start: Instant::now(), at_start: SystemTime::now().into(), offset: AtomicI64::new(0) }
     }
@@ -31,18 +33,18 @@ impl Clock {
         self.at(Instant::now())
     }
 
-    /// What it showed so long ago.
+    /// Returns the time this long ago.
     pub(crate) fn before(&self, age: Duration) -> Timestamp {
         self.now().plus_nanos(-i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
     }
 
-    /// What it shows at this instant.
+    /// Returns the clock's time at this instant.
     pub(crate) fn at(&self, instant: Instant) -> Timestamp {
         let offset = self.offset.load(Ordering::Acquire).saturating_mul(1_000_000);
         self.machine_time(instant).plus_nanos(offset)
     }
 
-    /// What this machine's clock would show at this instant, if it moved with tokio's.
+    /// Returns this machine's time at this instant, moving with tokio's clock.
     pub(crate) fn machine_time(&self, instant: Instant) -> Timestamp {
         let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
         let (after, before) =
@@ -50,14 +52,15 @@ impl Clock {
         self.at_start.plus_nanos(nanos(after)).plus_nanos(-nanos(before))
     }
 
-    /// The time as HTTP's `Date` has it.
+    /// Formats the time for HTTP's `Date` header.
     pub(crate) fn http_date(&self) -> String {
-        // The format has no years before 1970 here.
+        // The formatter panics on times before 1970.
         httpdate::fmt_http_date(self.now().max(Timestamp::default()).to_system_time())
     }
 
-    /// Whether a request says that it was signed further away from now than this. One that does not
-    /// say when was not.
+    /// Tells whether a request was signed further from now than `tolerance`.
+    ///
+    /// A request without a date was not.
     pub(crate) fn is_beyond(&self, tolerance: Duration, headers: &HeaderMap) -> bool {
         let signed = headers.get("x-amz-date").and_then(|date| parse_date(date.to_str().ok()?));
         let distance = |signed: Timestamp| self.now().as_millis().abs_diff(signed.as_millis());
@@ -110,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_moves_with_the_clock_of_tokio_and_its_offset() {
+    async fn it_follows_tokios_clock_and_its_offset() {
         let clock = Clock::new();
         let began = clock.now();
         tokio::time::advance(Duration::from_secs(7)).await;

@@ -1,5 +1,6 @@
-//! What an hour of call costs, from the payload to a stereo WAV file, against reading it in the way of AWS's Python
-//! library: a tree of ebmlite for each fragment, and a file for each of its tracks.
+//! Benchmarks converting an hour of conversation from its payload to a stereo WAV file.
+//!
+//! The comparison reads it like AWS's Python library: an ebmlite tree per fragment, and a file per track.
 #![allow(
     clippy::expect_used,
     clippy::print_stdout,
@@ -38,20 +39,20 @@ fn main() {
         let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default();
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default()
     };
-    // Before anything else, so that no memory is left over.
-    print!("resident, KiB, every ten minutes of an hour of call to a stereo WAV file: {}", resident());
+    // This runs first, so that memory of other runs does not count.
+    print!("resident, KiB, every ten minutes of an hour of conversation to a stereo WAV file: {}", resident());
     executor.block_on(async {
         let audio = FragmentStream::new(File::open(&payload).await.unwrap()).connect_audio().stereo();
-        let told = audio.inspect_ok(|chunk| {
+        let reported = audio.inspect_ok(|chunk| {
             if chunk.position() % (600 * 8000) == 0 {
                 print!(" {}", resident());
             }
         });
-        told.record(WavSink::create(&wav)).await.unwrap()
+        reported.record(WavSink::create(&wav)).await.unwrap()
     });
     println!(" {}", resident());
     let source = async || FragmentStream::new(File::open(&payload).await.unwrap());
-    // The least that anyone has to do: read the one, write the other.
+    // Copying the file is the lower bound: it reads and writes as many bytes.
     let copy = fastest(|| executor.block_on(async { assert!(tokio::fs::copy(&payload, &wav).await.unwrap() > 0) }));
     let read = fastest(|| executor.block_on(async { source().await.for_each(async |_| ()).await }));
     let placed = fastest(|| executor.block_on(async { source().await.connect_audio().for_each(async |_| ()).await }));
@@ -61,7 +62,7 @@ fn main() {
         let audio = async { source().await.connect_audio().stereo().record(WavSink::create(&wav)).await };
         assert_eq!(executor.block_on(audio).unwrap().bytes(), 44 + 3600 * 8000 * 4);
     });
-    println!("copying the file {copy:.3} s, fragments {read:.3} s, placed {placed:.3} s, side by side {stereo:.3} s");
+    println!("copying the file {copy:.3} s, fragments {read:.3} s, placed {placed:.3} s, stereo {stereo:.3} s");
     print!("to a stereo WAV file: ours {ours:.3} s, {:.1} times copying the file", ours / copy);
     let python = std::env::var_os("KVS_JUDGES").map(|python| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/judges/connect_wav.py");

@@ -17,7 +17,7 @@ macro_rules! counters {
             $($event,)*
         }
 
-        /// How often each injected fault and each quota took effect.
+        /// Counts of the injected faults and quotas that took effect.
         ///
         /// A fault counts when it happens, not when it is injected. It does not count if the body
         /// ends before it.

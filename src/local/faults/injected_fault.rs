@@ -1,4 +1,4 @@
-//! What can go wrong, on purpose.
+//! Faults that the endpoint injects on request.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -6,82 +6,84 @@ use std::time::Duration;
 
 use crate::local::faults::operation::Operation;
 
-/// Something that goes wrong with one call. Those about a body concern the operations that have one.
+/// A fault that the endpoint injects into one call.
+///
+/// Faults of the body apply to GetMedia, GetMediaForFragmentList and GetClip, unless one of them is
+/// named. Fragments and bytes are counted from the start of the body. In GetClip, each line of the file
+/// counts as a fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InjectedFault {
-    /// The body ends behind so many bytes, properly as far as HTTP goes, but as likely as not in the
-    /// middle of a fragment.
+    /// Ends the body cleanly after this many bytes, even inside a fragment.
     BreakOff(u64),
-    /// The body is closed behind so many bytes, without its proper end: the connection is broken.
+    /// Closes the connection after this many bytes, without the end of the HTTP body.
     CutAfter(u64),
-    /// The twelve bytes at this offset of the body are overwritten with zeros.
+    /// Overwrites twelve bytes at this offset with zeros.
     DamageAt(u64),
-    /// A page of ListFragments has no fragments, not even the member for them, but a token with which the
-    /// listing goes on in the same place.
+    /// Answers ListFragments with an empty page.
+    ///
+    /// The page has no member `Fragments`. Its token continues the listing in the same place.
     EmptyPage,
-    /// The body ends, properly, behind so many fragments.
+    /// Ends the body cleanly after this many fragments.
     EndAfter(u64),
-    /// A body of GetMedia ends, properly, behind so many fragments and another one of which all came but the
-    /// closing tags: without those it looks whole where sizes are unknown.
+    /// Ends a body of GetMedia cleanly before the closing tags of a fragment.
+    ///
+    /// This many whole fragments precede that one. It looks complete if its sizes are unknown.
     EndBeforeTrailer(u64),
-    /// Behind so many fragments the body reports this error inside the media, and ends.
+    /// Reports an error inside the media, then ends the body.
     FaultAfter {
-        /// How many fragments come first.
+        /// The number of fragments before the error.
         fragments: u64,
-        /// The number of the error.
+        /// The error's id.
         id: u32,
-        /// What it says.
+        /// The error's message.
         message: String,
     },
-    /// In a body of GetMediaForFragmentList an error is reported in the place of one fragment; the others
-    /// follow.
+    /// Reports an error in place of one fragment of GetMediaForFragmentList. The others follow.
     FaultAt {
-        /// The place of the fragment in the request, from 0.
+        /// The fragment's index in the request, from 0.
         fragment: u64,
-        /// The number of the error.
+        /// The error's id.
         id: u32,
-        /// What it says.
+        /// The error's message.
         message: String,
     },
-    /// A body of GetMediaForFragmentList silently leaves out the fragment with this place in the request,
-    /// from 0.
+    /// Omits the fragment with this index, from 0, from the body of GetMediaForFragmentList.
     Omit(u64),
-    /// The call is refused with the error of this name: `ClientLimitExceededException` for example.
+    /// Refuses the call with the exception of this name, such as `ClientLimitExceededException`.
     Refuse(String),
-    /// A body of GetMedia begins so many fragments earlier than was asked for, as far as there are any:
-    /// they are sent again.
+    /// Starts a body of GetMedia this many fragments earlier than requested, as far as there are any.
     Repeat(u64),
-    /// The token that comes with a page of ListFragments leads to that page again: its fragments are listed
-    /// twice.
+    /// Answers ListFragments with a token that leads to the same page again.
     RepeatPage,
-    /// The connection is reset behind so many bytes of the body.
+    /// Resets the TCP connection after this many bytes of the body.
     ResetAfter(u64),
-    /// The fragments of a body of GetMediaForFragmentList come in another order than they were asked for,
-    /// which this number decides.
+    /// Sends the fragments of GetMediaForFragmentList in another order, which this seed decides.
     Shuffle(u64),
-    /// Nothing comes for so long behind so many bytes of the body.
+    /// Pauses the body once.
     Stall {
-        /// How many bytes come first.
+        /// The number of bytes before the pause.
         after: u64,
-        /// How long nothing comes.
+        /// The length of the pause.
         pause: Duration,
     },
-    /// The call, and those of the same operation that follow, are refused with `InvalidEndpointException`,
-    /// until GetDataEndpoint is asked again for that operation. It is for those that it gives endpoints for.
+    /// Refuses this call and later ones of the operation with `InvalidEndpointException`.
+    ///
+    /// It lasts until GetDataEndpoint is called for the operation. Operations without a data endpoint
+    /// ignore it.
     StaleEndpoint,
-    /// The body comes in pieces of so many bytes, with a pause before each.
+    /// Sends the body in small pieces, with a pause before each.
     Trickle {
-        /// The size of a piece.
+        /// The size of a piece, in bytes.
         bytes: usize,
-        /// The pause before it.
+        /// The pause before each piece.
         pause: Duration,
     },
-    /// The answer is that of a host that does not know the operation: success, and an error in JSON.
+    /// Answers like a host that does not know the operation: HTTP status 200 and an error in JSON.
     UnknownOperation,
 }
 
-/// Mishaps that wait for their call.
+/// The faults that no call has taken yet, in the order they were injected.
 #[derive(Debug, Default)]
 pub(crate) struct PendingFaults {
     waiting: Mutex<VecDeque<(Operation, Option<String>, InjectedFault)>>,
@@ -92,7 +94,7 @@ impl PendingFaults {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back((operation, stream, fault));
     }
 
-    /// The next mishap for a call of this operation for this stream.
+    /// Takes the first fault for a call of this operation for this stream.
     pub(crate) fn take(&self, operation: Operation, stream: &str) -> Option<InjectedFault> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let concerns = |(waiting, named, _): &(Operation, Option<String>, InjectedFault)| {

@@ -1,4 +1,4 @@
-//! How much the endpoint lets one do.
+//! The limits that the endpoint enforces.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,21 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The limits that the endpoint enforces: those of the service, unless set otherwise.
+/// The limits that the endpoint enforces.
+///
+/// The defaults are the service's. `None` turns a limit off.
+///
+/// | Limit | Default | Beyond it |
+/// |---|---|---|
+/// | [`calls_per_second`](Self::calls_per_second), per stream and operation | 5 | `ClientLimitExceededException` |
+/// | [`connections`](Self::connections) of GetMedia, per stream | 3 | `ConnectionLimitExceededException` |
+/// | [`list_connections`](Self::list_connections) of GetMediaForFragmentList, per stream | 5 | `ClientLimitExceededException` |
+/// | [`metadata_points`](Self::metadata_points) of the archive, per stream and second | 10,000 | `ClientLimitExceededException` |
+/// | [`media_points`](Self::media_points) of the archive, per stream and second | 500 | `ClientLimitExceededException` |
+/// | [`sessions_per_second`](Self::sessions_per_second) of HLS and of DASH, per stream | 25 | `ClientLimitExceededException` |
+/// | [`clock_tolerance`](Self::clock_tolerance) of signatures | 15 min | `RequestExpired` |
+/// | [`idle`](Self::idle) timeout of GetMedia | 3 s | the body ends |
+/// | [`session`](Self::session) length of GetMedia | 45 min | the body ends |
 ///
 /// ```
 /// use std::time::Duration;
@@ -32,112 +46,130 @@ pub struct Quotas {
     pub(crate) aged_out: Expired,
 }
 
-/// What GetMedia does when it is to go on behind a fragment that was dropped, and others behind that one
-/// were dropped too. Which of them the service does is not documented.
+/// The answer of GetMedia to a reader that resumes after a fragment that retention has dropped.
+///
+/// It applies when later fragments were dropped too. The service's answer is not documented.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expired {
-    /// The body is nothing but the error 4000, `FRAGMENT_NOT_FOUND`, inside the media.
+    /// A body with nothing but the error 4000, `FRAGMENT_NOT_FOUND`, inside the media.
     Fault,
-    /// It begins with the oldest fragment that is kept.
+    /// A body that starts with the oldest fragment kept.
     #[default]
     Oldest,
 }
 
 impl Quotas {
-    /// A body of GetMedia ends when so long nothing has come: 3 seconds.
+    /// Sets the GetMedia idle timeout. Default: 3 s.
+    ///
+    /// A body ends when no fragment has arrived for this long.
     #[must_use]
     pub fn idle(mut self, idle: Duration) -> Self {
         self.idle = idle;
         self
     }
 
-    /// A body of GetMedia ends when it is so old: 45 minutes.
+    /// Sets the longest duration of a GetMedia body. Default: 45 min.
     #[must_use]
     pub fn session(mut self, session: Duration) -> Self {
         self.session = session;
         self
     }
 
-    /// How many bodies of GetMedia a stream may have open: 3. The newest is refused.
+    /// Sets the most open connections of GetMedia per stream. Default: 3.
+    ///
+    /// Further calls are refused with `ConnectionLimitExceededException`.
     #[must_use]
     pub fn connections(mut self, connections: Option<u32>) -> Self {
         self.connections = connections;
         self
     }
 
-    /// How many bodies of GetMediaForFragmentList a stream may have open: 5. The newest is refused.
+    /// Sets the most open connections of GetMediaForFragmentList per stream. Default: 5.
+    ///
+    /// Further calls are refused with `ClientLimitExceededException`.
     #[must_use]
     pub fn list_connections(mut self, connections: Option<u32>) -> Self {
         self.list_connections = connections;
         self
     }
 
-    /// How long a connection of GetMedia or GetMediaForFragmentList goes on to count when the client has
-    /// closed it: not at all. What the service does is not known.
+    /// Sets how long a connection still counts after the client closes it. Default: zero.
+    ///
+    /// It applies to GetMedia and GetMediaForFragmentList. The service's time is not known.
     #[must_use]
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
     }
 
-    /// How old a fragment is when ListFragments begins to list it, by its server time and the endpoint's
-    /// clock: any age.
+    /// Sets the age at which ListFragments first lists a fragment. Default: zero.
+    ///
+    /// The age is by the fragment's server time and the endpoint's clock.
     #[must_use]
     pub fn listed_after(mut self, age: Duration) -> Self {
         self.listed_after = age;
         self
     }
 
-    /// How old a fragment is when GetMediaForFragmentList begins to find it, by its server time and the
-    /// endpoint's clock: any age. In the place of a younger one stands the error 3000, `FRAGMENT_NOT_FOUND`.
+    /// Sets the age at which GetMediaForFragmentList first finds a fragment. Default: zero.
+    ///
+    /// The age is by the fragment's server time and the endpoint's clock. A younger fragment is replaced by
+    /// the error 3000, `FRAGMENT_NOT_FOUND`.
     #[must_use]
     pub fn archived_after(mut self, age: Duration) -> Self {
         self.archived_after = age;
         self
     }
 
-    /// What becomes of those who want to go on behind a fragment that retention has dropped: they get the
-    /// oldest that is kept.
+    /// Sets the answer to readers that resume after a dropped fragment. Default: [`Expired::Oldest`].
     #[must_use]
     pub fn aged_out(mut self, aged_out: Expired) -> Self {
         self.aged_out = aged_out;
         self
     }
 
-    /// How often a second DescribeStream, GetDataEndpoint and GetMedia may each be called for a stream: 5.
-    /// The operations of the archive have points instead.
+    /// Sets the most calls per second of DescribeStream, GetDataEndpoint and GetMedia each. Default: 5.
+    ///
+    /// The limit is per stream. Further calls are refused as throttled. The archive's operations have
+    /// points instead.
     #[must_use]
     pub fn calls_per_second(mut self, calls: Option<u32>) -> Self {
         self.calls_per_second = calls;
         self
     }
 
-    /// How many points a second the operations that read metadata of the archive may cost together, for a
-    /// stream: 10,000. A call that costs more than that is let through when nothing has been spent lately,
-    /// and others wait until it is paid off.
+    /// Sets the points per second for reading the archive's metadata. Default: 10,000.
+    ///
+    /// The points are per stream, and shared by all operations of the archive. At most one second's points
+    /// accumulate. A call that costs more than that is accepted while all of them are there, and takes the
+    /// balance below zero. While the balance is too low, further calls are refused as throttled; nothing
+    /// waits.
     #[must_use]
     pub fn metadata_points(mut self, points: Option<u32>) -> Self {
         self.metadata_points = points;
         self
     }
 
-    /// The same for the operations that read media of the archive: 500.
+    /// Sets the points per second for reading the archive's media. Default: 500.
+    ///
+    /// They work as [`metadata_points`](Self::metadata_points) do.
     #[must_use]
     pub fn media_points(mut self, points: Option<u32>) -> Self {
         self.media_points = points;
         self
     }
 
-    /// How many sessions of HLS, and of DASH, may be begun a second for a stream: 25.
+    /// Sets how many HLS and DASH sessions each may begin per second and stream. Default: 25.
     #[must_use]
     pub fn sessions_per_second(mut self, sessions: Option<u32>) -> Self {
         self.sessions_per_second = sessions;
         self
     }
 
-    /// How far from the endpoint's clock a request may have been signed: 15 minutes. Others are refused
-    /// with `RequestExpired`.
+    /// Sets how far a signature's time may be from the endpoint's clock. Default: 15 min.
+    ///
+    /// Other requests are refused with `RequestExpired`.
     #[must_use]
     pub fn clock_tolerance(mut self, tolerance: Option<Duration>) -> Self {
         self.clock_tolerance = tolerance;
@@ -165,7 +197,7 @@ impl Default for Quotas {
     }
 }
 
-/// Which budget of a stream an operation of the archive spends from.
+/// The budget that a call to the archive spends from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Points {
     Metadata,
@@ -180,7 +212,7 @@ impl Points {
         }
     }
 
-    /// How many there are a second.
+    /// Returns the points per second.
     pub(crate) fn budget(self, quotas: &Quotas) -> Option<u32> {
         match self {
             Self::Metadata => quotas.metadata_points,
@@ -189,8 +221,7 @@ impl Points {
     }
 }
 
-/// What was spent lately: a bucket for each stream and thing that there is only so much of a second, full
-/// at first.
+/// Token buckets, one per stream and kind. They start full.
 #[derive(Debug, Default)]
 pub(crate) struct Buckets {
     buckets: Mutex<HashMap<(String, &'static str), Bucket>>,
@@ -198,20 +229,22 @@ pub(crate) struct Buckets {
 
 #[derive(Debug)]
 struct Bucket {
-    /// Less than nothing after a call that cost more than all of it.
+    /// Negative after a call that cost more than a full bucket.
     left: f64,
     filled: Instant,
 }
 
 impl Buckets {
-    /// Takes so much out of a bucket that fills at this rate a second and holds no more than that; false if
-    /// there is not enough in it. What costs more than a full one holds takes it into debt.
-    pub(crate) fn take(&self, stream: &str, what: &'static str, rate: u32, cost: u64) -> bool {
+    /// Takes `cost` from a bucket that refills at `rate` per second and holds one second's worth.
+    ///
+    /// Returns false if it holds too little. A cost above `rate` needs a full bucket, and leaves it
+    /// negative.
+    pub(crate) fn take(&self, stream: &str, kind: &'static str, rate: u32, cost: u64) -> bool {
         let (rate, cost) = (f64::from(rate), cost as f64);
         let now = Instant::now();
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let full = Bucket { left: rate, filled: now };
-        let bucket = buckets.entry((stream.to_owned(), what)).or_insert(full);
+        let bucket = buckets.entry((stream.to_owned(), kind)).or_insert(full);
         bucket.left = (bucket.left + rate * now.duration_since(bucket.filled).as_secs_f64()).min(rate);
         bucket.filled = now;
         let is_enough = bucket.left >= cost.min(rate.max(1.0));
@@ -232,20 +265,20 @@ mod tests {
         let take = |cost| buckets.take("door", "media", 500, cost);
         assert!(take(499) && take(1) && take(0));
         assert!(!take(1));
-        // Another's is its own.
+        // Streams and kinds have separate buckets.
         assert!(buckets.take("window", "media", 500, 500));
         assert!(buckets.take("door", "metadata", 500, 500));
         tokio::time::advance(Duration::from_millis(100)).await;
         assert!(!take(51));
         assert!(take(50));
-        // It holds no more than a second's worth.
+        // It holds at most one second's worth.
         tokio::time::advance(Duration::from_secs(60)).await;
         assert!(take(500));
         assert!(!take(1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_costs_more_than_all_needs_a_full_one_and_is_paid_off() {
+    async fn a_cost_above_the_rate_needs_a_full_bucket_and_leaves_debt() {
         let buckets = Buckets::default();
         let take = |cost| buckets.take("door", "media", 500, cost);
         assert!(take(1));

@@ -1,4 +1,6 @@
-//! Documents as the service sends them, made from scratch.
+//! Builds documents as the service sends them.
+//!
+//! A document is one MKV file with one fragment: an EBML header and a Segment with one Cluster.
 
 use bytes::Bytes;
 
@@ -6,31 +8,38 @@ use crate::ebml::writer::{Width, Writer};
 use crate::ebml::{ElementId, id};
 use crate::fragment::{FragmentNumber, Timestamp};
 
-/// Which producer's manner a [`Document`] is in.
+/// The producer whose encoding a [`Document`] imitates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shape {
-    /// FFmpeg's muxer: size fields of 8 bytes for the EBML header and the Cluster, whose size is
-    /// known, and as narrow as can be elsewhere; DocTypeVersion 4.
+    /// FFmpeg's muxer.
+    ///
+    /// The EBML header and the Cluster have size fields of 8 bytes; other size fields are minimal. The
+    /// Cluster's size is known. DocTypeVersion is 4.
     Ffmpeg,
-    /// The AWS producer SDK, which Amazon Connect uses too: a Cluster of unknown size, strings padded
-    /// with NUL, the producer's tags one by one behind the Cluster; DocTypeVersion 2.
+    /// The AWS producer SDK, which Amazon Connect uses too.
+    ///
+    /// The Cluster's size is unknown, and strings are padded with NUL. Each of the producer's tags has a
+    /// Tags element of its own, after the Cluster. DocTypeVersion is 2.
     Producer,
 }
 
-/// What the service adds to a fragment.
+/// The number and times that the service adds to a fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// The fragment's number.
     pub number: FragmentNumber,
-    /// When the service began to receive it.
+    /// The time at which the service began to receive it.
     pub server_time: Timestamp,
-    /// When it began on the producer's clock.
+    /// The time of its start on the producer's clock.
     pub producer_time: Timestamp,
 }
 
-/// A fragment as a producer makes it, to be stamped and sent by a [`LocalEndpoint`](crate::local::LocalEndpoint),
-/// or written to a buffer for tests of one's own.
+/// A fragment as a producer makes it: a builder of MKV documents.
+///
+/// A document is one MKV file with one fragment. Push it into a
+/// [`LocalStream`](crate::local::LocalStream), or write it to a buffer with
+/// [`to_bytes`](Document::to_bytes).
 ///
 /// ```
 /// use futures::TryStreamExt;
@@ -68,7 +77,7 @@ pub struct Document {
 }
 
 impl Document {
-    /// An empty fragment: no tracks, no media.
+    /// Creates a document without tracks and media.
     pub fn new(shape: Shape) -> Self {
         Self {
             shape,
@@ -82,20 +91,20 @@ impl Document {
         }
     }
 
-    /// Sets the codec private data of the tracks that are added behind it.
+    /// Sets the codec private data of the tracks added later.
     #[must_use]
     pub fn codec_private(mut self, data: &[u8]) -> Self {
         self.codec_private = data.to_vec();
         self
     }
 
-    /// Adds an H.264 track of 640 by 480 named `kinesis_video`.
+    /// Adds an H.264 track named `kinesis_video`, of 640 x 480 pixels.
     #[must_use]
     pub fn video_track(self, number: u64) -> Self {
         self.picture_track(number, "V_MPEG4/ISO/AVC", 640, 480)
     }
 
-    /// Adds a video track of this codec and size named `kinesis_video`.
+    /// Adds a video track named `kinesis_video`, with this codec and size in pixels.
     #[must_use]
     pub fn picture_track(self, number: u64, codec_id: &str, width: u64, height: u64) -> Self {
         self.track(number, 1, "kinesis_video", codec_id, |entry| {
@@ -106,8 +115,9 @@ impl Document {
         })
     }
 
-    /// Adds an audio track with this name and codec id, without audio settings, as Amazon Connect's
-    /// have none.
+    /// Adds an audio track with this name and codec id.
+    ///
+    /// It has no audio settings, as the tracks of Amazon Connect have none.
     #[must_use]
     pub fn audio_track(self, number: u64, name: &str, codec_id: &str) -> Self {
         self.track(number, 2, name, codec_id, |_| {})
@@ -131,7 +141,7 @@ impl Document {
         self
     }
 
-    /// Sets the title and the writing application that the document names.
+    /// Sets the title and the writing application.
     #[must_use]
     pub fn titled(mut self, title: &str, app: &str) -> Self {
         self.title = title.into();
@@ -146,7 +156,7 @@ impl Document {
         self
     }
 
-    /// Adds a SimpleBlock, so many milliseconds behind the time of the Cluster.
+    /// Adds a SimpleBlock, at this many milliseconds relative to the Cluster's timecode.
     #[must_use]
     pub fn block(mut self, track: u64, relative_millis: i16, key: bool, payload: &[u8]) -> Self {
         let width = if self.shape == Shape::Producer { Width::Octets(8) } else { Width::Minimal };
@@ -155,28 +165,30 @@ impl Document {
         self
     }
 
-    /// Adds any element to the Cluster, as it is.
+    /// Adds an encoded element to the Cluster, unchanged.
     #[must_use]
     pub fn cluster_element(mut self, element: &[u8]) -> Self {
         self.blocks.raw(element);
         self
     }
 
-    /// Adds a tag of the producer behind the media.
+    /// Adds a tag of the producer, after the media.
     #[must_use]
     pub fn tag(mut self, name: &str, value: &str) -> Self {
         self.tags.push((name.into(), value.into(), true));
         self
     }
 
-    /// Adds a tag of the producer before the media.
+    /// Adds a tag of the producer, before the media.
     #[must_use]
     pub fn leading_tag(mut self, name: &str, value: &str) -> Self {
         self.tags.push((name.into(), value.into(), false));
         self
     }
 
-    /// The document as GetMedia sends it, so far behind the newest of its stream.
+    /// Encodes the document as GetMedia sends it, with its closing tags.
+    ///
+    /// `millis_behind_now` is the tag MILLIS_BEHIND_NOW: the age of the fragment relative to the newest.
     pub fn to_bytes(&self, stamp: &Stamp, millis_behind_now: u64) -> Bytes {
         let mut out = Writer::new();
         out.raw(&self.before_trailer(stamp));
@@ -184,13 +196,14 @@ impl Document {
         out.into_bytes().into()
     }
 
-    /// The document as the archive sends it, without closing tags.
+    /// Encodes the document as the archive sends it, without closing tags.
     pub fn to_bytes_without_trailer(&self, stamp: &Stamp) -> Bytes {
         self.before_trailer(stamp)
     }
 
-    /// A document of tags that reports an error, as the service puts it into a body: the words, the
-    /// number and the fragment, in GetMedia's names.
+    /// Encodes an error as GetMedia reports it inside a body.
+    ///
+    /// It is a document of tags only: the message, the id, and the fragment's number if given.
     pub fn fault(id: u32, message: &str, number: Option<&FragmentNumber>) -> Bytes {
         let error_id = id.to_string();
         let mut tags = vec![("AWS_KINESISVIDEO_ERROR_CODE", message), ("AWS_KINESISVIDEO_ERROR_ID", &error_id)];
@@ -198,7 +211,7 @@ impl Document {
         Self::of_tags(&tags)
     }
 
-    /// A document of one Tags element of the service, without anything else.
+    /// Encodes a document of nothing but one Tags element of the service.
     pub fn of_tags(tags: &[(&str, &str)]) -> Bytes {
         let mut out = Writer::new();
         ebml_header(&mut out, Shape::Producer);
@@ -248,7 +261,7 @@ impl Document {
     }
 }
 
-/// The payload of a SimpleBlock.
+/// Encodes the contents of a SimpleBlock.
 fn simple_block(track: u64, relative_millis: i16, flags: u8, payload: &[u8]) -> Vec<u8> {
     let mut block = Vec::with_capacity(payload.len() + 12);
     let width = crate::ebml::vint::width(track).unwrap_or(8);
@@ -275,7 +288,7 @@ fn ebml_header(out: &mut Writer, shape: Shape) {
     });
 }
 
-/// The tags that the service puts directly before the Cluster.
+/// Writes the tags that the service puts directly before the Cluster.
 pub(crate) fn leading_tags(out: &mut Writer, stamp: &Stamp) {
     let seconds =
         |time: Timestamp| format!("{}.{:03}", time.as_millis().div_euclid(1000), time.as_millis().rem_euclid(1000));
@@ -289,7 +302,7 @@ pub(crate) fn leading_tags(out: &mut Writer, stamp: &Stamp) {
     );
 }
 
-/// The tags with which the service closes a document.
+/// Writes the closing tags of a document.
 pub(crate) fn trailer(out: &mut Writer, millis_behind_now: u64, continuation_token: &str) {
     service_tags(
         out,
@@ -300,7 +313,7 @@ pub(crate) fn trailer(out: &mut Writer, millis_behind_now: u64, continuation_tok
     );
 }
 
-/// A Tags element in the service's manner: 4 bytes of size at every level.
+/// Writes a Tags element as the service encodes it: size fields of 4 bytes at every level.
 pub(crate) fn service_tags(out: &mut Writer, tags: &[(&str, &str)]) {
     let tags: Vec<_> = tags.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
     tags_element(out, Width::Octets(4), &tags);

@@ -1,10 +1,11 @@
-//! Fragment numbers that look like the service's.
+//! Fragment numbers in the service's format.
 
 use crate::fragment::FragmentNumber;
 
-/// The number of the `ordinal`th fragment of a producer session, received by the service at
-/// `server_millis`. Made as those in all captures are, 2^156 + ordinal * 2^92 + millis * 2^28, so
-/// that it has 47 digits and fits no integer type.
+/// Makes the number of the `ordinal`th fragment of a producer session, received at `server_millis`.
+///
+/// It is 2^156 + ordinal * 2^92 + millis * 2^28, as in all captures. It has 47 digits and fits no
+/// integer type.
 ///
 /// ```
 /// let number = kinesis_video::local::fragment_number(1, 1_511_852_109_126);
@@ -12,7 +13,7 @@ use crate::fragment::FragmentNumber;
 /// ```
 pub fn fragment_number(ordinal: u32, server_millis: u64) -> FragmentNumber {
     let low = (u128::from(ordinal) << 92) + (u128::from(server_millis) << 28);
-    // Limbs of 32 bits, the least first; the fifth holds 2^156.
+    // 32-bit limbs, least significant first; the fifth holds 2^156.
     let mut limbs = [low as u32, (low >> 32) as u32, (low >> 64) as u32, (low >> 96) as u32, 1 << (156 - 128)];
     let mut digits = Vec::with_capacity(47);
     while limbs != [0; 5] {
@@ -26,9 +27,9 @@ pub fn fragment_number(ordinal: u32, server_millis: u64) -> FragmentNumber {
     FragmentNumber::from_digits(digits.iter().rev().map(|&digit| char::from(digit)).collect())
 }
 
-/// A number that looks as if it had nothing to do with this one, and is always the same.
+/// Hashes a number, the same way in every run.
 pub(crate) fn mix(number: u64) -> u64 {
-    // The finaliser of SplitMix64.
+    // This is the finaliser of SplitMix64.
     let mut mixed = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -1,4 +1,4 @@
-//! How the archive spells the names of its tags.
+//! The names of the tags that the archive sends.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,30 +10,34 @@ use crate::ebml::{Element, Elements, id};
 use crate::fragment::FragmentNumber;
 use crate::local::media::document::{Document, service_tags};
 
-/// In which names GetMediaForFragmentList says what it says. The documentation has names of its own, which
-/// nobody is known to have seen.
+/// The names of the tags that GetMediaForFragmentList sends.
+///
+/// The documentation's names differ from those seen in practice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TagNames {
-    /// `AWS_KINESISVIDEO_SERVER_SIDE_TIMESTAMP`, `AWS_KINESISVIDEO_PRODUCER_SIDE_TIMESTAMP`; errors are
-    /// `AWS_KINESISVIDEO_EXCEPTION_ERROR_CODE`, a number, and `AWS_KINESISVIDEO_EXCEPTION_MESSAGE`.
+    /// The names in the API reference.
+    ///
+    /// Times are `AWS_KINESISVIDEO_SERVER_SIDE_TIMESTAMP` and `AWS_KINESISVIDEO_PRODUCER_SIDE_TIMESTAMP`.
+    /// Errors are `AWS_KINESISVIDEO_EXCEPTION_ERROR_CODE`, a number, and
+    /// `AWS_KINESISVIDEO_EXCEPTION_MESSAGE`.
     Documented,
     /// The names of GetMedia.
     #[default]
     Seen,
 }
 
-/// Names of GetMedia, and what the documentation calls them.
+/// Names of GetMedia, each with the documented name of the archive.
 const NAMES: [(&str, &str); 2] = [
     ("AWS_KINESISVIDEO_SERVER_TIMESTAMP", "AWS_KINESISVIDEO_SERVER_SIDE_TIMESTAMP"),
     ("AWS_KINESISVIDEO_PRODUCER_TIMESTAMP", "AWS_KINESISVIDEO_PRODUCER_SIDE_TIMESTAMP"),
 ];
 
-/// What stands in the closing tags of GetMedia.
+/// The names in the closing tags of GetMedia.
 const CLOSING: [&str; 2] = ["AWS_KINESISVIDEO_MILLIS_BEHIND_NOW", "AWS_KINESISVIDEO_CONTINUATION_TOKEN"];
 
 impl TagNames {
-    /// A document that reports an error.
+    /// Encodes a document that reports an error.
     pub(crate) fn fault(self, id: u32, message: &str, number: Option<&FragmentNumber>) -> Bytes {
         if self == Self::Seen {
             return Document::fault(id, message, number);
@@ -47,34 +51,36 @@ impl TagNames {
         Document::of_tags(&tags)
     }
 
-    /// A document as the archive sends it: without the closing tags of GetMedia, and in these names. All
-    /// else stays as it is, and so does what cannot be read.
+    /// Converts a stored document to the one that the archive sends.
+    ///
+    /// It removes the closing tags of GetMedia and renames the service's tags. Everything else stays the
+    /// same, unreadable bytes included.
     pub(crate) fn apply(self, document: &Bytes) -> Bytes {
         let edits = self.edits(document);
         match &edits[..] {
             [] => document.clone(),
-            // Most are only shortened: nothing is copied.
+            // The common case removes the end only, which needs no copy.
             [(range, tags)] if range.end == document.len() && tags.is_empty() => document.slice(..range.start),
             _ => {
-                let mut spelled = Vec::with_capacity(document.len() + 64);
+                let mut converted = Vec::with_capacity(document.len() + 64);
                 let mut copied = 0;
                 for (range, tags) in edits {
-                    spelled.extend_from_slice(document.get(copied..range.start).unwrap_or_default());
-                    spelled.extend_from_slice(&tags);
+                    converted.extend_from_slice(document.get(copied..range.start).unwrap_or_default());
+                    converted.extend_from_slice(&tags);
                     copied = range.end;
                 }
-                spelled.extend_from_slice(document.get(copied..).unwrap_or_default());
-                spelled.into()
+                converted.extend_from_slice(document.get(copied..).unwrap_or_default());
+                converted.into()
             }
         }
     }
 
-    /// What is to stand in the place of which bytes, in their order.
+    /// Returns the ranges to replace, in order, with their replacements.
     fn edits(self, document: &Bytes) -> Vec<(Range<usize>, Vec<u8>)> {
         let mut edits = Vec::new();
         for element in Elements::new(document).lenient().map_while(Result::ok) {
             match element.id() {
-                // The service's are of unknown size. One that says its size would be wrong about it then.
+                // Only Segments of unknown size are edited: a known size would become wrong.
                 id::SEGMENT if element.header().size.is_none() => {
                     edits.extend(element.children().map_while(Result::ok).filter_map(|child| self.edit(&child)));
                 }
@@ -84,14 +90,14 @@ impl TagNames {
         edits
     }
 
-    /// The same for one element, if it is one of the service's and all there.
+    /// Returns the edit of one element, if it is a complete Tags element of the service.
     fn edit(self, element: &Element<'_>) -> Option<(Range<usize>, Vec<u8>)> {
         let length = element.payload().len();
         if element.id() != id::TAGS || element.header().size != Some(length as u64) {
             return None;
         }
         let tags: Vec<_> =
-            element.children().find("Tag/SimpleTag").map_while(Result::ok).map(|tag| named(&tag)).collect();
+            element.children().find("Tag/SimpleTag").map_while(Result::ok).map(|tag| name_and_value(&tag)).collect();
         let range = element.offset() as usize..element.header().payload() as usize + length;
         if !tags.is_empty() && tags.iter().all(|(name, _)| CLOSING.contains(&name.as_str())) {
             return Some((range, Vec::new()));
@@ -108,8 +114,8 @@ impl TagNames {
     }
 }
 
-/// The name and the value of a tag.
-fn named(tag: &Element<'_>) -> (String, String) {
+/// Returns the name and value of a tag.
+fn name_and_value(tag: &Element<'_>) -> (String, String) {
     let (mut name, mut value) = (String::new(), String::new());
     for leaf in tag.children().map_while(Result::ok) {
         let text = || leaf.value().as_text().map(Cow::into_owned).unwrap_or_default();
@@ -133,7 +139,7 @@ mod tests {
         Stamp { number: fragment_number(1, 1_511_852_109_070), server_time: time, producer_time: time }
     }
 
-    /// Its media, and a tag of the producer, hold what is in the service's tags.
+    /// A document whose media and producer's tags contain the service's tags as decoys.
     fn document(shape: Shape) -> Document {
         let mut decoy = Writer::new();
         crate::local::media::document::leading_tags(&mut decoy, &stamp());
@@ -147,14 +153,14 @@ mod tests {
     }
 
     #[test]
-    fn the_closing_tags_go_and_nothing_else() {
+    fn only_the_closing_tags_are_removed() {
         for shape in [Shape::Ffmpeg, Shape::Producer] {
             let stored = document(shape).to_bytes(&stamp(), 7);
             let expected = document(shape).to_bytes_without_trailer(&stamp());
             assert_eq!(TagNames::Seen.apply(&stored), expected);
-            // What has none stays, and is not copied.
-            let spelled = TagNames::Seen.apply(&expected);
-            assert_eq!((spelled.as_ptr(), spelled.len()), (expected.as_ptr(), expected.len()));
+            // A document without closing tags is not copied.
+            let converted = TagNames::Seen.apply(&expected);
+            assert_eq!((converted.as_ptr(), converted.len()), (expected.as_ptr(), expected.len()));
         }
     }
 
@@ -173,10 +179,10 @@ mod tests {
                     ("AWS_KINESISVIDEO_PRODUCER_SIDE_TIMESTAMP", "1511852109.070"),
                 ],
             );
-            // They stand before those in the media.
+            // The service's tags precede the decoys in the media.
             let at = without.windows(seen.as_bytes().len()).position(|bytes| bytes == seen.as_bytes()).unwrap();
-            let behind = &without[at + seen.as_bytes().len()..];
-            let expected = [&without[..at], documented.as_bytes(), behind].concat();
+            let rest = &without[at + seen.as_bytes().len()..];
+            let expected = [&without[..at], documented.as_bytes(), rest].concat();
             for stored in [&document(shape).to_bytes(&stamp(), 7), &without] {
                 assert_eq!(TagNames::Documented.apply(stored), expected);
             }
@@ -184,15 +190,15 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_stays() {
+    fn unreadable_bytes_stay() {
         let whole = document(Shape::Ffmpeg).to_bytes(&stamp(), 7);
         for stored in [whole.slice(..whole.len() - 3), Bytes::from_static(b"no media"), Bytes::new()] {
             assert_eq!(TagNames::Seen.apply(&stored), stored);
         }
-        // One that was cut in its media is renamed as far as it goes.
+        // A document that was cut in its media is renamed up to the cut.
         let cut = whole.slice(..whole.len() - 500);
-        let spelled = TagNames::Documented.apply(&cut);
-        assert_eq!(spelled.len(), cut.len() + "_SIDE".len() * 2);
-        assert!(spelled.ends_with(&cut[cut.len() - 200..]));
+        let converted = TagNames::Documented.apply(&cut);
+        assert_eq!(converted.len(), cut.len() + "_SIDE".len() * 2);
+        assert!(converted.ends_with(&cut[cut.len() - 200..]));
     }
 }

@@ -1,10 +1,10 @@
-//! What sessions and clips ask of the tracks of a stream.
+//! Checks that the tracks of a stream can be played.
 
 use crate::fragment::{Fragment, Track};
 use crate::local::server::wire::ErrorResponse;
 use crate::packet::ParameterSets;
 
-/// What the tracks are to be played as.
+/// The format that the tracks are converted to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Played {
     HlsMp4,
@@ -18,7 +18,7 @@ enum Codec {
     H264,
     H265,
     Aac,
-    /// G.711, by either law.
+    /// G.711, A-law or mu-law.
     G711,
 }
 
@@ -38,7 +38,7 @@ impl Codec {
 const ALAW: u16 = 6;
 const MULAW: u16 = 7;
 
-/// Looks at the tracks of a fragment: first whether they can be played this way, then at their private data.
+/// Checks the tracks of a fragment: first their codecs, then their codec private data.
 pub(crate) fn check(tracks: &[Track], played: Played) -> Result<(), ErrorResponse> {
     let track = |number: u64| tracks.iter().find(|track| track.number() == number);
     let (first, second) = (track(1), track(2));
@@ -75,7 +75,7 @@ pub(crate) fn check(tracks: &[Track], played: Played) -> Result<(), ErrorRespons
     Ok(())
 }
 
-/// Looks at a fragment of a clip behind the first: nothing may have changed.
+/// Checks that a later fragment of a clip has the first one's tracks.
 pub(crate) fn check_same(first: &[Track], tracks: &[Track]) -> Result<(), ErrorResponse> {
     let same = |of: fn(&Track) -> (u64, String)| first.iter().map(of).eq(tracks.iter().map(of));
     if !same(|track| (track.number(), track.codec_id().to_owned())) {
@@ -89,7 +89,7 @@ pub(crate) fn check_same(first: &[Track], tracks: &[Track]) -> Result<(), ErrorR
     Ok(())
 }
 
-/// Looks at the frames of a fragment: the lengths of their NAL units must add up.
+/// Checks that the NAL unit lengths in the frames of a fragment add up.
 pub(crate) fn check_frames(fragment: &Fragment) -> Result<(), ErrorResponse> {
     for track in fragment.tracks().iter() {
         let Ok(Some(sets)) = ParameterSets::of_track(track) else { continue };
@@ -108,7 +108,7 @@ pub(crate) fn check_frames(fragment: &Fragment) -> Result<(), ErrorResponse> {
 enum Private {
     Sets,
     Audio,
-    /// With the format tag.
+    /// WAVEFORMATEX, with its format tag.
     Wave(u16),
 }
 
@@ -119,15 +119,16 @@ fn read(track: &Track, private: &[u8]) -> Option<Private> {
         Codec::H265 => is_full(ParameterSets::from_hvcc(private).ok()?),
         Codec::Aac => is_audio_specific_config(private).then_some(Private::Audio),
         Codec::G711 => {
-            // WAVEFORMATEX without the size of what follows is WAVEFORMAT, which some write.
+            // Some producers write WAVEFORMAT: WAVEFORMATEX without its last member.
             private.get(..16)?;
             private.first_chunk().map(|tag| Private::Wave(u16::from_le_bytes(*tag)))
         }
     }
 }
 
-/// Whether this begins as ISO/IEC 14496-3 section 1.6.2.1 says: an object type, a sampling frequency that is
-/// defined, and channels.
+/// Tells whether the bytes start with an AudioSpecificConfig (ISO/IEC 14496-3 section 1.6.2.1).
+///
+/// It has an object type, a defined sampling frequency, and channels.
 fn is_audio_specific_config(private: &[u8]) -> bool {
     let bits = private.iter().take(8).fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
     let length = private.len().min(8) * 8;
@@ -159,13 +160,13 @@ mod tests {
     #[test]
     fn audio_specific_configs() {
         for (bytes, expected) in [
-            // AAC-LC, 48 kHz, stereo; 8 kHz as Amazon Connect has it; an escaped object type; an explicit frequency.
+            // In order: 48 kHz stereo; 8 kHz as in Amazon Connect; escaped object type; explicit frequencies.
             (&[0x11, 0x90][..], true),
             (&[0x15, 0x88], true),
             (&[0xF8, 0x46, 0x40], true),
             (&[0x17, 0x80, 0x1F, 0x40, 0x10], true),
             (&[0x17, 0x80, 0x00, 0x00, 0x10], false),
-            // No object type; a reserved frequency; one that ends too early.
+            // In order: no object type; a reserved frequency; truncated ones.
             (&[0x01, 0x90], false),
             (&[0x16, 0x90], false),
             (&[0x11], false),

@@ -9,7 +9,7 @@ use crate::local::store::streams::Listed;
 /// from page to page. Fragments added meanwhile neither repeat nor hide others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listing {
-    /// Whether the range is on the producer's clock instead of the service's.
+    /// Set if the range is on the producer's clock instead of the service's.
     pub(crate) by_producer: bool,
     /// The range in milliseconds, both ends included.
     pub(crate) start: i64,

@@ -1,4 +1,4 @@
-//! Which fragments a session or a clip covers.
+//! Selects the fragments of a playback session or a clip.
 
 use std::collections::HashSet;
 
@@ -6,13 +6,13 @@ use crate::fragment::Timestamp;
 use crate::local::server::wire::{self, ErrorResponse, FragmentSelector};
 use crate::local::store::streams::Listed;
 
-/// How far apart the ends of a range may be: 24 hours.
-const LONGEST_MILLIS: i64 = 24 * 60 * 60 * 1000;
+/// The longest range: 24 hours.
+const MAX_RANGE_MILLIS: i64 = 24 * 60 * 60 * 1000;
 
-/// Without a fragment for so long, nothing is live.
+/// The greatest age of the newest fragment of a live stream.
 const LIVE_MILLIS: i64 = 30_000;
 
-/// Which of the two times of a fragment counts.
+/// The clock whose times select fragments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     Producer,
@@ -30,7 +30,7 @@ impl Origin {
         }
     }
 
-    /// That of a selector, if it says so.
+    /// Returns the selector's, if it has one.
     pub(crate) fn of(selector: &FragmentSelector) -> Result<Option<Self>, ErrorResponse> {
         let name = selector.fragment_selector_type.as_deref();
         name.map(|name| Self::parse(name, "FragmentSelectorType")).transpose()
@@ -44,7 +44,7 @@ impl Origin {
     }
 }
 
-/// A range of time, to which both ends belong. Without an end, what comes belongs to it too.
+/// A range of time, both ends included. Without an end it is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
     pub(crate) origin: Origin,
@@ -53,7 +53,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// That of a selector, of which all is needed but, if it says so, the end.
+    /// Returns the selector's range. The end is optional unless `needs_end`.
     pub(crate) fn of(selector: &FragmentSelector, needs_end: bool) -> Result<Self, ErrorResponse> {
         let missing = |member: &str| ErrorResponse::invalid_argument(format!("{member} is missing"));
         let origin = Origin::of(selector)?.ok_or_else(|| missing("FragmentSelectorType"))?;
@@ -67,14 +67,16 @@ impl Window {
             if end <= start {
                 return Err(ErrorResponse::invalid_argument("EndTimestamp must be later than StartTimestamp"));
             }
-            if end.as_millis().saturating_sub(start.as_millis()) > LONGEST_MILLIS {
+            if end.as_millis().saturating_sub(start.as_millis()) > MAX_RANGE_MILLIS {
                 return Err(ErrorResponse::invalid_argument("EndTimestamp must be within 24 hours of StartTimestamp"));
             }
         }
         Ok(Self { origin, start, end })
     }
 
-    /// Whether it may be asked for at this time, if what is older than `head` is not kept.
+    /// Refuses a range by server time that does not end in the past, or starts at or before `head`.
+    ///
+    /// `head` is the oldest time that the stream keeps.
     pub(crate) fn check(&self, now: Timestamp, head: Option<Timestamp>) -> Result<(), ErrorResponse> {
         if self.origin == Origin::Producer {
             return Ok(());
@@ -96,7 +98,9 @@ impl Window {
         time >= self.start && self.end.is_none_or(|end| time <= end)
     }
 
-    /// The fragments of it, of those that are given as they were ingested, in the order of their times.
+    /// Returns the fragments in the range, in the order of their times.
+    ///
+    /// `fragments` are in the order they were ingested.
     pub(crate) fn select(&self, fragments: Vec<Listed>) -> Vec<Listed> {
         let fragments = fragments.into_iter();
         if self.origin == Origin::Server {
@@ -104,7 +108,7 @@ impl Window {
             selected.sort_by_key(|fragment| fragment.server_time);
             return selected;
         }
-        // What was ingested later in one go is another upload of the same time.
+        // A later run of fragments in the range is another upload of the same time.
         let before = |fragment: &Listed| !self.contains(fragment);
         let mut run: Vec<_> = fragments.skip_while(before).take_while(|fragment| self.contains(fragment)).collect();
         run.sort_by(|a, b| a.producer_time.cmp(&b.producer_time).then_with(|| b.number.cmp(&a.number)));
@@ -113,15 +117,16 @@ impl Window {
     }
 }
 
-/// What is live: the newest fragments, up to so many, in the order they were ingested. None if the last has
-/// been there for too long.
+/// Returns the newest fragments of a live stream, in the order they were ingested.
+///
+/// Returns none if the newest is too old.
 pub(crate) fn live(fragments: &[Listed], origin: Origin, most: usize, now: Timestamp) -> Vec<Listed> {
     let since = now.as_millis().saturating_sub(LIVE_MILLIS);
     if !fragments.iter().any(|fragment| fragment.server_time.as_millis() >= since) {
         return Vec::new();
     }
     let mut seen = HashSet::new();
-    // The newest of those with one time comes first here.
+    // In reverse order, the newest fragment of each time is first.
     let newest = fragments.iter().rev();
     let newest = newest.filter(|fragment| origin == Origin::Server || seen.insert(fragment.producer_time.as_nanos()));
     let mut newest: Vec<_> = newest.take(most).cloned().collect();
@@ -136,7 +141,7 @@ mod tests {
     use super::*;
     use crate::local::fragment_number;
 
-    /// The fragments of these producer times in seconds, ingested a second apart from second 100 on.
+    /// Fragments with these producer times in seconds, ingested one per second from second 100 on.
     fn ingested(producer: &[i64]) -> Vec<Listed> {
         let fragment = |(index, seconds): (u32, &i64)| Listed {
             index: u64::from(index),
@@ -165,11 +170,11 @@ mod tests {
             (&[0, 2, 4, 6], 2, Some(5), &[1, 2]),
             (&[0, 2, 4, 6], 2, None, &[1, 2, 3]),
             (&[0, 2, 4, 6], 7, None, &[]),
-            // The same hour again, with something else between.
+            // The same range is uploaded twice, with another time between.
             (&[0, 2, 4, 90, 0, 2, 4], 0, Some(4), &[0, 1, 2]),
-            // A late one that is out of range ends the run.
+            // A fragment out of range ends the run.
             (&[0, 2, 50, 4], 0, Some(10), &[0, 1]),
-            // Sent again at once: the largest number of each time.
+            // The largest number wins among fragments with the same time.
             (&[0, 2, 2, 4, 0], 0, Some(10), &[4, 2, 3]),
         ] {
             let selected = window(Origin::Producer, start, end).select(ingested(producer));
@@ -178,14 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn ranges_by_server_time_know_no_duplicates() {
+    fn ranges_by_server_time_keep_duplicates() {
         let fragments = ingested(&[0, 0, 7, 0]);
         assert_eq!(indices(&window(Origin::Server, 100, Some(102)).select(fragments.clone())), [0, 1, 2]);
         assert_eq!(indices(&window(Origin::Server, 101, None).select(fragments)), [1, 2, 3]);
     }
 
     #[test]
-    fn what_is_live() {
+    fn live_fragments() {
         let fragments = ingested(&[0, 2, 4, 2]);
         let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
         assert_eq!(indices(&live(&fragments, Origin::Server, 3, at(104))), [1, 2, 3]);

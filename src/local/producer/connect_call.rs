@@ -1,4 +1,4 @@
-//! Calls as Amazon Connect sends them.
+//! Conversations as Amazon Connect sends them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,15 +11,17 @@ use crate::local::media::document::{Document, Shape, Stamp};
 use crate::local::media::fragment_number::fragment_number;
 use crate::local::store::streams::Stream;
 
-/// What each sample is, by track and position.
+/// Returns a sample by track and position.
 type Voice = Arc<dyn Fn(usize, u64) -> i16 + Send + Sync>;
 
-/// Samples of a block, and blocks of each track in a fragment: a second and a little more.
+/// Samples per block, and blocks per track in a fragment: 1.088 s.
 const BLOCK: u64 = 512;
 const BLOCKS: u64 = 17;
 
-/// A call as Amazon Connect sends it: two tracks of PCM, 8 kHz, 16 bits, little endian, that call themselves AAC;
-/// fragments of 17 blocks of 64 ms each; the contact in tags behind the media.
+/// A conversation as Amazon Connect sends it.
+///
+/// It has two tracks of 16-bit little-endian PCM at 8 kHz, labelled AAC as Amazon Connect labels them.
+/// Each fragment has 17 blocks of 64 ms per track. The contact id is in tags after the media.
 ///
 /// ```
 /// use futures::TryStreamExt;
@@ -42,7 +44,7 @@ pub struct ConnectCall {
 }
 
 impl ConnectCall {
-    /// A call of ten seconds, in which each party is a tone of its own.
+    /// Creates a conversation of ten seconds: a tone of 440 Hz for the customer, of 620 Hz for the agent.
     pub fn new(contact: impl Into<String>) -> Self {
         let tone = |track: usize, position: u64| {
             let hertz = if track == 0 { 440.0 } else { 620.0 };
@@ -52,21 +54,23 @@ impl ConnectCall {
         Self { contact: contact.into(), samples: 80_000, voice: Arc::new(tone) }
     }
 
-    /// How long it lasts, to the sample.
+    /// Sets the duration, rounded down to a whole sample. Default: 10 s.
     #[must_use]
     pub fn duration(mut self, duration: Duration) -> Self {
         self.samples = u64::try_from(duration.as_nanos() / 125_000).unwrap_or(u64::MAX);
         self
     }
 
-    /// Each sample of each party, the customer 0, the agent 1, by its position.
+    /// Sets the samples, as a function of the party and the position.
+    ///
+    /// Party 0 is the customer, 1 the agent. Positions count samples from 0.
     #[must_use]
     pub fn voice(mut self, voice: impl Fn(usize, u64) -> i16 + Send + Sync + 'static) -> Self {
         self.voice = Arc::new(voice);
         self
     }
 
-    /// Its fragments, and when each begins on the producer's clock, if the call begins at this time.
+    /// Returns the fragments, each with its producer time, of a conversation that starts at this time.
     pub fn documents(&self, start: Timestamp) -> impl Iterator<Item = (Document, Timestamp)> + use<'_> {
         let per_fragment = BLOCK * BLOCKS;
         (0..self.samples.div_ceil(per_fragment)).map(move |index| {
@@ -76,7 +80,7 @@ impl ConnectCall {
         })
     }
 
-    /// A payload of GetMedia with all of it.
+    /// Encodes the whole conversation as a payload: the HTTP body of GetMedia.
     pub fn to_payload(&self, start: Timestamp) -> bytes::Bytes {
         let stamped = self.documents(start).zip(1..).map(|((document, time), ordinal)| {
             let millis = u64::try_from(time.as_millis()).unwrap_or_default();
@@ -123,9 +127,10 @@ impl fmt::Debug for ConnectCall {
     }
 }
 
-/// Plays a call in real time, once or over and over, each time as another contact. Each fragment is there when it would
-/// be complete.
-pub(crate) async fn play(stream: Arc<Stream>, call: ConnectCall, again: bool) {
+/// Plays a conversation in real time, once or repeatedly, each time as another contact.
+///
+/// Each fragment is pushed when it would be complete.
+pub(crate) async fn play(stream: Arc<Stream>, call: ConnectCall, repeats: bool) {
     let start = Instant::now();
     let mut played = 0u64;
     for round in 1u64.. {
@@ -141,7 +146,7 @@ pub(crate) async fn play(stream: Arc<Stream>, call: ConnectCall, again: bool) {
             stream.push(document.before_trailer(&stamp), stamp);
         }
         played = played.saturating_add(call.samples);
-        if !again || call.samples == 0 {
+        if !repeats || call.samples == 0 {
             break;
         }
     }

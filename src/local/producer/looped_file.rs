@@ -1,4 +1,4 @@
-//! A file played over and over in real time.
+//! A file repeated in real time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,24 +15,24 @@ use crate::local::media::document::{Stamp, leading_tags};
 use crate::local::media::payload::items;
 use crate::local::store::streams::Stream;
 
-/// A Cluster of the file, ready to be stamped.
+/// A Cluster of the file, without its stamp.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    /// Everything up to the service's tags, as it was.
+    /// The unchanged bytes up to the service's tags.
     before: Bytes,
-    /// What is in the Cluster behind its own time and position, as it was.
+    /// The unchanged blocks of the Cluster.
     blocks: Bytes,
     nanos_per_tick: u64,
-    /// Of the Cluster on the file's timeline, in nanoseconds.
+    /// The Cluster's time in the file, in nanoseconds.
     start: i64,
-    /// Until the next Cluster, as far as can be told.
+    /// The time to the next Cluster, or an estimate.
     duration: Duration,
 }
 
-/// The longest fragment that the service takes.
-const LONGEST: Duration = Duration::from_secs(20);
+/// The longest fragment that the service accepts.
+const MAX_FRAGMENT: Duration = Duration::from_secs(20);
 
-/// The Clusters of a payload or an MKV file that have media.
+/// Returns the Clusters with media of a payload or an MKV file.
 pub(crate) fn clusters(media: &Bytes) -> Result<Vec<Cluster>> {
     let mut clusters = Vec::new();
     for item in items(media) {
@@ -40,15 +40,15 @@ pub(crate) fn clusters(media: &Bytes) -> Result<Vec<Cluster>> {
             split(&fragment, &mut clusters)?;
         }
     }
-    // The next one tells best how long one is, where the timeline goes on.
+    // The next Cluster's time is the best measure of a duration, unless the timeline jumps.
     let starts: Vec<i64> = clusters.iter().map(|cluster: &Cluster| cluster.start).collect();
     for (cluster, next) in clusters.iter_mut().zip(starts.into_iter().skip(1)) {
         let distance = Duration::from_nanos(u64::try_from(next.saturating_sub(cluster.start)).unwrap_or(0));
-        if distance > Duration::ZERO && distance <= LONGEST {
+        if distance > Duration::ZERO && distance <= MAX_FRAGMENT {
             cluster.duration = distance;
         }
     }
-    // The last one may be a single frame: then it lasts as long as the one before it, or a second.
+    // The last Cluster may be a single frame. It gets the duration of the one before, or 1 s.
     let mut before = Duration::from_secs(1);
     for cluster in &mut clusters {
         if cluster.duration.is_zero() {
@@ -88,11 +88,11 @@ fn split(fragment: &Fragment, clusters: &mut Vec<Cluster>) -> Result<()> {
         }
     }
     let before = Bytes::from(before.into_bytes());
-    // Blocks stand in the order of their Clusters.
+    // Blocks are in the order of their Clusters.
     let mut entries = fragment.blocks().zip(fragment.entries()).peekable();
     for cluster in Elements::new(&mkv).lenient().find("Segment/Cluster") {
         let cluster = cluster?;
-        // Where the file's bytes are not the fragment's own, a header was put before them.
+        // The MKV file may have a header that the fragment's own bytes do not have.
         let shift = (mkv.len() - fragment.raw().len()) as u64;
         let end = cluster.header().payload() + cluster.payload().len() as u64;
         let inside = std::iter::from_fn(|| {
@@ -131,7 +131,7 @@ fn media<'a>(
     Ok(Some(Cluster { before: before.clone(), blocks, nanos_per_tick, start, duration }))
 }
 
-/// An element with its header.
+/// Returns the bytes of an element, header included.
 fn whole<'a>(mkv: &'a [u8], element: &Element<'_>) -> &'a [u8] {
     let start = element.offset() as usize;
     let payload = element.header().payload() as usize;
@@ -148,7 +148,7 @@ fn is_of_service(tags: &Element<'_>) -> Result<bool> {
 }
 
 impl Cluster {
-    /// The document up to its closing tags, its media beginning at this time.
+    /// Makes a document without closing tags, whose media begins at this time.
     fn at(&self, time: Timestamp, stream: &Stream) -> (Bytes, Stamp) {
         let stamp = stream.stamp_at(time);
         let ticks = u64::try_from(time.as_nanos()).unwrap_or(0) / self.nanos_per_tick;
@@ -163,7 +163,7 @@ impl Cluster {
     }
 }
 
-/// Plays for ever. Each fragment is there when it would be complete.
+/// Plays the Clusters repeatedly. Each fragment is pushed when it would be complete.
 pub(crate) async fn play(stream: Arc<Stream>, clusters: Vec<Cluster>) {
     let start = Instant::now();
     let mut played = Duration::ZERO;

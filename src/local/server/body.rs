@@ -1,4 +1,4 @@
-//! Bodies that are sent, and what may happen to them.
+//! Response bodies, with injected faults and quotas applied.
 
 use std::io;
 use std::sync::Arc;
@@ -21,20 +21,20 @@ use crate::local::server::connection::Resetter;
 use crate::local::store::open_connections::OpenConnection;
 use crate::local::store::streams::{Next, Stream};
 
-/// Where the chunks of a body come from.
+/// The chunks of a body.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// A stream, from a chunk on, with those that are still to come.
+    /// The chunks of a stream from `index` on, future ones included.
     Live { stream: Arc<Stream>, changes: tokio::sync::watch::Receiver<u64>, index: u64, ends: Instant },
-    /// Fragments of the archive, each as it is stored, if it is there.
+    /// The requested fragments of the archive, each with its stored document, if any.
     Archive { asked: std::vec::IntoIter<(FragmentNumber, Option<Bytes>)>, names: TagNames },
-    /// An error.
+    /// A single document that reports an error.
     Fault(Option<Bytes>),
-    /// The parts of a file, one a fragment.
+    /// The parts of a file, one per fragment.
     Parts(std::vec::IntoIter<Bytes>),
 }
 
-/// One body of GetMedia, GetMediaForFragmentList or GetClip.
+/// A body of GetMedia, GetMediaForFragmentList or GetClip.
 #[derive(Debug)]
 pub(crate) struct SentBody {
     source: Source,
@@ -44,14 +44,14 @@ pub(crate) struct SentBody {
     stop: CancellationToken,
     connection: Resetter,
     counters: Arc<Counters>,
-    /// Whether the mishap has been counted.
+    /// Set once the fault has been counted.
     is_counted: bool,
     sent: u64,
     chunks: u64,
     pending: Bytes,
 }
 
-/// How long what was written before a connection breaks has to get onto the wire.
+/// The delay before a connection is broken, so that the bytes before get onto the wire.
 const GRACE: Duration = Duration::from_millis(20);
 
 impl SentBody {
@@ -71,19 +71,19 @@ impl SentBody {
         }
     }
 
-    /// What goes wrong with it.
+    /// Sets the injected fault.
     pub(crate) fn fault(mut self, fault: Option<InjectedFault>) -> Self {
         self.fault = fault;
         self
     }
 
-    /// The connection that it is sent over.
+    /// Sets the connection that carries the body.
     pub(crate) fn connection(mut self, connection: Resetter) -> Self {
         self.connection = connection;
         self
     }
 
-    /// What it counts as while it lasts, and so much longer if the client closes it.
+    /// Counts the body as an open connection. It lingers if the client closes it.
     pub(crate) fn open(mut self, mut open: OpenConnection, linger: Duration) -> Self {
         open.set_linger(linger);
         self.open = Some(open);
@@ -108,7 +108,7 @@ impl SentBody {
     }
 
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        // How many bytes may come before something happens.
+        // The number of bytes to send before the fault happens.
         let mut most = u64::MAX;
         match self.fault {
             Some(InjectedFault::CutAfter(after)) if after <= self.sent => {
@@ -124,7 +124,7 @@ impl SentBody {
                 sleep(GRACE).await;
                 self.count_once(Event::Reset);
                 self.settle();
-                // The byte that is written next breaks the connection.
+                // Writing one more byte makes the connection notice the reset.
                 self.connection.reset();
                 return Ok(Some(Bytes::from_static(b"!")));
             }
@@ -171,7 +171,7 @@ impl SentBody {
         Ok(Some(self.pending.split_to(length)))
     }
 
-    /// The next chunk, as it is stored.
+    /// Returns the next chunk of the source.
     async fn more(&mut self) -> io::Result<Option<Bytes>> {
         match &mut self.fault {
             Some(InjectedFault::EndAfter(chunks)) if self.chunks >= *chunks => {
@@ -201,7 +201,7 @@ impl SentBody {
                 if self.stop.is_cancelled() {
                     return Err(stopped());
                 }
-                // What is added from here on wakes us up.
+                // Chunks added from here on wake this task.
                 changes.mark_unchanged();
                 match stream.next(index) {
                     Next::End => return Ok(None),
@@ -227,39 +227,39 @@ impl SentBody {
         }
     }
 
-    /// What comes in the next place of those that were asked for from the archive.
+    /// Returns the document for the next requested fragment of the archive.
     fn archived(&mut self) -> Option<Bytes> {
         let Source::Archive { asked, names } = &mut self.source else { return None };
         let (names, mut next) = (*names, asked.next()?);
-        let place = self.chunks - 1;
+        let index = self.chunks - 1;
         match &self.fault {
-            Some(InjectedFault::FaultAt { fragment, id, message }) if *fragment == place => {
+            Some(InjectedFault::FaultAt { fragment, id, message }) if *fragment == index => {
                 let document = names.fault(*id, message, Some(&next.0));
                 self.count_once(Event::FaultAt);
                 return Some(document);
             }
-            Some(InjectedFault::Omit(omitted)) if *omitted == place => {
-                let behind = asked.next();
+            Some(InjectedFault::Omit(omitted)) if *omitted == index => {
+                let following = asked.next();
                 self.count_once(Event::Omit);
-                next = behind?;
+                next = following?;
             }
             Some(InjectedFault::Shuffle(_)) => self.count_once(Event::Shuffle),
             _ => {}
         }
-        // What is not there, or not yet, is reported where it would stand.
+        // A missing fragment is reported in its place.
         let (number, stored) = next;
         let missing = || names.fault(3000, "FRAGMENT_NOT_FOUND", Some(&number));
         Some(stored.map_or_else(missing, |document| names.apply(&document)))
     }
 
-    /// It ends by itself: the client is not the one who closes the connection.
+    /// Turns lingering off: the body ends by itself, so the client does not close it early.
     fn settle(&mut self) {
         if let Some(open) = &mut self.open {
             open.set_linger(Duration::ZERO);
         }
     }
 
-    /// Counts the mishap, which may take effect in many pieces.
+    /// Counts the fault, the first time it takes effect.
     fn count_once(&mut self, event: Event) {
         if !std::mem::replace(&mut self.is_counted, true) {
             self.counters.count(event);
@@ -273,7 +273,7 @@ impl SentBody {
         }
     }
 
-    /// Overwrites what there is of the twelve bytes at this offset.
+    /// Overwrites the pending ones of the twelve bytes at this offset.
     fn damage(&mut self, at: u64) {
         let pending = self.sent..self.sent + self.pending.len() as u64;
         let (start, end) = (at.max(pending.start), at.saturating_add(12).min(pending.end));

@@ -13,15 +13,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// Accepts connections.
+/// Accepts TCP connections.
 #[derive(Debug)]
 pub(crate) struct Accept {
     pub(crate) listener: TcpListener,
-    /// Breaks all connections when it is cancelled.
+    /// Resets all connections when cancelled.
     pub(crate) stop: CancellationToken,
 }
 
-/// A connection.
+/// A TCP connection that can be reset.
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: TcpStream,
@@ -29,7 +29,7 @@ pub(crate) struct Connection {
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-/// Resets a connection when it is next used.
+/// A flag that makes a connection reset at its next use.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Resetter(Arc<AtomicBool>);
 
@@ -48,9 +48,9 @@ impl Listener for Accept {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // axum's own, which waits a little when there are too many connections.
+        // axum's accept pauses when the process is out of sockets.
         let (socket, address) = Listener::accept(&mut self.listener).await;
-        // Chunks are to be on the wire when they are written.
+        // Without this, small chunks would wait for acknowledgements.
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
@@ -70,8 +70,10 @@ impl Connected<IncomingStream<'_, Accept>> for Resetter {
 }
 
 impl Connection {
-    /// Fails if the connection is to be reset: whoever uses it drops it then, and since nothing
-    /// lingers, that sends a reset. Wakes whoever waits for the socket when the endpoint is stopped.
+    /// Fails if the connection must be reset, or the endpoint was stopped.
+    ///
+    /// The user drops the connection then. With a linger time of zero, that sends a TCP reset. The current
+    /// task wakes when the endpoint is stopped.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if !self.reset.is_reset() && self.stopped.as_mut().poll(cx).is_pending() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Calls of the AWS SDK without a socket between.
+//! An HTTP client for the AWS SDK that calls the router without sockets.
 
 use std::io;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ use tower::ServiceExt;
 use crate::local::clock::Clock;
 use crate::local::server::connection::Resetter;
 
-/// A client whose requests go to this router, until it is stopped.
+/// Makes a client that sends requests to this router until it is stopped.
 pub(crate) fn client(router: Router, stop: CancellationToken) -> SharedHttpClient {
     http_client_fn(move |settings, _| {
         let (router, stop, read_timeout) = (router.clone(), stop.clone(), settings.read_timeout());
@@ -55,7 +55,7 @@ impl Connector {
     async fn answer(self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
         let mut request = request.map(Body::new);
-        // Each call has a connection of its own, as it were.
+        // Each call counts as a connection of its own.
         let connection = Resetter::default();
         request.extensions_mut().insert(ConnectInfo(connection.clone()));
         let stopped = || ConnectorError::io(io::Error::from(io::ErrorKind::ConnectionReset).into());
@@ -73,10 +73,10 @@ impl Connector {
     }
 }
 
-/// The body of an answer. It fails as one from a socket does when its connection is reset.
+/// The body of a response. It fails when its connection is reset, as one from a socket does.
 #[derive(Debug)]
 struct InProcessBody {
-    /// Never contended: it makes what is inside `Sync`, as the SDK wants bodies.
+    /// The mutex is never contended. It makes the contents `Sync`, as the SDK requires.
     inner: Mutex<Option<Inner>>,
 }
 
@@ -104,7 +104,7 @@ impl HttpBody for InProcessBody {
             if inner.connection.is_reset() { Some(Err(reset())) } else { frame.map(|frame| frame.map_err(Into::into)) }
         };
         if !matches!(frame, Some(Ok(_))) {
-            // Nothing comes any more: the connection is closed.
+            // Dropping the body closes the connection.
             *slot = None;
         }
         Poll::Ready(frame)
@@ -115,7 +115,7 @@ fn reset() -> axum::BoxError {
     io::Error::from(io::ErrorKind::ConnectionReset).into()
 }
 
-/// The time that the SDK signs by: this machine's, moving with tokio's as the endpoint's does.
+/// A time source for the SDK's signatures: this machine's time, moving with tokio's clock.
 #[derive(Debug)]
 pub(crate) struct MachineTime(pub(crate) Arc<Clock>);
 

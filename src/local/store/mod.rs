@@ -1,4 +1,4 @@
-//! What the endpoint keeps: streams with their fragments, open connections, playback sessions.
+//! Streams with their fragments, open connections, and playback sessions.
 
 pub(crate) mod open_connections;
 pub(crate) mod sessions;

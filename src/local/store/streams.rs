@@ -1,4 +1,4 @@
-//! The fragments that a stream of the local endpoint has.
+//! Streams and their stored fragments.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,13 +24,13 @@ pub(crate) const REGION: &str = "us-west-2";
 /// The account of the streams' ARNs.
 const ACCOUNT: &str = "111122223333";
 
-/// What a stream keeps that was not told otherwise: 200 MB, as the service does without retention.
+/// The bytes that a stream without a retention keeps, as at the service.
 const KEPT_BYTES: usize = 200 << 20;
 
-/// How long a stream says that it keeps fragments if it was not told.
-const RETENTION: Duration = Duration::from_secs(24 * 3600);
+/// The retention that a stream reports if none was set.
+const DEFAULT_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
-/// One stored fragment, or other bytes that are sent as they are.
+/// A stored fragment, or other bytes that are sent unchanged.
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {
     bytes: Bytes,
@@ -38,7 +38,7 @@ pub(crate) struct Chunk {
     server_time: Option<Timestamp>,
     producer_time: Option<Timestamp>,
     duration: Duration,
-    /// Closing tags are made when it is sent, since they say how far behind it is then.
+    /// Set if the closing tags are added on sending. They contain the lag at that time.
     needs_trailer: bool,
 }
 
@@ -49,7 +49,7 @@ impl Chunk {
     }
 }
 
-/// Where a reader begins, as StartSelector says.
+/// The position at which a reader starts: GetMedia's StartSelector.
 #[derive(Clone, Debug)]
 pub(crate) enum Selector {
     Now,
@@ -69,14 +69,14 @@ pub(crate) struct Stream {
     changes: watch::Sender<u64>,
     connections: Arc<OpenConnections>,
     list_connections: Arc<OpenConnections>,
-    /// The operations whose data endpoint is not to be used any more.
+    /// The operations whose data endpoint is stale.
     stale: Mutex<HashSet<Operation>>,
 }
 
-/// What ListFragments says of a fragment.
+/// A fragment as ListFragments describes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Listed {
-    /// Its place among all chunks that the stream has ever had.
+    /// Its index among all chunks that the stream has ever had.
     pub(crate) index: u64,
     pub(crate) number: FragmentNumber,
     pub(crate) bytes: usize,
@@ -88,27 +88,27 @@ pub(crate) struct Listed {
 #[derive(Debug, Default)]
 struct Store {
     chunks: VecDeque<Chunk>,
-    /// Where the fragments are, among all chunks that there have ever been.
+    /// The index of each fragment among all chunks that the stream has ever had.
     places: HashMap<FragmentNumber, u64>,
-    /// How many were dropped from the front.
+    /// The number of chunks dropped from the front.
     dropped: u64,
-    /// The greatest number among those.
+    /// The greatest fragment number among the dropped chunks.
     dropped_number: Option<FragmentNumber>,
     bytes: usize,
     ordinal: u32,
     finished: bool,
-    /// If it was told how long.
+    /// The retention, if one was set.
     retention: Option<Duration>,
     tag_names: TagNames,
 }
 
-/// What a reader gets next.
+/// The next chunk of a reader.
 #[derive(Debug)]
 pub(crate) enum Next {
     Chunk(Bytes),
-    /// Nothing yet.
+    /// No chunk yet.
     Wait,
-    /// Nothing any more.
+    /// No more chunks.
     End,
 }
 
@@ -122,8 +122,9 @@ impl Store {
         self.retention.is_some_and(|retention| retention.is_zero())
     }
 
-    /// Drops what is older than retention allows, as far as it stands at the front, with what is not a
-    /// fragment before it.
+    /// Drops fragments from the front that are older than the retention.
+    ///
+    /// Other bytes are dropped with the fragment after them.
     fn drop_old(&mut self, clock: &Clock) {
         let Some(since) = self.kept_since(clock) else { return };
         while let Some(oldest) = self.chunks.iter().position(|chunk| chunk.server_time.is_some())
@@ -141,7 +142,7 @@ impl Store {
         self.chunks.push_back(chunk);
     }
 
-    /// A fragment, if the archive has it.
+    /// Returns a fragment of the archive.
     fn archived(&self, number: &FragmentNumber) -> Option<&Chunk> {
         let place = self.places.get(number).filter(|_| !self.is_without_archive())?;
         self.chunks.get(place.checked_sub(self.dropped)? as usize)
@@ -191,16 +192,17 @@ impl Stream {
         self.created
     }
 
-    /// The clock that its fragments are stamped by.
+    /// Returns the clock that stamps fragments.
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
     }
 
+    /// Returns the open connections of GetMedia.
     pub(crate) fn connections(&self) -> &Arc<OpenConnections> {
         &self.connections
     }
 
-    /// Those of GetMediaForFragmentList.
+    /// Returns the open connections of GetMediaForFragmentList.
     pub(crate) fn list_connections(&self) -> &Arc<OpenConnections> {
         &self.list_connections
     }
@@ -226,35 +228,36 @@ impl Stream {
         self.stale.lock().unwrap_or_else(PoisonError::into_inner).contains(&operation)
     }
 
-    /// How long fragments are kept.
+    /// Returns how long fragments are kept.
     pub(crate) fn retention(&self) -> Duration {
-        self.lock().retention.unwrap_or(RETENTION)
+        self.lock().retention.unwrap_or(DEFAULT_RETENTION)
     }
 
-    /// From now on it goes by this, and drops what is older.
+    /// Sets how long fragments are kept.
     pub(crate) fn set_retention(&self, retention: Duration) {
         self.lock().retention = Some(retention);
     }
 
-    /// What the service received earlier than this is gone. `None` if nothing is gone for being old: no
-    /// retention was set, or one of zero, under which there is no archive at all.
+    /// Returns the server time of the oldest fragments that retention keeps.
+    ///
+    /// Without a retention, or with one of zero, age drops nothing: `None`.
     pub(crate) fn kept_since(&self) -> Option<Timestamp> {
         self.lock().kept_since(&self.clock)
     }
 
-    /// Told whenever something is added.
+    /// Returns a receiver that is notified when a chunk is added or the stream ends.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// The stamp of a fragment that is ingested now.
+    /// Makes the stamp of a fragment that is ingested now.
     pub(crate) fn next_stamp(&self) -> Stamp {
         self.stamp_at(self.clock.now())
     }
 
-    /// The stamp of a fragment that began at this time.
+    /// Makes the stamp of a fragment that began at this time.
     pub(crate) fn stamp_at(&self, time: Timestamp) -> Stamp {
-        // The service counts in milliseconds.
+        // The service's times have milliseconds.
         let time = Timestamp::from_millis(time.as_millis());
         let mut store = self.lock();
         store.ordinal += 1;
@@ -289,9 +292,9 @@ impl Stream {
         self.add(Chunk::raw(bytes));
     }
 
-    /// Adds all of a payload, byte for byte, and finishes. What cannot be read of it is a chunk too.
+    /// Adds all of a payload, byte for byte, and ends the stream. The unreadable rest is a chunk too.
     pub(crate) fn add_payload(&self, payload: Bytes) {
-        // Nothing of it is dropped for being old.
+        // A finished stream drops nothing to save memory.
         self.lock().finished = true;
         let mut sent = 0;
         for item in items(&payload).map_while(Result::ok) {
@@ -324,7 +327,7 @@ impl Stream {
     fn add(&self, chunk: Chunk) {
         let mut store = self.lock();
         store.add(chunk);
-        // What was told how long to keep fragments keeps them so long, however many.
+        // With a retention, age alone decides what is dropped.
         let is_bounded = !store.finished && (store.retention.is_none() || store.is_without_archive());
         while is_bounded && store.bytes > KEPT_BYTES && store.chunks.len() > 1 {
             store.drop_oldest();
@@ -333,7 +336,7 @@ impl Stream {
         self.changes.send_modify(|changes| *changes += 1);
     }
 
-    /// Drops so many fragments, and what is before them.
+    /// Drops this many fragments, with the bytes before them.
     pub(crate) fn expire(&self, fragments: usize) {
         let mut store = self.lock();
         let mut left = fragments;
@@ -345,11 +348,11 @@ impl Stream {
         }
     }
 
-    /// The index at which a reader begins, and whether fragments are missing that it asks for.
+    /// Returns the index at which a reader starts, and whether fragments after its position were dropped.
     pub(crate) fn seek(&self, selector: &Selector) -> (u64, bool) {
         let store = self.lock();
         let chunks = &store.chunks;
-        // The first that has not ended then: the one that contains the time, or the one behind the gap.
+        // The first fragment that ends later: it contains the time, or follows the gap around it.
         let containing = |time: &Timestamp, of: fn(&Chunk) -> Option<Timestamp>| {
             chunks.iter().position(|chunk| {
                 let duration = i64::try_from(chunk.duration.as_nanos()).unwrap_or(i64::MAX).max(1);
@@ -370,7 +373,7 @@ impl Stream {
         (store.dropped + index.unwrap_or(chunks.len()) as u64, is_aged_out)
     }
 
-    /// The index that is so many fragments before another one, or as many as there are.
+    /// Returns the index that is up to this many fragments before another one.
     pub(crate) fn before(&self, index: u64, fragments: u64) -> u64 {
         let store = self.lock();
         let earlier = (store.dropped..).zip(&store.chunks).take_while(|(at, _)| *at < index);
@@ -379,10 +382,10 @@ impl Stream {
         earlier.get(earlier.len() - fragments).copied().unwrap_or(index)
     }
 
-    /// What a reader gets that wants the chunk with this index; moves the index on.
+    /// Returns the chunk with this index, and advances the index.
     pub(crate) fn next(&self, index: &mut u64) -> Next {
         let store = self.lock();
-        // Whoever was too slow goes on with the oldest that is left.
+        // A reader that was too slow continues with the oldest chunk.
         *index = (*index).max(store.dropped);
         let Some(chunk) = store.chunks.get((*index - store.dropped) as usize) else {
             return if store.finished { Next::End } else { Next::Wait };
@@ -393,23 +396,23 @@ impl Stream {
         }
         let newest = store.chunks.iter().rev().find_map(|chunk| chunk.server_time);
         let millis = |time: Option<Timestamp>| time.map_or(0, Timestamp::as_millis);
-        let behind = millis(newest).saturating_sub(millis(chunk.server_time));
+        let lag = millis(newest).saturating_sub(millis(chunk.server_time));
         let chunk = chunk.clone();
         drop(store);
         let mut out = Writer::new();
         out.raw(&chunk.bytes);
         let token = chunk.number.as_ref().map_or("", FragmentNumber::as_str);
-        trailer(&mut out, u64::try_from(behind).unwrap_or(0), token);
+        trailer(&mut out, u64::try_from(lag).unwrap_or(0), token);
         Next::Chunk(out.into_bytes().into())
     }
 
-    /// How many chunks it has ever had.
+    /// Returns the number of chunks that the stream has ever had.
     pub(crate) fn chunks(&self) -> u64 {
         let store = self.lock();
         store.dropped + store.chunks.len() as u64
     }
 
-    /// What the archive has of fragments, in the order they were ingested.
+    /// Returns the fragments of the archive, in the order they were ingested.
     pub(crate) fn list(&self) -> Vec<Listed> {
         let store = self.lock();
         if store.is_without_archive() {
@@ -428,17 +431,17 @@ impl Stream {
         (store.dropped..).zip(&store.chunks).filter_map(listed).collect()
     }
 
-    /// The document of a fragment of the archive, as it is stored.
+    /// Returns the stored document of a fragment of the archive.
     pub(crate) fn document(&self, number: &FragmentNumber) -> Option<Bytes> {
         self.lock().archived(number).map(|chunk| chunk.bytes.clone())
     }
 
-    /// When the service received a fragment of the archive.
+    /// Returns the server time of a fragment of the archive.
     pub(crate) fn received(&self, number: &FragmentNumber) -> Option<Timestamp> {
         self.lock().archived(number)?.server_time
     }
 
-    /// The fragments, without those that are too old by now.
+    /// Locks the store, after dropping the fragments that are too old.
     fn lock(&self) -> MutexGuard<'_, Store> {
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         store.drop_old(&self.clock);
@@ -451,7 +454,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_dropped_is_not_looked_for_any_more() {
+    async fn dropped_fragments_are_not_found() {
         let stream = Stream::new("door", &Arc::new(Clock::new()));
         let stamps: Vec<_> = (0..5).map(|_| stream.next_stamp()).collect();
         for stamp in &stamps {
