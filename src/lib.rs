@@ -184,11 +184,13 @@ mod guides {
     guide! {
         Readme: "README.md"
         Archive: "docs/archive.md"
+        Archive: "docs/archive.md"
         Calls: "docs/calls.md"
         Errors: "docs/errors.md"
         FromJava: "docs/from-java.md"
         FromPython: "docs/from-python.md"
         Live: "docs/live.md"
+        LocalEndpoint: "docs/local-endpoint.md"
         LocalEndpoint: "docs/local-endpoint.md"
         Pictures: "docs/pictures.md"
     }
