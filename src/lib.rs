@@ -184,13 +184,11 @@ mod guides {
     guide! {
         Readme: "README.md"
         Archive: "docs/archive.md"
-        Archive: "docs/archive.md"
         Calls: "docs/calls.md"
         Errors: "docs/errors.md"
         FromJava: "docs/from-java.md"
         FromPython: "docs/from-python.md"
         Live: "docs/live.md"
-        LocalEndpoint: "docs/local-endpoint.md"
         LocalEndpoint: "docs/local-endpoint.md"
         Pictures: "docs/pictures.md"
     }
