@@ -1,25 +1,35 @@
-//! A body of GetMedia, in fragments or in packets.
+//! The body of a GetMedia response, read as fragments or as packets.
 
 use futures::Stream;
 
-use crate::demux::BodyStream;
-use crate::demux::PacketStream;
+use crate::demux::{BodyItem, BodyStream, PacketItem, PacketStream};
 use crate::error::Result;
+use crate::fragment::{Fault, Fragment, Skipped};
 use crate::limits::Limits;
 use crate::service::call::WatchedBody;
 
-/// What reads a body, in fragments or in packets.
-pub(super) trait ReadBody: Stream<Item = Result<Self::Piece>> + Send + Unpin {
-    type Piece: Send;
+/// One item of a body.
+#[derive(Debug)]
+pub(super) enum Received<M> {
+    Media(M),
+    Skipped(Skipped),
+    Fault(Fault),
+}
+
+/// A parser of a body.
+pub(super) trait ReadBody: Stream<Item = Result<Self::BodyItem>> + Send + Unpin {
+    type BodyItem: Into<Received<Self::Media>> + Send;
+    type Media;
 
     fn open(body: WatchedBody, limits: Limits, resync: bool) -> Self;
 
-    /// Whether nothing is there of a fragment that has not ended.
+    /// Returns whether no fragment has begun that has not ended.
     fn is_between_fragments(&self) -> bool;
 }
 
 impl ReadBody for BodyStream<WatchedBody> {
-    type Piece = crate::demux::BodyItem;
+    type BodyItem = BodyItem;
+    type Media = Fragment;
 
     fn open(body: WatchedBody, limits: Limits, resync: bool) -> Self {
         Self::new(body).limits(limits).resync(resync)
@@ -30,8 +40,19 @@ impl ReadBody for BodyStream<WatchedBody> {
     }
 }
 
+impl From<BodyItem> for Received<Fragment> {
+    fn from(item: BodyItem) -> Self {
+        match item {
+            BodyItem::Fragment(fragment) => Self::Media(fragment),
+            BodyItem::Skipped(skipped) => Self::Skipped(skipped),
+            BodyItem::Fault(fault) => Self::Fault(fault),
+        }
+    }
+}
+
 impl ReadBody for PacketStream<WatchedBody> {
-    type Piece = crate::demux::PacketItem;
+    type BodyItem = PacketItem;
+    type Media = PacketItem;
 
     fn open(body: WatchedBody, limits: Limits, resync: bool) -> Self {
         Self::new(body).limits(limits).resync(resync)
@@ -39,5 +60,15 @@ impl ReadBody for PacketStream<WatchedBody> {
 
     fn is_between_fragments(&self) -> bool {
         Self::is_between_fragments(self)
+    }
+}
+
+impl From<PacketItem> for Received<PacketItem> {
+    fn from(item: PacketItem) -> Self {
+        match item {
+            PacketItem::Skipped(skipped) => Self::Skipped(skipped),
+            PacketItem::Fault(fault) => Self::Fault(fault),
+            media => Self::Media(media),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The line to a live stream: body after body, until there is a reason to stop.
+//! The connection to a live stream: body after body, until there is a reason to stop.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::ReadBody;
 use super::call::get_media;
-use super::resume::{Refused, Resume};
+use super::resume::{AfterRejection, Resume};
 use super::start::Start;
 use super::status::Observer;
 use super::{Live, Options};
@@ -20,112 +20,127 @@ use crate::fragment::{Bound, StreamEnd, Timestamp};
 use crate::service::call::{Backoff, Origin, Reply, SdkBody, WatchedBody, at, is_about_credentials};
 use crate::service::client::Client;
 
-/// How long a fragment that is coming in may still take when the stream is to stop.
-const STOPPING: Duration = Duration::from_secs(10);
+/// How long a fragment that is being received may still take after the stream was told to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often something that will hardly go away by itself is tried again, once the stream has been
-/// read.
-const STRIKES: u32 = 5;
+/// How often an error is retried that will hardly go away by itself.
+const MAX_ATTEMPTS: u32 = 5;
 
-/// A body that brought nothing but took so long was waiting for media.
-const WAITED: Duration = Duration::from_secs(1);
+/// A body that took at least this long and brought nothing was waiting for media.
+const WAITED_FOR_MEDIA: Duration = Duration::from_secs(1);
 
-/// What happens on the line.
+/// An event on the connection.
 #[derive(Debug)]
 pub(super) enum Event<T> {
     /// A body has begun.
     Opened,
-    /// Something came.
-    Piece(T),
-    /// The body is over: in good order, or with an error.
-    Over(Option<Error>),
-    /// The place to go on is no longer there, as this error says.
-    Gone(Error),
-    /// This was the last body.
+    /// An item of the body has arrived.
+    Item(T),
+    /// The body has ended, with an error if there is one.
+    BodyEnded(Option<Error>),
+    /// The place to resume at is no longer retained.
+    AgedOut(Error),
+    /// The stream ends here.
     Ended(StreamEnd),
 }
 
-/// The line to a live stream.
+/// The connection to a live stream. It opens one body after another.
 #[derive(Debug)]
-pub(super) struct Line<B> {
+pub(super) struct Connection<B> {
     client: Client,
     options: Options,
-    body: Option<Open<B>>,
-    ends: Ends,
+    body: Option<OpenBody<B>>,
+    stop: StopConditions,
     pub(super) observer: Observer,
     backoff: Backoff,
-    strikes: u32,
+    /// How often in a row an error came that will hardly go away by itself.
+    attempts: u32,
     was_read: bool,
-    /// Before the next call.
+    /// How long to wait before the next call.
     pause: Duration,
     outage: Option<Outage>,
 }
 
 #[derive(Debug)]
-struct Open<B> {
+struct OpenBody<B> {
     body: B,
     origin: Origin,
     date: Option<Timestamp>,
     since: Instant,
 }
 
-/// From the end of a body until something comes again.
+/// The time from the end of a body until the next fragment.
 #[derive(Debug)]
 pub(super) struct Outage {
     pub(super) cause: Option<Error>,
     began: Instant,
     pub(super) calls: u32,
-    /// When the body began that is read now.
+    /// When the current body began.
     opened: Option<Instant>,
 }
 
-/// What ends the stream from outside.
+/// The conditions that end the stream from outside.
 #[derive(Debug)]
-struct Ends {
-    stop: CancellationToken,
-    /// When it has to be over, after it was told to stop.
+struct StopConditions {
+    token: CancellationToken,
+    /// When to stop at the latest, after the stream was told to stop.
     stopping: Option<Instant>,
     deadline: Option<Instant>,
     idle_timeout: Option<Duration>,
     idle_at: Option<Instant>,
-    /// How many bytes there were when that was set.
+    /// The number of bytes received when `idle_at` was set.
     idle_bytes: u64,
 }
 
-impl Ends {
+/// Whether a call may be retried after an error.
+#[derive(Debug)]
+enum Retry {
+    Never,
+    /// Up to this many times in a row.
+    Times(u32),
+    Always,
+}
+
+impl StopConditions {
     async fn reached(&self) -> StreamEnd {
         tokio::select! {
             biased;
-            () = self.stop.cancelled(), if self.stopping.is_none() => StreamEnd::Stopped,
+            () = self.token.cancelled(), if self.stopping.is_none() => StreamEnd::Stopped,
             () = at(self.stopping) => StreamEnd::Stopped,
             () = at(self.deadline) => StreamEnd::Deadline,
         }
     }
 
-    /// Whoever reads is waiting from now on.
-    fn wait(&mut self, bytes: u64) {
+    /// Starts the idle timeout.
+    fn start_waiting(&mut self, bytes: u64) {
         self.idle_at = self.idle_timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         self.idle_bytes = bytes;
     }
 }
 
-impl<B: ReadBody> Line<B> {
-    pub(super) fn new(live: Live, observer: Observer, stop: CancellationToken) -> Self {
+impl<B: ReadBody> Connection<B> {
+    pub(super) fn new(live: Live, observer: Observer, token: CancellationToken) -> Self {
         let Live { client, options } = live;
         let deadline = match options.until {
             Some(Bound::Deadline(deadline)) => Some(Instant::from_std(deadline)),
             _ => None,
         };
-        let ends =
-            Ends { stop, stopping: None, deadline, idle_timeout: options.idle_timeout, idle_at: None, idle_bytes: 0 };
+        let stop = StopConditions {
+            token,
+            stopping: None,
+            deadline,
+            idle_timeout: options.idle_timeout,
+            idle_at: None,
+            idle_bytes: 0,
+        };
         Self {
             client,
             options,
             body: None,
-            ends,
+            stop,
             observer,
             backoff: Backoff::default(),
-            strikes: 0,
+            attempts: 0,
             was_read: false,
             pause: Duration::ZERO,
             outage: None,
@@ -136,46 +151,46 @@ impl<B: ReadBody> Line<B> {
         &self.options
     }
 
-    /// Whoever reads is waiting from now on.
-    pub(super) fn wait(&mut self) {
-        self.ends.wait(self.observer.bytes().load(Ordering::Relaxed));
+    /// Starts the idle timeout, since a reader waits for an item from now on.
+    pub(super) fn start_waiting(&mut self) {
+        self.stop.start_waiting(self.observer.bytes().load(Ordering::Relaxed));
     }
 
-    /// What happens next. Where there is no body, one is asked for, as often as it takes.
-    pub(super) async fn next(&mut self, resume: &mut Resume) -> Result<Event<B::Piece>> {
+    /// Returns the next event. Opens a body if there is none, with as many calls as it takes.
+    pub(super) async fn next(&mut self, resume: &mut Resume) -> Result<Event<B::BodyItem>> {
         loop {
             let Some(open) = &mut self.body else { return self.open(resume).await };
-            if self.ends.stopping.is_some() && open.body.is_between_fragments() {
+            if self.stop.stopping.is_some() && open.body.is_between_fragments() {
                 return Ok(Event::Ended(StreamEnd::Stopped));
             }
             tokio::select! {
                 biased;
-                reason = self.ends.reached() => {
-                    if reason != StreamEnd::Stopped || self.ends.stopping.is_some() || open.body.is_between_fragments() {
+                reason = self.stop.reached() => {
+                    if reason != StreamEnd::Stopped || self.stop.stopping.is_some() || open.body.is_between_fragments() {
                         return Ok(Event::Ended(reason));
                     }
-                    tracing::debug!("stopping behind the fragment that is coming in");
-                    self.ends.stopping = Some(Instant::now() + STOPPING);
+                    tracing::debug!("stopping after the fragment that is being received");
+                    self.stop.stopping = Some(Instant::now() + STOP_TIMEOUT);
                 }
-                piece = open.body.next() => return Ok(match piece {
-                    Some(Ok(piece)) => Event::Piece(piece),
-                    Some(Err(error)) => Event::Over(Some(open.origin.name_in(error))),
-                    None => Event::Over(None),
+                item = open.body.next() => return Ok(match item {
+                    Some(Ok(item)) => Event::Item(item),
+                    Some(Err(error)) => Event::BodyEnded(Some(open.origin.name_in(error))),
+                    None => Event::BodyEnded(None),
                 }),
-                // Behind what there is to read: whoever reads may have done something else meanwhile.
-                () = at(self.ends.idle_at) => {
+                // The body is polled first: the reader may have been busy, and the body may have data.
+                () = at(self.stop.idle_at) => {
                     let bytes = self.observer.bytes().load(Ordering::Relaxed);
-                    if bytes == self.ends.idle_bytes {
+                    if bytes == self.stop.idle_bytes {
                         return Ok(Event::Ended(StreamEnd::IdleTimeout));
                     }
-                    self.ends.wait(bytes);
+                    self.stop.start_waiting(bytes);
                 }
             }
         }
     }
 
-    async fn open(&mut self, resume: &mut Resume) -> Result<Event<B::Piece>> {
-        if self.ends.stop.is_cancelled() {
+    async fn open(&mut self, resume: &mut Resume) -> Result<Event<B::BodyItem>> {
+        if self.stop.token.is_cancelled() {
             return Ok(Event::Ended(StreamEnd::Stopped));
         }
         loop {
@@ -183,9 +198,9 @@ impl<B: ReadBody> Line<B> {
             let call = Box::pin(call(&self.client, &self.options, self.pause, &start));
             let reply = tokio::select! {
                 biased;
-                reason = self.ends.reached() => return self.unreached(reason),
+                reason = self.stop.reached() => return self.ended_while_disconnected(reason),
                 reply = call => reply,
-                () = at(self.ends.idle_at) => return self.unreached(StreamEnd::IdleTimeout),
+                () = at(self.stop.idle_at) => return self.ended_while_disconnected(StreamEnd::IdleTimeout),
             };
             if let Some(outage) = &mut self.outage {
                 outage.calls += 1;
@@ -208,22 +223,22 @@ impl<B: ReadBody> Line<B> {
             }
             match error.kind() {
                 ErrorKind::InvalidArgument | ErrorKind::Retention if self.options.reconnect => {
-                    match resume.not_understood() {
-                        Refused::Again => {}
-                        Refused::AgedOut => return Ok(Event::Gone(error)),
-                        Refused::Wrong => return Err(error),
+                    match resume.rejected() {
+                        AfterRejection::Retry => {}
+                        AfterRejection::AgedOut => return Ok(Event::AgedOut(error)),
+                        AfterRejection::Fail => return Err(error),
                     }
                 }
-                _ => self.judge(&error)?,
+                _ => self.attempt_failed(&error)?,
             }
         }
     }
 
-    /// It ends while there is no connection.
-    fn unreached(&mut self, reason: StreamEnd) -> Result<Event<B::Piece>> {
+    /// Ends the stream while there is no body.
+    fn ended_while_disconnected(&mut self, reason: StreamEnd) -> Result<Event<B::BodyItem>> {
         let outage = self.outage.take().filter(|outage| outage.opened.is_none() && !self.was_read);
         match outage.and_then(|outage| outage.cause) {
-            // Nothing came because the service was never reached.
+            // The service was never reached.
             Some(error) if reason == StreamEnd::IdleTimeout => Err(error),
             _ => Ok(Event::Ended(reason)),
         }
@@ -241,45 +256,53 @@ impl<B: ReadBody> Line<B> {
         let body = SdkBody::from(reply.output);
         let body = WatchedBody::new("GetMedia", body, *first_byte_timeout, *read_timeout, bytes);
         let body = B::open(body, *limits, resync);
-        self.body = Some(Open { body, origin: reply.origin, date: reply.date, since: now });
+        self.body = Some(OpenBody { body, origin: reply.origin, date: reply.date, since: now });
         self.was_read = true;
     }
 
-    /// Whether to try again after this.
-    pub(super) fn judge(&mut self, error: &Error) -> Result<()> {
-        let is_first = self.strikes == 0;
+    /// Returns whether a call may be retried after an error.
+    fn retry_after(&self, error: &Error) -> Retry {
+        match error.kind() {
+            ErrorKind::WrongEndpoint if !error.is_retryable() => Retry::Never,
+            // The endpoint may have moved.
+            ErrorKind::WrongEndpoint if !self.options.reconnect => Retry::Times(1),
+            // The response has no error code: a host that always responds so does not belong to the service.
+            ErrorKind::WrongEndpoint if error.code().is_none() => Retry::Times(MAX_ATTEMPTS),
+            _ if !self.options.reconnect => Retry::Never,
+            _ if error.is_retryable() => Retry::Always,
+            // Credentials get renewed.
+            _ if is_about_credentials(error) && self.was_read => Retry::Times(MAX_ATTEMPTS),
+            // The error code is unknown.
+            ErrorKind::Service => Retry::Times(MAX_ATTEMPTS),
+            _ => Retry::Never,
+        }
+    }
+
+    /// Counts a failed attempt, and returns the error if there must be no further one.
+    pub(super) fn attempt_failed(&mut self, error: &Error) -> Result<()> {
         if error.kind() == ErrorKind::WrongEndpoint {
             self.client.endpoints.forget(&self.options.stream, &ApiName::GetMedia);
         }
-        let may_be_tried = match error.kind() {
-            ErrorKind::WrongEndpoint if !error.is_retryable() => false,
-            // Once is for an endpoint that has moved.
-            ErrorKind::WrongEndpoint if !self.options.reconnect => is_first,
-            // The host says nothing of it itself: if it goes on like this, it is no host of the service.
-            ErrorKind::WrongEndpoint if error.code().is_none() => self.strikes < STRIKES,
-            _ if !self.options.reconnect => false,
-            _ if error.is_retryable() => return Ok(()),
-            // Credentials get renewed.
-            _ if is_about_credentials(error) => self.was_read && self.strikes < STRIKES,
-            // The service says something that nobody has heard before.
-            ErrorKind::Service => self.strikes < STRIKES,
-            _ => false,
+        let max = match self.retry_after(error) {
+            Retry::Always => return Ok(()),
+            Retry::Times(max) => max,
+            Retry::Never => 0,
         };
-        self.strikes += 1;
-        if may_be_tried { Ok(()) } else { Err(error.clone()) }
+        self.attempts += 1;
+        if self.attempts <= max { Ok(()) } else { Err(error.clone()) }
     }
 
-    /// The body is over, and another one is wanted. `fruitful` if something new was in it.
-    pub(super) fn hang_up(&mut self, cause: Option<Error>, fruitful: bool) {
+    /// Drops the body, so that the next event opens another one.
+    pub(super) fn close(&mut self, cause: Option<Error>, made_progress: bool) {
         let Some(open) = self.body.take() else { return };
         self.observer.closed();
         if let Some(cause) = &cause {
             self.observer.failed(cause);
         } else {
-            self.strikes = 0;
+            self.attempts = 0;
         }
         self.pause = match &cause {
-            None if fruitful || open.since.elapsed() >= WAITED => {
+            None if made_progress || open.since.elapsed() >= WAITED_FOR_MEDIA => {
                 self.backoff.reset();
                 Duration::ZERO
             }
@@ -289,29 +312,29 @@ impl<B: ReadBody> Line<B> {
         outage.opened = None;
     }
 
-    /// Something came in whole: whatever was wrong is over.
-    pub(super) fn progressed(&mut self) {
+    /// Forgets earlier failures, since a complete fragment has arrived.
+    pub(super) fn made_progress(&mut self) {
         self.backoff.reset();
-        self.strikes = 0;
+        self.attempts = 0;
     }
 
-    /// What was between the connections, if this is another one than that of the last fragment.
+    /// Takes the outage before the current fragment, if there was one.
     pub(super) fn take_outage(&mut self) -> Option<Outage> {
         self.outage.take()
     }
 
-    /// Whether the fragment that is coming in is the last.
+    /// Returns whether the fragment that is being received is the last one.
     pub(super) fn is_stopping(&self) -> bool {
-        self.ends.stopping.is_some()
+        self.stop.stopping.is_some()
     }
 
-    /// When the body began that is read, on the service's clock, if it has been waiting for media since.
-    pub(super) fn waited_since(&self) -> Option<Timestamp> {
-        let open = self.body.as_ref().filter(|open| open.since.elapsed() >= WAITED)?;
+    /// Returns when the current body began, on the service's clock, if it has been waiting for media since.
+    pub(super) fn waiting_since(&self) -> Option<Timestamp> {
+        let open = self.body.as_ref().filter(|open| open.since.elapsed() >= WAITED_FOR_MEDIA)?;
         open.date
     }
 
-    /// An error with the connection it came over.
+    /// Adds the stream, the endpoint and the request id to an error.
     pub(super) fn name_in(&self, error: Error) -> Error {
         match &self.body {
             Some(open) => open.origin.name_in(error),
@@ -325,8 +348,8 @@ impl Outage {
         Self { cause, began: Instant::now(), calls: 0, opened: None }
     }
 
-    /// From the end of a body until the next one began.
-    pub(super) fn lasted(&self) -> Duration {
+    /// Returns the time from the end of the last body until the current one began.
+    pub(super) fn duration(&self) -> Duration {
         self.opened.unwrap_or(self.began).duration_since(self.began)
     }
 }

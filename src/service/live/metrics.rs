@@ -7,18 +7,18 @@ use crate::service::stream_id::StreamId;
 
 /// Counts for one stream, whose name is the label `stream` of each.
 #[derive(Debug)]
-pub(super) struct Meter {
+pub(super) struct Metrics {
     #[cfg(feature = "metrics")]
     stream: metrics::SharedString,
 }
 
 #[cfg(feature = "metrics")]
-impl Meter {
+impl Metrics {
     pub(super) fn new(stream: &StreamId) -> Self {
         Self { stream: stream.name().to_owned().into() }
     }
 
-    pub(super) fn gave_out(&self, behind: Option<Duration>) {
+    pub(super) fn yielded(&self, behind: Option<Duration>) {
         metrics::counter!("kinesis_video_live_fragments_total", "stream" => self.stream.clone()).increment(1);
         if let Some(behind) = behind {
             let gauge = metrics::gauge!("kinesis_video_live_behind_seconds", "stream" => self.stream.clone());
@@ -42,12 +42,12 @@ impl Meter {
 
 #[cfg(not(feature = "metrics"))]
 #[expect(clippy::unused_self, reason = "the same as with the feature")]
-impl Meter {
+impl Metrics {
     pub(super) fn new(_: &StreamId) -> Self {
         Self {}
     }
 
-    pub(super) fn gave_out(&self, _: Option<Duration>) {}
+    pub(super) fn yielded(&self, _: Option<Duration>) {}
 
     pub(super) fn received(&self, _: u64) {}
 

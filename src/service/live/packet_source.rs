@@ -1,69 +1,76 @@
-//! Packets of a live stream.
+//! The packets of a live stream.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::connection::{Event, Line};
-use super::session::{Next, Source};
+use super::connection::Connection;
+use super::session::{Begun, CutFragment, NewFragment, Session, Step, Yielded};
 use crate::demux::{PacketItem, PacketStream};
 use crate::error::Result;
 use crate::fragment::{Discontinuity, Extent, FragmentEnd, FragmentFooter, FragmentHeader, StreamEnd};
 use crate::packet::Packet;
 use crate::service::call::WatchedBody;
 
-/// Puts the bodies of a live stream together to one row of packets, each once.
+/// Joins the bodies of a live stream to one sequence of packets, each yielded once.
 #[derive(Debug)]
 pub(super) struct PacketSource {
-    source: Source<PacketStream<WatchedBody>>,
-    /// To be given out.
+    session: Session<PacketStream<WatchedBody>>,
+    /// Items to yield.
     ready: VecDeque<PacketItem>,
-    /// The fragment of which some was given out, and which has not ended for whoever reads.
-    given: Option<Given>,
+    /// The fragment whose start has been yielded, and whose end has not.
+    open: Option<OpenFragment>,
     reading: Reading,
-    /// Where the fragment begins that comes now, in its body.
+    /// The offset in the body at which the current fragment begins.
     begins_at: u64,
     end: Option<Result<StreamEnd>>,
 }
 
-/// What was given out of a fragment.
+/// A fragment that is being yielded.
 #[derive(Debug)]
-struct Given {
+struct OpenFragment {
     header: Arc<FragmentHeader>,
-    /// A digest of each packet.
+    begun: Begun,
+    /// A digest of each packet that was yielded.
     packets: Vec<u64>,
     extent: Extent,
-    /// How it ended, if that is not known to be its real end.
+    /// The best end so far. The real end may be another one.
     end: Option<FragmentFooter>,
-    /// How many packets have come of it in this body.
-    length: u64,
-    /// How many bytes there were of it.
+    /// The number of packets that this body has brought.
+    received: u64,
+    /// The number of bytes that this body has brought.
     bytes: u64,
-    /// Whether a packet was not what it had been.
+    /// Whether a repeated packet differed.
     differs: bool,
 }
 
-/// What the packets that come now are.
+/// The fragment of the packets that are being received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reading {
-    /// Of no fragment.
+    /// None.
     Nothing,
-    /// Of one that was given out before.
+    /// A repeat.
     Repeat,
-    /// Of one without a number: if nothing comes of it, it was cut before it had one.
+    /// A fragment without a number. If it brings nothing, it was cut before its number.
     Unnamed,
-    /// Of the one that is being given out: new, or again up to where it was cut.
-    Given,
+    /// The open fragment, new or again.
+    Open,
 }
 
-impl Given {
-    fn new(header: &Arc<FragmentHeader>) -> Self {
+impl OpenFragment {
+    fn new(header: &Arc<FragmentHeader>, begun: Begun) -> Self {
         let (header, extent) = (Arc::clone(header), Extent::default());
-        Self { header, packets: Vec::new(), extent, end: None, length: 0, bytes: 0, differs: false }
+        Self { header, begun, packets: Vec::new(), extent, end: None, received: 0, bytes: 0, differs: false }
+    }
+
+    fn as_cut(&self) -> CutFragment {
+        CutFragment { position: self.header.position(), length: self.bytes, has_ended: self.end.is_some() }
     }
 }
 
-/// Whether it is a key frame is left out: where a BlockGroup is cut, that is not known yet.
+/// Returns a digest of a packet.
+///
+/// The key frame flag is left out: in a BlockGroup that was cut, it is not known yet.
 fn digest(packet: &Packet) -> u64 {
     let mut hasher = DefaultHasher::new();
     (packet.track_number(), packet.timecode_ns(), packet.payload()).hash(&mut hasher);
@@ -71,15 +78,15 @@ fn digest(packet: &Packet) -> u64 {
 }
 
 impl PacketSource {
-    pub(super) fn new(line: Line<PacketStream<WatchedBody>>) -> Self {
-        let source = Source::new(line);
-        let end = source.ends_at_once().map(Ok);
-        Self { source, ready: VecDeque::new(), given: None, reading: Reading::Nothing, begins_at: 0, end }
+    pub(super) fn new(connection: Connection<PacketStream<WatchedBody>>) -> Self {
+        let session = Session::new(connection);
+        let end = session.ends_at_once().map(Ok);
+        Self { session, ready: VecDeque::new(), open: None, reading: Reading::Nothing, begins_at: 0, end }
     }
 
-    /// The next item, or why there is none.
+    /// Returns the next item, or the reason of the end.
     pub(super) async fn next(&mut self) -> Result<std::result::Result<PacketItem, StreamEnd>> {
-        self.source.line.wait();
+        self.session.connection.start_waiting();
         loop {
             if let Some(item) = self.ready.pop_front() {
                 return Ok(Ok(item));
@@ -87,112 +94,103 @@ impl PacketSource {
             if let Some(end) = self.end.take() {
                 return end.map(Err);
             }
-            match self.source.next().await {
-                Ok(Event::Opened) => (self.reading, self.begins_at) = (Reading::Nothing, 0),
-                Ok(Event::Piece(PacketItem::Start(header))) => self.starts(&header),
-                Ok(Event::Piece(PacketItem::Packet(packet))) => self.packet(packet),
-                Ok(Event::Piece(PacketItem::End(end))) => self.ends(end),
-                Ok(Event::Piece(PacketItem::Skipped(skipped))) => match self.cut() {
-                    Some(cut) if cut.end.is_some() && self.source.is_damage_of(&skipped, &cut.header.position()) => {
-                        let next = self.source.broke(&cut.header.position(), cut.bytes, skipped.cause().cloned());
-                        self.after_body(next);
+            let is_open = self.reading == Reading::Open;
+            match self.session.next(|| self.open.as_ref().filter(|_| is_open).map(OpenFragment::as_cut)).await {
+                Step::Opened => (self.reading, self.begins_at) = (Reading::Nothing, 0),
+                Step::Media(item) => self.received(item),
+                Step::Skipped(skipped) => {
+                    self.close();
+                    self.begins_at = skipped.offset() + skipped.length();
+                    self.session.skipped(skipped);
+                }
+                Step::BodyEnded => self.keep(),
+                Step::AgedOut(error) => {
+                    // A fragment that was cut there does not arrive again either.
+                    self.yield_end();
+                    match self.session.restart(error) {
+                        Ok(()) => self.keep(),
+                        Err(error) => self.ended(Err(error)),
                     }
-                    _ => {
-                        self.close();
-                        self.begins_at = skipped.offset() + skipped.length();
-                        self.source.skipped(skipped);
-                    }
-                },
-                Ok(Event::Piece(PacketItem::Discontinuity(what))) => {
-                    self.ready.push_back(PacketItem::Discontinuity(what));
                 }
-                Ok(Event::Piece(PacketItem::Fault(fault))) => {
-                    let next = match self.cut() {
-                        Some(cut) => self.source.fault_inside(&fault, &cut.header.position(), cut.bytes),
-                        None => self.source.fault(&fault),
-                    };
-                    self.after_body(next);
-                }
-                Ok(Event::Over(cause)) => {
-                    let next = match self.cut() {
-                        Some(cut) => self.source.broke(&cut.header.position(), cut.bytes, cause),
-                        None => self.source.over(cause),
-                    };
-                    self.after_body(next);
-                }
-                Ok(Event::Gone(error)) => self.after_body(Next::Gone(error)),
-                Ok(Event::Ended(reason)) => self.ended(Ok(reason)),
-                Err(error) => self.ended(Err(error)),
+                Step::Ended(end) => self.ended(end),
             }
         }
     }
 
-    /// The fragment in which this body ended.
-    fn cut(&self) -> Option<&Given> {
-        self.given.as_ref().filter(|_| self.reading == Reading::Given)
+    fn received(&mut self, item: PacketItem) {
+        match item {
+            PacketItem::Start(header) => self.starts(&header),
+            PacketItem::Packet(packet) => self.packet(packet),
+            PacketItem::End(end) => self.ends(end),
+            other => self.ready.push_back(other),
+        }
     }
 
     fn starts(&mut self, header: &Arc<FragmentHeader>) {
         self.close();
-        self.reading = match header.number() {
-            None => Reading::Unnamed,
-            Some(_) if self.source.is_repeat(header) => Reading::Repeat,
-            Some(_) => Reading::Given,
-        };
-        if self.reading == Reading::Given {
-            self.begins(header);
+        if header.number().is_none() {
+            self.reading = Reading::Unnamed;
+        } else if let Some(new) = self.session.check(header) {
+            self.reading = Reading::Open;
+            self.begins(header, new);
+        } else {
+            self.reading = Reading::Repeat;
         }
     }
 
-    fn begins(&mut self, header: &Arc<FragmentHeader>) {
-        let is_again = self
-            .given
-            .as_ref()
-            .is_some_and(|given| given.header.number().is_some() && given.header.number() == header.number());
-        if let Some(given) = self.given.as_mut().filter(|_| is_again) {
-            (given.length, given.bytes) = (0, 0);
-            self.reading = Reading::Given;
-            self.source.comes_again();
+    fn begins_unnamed(&mut self, header: &Arc<FragmentHeader>) {
+        if let Some(new) = self.session.check(header) {
+            self.begins(header, new);
+        }
+    }
+
+    fn begins(&mut self, header: &Arc<FragmentHeader>, new: NewFragment) {
+        let is_same =
+            |open: &&mut OpenFragment| open.header.number().is_some() && open.header.number() == header.number();
+        if let Some(open) = self.open.as_mut().filter(is_same) {
+            (open.received, open.bytes) = (0, 0);
+            self.reading = Reading::Open;
+            self.session.arrives_again(&new);
             return;
         }
-        // What was cut does not come again.
-        self.give_out_end();
-        if let Some(reason) = self.source.leaves_out(header) {
+        // The fragment that was cut does not arrive again.
+        self.yield_end();
+        if let Some(reason) = self.session.leaves_out(header) {
             self.end.get_or_insert(Ok(reason));
         }
         if self.end.is_some() {
             return;
         }
-        let mut before = self.source.arrives();
-        self.source.begins(header, &mut before);
+        let arrival = self.session.arrives(new);
+        let (begun, before) = self.session.begins(header, arrival);
         self.ready.extend(before.into_iter().map(PacketItem::Discontinuity));
         self.ready.push_back(PacketItem::Start(Arc::clone(header)));
-        self.given = Some(Given::new(header));
-        self.reading = Reading::Given;
+        self.open = Some(OpenFragment::new(header, begun));
+        self.reading = Reading::Open;
     }
 
     fn packet(&mut self, packet: Packet) {
         if self.reading == Reading::Unnamed {
-            self.begins(packet.fragment());
+            self.begins_unnamed(packet.fragment());
         }
-        let Some(given) = self.given.as_mut().filter(|_| self.reading == Reading::Given) else { return };
-        let (ordinal, digest) = (given.length, digest(&packet));
-        given.length += 1;
-        match given.packets.get(usize::try_from(ordinal).unwrap_or(usize::MAX)) {
+        let Some(open) = self.open.as_mut().filter(|_| self.reading == Reading::Open) else { return };
+        let (ordinal, digest) = (open.received, digest(&packet));
+        open.received += 1;
+        match open.packets.get(usize::try_from(ordinal).unwrap_or(usize::MAX)) {
             Some(before) if *before == digest => {}
             Some(_) => self.differs(packet.ordinal()),
             None => {
-                given.extent.add(packet.track_number(), packet.timecode_ns());
-                given.packets.push(digest);
+                open.extent.add(packet.track_number(), packet.timecode_ns());
+                open.packets.push(digest);
                 self.ready.push_back(PacketItem::Packet(packet));
             }
         }
     }
 
-    /// Says once that the fragment is not what it was.
+    /// Reports, once for each fragment, that a repeated packet differs.
     fn differs(&mut self, ordinal: u32) {
-        if let Some(given) = &mut self.given
-            && !std::mem::replace(&mut given.differs, true)
+        if let Some(open) = &mut self.open
+            && !std::mem::replace(&mut open.differs, true)
         {
             self.ready.push_back(PacketItem::Discontinuity(Discontinuity::PacketDiffers { ordinal }));
         }
@@ -204,81 +202,77 @@ impl PacketSource {
             Reading::Repeat => {
                 self.reading = Reading::Nothing;
                 if end.end_reason() == FragmentEnd::Trailer {
-                    self.source.repeated(end.fragment());
+                    self.session.repeated(end.fragment());
                 }
             }
-            Reading::Unnamed if end.end_reason() == FragmentEnd::Cut => self.reading = Reading::Nothing,
-            Reading::Unnamed => self.begins(end.fragment()),
-            Reading::Given | Reading::Nothing => {}
+            Reading::Unnamed if matches!(end.end_reason(), FragmentEnd::Cut | FragmentEnd::EndOfBody) => {
+                self.reading = Reading::Nothing;
+            }
+            Reading::Unnamed => self.begins_unnamed(end.fragment()),
+            Reading::Open | Reading::Nothing => {}
         }
-        let Some(given) = self.given.as_mut().filter(|_| self.reading == Reading::Given) else { return };
-        given.bytes = bytes;
-        let is_whole = end.end_reason() == FragmentEnd::Trailer;
-        // Of two parts of one fragment the longer one tells more.
-        if is_whole || given.length >= given.packets.len() as u64 || given.end.is_none() {
-            given.end = Some(end);
+        let Some(open) = self.open.as_mut().filter(|_| self.reading == Reading::Open) else { return };
+        open.bytes = bytes;
+        let is_complete = end.end_reason() == FragmentEnd::Trailer;
+        // Of two parts of one fragment, the longer one has the better end.
+        if is_complete || open.received >= open.packets.len() as u64 || open.end.is_none() {
+            open.end = Some(end);
         }
-        if is_whole {
+        if is_complete {
             self.close();
         }
     }
 
-    /// All is there of the fragment that is being given out.
+    /// Takes the open fragment for complete.
     fn close(&mut self) {
-        if self.reading != Reading::Given {
+        if self.reading != Reading::Open {
             return;
         }
-        if let Some(given) = &self.given
-            && given.length < given.packets.len() as u64
+        if let Some(open) = &self.open
+            && open.received < open.packets.len() as u64
         {
-            self.differs(u32::try_from(given.length).unwrap_or(u32::MAX));
+            self.differs(u32::try_from(open.received).unwrap_or(u32::MAX));
         }
-        self.give_out_end();
+        self.yield_end();
     }
 
-    /// Ends the fragment that is being given out, as far as it came.
-    fn give_out_end(&mut self) {
+    /// Yields the end of the open fragment.
+    fn yield_end(&mut self) {
         self.reading = Reading::Nothing;
-        let Some(Given { header, extent, end, .. }) = self.given.take() else { return };
+        let Some(OpenFragment { header, begun, extent, end, .. }) = self.open.take() else { return };
         let end = end.unwrap_or_else(|| FragmentFooter::cut(header));
-        let duration = extent.duration(end.fragment(), end.fragment().timecode_ns());
-        let reason = self.source.gave_out(end.fragment(), end.position(), end.end_reason(), end.behind_now(), duration);
+        let yielded = Yielded {
+            header: end.fragment(),
+            position: end.position(),
+            end: end.end_reason(),
+            behind_now: end.behind_now(),
+            duration: extent.duration(end.fragment(), end.fragment().timecode_ns()),
+        };
+        let reason = self.session.yielded(begun, yielded);
         self.ready.push_back(PacketItem::End(end));
         if let Some(reason) = reason {
             self.end.get_or_insert(Ok(reason));
         }
     }
 
-    fn after_body(&mut self, next: Next) {
+    /// Keeps the open fragment until the next body.
+    fn keep(&mut self) {
         self.reading = Reading::Nothing;
-        match next {
-            // It cannot be told from others when it comes again.
-            Next::Again if self.given.as_ref().is_some_and(|given| given.header.number().is_none()) => {
-                self.give_out_end();
-            }
-            Next::Again => {}
-            Next::Gone(error) => {
-                // Nor does what was cut there come again.
-                self.give_out_end();
-                let next = self.source.go_elsewhere(error);
-                self.after_body(next);
-            }
-            Next::Ended(end) => self.ended(end),
+        // Without a number, it could not be recognized when it arrives again.
+        if self.open.as_ref().is_some_and(|open| open.header.number().is_none()) {
+            self.yield_end();
         }
     }
 
-    /// Nothing more comes: what was begun ends where it is. What may come again another time is not
-    /// counted as given out.
+    /// Ends the stream, and the open fragment with it.
+    ///
+    /// The fragment does not count as yielded if it may be complete at the next attempt.
     fn ended(&mut self, end: Result<StreamEnd>) {
-        let may_come_again = matches!(end, Ok(StreamEnd::Stopped | StreamEnd::Deadline | StreamEnd::IdleTimeout));
-        match self.given.take() {
-            Some(Given { header, end, .. }) if may_come_again => {
-                self.ready.push_back(PacketItem::End(end.unwrap_or_else(|| FragmentFooter::cut(header))));
-            }
-            given => {
-                self.given = given;
-                self.give_out_end();
-            }
+        let may_arrive_again = matches!(end, Ok(StreamEnd::Stopped | StreamEnd::Deadline | StreamEnd::IdleTimeout));
+        if may_arrive_again && let Some(OpenFragment { header, end, .. }) = self.open.take() {
+            self.ready.push_back(PacketItem::End(end.unwrap_or_else(|| FragmentFooter::cut(header))));
+        } else {
+            self.yield_end();
         }
         self.end.get_or_insert(end);
     }

@@ -1,4 +1,6 @@
-//! Where to go on, and what has been there before. Knows neither time nor network.
+//! The place to resume at, and which fragments are repeats.
+//!
+//! This module knows neither the clock nor the network. Times are passed in.
 
 use std::time::Duration;
 
@@ -8,82 +10,100 @@ use super::start::Start;
 use crate::error::{Error, ErrorKind};
 use crate::fragment::{FragmentHeader, FragmentNumber, Position, Timestamp};
 
-/// How often a fragment may fail at the same place before it is passed over...
-const FAILURES: u32 = 2;
+/// How often a fragment may fail at the same offset before it is skipped.
+const MAX_FAILURES: u32 = 2;
 
-/// ... and, unless its bytes are wrong, how long that must go on: a fragment that is still being made
-/// also ends at the same place, again and again, and may take 20 seconds.
+/// How long a fragment must fail before it is skipped, unless its bytes are damaged. A fragment that is still being
+/// produced also ends at the same offset several times, and may take 20 s.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a place must not be there before it counts as aged out: what was just received may take a
-/// moment to be found.
-const SETTLED: Duration = Duration::from_secs(5);
+/// How long the service must not find a place before it counts as aged out. A fragment that was just received may
+/// take a moment to be found.
+const NOT_FOUND_FOR: Duration = Duration::from_secs(5);
 
-/// What has been given out of a stream, and where the next call is to begin.
+/// The progress of a live stream, and where its next call starts.
 #[derive(Debug)]
 pub(super) struct Resume {
     begin: Start,
-    /// Behind the last fragment that was given out.
+    /// The position of the last fragment that was yielded.
     last: Option<Position>,
-    /// When the service received the newest that was given out.
+    /// The latest server time among the yielded fragments.
     newest: Option<Timestamp>,
-    /// The fragment that was cut, and nothing of which counts yet.
+    /// The fragment that was cut and has not been yielded.
     unfinished: Option<Position>,
-    /// When the service first replied.
+    /// The service's time at its first reply.
     first_reply: Option<Timestamp>,
-    way: Way,
+    strategy: ResumeStrategy,
     failure: Option<Failure>,
-    /// Whether to read on behind damage, since what is damaged has no number.
-    resync: bool,
-    /// The number that a damaged fragment had which was given out, and behind which there is nothing.
-    odd: Option<FragmentNumber>,
+    /// Set while damage can only be skipped by the parser.
+    resync: Option<Resync>,
 }
 
-/// How to go on.
+/// Where the next call starts.
 #[derive(Debug)]
-enum Way {
-    /// Behind the last, said in one of the ways in which that can be said.
-    Behind {
-        /// Which, of those there are.
+enum ResumeStrategy {
+    /// After the last fragment.
+    AfterLast {
+        /// Which of the last position's parts the request uses: see [`Start::after`].
         nth: usize,
-        /// Since when the service says that there is nothing.
+        /// Since when the service has not found the place.
         not_found: Option<Instant>,
     },
-    /// Behind a fragment that cannot be read, for this reason. It is given up only when something
-    /// comes from there.
-    Passing(FragmentNumber, Option<Error>),
-    /// Somewhere else, since the place is no longer kept.
-    Elsewhere(Start),
+    /// After a fragment that cannot be read.
+    ///
+    /// The strategy ends when a later fragment arrives.
+    SkipFragment { number: FragmentNumber, cause: Option<Error> },
+    /// At another start, because the place is no longer retained.
+    Restart(Start),
 }
 
-impl Default for Way {
+impl Default for ResumeStrategy {
     fn default() -> Self {
-        Self::Behind { nth: 0, not_found: None }
+        Self::AfterLast { nth: 0, not_found: None }
     }
 }
 
-/// A fragment that could not be read.
+/// The state in which the parser skips damage, because a damaged fragment cannot be skipped by its number.
+#[derive(Debug, Default)]
+struct Resync {
+    /// The damaged fragments that have a number.
+    unskippable: Vec<Unskippable>,
+}
+
+impl Resync {
+    fn find(&self, number: &FragmentNumber) -> Option<&Unskippable> {
+        self.unskippable.iter().find(|fragment| fragment.number == *number)
+    }
+}
+
+/// A damaged fragment after whose number the service finds nothing.
+#[derive(Debug)]
+struct Unskippable {
+    number: FragmentNumber,
+    /// Whether its intact part has been yielded.
+    yielded: bool,
+}
+
+/// The last fragment that could not be read.
 #[derive(Debug)]
 struct Failure {
     number: Option<FragmentNumber>,
-    /// How far it came, in bytes.
-    place: u64,
-    times: u32,
+    /// The offset in the fragment at which it failed, in bytes.
+    offset: u64,
+    count: u32,
     since: Instant,
     cause: Option<Error>,
-    /// Whether there was no going on behind it by its number.
-    cannot_be_passed: bool,
 }
 
-/// What to do when the service does not find, or does not understand, the place to go on.
+/// What to do after the service has rejected, or has not found, the start of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    /// Try again, maybe otherwise.
-    Again,
-    /// The place has aged out.
+pub(super) enum AfterRejection {
+    /// Call again, possibly with another start.
+    Retry,
+    /// Give up the place. It is no longer retained.
     AgedOut,
-    /// It is what the user said, and wrong.
-    Wrong,
+    /// Fail. The start is the user's own, and invalid.
+    Fail,
 }
 
 impl Resume {
@@ -100,24 +120,23 @@ impl Resume {
             newest,
             unfinished: None,
             first_reply: None,
-            way: Way::default(),
+            strategy: ResumeStrategy::default(),
             failure: None,
-            resync: false,
-            odd: None,
+            resync: None,
         }
     }
 
-    /// Where the next call begins.
+    /// Returns the start of the next call.
     pub(super) fn start(&self) -> Start {
-        let nth = match &self.way {
-            Way::Passing(number, _) => return Start::AfterFragment(number.clone()),
-            Way::Elsewhere(start) => return start.clone(),
-            Way::Behind { nth, .. } => *nth,
+        let nth = match &self.strategy {
+            ResumeStrategy::SkipFragment { number, .. } => return Start::AfterFragment(number.clone()),
+            ResumeStrategy::Restart(start) => return start.clone(),
+            ResumeStrategy::AfterLast { nth, .. } => *nth,
         };
         if let Some(start) = self.last.as_ref().and_then(|last| Start::after(last, nth)) {
             return start;
         }
-        // Nothing came yet. What was produced since the first call is not to be lost for that; the
+        // Nothing has been yielded. Media that was produced since the first call must not be lost, and only the
         // service's own clock says when that was.
         let cut = self.unfinished.as_ref().and_then(Position::server_time);
         match (&self.begin, cut.or(self.first_reply)) {
@@ -126,150 +145,150 @@ impl Resume {
         }
     }
 
-    /// Behind what has been given out.
+    /// Returns the position of the last fragment that was yielded.
     pub(super) fn position(&self) -> Option<&Position> {
         self.last.as_ref()
     }
 
-    /// Whether the next body is read on behind damage.
+    /// Returns whether the parser of the next body skips damage.
     pub(super) fn resyncs(&self) -> bool {
-        self.resync
+        self.resync.is_some()
     }
 
-    /// Whether this fragment can only be read over, not passed over by its number.
-    pub(super) fn cannot_pass_over(&self, cut: &Position) -> bool {
-        let is_it = |failure: &Failure| failure.cannot_be_passed && failure.number.as_ref() == cut.number();
-        cut.number().is_none() || self.failure.as_ref().is_some_and(is_it)
+    /// Returns whether a cut fragment cannot be skipped by its number.
+    pub(super) fn is_unskippable(&self, cut: &Position) -> bool {
+        cut.number().is_none_or(|number| self.resync.as_ref().is_some_and(|resync| resync.find(number).is_some()))
     }
 
-    /// A body begins, at this time on the service's clock.
+    /// Records that a body has begun, at a time on the service's clock.
     pub(super) fn opened(&mut self, date: Option<Timestamp>) {
         self.first_reply = self.first_reply.or(date);
-        if let (Way::Elsewhere(start @ Start::Now), Some(date)) = (&mut self.way, date) {
+        if let (ResumeStrategy::Restart(start @ Start::Now), Some(date)) = (&mut self.strategy, date) {
             *start = Start::ServerTime(date);
         }
     }
 
-    /// A body has ended in good order: the place is there.
-    pub(super) fn was_there(&mut self) {
-        if let Way::Behind { not_found, .. } = &mut self.way {
+    /// Records that a body has ended without an error, so that the service has found the place.
+    pub(super) fn found(&mut self) {
+        if let ResumeStrategy::AfterLast { not_found, .. } = &mut self.strategy {
             *not_found = None;
         }
     }
 
-    /// The service does not understand where to go on.
-    pub(super) fn not_understood(&mut self) -> Refused {
-        match &mut self.way {
-            Way::Passing(..) => {
-                self.cannot_pass();
-                Refused::Again
+    /// Chooses another start after the service has rejected the last one as invalid.
+    pub(super) fn rejected(&mut self) -> AfterRejection {
+        match &mut self.strategy {
+            ResumeStrategy::SkipFragment { .. } => {
+                self.skip_by_parser();
+                AfterRejection::Retry
             }
-            // Long ago by now.
-            Way::Elsewhere(start @ Start::ServerTime(_)) => {
+            // The time is too long ago by now.
+            ResumeStrategy::Restart(start @ Start::ServerTime(_)) => {
                 *start = Start::Now;
-                Refused::Again
+                AfterRejection::Retry
             }
-            Way::Elsewhere(_) => Refused::Wrong,
-            Way::Behind { nth, .. } => match &self.last {
+            ResumeStrategy::Restart(_) => AfterRejection::Fail,
+            ResumeStrategy::AfterLast { nth, .. } => match &self.last {
                 Some(last) if Start::after(last, *nth + 1).is_some() => {
                     *nth += 1;
-                    Refused::Again
+                    AfterRejection::Retry
                 }
-                Some(_) if !matches!(self.begin, Start::AfterFragment(_)) => Refused::AgedOut,
-                None if self.begin == Start::Now && self.first_reply.take().is_some() => Refused::Again,
-                _ => Refused::Wrong,
+                Some(_) if !matches!(self.begin, Start::AfterFragment(_)) => AfterRejection::AgedOut,
+                None if self.begin == Start::Now && self.first_reply.take().is_some() => AfterRejection::Retry,
+                _ => AfterRejection::Fail,
             },
         }
     }
 
-    /// The service has nothing where to go on. At first that may be too early; and there may be another
-    /// way to say it, though not by time: what is found then may be something else.
-    pub(super) fn not_found(&mut self, now: Instant) -> Refused {
+    /// Chooses another start after the service has found nothing at the last one.
+    ///
+    /// The service may not know the fragment yet. A start by time is never chosen, since it may find something else.
+    pub(super) fn not_found(&mut self, now: Instant) -> AfterRejection {
         let date = self.first_reply;
-        match &mut self.way {
-            Way::Passing(..) => self.cannot_pass(),
-            Way::Elsewhere(start @ Start::ServerTime(_)) => *start = Start::Now,
-            Way::Elsewhere(_) => {}
-            Way::Behind { nth, not_found } => {
-                let is_still_to_come = match &self.begin {
-                    // There is nothing at all, and that is no place that could age.
+        match &mut self.strategy {
+            ResumeStrategy::SkipFragment { .. } => self.skip_by_parser(),
+            ResumeStrategy::Restart(start @ Start::ServerTime(_)) => *start = Start::Now,
+            ResumeStrategy::Restart(_) => {}
+            ResumeStrategy::AfterLast { nth, not_found } => {
+                let may_still_arrive = match &self.begin {
+                    // The stream is empty, and an empty stream has nothing that could age out.
                     Start::Earliest | Start::Now => true,
                     Start::ServerTime(time) => date.is_some_and(|date| *time > date),
                     _ => false,
                 };
-                if self.last.is_none() && is_still_to_come {
+                if self.last.is_none() && may_still_arrive {
                     self.first_reply = None;
-                    return Refused::Again;
+                    return AfterRejection::Retry;
                 }
-                if now.duration_since(*not_found.get_or_insert(now)) < SETTLED {
-                    return Refused::Again;
+                if now.duration_since(*not_found.get_or_insert(now)) < NOT_FOUND_FOR {
+                    return AfterRejection::Retry;
                 }
                 let next = self.last.as_ref().and_then(|last| Start::after(last, *nth + 1));
                 if !matches!(next, Some(Start::AfterFragment(_))) {
-                    return Refused::AgedOut;
+                    return AfterRejection::AgedOut;
                 }
                 *nth += 1;
             }
         }
-        Refused::Again
+        AfterRejection::Retry
     }
 
-    /// This fragment, which has been given out before, came again in whole.
+    /// Records that a repeat has arrived complete.
     pub(super) fn repeated(&mut self, header: &FragmentHeader) {
-        if let (Way::Elsewhere(start), Some(number)) = (&mut self.way, header.number()) {
-            // However many there are, they need not come a third time.
+        if let (ResumeStrategy::Restart(start), Some(number)) = (&mut self.strategy, header.number()) {
+            // However many repeats there are, they need not arrive a third time.
             *start = Start::AfterFragment(number.clone());
         }
     }
 
-    /// The place to go on is gone.
-    pub(super) fn go_elsewhere(&mut self, start: Start) {
+    /// Gives up the place to resume at, and starts anew.
+    pub(super) fn restart_at(&mut self, start: Start) {
         self.failure = None;
-        self.way = Way::Elsewhere(start);
+        self.strategy = ResumeStrategy::Restart(start);
         if self.newest.is_none() {
-            // Whether what comes is newer could not be told from numbers alone.
+            // Numbers alone cannot tell whether a fragment is newer than the last one.
             self.last = None;
         }
     }
 
-    fn cannot_pass(&mut self) {
-        if let Some(failure) = &mut self.failure {
-            failure.cannot_be_passed = true;
+    /// Gives up skipping a fragment by its number, and lets the parser skip its damage.
+    fn skip_by_parser(&mut self) {
+        let resync = self.resync.get_or_insert_default();
+        if let ResumeStrategy::SkipFragment { number, .. } = std::mem::take(&mut self.strategy) {
+            resync.unskippable.push(Unskippable { number, yielded: false });
         }
-        self.resync = true;
-        self.way = Way::default();
     }
 
-    /// Whether this fragment has been given out before. Numbers rise, except if the stream is another
-    /// one under the same name: then they begin anew, but at a later time.
+    /// Returns whether a fragment has been yielded before.
+    ///
+    /// Numbers rise. If the stream was deleted and created again, they begin anew, but at a later time.
     pub(super) fn is_repeat(&self, header: &FragmentHeader) -> bool {
         let Some(number) = header.number() else { return false };
-        if self.odd.as_ref() == Some(number) {
+        if self.resync.as_ref().and_then(|resync| resync.find(number)).is_some_and(|fragment| fragment.yielded) {
             return true;
         }
         let is_newer = |than: Option<Timestamp>| header.server_time().zip(than).is_some_and(|(time, than)| time > than);
         let last = self.last.as_ref().and_then(Position::number);
         let is_up_to_last = last.is_some_and(|last| number <= last) && !is_newer(self.newest);
-        // Where it began elsewhere than behind the last, it began with what was cut.
-        let began = self.unfinished.as_ref().filter(|_| self.last.is_none() || matches!(self.way, Way::Elsewhere(_)));
-        let is_before_begin =
-            began.is_some_and(|cut| cut.number().is_some_and(|cut| number < cut) && !is_newer(cut.server_time()));
-        is_up_to_last || is_before_begin
+        // A body that did not start after the last fragment may start before the fragment that was cut.
+        let started_anew = self.last.is_none() || matches!(self.strategy, ResumeStrategy::Restart(_));
+        let cut = self.unfinished.as_ref().filter(|_| started_anew);
+        let is_before_cut =
+            cut.is_some_and(|cut| cut.number().is_some_and(|cut| number < cut) && !is_newer(cut.server_time()));
+        is_up_to_last || is_before_cut
     }
 
-    /// Everything up to here has been given out.
-    pub(super) fn gave_out(&mut self, position: Position) {
-        let failure = self.failure.as_ref();
-        if let Some(odd) =
-            failure.filter(|failure| failure.cannot_be_passed && failure.number.as_ref() == position.number())
-        {
-            // Nothing is to be found behind that number.
-            self.odd.clone_from(&odd.number);
+    /// Records that a fragment, and every one before it, has been yielded.
+    pub(super) fn yielded(&mut self, position: Position) {
+        let unskippable = self.resync.iter_mut().flat_map(|resync| &mut resync.unskippable);
+        if let Some(fragment) = unskippable.into_iter().find(|fragment| position.number() == Some(&fragment.number)) {
+            // The service finds nothing after its number, so this is no place to resume at.
+            fragment.yielded = true;
             return;
         }
         let has_name = |position: &Position| position.number().is_some() || position.continuation_token().is_some();
         if !has_name(&position) && self.last.as_ref().is_some_and(has_name) {
-            // What came before it can be gone on behind, and it cannot.
+            // The last fragment is a place to resume at, and this one is not.
             return;
         }
         self.newest = self.newest.max(position.server_time());
@@ -277,53 +296,57 @@ impl Resume {
             self.last = Some(position);
         }
         self.unfinished = None;
-        self.way = Way::default();
+        self.strategy = ResumeStrategy::default();
         self.failure = None;
-        self.resync = false;
-        self.odd = None;
+        self.resync = None;
     }
 
-    /// A fragment was cut, or what should be one could not be read. Whether it is hopeless.
-    pub(super) fn broke(&mut self, cut: &Position, place: u64, cause: Option<Error>, now: Instant) -> bool {
+    /// Records that a fragment was cut or could not be read, and returns whether to give it up.
+    pub(super) fn fragment_failed(&mut self, cut: &Position, offset: u64, cause: Option<Error>, now: Instant) -> bool {
         if !cut.is_empty() {
             self.unfinished = Some(cut.clone());
-            if let (Way::Elsewhere(Start::ServerTime(since)), Some(time)) = (&mut self.way, cut.server_time()) {
+            let restart = &mut self.strategy;
+            if let (ResumeStrategy::Restart(Start::ServerTime(since)), Some(time)) = (restart, cut.server_time()) {
                 *since = time.min(*since);
             }
         }
         let is_damage = cause.as_ref().is_some_and(|cause| cause.kind() != ErrorKind::Io);
         let number = cut.number().cloned();
         let mut failure = match self.failure.take() {
-            Some(before) if before.number == number && before.place == place => {
-                Failure { times: before.times + 1, cause, ..before }
+            Some(before) if before.number == number && before.offset == offset => {
+                Failure { count: before.count + 1, cause, ..before }
             }
-            before => {
-                let cannot_be_passed = before.is_some_and(|before| before.number == number && before.cannot_be_passed);
-                Failure { number, place, times: 1, since: now, cause, cannot_be_passed }
-            }
+            _ => Failure { number, offset, count: 1, since: now, cause },
         };
-        let is_hopeless = failure.times >= FAILURES && (is_damage || now.duration_since(failure.since) >= PATIENCE);
-        if is_hopeless {
-            failure.times = 0;
-            match failure.number.clone().filter(|_| !failure.cannot_be_passed) {
-                Some(number) => self.way = Way::Passing(number, failure.cause.clone()),
-                None => self.resync = true,
+        let gives_up = failure.count >= MAX_FAILURES && (is_damage || now.duration_since(failure.since) >= PATIENCE);
+        if gives_up {
+            failure.count = 0;
+            match failure.number.clone().filter(|_| !self.is_unskippable(cut)) {
+                Some(number) => {
+                    let cause = failure.cause.clone();
+                    self.strategy = ResumeStrategy::SkipFragment { number, cause };
+                }
+                None => {
+                    self.resync.get_or_insert_default();
+                }
             }
         }
         self.failure = Some(failure);
-        is_hopeless
+        gives_up
     }
 
-    /// A body is over in which nothing came: nothing is behind the fragment that was to be passed over.
-    pub(super) fn nothing_came(&mut self) {
-        if matches!(self.way, Way::Passing(..)) {
-            self.way = Way::default();
+    /// Records that a body has ended without a complete fragment.
+    ///
+    /// If a fragment was to be skipped, there is nothing after it yet, and it may still become complete.
+    pub(super) fn nothing_received(&mut self) {
+        if matches!(self.strategy, ResumeStrategy::SkipFragment { .. }) {
+            self.strategy = ResumeStrategy::default();
         }
     }
 
-    /// What was wrong with the fragment that is being passed over.
-    pub(super) fn passed_over(&self) -> Option<(FragmentNumber, Error)> {
-        let Way::Passing(number, cause) = &self.way else { return None };
+    /// Returns the fragment that is being skipped, and why.
+    pub(super) fn skipped_fragment(&self) -> Option<(FragmentNumber, Error)> {
+        let ResumeStrategy::SkipFragment { number, cause } = &self.strategy else { return None };
         let cut = || Error::malformed("it ends, again and again, before it is whole");
         Some((number.clone(), cause.clone().unwrap_or_else(cut)))
     }
@@ -346,83 +369,83 @@ mod tests {
     }
 
     #[test]
-    fn goes_on_behind_the_last() {
+    fn resumes_after_the_last_fragment() {
         let mut resume = Resume::new(Start::Earliest);
         assert_eq!(resume.start(), Start::Earliest);
-        resume.gave_out(position(7, 70));
+        resume.yielded(position(7, 70));
         assert_eq!(resume.start(), Start::Token("7".into()));
         assert!(resume.is_repeat(&header(7, 70)) && resume.is_repeat(&header(3, 30)));
         assert!(!resume.is_repeat(&header(8, 71)));
-        // A stream that was made anew under the same name.
+        // A stream that was deleted and created again under the same name.
         assert!(!resume.is_repeat(&header(1, 500)));
     }
 
     #[test]
-    fn a_clock_that_steps_back_makes_no_repeat_new() {
+    fn a_repeat_stays_a_repeat_when_the_clock_steps_back() {
         let mut resume = Resume::new(Start::Earliest);
-        resume.gave_out(position(5, 100));
-        resume.gave_out(position(6, 90));
+        resume.yielded(position(5, 100));
+        resume.yielded(position(6, 90));
         assert!(resume.is_repeat(&header(5, 100)));
     }
 
     #[test]
-    fn now_begins_at_the_time_of_the_first_reply() {
+    fn now_resumes_at_the_time_of_the_first_reply() {
         let (mut resume, now) = (Resume::new(Start::Now), Instant::now());
         assert_eq!(resume.start(), Start::Now);
         let date = Timestamp::from_millis(1000);
         resume.opened(Some(date));
         resume.opened(Some(Timestamp::from_millis(9000)));
         assert_eq!(resume.start(), Start::ServerTime(date));
-        // Unless one was cut: it began before that.
-        assert!(!resume.broke(&position(7, 70), 10, io(), now));
+        // A fragment that was cut began before that.
+        assert!(!resume.fragment_failed(&position(7, 70), 10, io(), now));
         assert_eq!(resume.start(), Start::ServerTime(Timestamp::from_millis(70)));
         assert!(resume.is_repeat(&header(6, 60)) && !resume.is_repeat(&header(7, 70)));
-        // Where there is nothing, it is now again.
+        // If there is nothing at that time, it starts at the newest fragment again.
         let mut resume = Resume::new(Start::Now);
-        for refused in [|resume: &mut Resume| resume.not_found(Instant::now()), Resume::not_understood] {
+        for refused in [|resume: &mut Resume| resume.not_found(Instant::now()), Resume::rejected] {
             resume.opened(Some(date));
             assert_eq!(resume.start(), Start::ServerTime(date));
-            assert_eq!(refused(&mut resume), Refused::Again);
+            assert_eq!(refused(&mut resume), AfterRejection::Retry);
             assert_eq!(resume.start(), Start::Now);
         }
     }
 
     #[test]
-    fn what_fails_twice_at_the_same_place_is_passed_over() {
+    fn a_fragment_that_fails_twice_at_one_offset_is_skipped() {
         let (mut resume, now) = (Resume::new(Start::Earliest), Instant::now());
-        resume.gave_out(position(6, 60));
+        resume.yielded(position(6, 60));
         let damage = || Some(Error::malformed("damage"));
-        assert!(!resume.broke(&position(7, 70), 10, damage(), now));
-        assert!(!resume.broke(&position(7, 70), 11, damage(), now));
+        assert!(!resume.fragment_failed(&position(7, 70), 10, damage(), now));
+        assert!(!resume.fragment_failed(&position(7, 70), 11, damage(), now));
         assert_eq!(resume.start(), Start::Token("6".into()));
-        assert!(resume.broke(&position(7, 70), 11, damage(), now));
+        assert!(resume.fragment_failed(&position(7, 70), 11, damage(), now));
         assert_eq!(resume.start(), Start::AfterFragment("7".parse().unwrap()));
-        assert_eq!(resume.passed_over().unwrap().0.as_str(), "7");
-        // Nothing behind it yet: it may still come.
-        resume.nothing_came();
+        assert_eq!(resume.skipped_fragment().unwrap().0.as_str(), "7");
+        // There is nothing after it yet, and it may still become complete.
+        resume.nothing_received();
         assert_eq!(resume.start(), Start::Token("6".into()));
-        assert!(!resume.broke(&position(7, 70), 11, damage(), now));
-        assert!(resume.broke(&position(7, 70), 11, damage(), now));
-        resume.gave_out(position(8, 80));
-        assert!(resume.passed_over().is_none());
+        assert!(!resume.fragment_failed(&position(7, 70), 11, damage(), now));
+        assert!(resume.fragment_failed(&position(7, 70), 11, damage(), now));
+        resume.yielded(position(8, 80));
+        assert!(resume.skipped_fragment().is_none());
         assert_eq!(resume.start(), Start::Token("8".into()));
     }
 
     #[test]
-    fn what_cannot_be_passed_by_number_is_read_over() {
+    fn an_unskippable_fragment_is_skipped_by_the_parser() {
         let (mut resume, now) = (Resume::new(Start::Earliest), Instant::now());
-        resume.gave_out(position(6, 60));
+        resume.yielded(position(6, 60));
         let damage = || Some(Error::malformed("damage"));
-        for refused in [|resume: &mut Resume| resume.not_found(Instant::now()), Resume::not_understood] {
-            resume.failure = None;
-            resume.broke(&position(700, 70), 11, damage(), now);
-            assert!(resume.broke(&position(700, 70), 11, damage(), now));
-            assert!(resume.passed_over().is_some());
-            assert_eq!(refused(&mut resume), Refused::Again);
+        for refused in [|resume: &mut Resume| resume.not_found(Instant::now()), Resume::rejected] {
+            (resume.failure, resume.resync) = (None, None);
+            resume.fragment_failed(&position(700, 70), 11, damage(), now);
+            assert!(resume.fragment_failed(&position(700, 70), 11, damage(), now));
+            assert!(resume.skipped_fragment().is_some());
+            assert_eq!(refused(&mut resume), AfterRejection::Retry);
             assert!(resume.resyncs());
             assert_eq!(resume.start(), Start::Token("6".into()));
-            // What is there of it is given out once, and it is gone on as before.
-            resume.gave_out(position(700, 70));
+            // Its intact part is yielded once, and the place to resume at stays.
+            resume.yielded(position(700, 70));
             assert!(resume.is_repeat(&header(700, 70)) && !resume.is_repeat(&header(7, 71)));
             assert!(resume.resyncs());
             assert_eq!(resume.start(), Start::Token("6".into()));
@@ -430,79 +453,82 @@ mod tests {
     }
 
     #[test]
-    fn what_may_still_be_made_is_waited_for() {
+    fn a_fragment_that_may_still_grow_is_not_given_up() {
         let (mut resume, now) = (Resume::new(Start::Earliest), Instant::now());
-        for (cause, seconds, hopeless) in [(None, 0, false), (io(), 9, false), (None, 29, false), (None, 31, true)] {
-            assert_eq!(resume.broke(&position(7, 70), 10, cause, now + Duration::from_secs(seconds)), hopeless);
+        for (cause, seconds, gives_up) in [(None, 0, false), (io(), 9, false), (None, 29, false), (None, 31, true)] {
+            assert_eq!(
+                resume.fragment_failed(&position(7, 70), 10, cause, now + Duration::from_secs(seconds)),
+                gives_up
+            );
         }
     }
 
     #[test]
-    fn what_has_no_number_is_read_over() {
+    fn a_fragment_without_a_number_is_skipped_by_the_parser() {
         let (mut resume, now) = (Resume::new(Start::Earliest), Instant::now());
-        assert!(!resume.broke(&Position::default(), 10, Some(Error::malformed("damage")), now));
+        assert!(!resume.fragment_failed(&Position::default(), 10, Some(Error::malformed("damage")), now));
         assert!(!resume.resyncs());
-        assert!(resume.broke(&Position::default(), 10, Some(Error::malformed("damage")), now));
+        assert!(resume.fragment_failed(&Position::default(), 10, Some(Error::malformed("damage")), now));
         assert!(resume.resyncs());
-        resume.gave_out(position(8, 80));
+        resume.yielded(position(8, 80));
         assert!(!resume.resyncs());
     }
 
     #[test]
-    fn what_has_aged_out_is_gone_on_elsewhere() {
+    fn restarts_elsewhere_after_aging_out() {
         let (mut resume, now) = (Resume::new(Start::Earliest), Instant::now());
-        resume.gave_out("kvs1:6:60::token".parse().unwrap());
+        resume.yielded("kvs1:6:60::token".parse().unwrap());
         for seconds in [0, 3] {
-            assert_eq!(resume.not_found(now + Duration::from_secs(seconds)), Refused::Again);
+            assert_eq!(resume.not_found(now + Duration::from_secs(seconds)), AfterRejection::Retry);
             assert_eq!(resume.start(), Start::Token("token".into()));
         }
-        // Once it was there, it has to begin anew.
-        resume.was_there();
-        assert_eq!(resume.not_found(now + Duration::from_secs(60)), Refused::Again);
+        // Once the place was found, the time starts again.
+        resume.found();
+        assert_eq!(resume.not_found(now + Duration::from_secs(60)), AfterRejection::Retry);
         assert_eq!(resume.start(), Start::Token("token".into()));
-        assert_eq!(resume.not_found(now + Duration::from_secs(66)), Refused::Again);
+        assert_eq!(resume.not_found(now + Duration::from_secs(66)), AfterRejection::Retry);
         assert_eq!(resume.start(), Start::AfterFragment("6".parse().unwrap()));
-        assert_eq!(resume.not_found(now + Duration::from_secs(67)), Refused::AgedOut);
-        resume.go_elsewhere(Start::Now);
-        assert_eq!(resume.not_found(now), Refused::Again);
+        assert_eq!(resume.not_found(now + Duration::from_secs(67)), AfterRejection::AgedOut);
+        resume.restart_at(Start::Now);
+        assert_eq!(resume.not_found(now), AfterRejection::Retry);
         assert_eq!(resume.start(), Start::Now);
-        // From then on nothing is lost any more.
+        // From here on nothing is lost.
         resume.opened(Some(Timestamp::from_millis(9000)));
-        resume.nothing_came();
+        resume.nothing_received();
         assert_eq!(resume.start(), Start::ServerTime(Timestamp::from_millis(9000)));
-        assert!(!resume.broke(&position(80, 800), 10, io(), now));
+        assert!(!resume.fragment_failed(&position(80, 800), 10, io(), now));
         assert_eq!(resume.start(), Start::ServerTime(Timestamp::from_millis(800)));
-        resume.gave_out(position(80, 800));
+        resume.yielded(position(80, 800));
         assert_eq!(resume.start(), Start::Token("80".into()));
     }
 
     #[test]
-    fn a_stream_made_anew_is_read_whatever_its_numbers() {
+    fn a_recreated_stream_is_read_whatever_its_numbers() {
         let mut resume = Resume::new(Start::AfterFragment("700".parse().unwrap()));
-        resume.go_elsewhere(Start::Earliest);
+        resume.restart_at(Start::Earliest);
         assert!(!resume.is_repeat(&header(1, 10)));
     }
 
     #[test]
-    fn what_is_gone_through_again_is_gone_through_once() {
+    fn repeats_after_a_restart_are_received_once() {
         let mut resume = Resume::new(Start::Earliest);
-        resume.gave_out(position(600, 60));
-        resume.go_elsewhere(Start::Earliest);
+        resume.yielded(position(600, 60));
+        resume.restart_at(Start::Earliest);
         assert!(resume.is_repeat(&header(3, 3)));
         resume.repeated(&header(3, 3));
         assert_eq!(resume.start(), Start::AfterFragment("3".parse().unwrap()));
     }
 
     #[test]
-    fn a_position_that_nobody_understands_has_aged_out() {
+    fn a_position_that_is_always_rejected_has_aged_out() {
         let mut resume = Resume::new(Start::AfterPosition(position(6, 60)));
         for expected in [Start::AfterFragment("6".parse().unwrap()), Start::ServerTime(Timestamp::from_millis(60))] {
-            assert_eq!(resume.not_understood(), Refused::Again);
+            assert_eq!(resume.rejected(), AfterRejection::Retry);
             assert_eq!(resume.start(), expected);
         }
-        assert_eq!(resume.not_understood(), Refused::AgedOut);
-        // What the user said himself is wrong.
-        assert_eq!(Resume::new(Start::Token("x".into())).not_understood(), Refused::Wrong);
-        assert_eq!(Resume::new(Start::AfterFragment("6".parse().unwrap())).not_understood(), Refused::Wrong);
+        assert_eq!(resume.rejected(), AfterRejection::AgedOut);
+        // A start that the user has given fails.
+        assert_eq!(Resume::new(Start::Token("x".into())).rejected(), AfterRejection::Fail);
+        assert_eq!(Resume::new(Start::AfterFragment("6".parse().unwrap())).rejected(), AfterRejection::Fail);
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::metrics::Meter;
+use super::metrics::Metrics;
 use crate::error::Error;
 use crate::fragment::{FragmentHeader, Position};
 use crate::service::stream_id::StreamId;
@@ -39,17 +39,17 @@ pub struct LiveStatus {
 #[derive(Debug)]
 pub(super) struct Observer {
     status: watch::Sender<LiveStatus>,
-    meter: Meter,
+    metrics: Metrics,
     bytes: Arc<AtomicU64>,
     /// How many of the bytes are in the metrics.
-    metered: u64,
+    recorded_bytes: u64,
     connections: u64,
 }
 
 impl Observer {
     pub(super) fn new(stream: &StreamId) -> Self {
         let (status, bytes) = (watch::Sender::default(), Arc::default());
-        Self { status, meter: Meter::new(stream), bytes, metered: 0, connections: 0 }
+        Self { status, metrics: Metrics::new(stream), bytes, recorded_bytes: 0, connections: 0 }
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<LiveStatus> {
@@ -66,7 +66,7 @@ impl Observer {
         self.connections += 1;
         let reconnects = self.connections - 1;
         if reconnects > 0 {
-            self.meter.reconnected();
+            self.metrics.reconnected();
         }
         self.status.send_modify(|status| {
             status.connected_since = Some(tokio::time::Instant::now().into_std());
@@ -78,7 +78,7 @@ impl Observer {
     pub(super) fn failed(&mut self, error: &Error) {
         let cause = std::iter::successors(error.source(), |&cause| cause.source()).last();
         tracing::warn!(%error, cause = cause.map(tracing::field::display), retryable = error.is_retryable(), "failed");
-        self.meter.failed(error.kind());
+        self.metrics.failed(error.kind());
         self.status.send_modify(|status| status.error = Some(error.clone()));
     }
 
@@ -96,9 +96,9 @@ impl Observer {
         self.status.send_modify(|status| status.repeated += 1);
     }
 
-    pub(super) fn gave_out(&mut self, position: &Position, behind: Option<Duration>) {
+    pub(super) fn yielded(&mut self, position: &Position, behind: Option<Duration>) {
         let bytes = self.take_bytes();
-        self.meter.gave_out(behind);
+        self.metrics.yielded(behind);
         self.status.send_modify(|status| {
             status.bytes = bytes;
             status.behind = behind.or(status.behind);
@@ -110,8 +110,8 @@ impl Observer {
 
     fn take_bytes(&mut self) -> u64 {
         let bytes = self.bytes.load(Ordering::Relaxed);
-        self.meter.received(bytes - self.metered);
-        self.metered = bytes;
+        self.metrics.received(bytes - self.recorded_bytes);
+        self.recorded_bytes = bytes;
         bytes
     }
 }

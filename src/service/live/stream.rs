@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-use super::connection::Line;
+use super::connection::Connection;
 use super::fragment_source::FragmentSource;
 use super::packet_source::PacketSource;
 use super::start::Start;
@@ -161,7 +161,7 @@ impl LiveFragments {
                     }
                     None => None,
                 };
-                let mut source = FragmentSource::new(Line::new(live, observer, stop));
+                let mut source = FragmentSource::new(Connection::new(live, observer, stop));
                 loop {
                     match source.next().await? {
                         Ok((fragment, counts)) => {
@@ -186,7 +186,7 @@ impl LivePackets {
     pub(super) fn packets(live: Live) -> Self {
         Self::read(live, |live, observer, Stopping { stop, reason }| {
             let items = try_stream! {
-                let mut source = PacketSource::new(Line::new(live, observer, stop));
+                let mut source = PacketSource::new(Connection::new(live, observer, stop));
                 loop {
                     match source.next().await? {
                         Ok(item) => yield item,
