@@ -186,7 +186,7 @@ async fn a_missing_fragment_is_a_fault_in_its_place() {
     let stream = door(&endpoint, 3);
     let asked = || [number(1), number(9), number(3)];
     let chunk = |ordinal: u32| producer_document(ordinal).to_bytes_without_trailer(&stamp(ordinal));
-    for (spelling, tags) in [
+    for (tag_names, tags) in [
         (
             TagNames::Seen,
             vec![
@@ -204,7 +204,7 @@ async fn a_missing_fragment_is_a_fault_in_its_place() {
             ],
         ),
     ] {
-        stream.set_archive_tag_names(spelling);
+        stream.set_archive_tag_names(tag_names);
         let body = get(&archive, asked()).await;
         let read = items(body.clone().into()).await;
         let [BodyItem::Fragment(first), BodyItem::Fault(fault), BodyItem::Fragment(last)] = &read[..] else {
@@ -229,7 +229,7 @@ async fn a_missing_fragment_is_a_fault_in_its_place() {
         let (names, values): (Vec<_>, Vec<_>) = tags.into_iter().unzip();
         assert_eq!(texts("Segment/Tags/Tag/SimpleTag/TagName"), names);
         assert_eq!(texts("Segment/Tags/Tag/SimpleTag/TagString"), values);
-        if spelling == TagNames::Seen {
+        if tag_names == TagNames::Seen {
             assert_eq!(first.raw(), &chunk(1));
             assert_eq!(last.raw(), &chunk(3));
         }
@@ -329,10 +329,10 @@ async fn a_sixth_connection_is_refused_until_one_is_closed() {
         bodies.push(open().await.unwrap().payload);
     }
     assert_eq!(stream.open_list_connections(), 5);
-    for happened in 1..=2 {
+    for refused in 1..=2 {
         let (name, status, _) = refusal(open().await);
         assert_eq!((status, name.as_str()), (400, "ClientLimitExceededException"));
-        assert_eq!(endpoint.fault_counts().connection_limit, happened);
+        assert_eq!(endpoint.fault_counts().connection_limit, refused);
     }
     // The connections of GetMedia and of other streams count separately.
     assert_eq!(stream.open_connections(), 0);
@@ -467,8 +467,8 @@ async fn point_quotas_can_be_set_and_removed() {
 
 /// Requests ten fragments under a fault. Returns their ordinals, negative for a fault in the media, and the error at
 /// the end of the body.
-async fn with(endpoint: &LocalEndpoint, archive: &Client, mishap: InjectedFault) -> (Vec<i64>, Option<String>) {
-    endpoint.inject(Operation::GetMediaForFragmentList, Some("door"), mishap);
+async fn with(endpoint: &LocalEndpoint, archive: &Client, fault: InjectedFault) -> (Vec<i64>, Option<String>) {
+    endpoint.inject(Operation::GetMediaForFragmentList, Some("door"), fault);
     let numbers = (1..=10).map(|ordinal| number(ordinal).to_string()).collect();
     let call = archive.get_media_for_fragment_list().stream_name("door").set_fragments(Some(numbers));
     let mut body = BodyStream::from_byte_stream(call.send().await.unwrap().payload);
@@ -535,13 +535,13 @@ async fn injected_faults_shuffle_omit_or_replace_chunks() {
 async fn a_fault_carries_the_injected_id_and_message() {
     let (endpoint, archive) = start(unlimited()).await;
     let stream = door(&endpoint, 2);
-    for spelling in [TagNames::Seen, TagNames::Documented] {
-        stream.set_archive_tag_names(spelling);
+    for tag_names in [TagNames::Seen, TagNames::Documented] {
+        stream.set_archive_tag_names(tag_names);
         let fault = InjectedFault::FaultAt { fragment: 1, id: 4503, message: "KMS key not available".into() };
         endpoint.inject(Operation::GetMediaForFragmentList, None, fault);
         let body = get(&archive, [1, 2].map(number)).await;
         let names = b"AWS_KINESISVIDEO_EXCEPTION_MESSAGE";
-        assert_eq!(body.windows(names.len()).any(|bytes| bytes == names), spelling == TagNames::Documented);
+        assert_eq!(body.windows(names.len()).any(|bytes| bytes == names), tag_names == TagNames::Documented);
         let read = items(body.into()).await;
         let [BodyItem::Fragment(_), BodyItem::Fault(fault)] = &read[..] else { panic!("{read:?}") };
         assert_eq!(
@@ -563,7 +563,7 @@ async fn body_faults_apply_as_in_get_media() {
     let cut = length * 2 + length - 40;
     let pause = Duration::from_millis(30);
     let fault = InjectedFault::FaultAfter { fragments: 4, id: 5000, message: "internal".into() };
-    for (mishap, event, expected) in [
+    for (fault, event, expected) in [
         (InjectedFault::CutAfter(cut), "cut", (three.clone(), io.clone())),
         (InjectedFault::ResetAfter(cut), "reset", (three.clone(), io.clone())),
         (InjectedFault::BreakOff(cut), "break off", (three, None)),
@@ -573,10 +573,10 @@ async fn body_faults_apply_as_in_get_media() {
         (InjectedFault::Trickle { bytes: 333, pause: Duration::from_micros(10) }, "trickle", (ten.clone(), None)),
     ] {
         let start = std::time::Instant::now();
-        let read = with(&endpoint, &archive, mishap.clone()).await;
-        assert_eq!(read, expected, "{mishap:?}");
+        let read = with(&endpoint, &archive, fault.clone()).await;
+        assert_eq!(read, expected, "{fault:?}");
         let counted = endpoint.fault_counts().iter().find(|(name, _)| *name == event);
-        assert_eq!(counted, Some((event, 1)), "{mishap:?}");
+        assert_eq!(counted, Some((event, 1)), "{fault:?}");
         assert!(event != "stall" || start.elapsed() >= pause);
     }
     // The damage is in the bytes, at this offset.

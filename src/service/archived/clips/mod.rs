@@ -34,7 +34,9 @@ const OPERATION: &str = "GetClip";
 /// The time to wait after the end of the range before listing it. New fragments cannot be listed at once.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Builder of MP4 clips of a range, from [`KinesisVideo::clips`]. A [range](Clips::range) is required.
+/// Builder of MP4 clips, from [`KinesisVideo::clips`](crate::KinesisVideo::clips).
+///
+/// A [range](Clips::range) is required.
 ///
 /// [`clips`](Clips::clips) returns the clips as a stream. The service makes each with GetClip.
 ///
@@ -149,7 +151,7 @@ impl Clips {
         self
     }
 
-    /// Sets the retries of each clip and of each page of the listing. Default: [`RetryConfig::default`], with 8 attempts.
+    /// Sets the retries of each clip and of each page of the listing. Default: [`RetryConfig::default`].
     ///
     /// Only [retryable](crate::Error::is_retryable) errors are retried.
     pub fn retry(mut self, retry: RetryConfig) -> Self {
