@@ -359,8 +359,3 @@ impl Fragment {
         FragmentFrames::new(self.clone(), options)
     }
 }
-
-/// Compiles and runs the examples of the guide with the tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/pictures.md")]
-struct Guide;

@@ -1,6 +1,7 @@
-//! What reading the archive costs: a range through `kvs.archive()`, listed, fetched, cut into fragments and put in
-//! order, against downloading the same bytes raw with the same SDK, in as many calls and as many at a time. The
-//! endpoint is a process of its own, so that what is measured is the reader's.
+//! Speed and CPU time of `kvs.archive()`, compared with downloading the same bytes raw.
+//!
+//! The raw download uses the same SDK, the same number of calls, and as many calls at a time. The endpoint is a
+//! process of its own, so only the reader is measured.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, reason = "a program")]
 
 use std::io::{BufRead, BufReader};
@@ -17,13 +18,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use kinesis_video::local::{Document, LocalEndpoint, Quotas, Shape, Stamp, fragment_number};
 use kinesis_video::{KinesisVideo, Timestamp};
 
-/// Of each, the median counts.
+/// The number of measurements. The median counts.
 const ROUNDS: usize = 5;
 
-/// When the first fragment of each stream began.
+/// The start of the first fragment of each stream.
 const BEGIN: i64 = 1_700_000_000_000;
 
-/// A stream: so many fragments of a second, each of so many blocks of so many bytes.
+/// A stream of fragments of 1 s, each with `blocks` blocks of `length` bytes.
 struct Media {
     name: &'static str,
     shape: Shape,
@@ -63,7 +64,7 @@ fn main() {
     );
     for media in &MEDIA {
         for connections in 1..=5 {
-            // The first is not counted; it says in how many calls.
+            // The first run is not measured. It sets the number of calls of the raw download.
             let (bytes, calls) = runtime.block_on(read(&other.config(), media, connections));
             let batch = media.fragments.div_ceil(calls as u32) as usize;
             let (mut raw, mut ours) = (Vec::new(), Vec::new());
@@ -86,7 +87,7 @@ fn main() {
     }
 }
 
-/// The seconds that something takes, and those of them in which this thread has computed.
+/// Returns the elapsed time and the CPU time of this thread, in seconds.
 fn timed(work: impl FnOnce()) -> (f64, f64) {
     let (start, computed) = (Instant::now(), computed());
     work();
@@ -107,7 +108,7 @@ fn median(rounds: &[(f64, f64)]) -> (f64, f64) {
     (of(&mut rounds.iter().map(|round| round.0)), of(&mut rounds.iter().map(|round| round.1)))
 }
 
-/// The range, as fragments: how many bytes, in how many calls.
+/// Reads the range as fragments. Returns the number of bytes and of calls.
 async fn read(config: &SdkConfig, media: &Media, connections: usize) -> (usize, u64) {
     let kvs = KinesisVideo::new(config);
     let archive = kvs.archive(media.name).range(media.range());
@@ -118,7 +119,7 @@ async fn read(config: &SdkConfig, media: &Media, connections: usize) -> (usize, 
     (bytes, progress.borrow().calls)
 }
 
-/// The same bytes, as they come, in calls of so many fragments.
+/// Downloads the same bytes raw, in calls of `batch` fragments.
 async fn drain(config: &SdkConfig, media: &Media, connections: usize, batch: usize) -> usize {
     let archived = Client::new(config);
     let numbers: Vec<String> = media.stamps().map(|stamp| stamp.number.to_string()).collect();
@@ -134,13 +135,13 @@ async fn drain(config: &SdkConfig, media: &Media, connections: usize, batch: usi
     stream::iter(calls).buffer_unordered(connections).fold(0, async |sum, bytes| sum + bytes).await
 }
 
-/// The other process: says where it listens, and serves until it is killed.
+/// Runs the endpoint in the other process: prints its URL and serves until it is killed.
 async fn endpoint() {
     let quotas = Quotas::default().calls_per_second(None).metadata_points(None).media_points(None);
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
     for media in &MEDIA {
         let stream = endpoint.create_stream(media.name);
-        // The oldest is to be there for as long as this runs.
+        // The oldest fragment must not expire during the run.
         stream.set_retention(Duration::from_secs(100 * 365 * 86_400));
         let payload = vec![7; media.length];
         let document = (0..media.blocks)
@@ -151,7 +152,7 @@ async fn endpoint() {
     std::future::pending::<()>().await;
 }
 
-/// The other process, and where it listens.
+/// The process of the endpoint, and its URL.
 struct Other(Child, String);
 
 impl Other {
@@ -163,7 +164,7 @@ impl Other {
         Self(child, url.trim().to_owned())
     }
 
-    /// One with connections of its own.
+    /// Returns a configuration with connections of its own.
     fn config(&self) -> SdkConfig {
         let credentials = Credentials::new("local", "local", None, None, "bench");
         SdkConfig::builder()

@@ -62,7 +62,7 @@ async fn endpoint(arguments: &[String]) {
         loop {
             sleep(Duration::from_millis(faults)).await;
             let after = rng.u64(0..60_000);
-            let mishap = match rng.u32(0..9) {
+            let fault = match rng.u32(0..9) {
                 0 => InjectedFault::CutAfter(after),
                 1 => InjectedFault::ResetAfter(after),
                 2 => InjectedFault::BreakOff(after),
@@ -75,7 +75,7 @@ async fn endpoint(arguments: &[String]) {
             };
             let stream = rng.u64(0..streams).to_string();
             // They wait for the next call: the one that there is ends, so that there is one.
-            endpoint.inject(Operation::GetMedia, Some(&stream), mishap);
+            endpoint.inject(Operation::GetMedia, Some(&stream), fault);
         }
     }
     std::future::pending::<()>().await;

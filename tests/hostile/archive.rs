@@ -29,7 +29,7 @@ fn fragments() -> u32 {
 }
 
 /// A random fault that loses no media. Most faults shuffle the fragments of an answer.
-fn mishap(rng: &mut Rng) -> InjectedFault {
+fn random_fault(rng: &mut Rng) -> InjectedFault {
     let fragment = rng.u64(0..4);
     let message = "FRAGMENT_NOT_FOUND".to_owned();
     match rng.u32(0..16) {
@@ -45,7 +45,7 @@ fn mishap(rng: &mut Rng) -> InjectedFault {
 }
 
 /// An endpoint with all fragments. It stores them on this thread, whose memory is counted.
-async fn endpoint(stamps: &[Stamp], mishaps: impl IntoIterator<Item = InjectedFault>) -> LocalEndpoint {
+async fn endpoint(stamps: &[Stamp], faults: impl IntoIterator<Item = InjectedFault>) -> LocalEndpoint {
     let quotas = Quotas::default().calls_per_second(None).media_points(None);
     let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
     let stream = endpoint.create_stream("door");
@@ -58,8 +58,8 @@ async fn endpoint(stamps: &[Stamp], mishaps: impl IntoIterator<Item = InjectedFa
             .fold(Document::new(shape).video_track(1), |document, i| document.block(1, i * 15, i == 0, &payload));
         stream.push_stamped(&document, stamp.clone());
     }
-    for mishap in mishaps {
-        endpoint.inject(Operation::GetMediaForFragmentList, None, mishap);
+    for fault in faults {
+        endpoint.inject(Operation::GetMediaForFragmentList, None, fault);
     }
     endpoint
 }
@@ -114,7 +114,7 @@ fn reading_a_large_archive_stays_within_its_memory_budget() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let stamps: Vec<_> = (1..=fragments()).map(stamp).collect();
     let mut rng = Rng::with_seed(7);
-    let endpoint = runtime.block_on(endpoint(&stamps, (0..20 * fragments()).map(|_| mishap(&mut rng))));
+    let endpoint = runtime.block_on(endpoint(&stamps, (0..20 * fragments()).map(|_| random_fault(&mut rng))));
     let range = stamps[0].server_time..=stamps[stamps.len() - 1].server_time;
     let numbers: Vec<_> = stamps.iter().map(|stamp| stamp.number.clone()).collect();
     let ranged = |archive: Archive| archive.range(range.clone());

@@ -125,7 +125,9 @@ impl fmt::Debug for ArchivedImage {
     }
 }
 
-/// Builder of a picture request, from [`KinesisVideo::images`]. A [range](Images::range) is required.
+/// Builder of a picture request, from [`KinesisVideo::images`](crate::KinesisVideo::images).
+///
+/// A [range](Images::range) is required.
 ///
 /// [`images`](Images::images) returns the pictures as a stream. It calls GetImages for as many pages as needed.
 ///
@@ -158,7 +160,8 @@ impl fmt::Debug for ArchivedImage {
 /// # use kinesis_video::local::{Document, LocalEndpoint, Shape};
 /// # let endpoint = LocalEndpoint::start().await?;
 /// # let door = endpoint.create_stream("front-door");
-/// # let pushed = door.push(&Document::new(Shape::Ffmpeg).audio_track(1, "sound", "A_AAC").block(1, 0, true, b"coded"));
+/// # let document = Document::new(Shape::Ffmpeg).audio_track(1, "sound", "A_AAC").block(1, 0, true, b"coded");
+/// # let pushed = door.push(&document);
 /// # let kvs = kinesis_video::KinesisVideo::new(&endpoint.sdk_config());
 /// # let (start, end) = (pushed.producer_time, pushed.producer_time);
 /// use std::time::Duration;
@@ -256,7 +259,7 @@ impl Images {
         self
     }
 
-    /// Sets the retries of each page. Default: [`RetryConfig::default`], with 8 attempts.
+    /// Sets the retries of each page. Default: [`RetryConfig::default`].
     ///
     /// Only [retryable](crate::Error::is_retryable) errors are retried.
     pub fn retry(mut self, retry: RetryConfig) -> Self {
@@ -291,7 +294,7 @@ impl Images {
                     left -= i64::try_from(images.len()).unwrap_or(i64::MAX);
                     empty = if images.is_empty() { empty + 1 } else { 0 };
                     if left < 0 || empty > MAX_EMPTY_PAGES {
-                        let message = format!("{OPERATION}: the pages do not come to an end");
+                        let message = format!("{OPERATION}: there are more pages than the range can have");
                         Err(Error::new(ErrorKind::Service, message).retryable(false).of_stream(self.stream.as_str()))?;
                     }
                     for image in images {
@@ -302,7 +305,7 @@ impl Images {
                         break;
                     }
                     if following_token == token {
-                        let message = format!("{OPERATION}: a page leads to itself");
+                        let message = format!("{OPERATION}: the token of a page leads to the same page");
                         Err(Error::new(ErrorKind::Service, message).of_stream(self.stream.as_str()))?;
                     }
                     token = following_token;

@@ -69,7 +69,7 @@ impl Order {
     }
 }
 
-/// Builder of a listing of stored fragments, from [`KinesisVideo::list_fragments`].
+/// Builder of a listing of stored fragments, from [`KinesisVideo::list_fragments`](crate::KinesisVideo::list_fragments).
 ///
 /// [`entries`](FragmentList::entries) returns the entries as a stream. It calls ListFragments for as many
 /// pages as needed.
@@ -176,7 +176,7 @@ impl FragmentList {
         self
     }
 
-    /// Sets the retries of each page. Default: [`RetryConfig::default`], with 8 attempts.
+    /// Sets the retries of each page. Default: [`RetryConfig::default`].
     ///
     /// Only [retryable](crate::Error::is_retryable) errors are retried.
     pub fn retry(mut self, retry: RetryConfig) -> Self {

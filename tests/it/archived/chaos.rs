@@ -27,19 +27,19 @@ fn refuse(rng: &mut Rng) -> InjectedFault {
 
 /// A random fault of the service or the network that loses no media. A body that ends between two blocks looks whole
 /// unless the fragments' sizes are known, so only `sized` readers get that fault.
-fn mishap(rng: &mut Rng, sized: bool) -> (Operation, InjectedFault) {
+fn random_fault(rng: &mut Rng, sized: bool) -> (Operation, InjectedFault) {
     if rng.u32(0..5) == 0 {
-        let mishap = match rng.u32(0..6) {
+        let fault = match rng.u32(0..6) {
             0 | 1 => InjectedFault::RepeatPage,
             2 => InjectedFault::EmptyPage,
             3 => InjectedFault::UnknownOperation,
             4 => InjectedFault::StaleEndpoint,
             _ => refuse(rng),
         };
-        return (Operation::ListFragments, mishap);
+        return (Operation::ListFragments, fault);
     }
     let after = rng.u64(0..40_000);
-    let mishap = match rng.u32(0..15) {
+    let fault = match rng.u32(0..15) {
         0 => InjectedFault::CutAfter(after),
         1 => InjectedFault::ResetAfter(after),
         2 | 3 if sized => InjectedFault::BreakOff(after),
@@ -60,7 +60,7 @@ fn mishap(rng: &mut Rng, sized: bool) -> (Operation, InjectedFault) {
         _ if rng.bool() => InjectedFault::UnknownOperation,
         _ => refuse(rng),
     };
-    (Operation::GetMediaForFragmentList, mishap)
+    (Operation::GetMediaForFragmentList, fault)
 }
 
 async fn fill(stream: &LocalStream, rng: &mut Rng, fragments: usize) -> Vec<Pushed> {
@@ -109,8 +109,8 @@ async fn run(seed: u64) -> BTreeMap<&'static str, u64> {
     let all = fill(&stream, &mut rng, FRAGMENTS).await;
     let sized = rng.u32(0..4) > 0;
     for _ in 0..rng.usize(5..40) {
-        let (operation, mishap) = mishap(&mut rng, sized);
-        endpoint.inject(operation, None, mishap);
+        let (operation, fault) = random_fault(&mut rng, sized);
+        endpoint.inject(operation, None, fault);
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     let archive = options(kvs.archive("chaos"), &mut rng);

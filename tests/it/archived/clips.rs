@@ -386,14 +386,14 @@ async fn transient_errors_are_retried() {
         push(&door, ordinal + 1, base + i64::from(ordinal) * 2000, base);
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
-    for (operation, mishap) in [
+    for (operation, fault) in [
         (Operation::ListFragments, InjectedFault::EmptyPage),
         (Operation::ListFragments, InjectedFault::Refuse("ClientLimitExceededException".into())),
         (Operation::GetClip, InjectedFault::Refuse("ClientLimitExceededException".into())),
         (Operation::GetClip, InjectedFault::StaleEndpoint),
         (Operation::GetClip, InjectedFault::Refuse("InternalFailure".into())),
     ] {
-        endpoint.inject(operation, None, mishap);
+        endpoint.inject(operation, None, fault);
     }
     // Six clips of 200 cost more points than one second allows. The client waits for them.
     let clips = kvs.clips("door").range(time(base)..=time(base + 3_500_000)).clips();

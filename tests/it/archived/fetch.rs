@@ -185,7 +185,7 @@ async fn an_unusable_kms_key_ends_the_stream_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn only_missing_fragments_are_requested_again() {
-    for mishap in [
+    for fault in [
         InjectedFault::CutAfter(30_000),
         InjectedFault::BreakOff(30_000),
         InjectedFault::EndAfter(20),
@@ -193,15 +193,15 @@ async fn only_missing_fragments_are_requested_again() {
         InjectedFault::Omit(5),
     ] {
         let (endpoint, _door, kvs) = world(40).await;
-        endpoint.inject(Operation::GetMediaForFragmentList, None, mishap.clone());
+        endpoint.inject(Operation::GetMediaForFragmentList, None, fault.clone());
         let archive = kvs.archive("door").range(ever()).fragments();
         let progress = archive.progress();
         let fragments: Vec<_> = archive.try_collect().await.unwrap();
-        assert_eq!(numbers_of(&fragments), stamped(0..40), "{mishap:?}");
+        assert_eq!(numbers_of(&fragments), stamped(0..40), "{fault:?}");
         let bytes: u64 = fragments.iter().map(|fragment| fragment.raw().len() as u64).sum();
         let received = progress.borrow().received_bytes;
         // One fragment may have been partly received.
-        assert!((bytes..bytes + 2000).contains(&received), "{mishap:?}: {received} for {bytes}");
+        assert!((bytes..bytes + 2000).contains(&received), "{fault:?}: {received} for {bytes}");
     }
 }
 
@@ -390,14 +390,14 @@ async fn fragments_just_stored_are_waited_for() {
         .await
         .unwrap();
     assert_eq!(numbers_of(&fragments), pushed);
-    assert!(endpoint.fault_counts().fault == 0, "no mishap was scripted");
+    assert!(endpoint.fault_counts().fault == 0, "no fault was injected");
 }
 
 #[tokio::test(start_paused = true)]
 async fn both_tag_names_are_understood() {
-    for spelling in [TagNames::Documented, TagNames::Seen] {
+    for tag_names in [TagNames::Documented, TagNames::Seen] {
         let (_endpoint, door, kvs) = world(4).await;
-        door.set_archive_tag_names(spelling);
+        door.set_archive_tag_names(tag_names);
         let mut wanted = stamped(0..4);
         wanted.push("77".parse().unwrap());
         let (fragments, error) = until_error(kvs.archive("door").numbers(wanted).retry(attempts(2)).fragments()).await;
@@ -448,7 +448,7 @@ async fn gaps_and_new_sessions_are_reported_on_fragments() {
 async fn all_fragments_before_an_error_are_yielded_first() {
     // Without sizes, the last fragment of a body is known to be whole only by what follows.
     for has_sizes in [true, false] {
-        for mishap in [
+        for fault in [
             InjectedFault::FaultAt { fragment: 4, id: 4501, message: "KMS_KEY_DISABLED".into() },
             InjectedFault::Refuse("AccessDeniedException".into()),
         ] {
@@ -459,7 +459,7 @@ async fn all_fragments_before_an_error_are_yielded_first() {
                 None,
                 InjectedFault::Trickle { bytes: 100, pause: Duration::from_millis(10) },
             );
-            endpoint.inject(Operation::GetMediaForFragmentList, None, mishap.clone());
+            endpoint.inject(Operation::GetMediaForFragmentList, None, fault.clone());
             let archive = match has_sizes {
                 true => kvs.archive("door").range(ever()),
                 false => kvs.archive("door").numbers(stamped(0..60)),
@@ -467,8 +467,8 @@ async fn all_fragments_before_an_error_are_yielded_first() {
             let archive = archive.batch(10).connections(3).fragments();
             let progress = archive.progress();
             let (fragments, error) = until_error(archive).await;
-            let expected = if matches!(mishap, InjectedFault::Refuse(_)) { 10 } else { 14 };
-            assert_eq!(numbers_of(&fragments), stamped(0..expected), "{mishap:?}");
+            let expected = if matches!(fault, InjectedFault::Refuse(_)) { 10 } else { 14 };
+            assert_eq!(numbers_of(&fragments), stamped(0..expected), "{fault:?}");
             assert_eq!(error.as_ref().unwrap().kind(), ErrorKind::AccessDenied, "{error:?}");
             assert_eq!(error.unwrap().position().fragment(), Some(nth(expected).number.as_str()));
             let progress = progress.borrow();
@@ -481,16 +481,16 @@ async fn all_fragments_before_an_error_are_yielded_first() {
 /// Failures of several calls at the same time count as one attempt.
 #[tokio::test(start_paused = true)]
 async fn simultaneous_failures_count_as_one_attempt() {
-    for mishap in [
+    for fault in [
         InjectedFault::Refuse("ThrottlingException".into()),
         InjectedFault::UnknownOperation,
         InjectedFault::CutAfter(0),
     ] {
         let (endpoint, _door, kvs) = world(60).await;
-        (0..5).for_each(|_| endpoint.inject(Operation::GetMediaForFragmentList, None, mishap.clone()));
+        (0..5).for_each(|_| endpoint.inject(Operation::GetMediaForFragmentList, None, fault.clone()));
         let fragments: Vec<_> =
             kvs.archive("door").range(ever()).batch(10).retry(attempts(2)).fragments().try_collect().await.unwrap();
-        assert_eq!(numbers_of(&fragments), stamped(0..60), "{mishap:?}");
+        assert_eq!(numbers_of(&fragments), stamped(0..60), "{fault:?}");
         assert_eq!(endpoint.pending_faults(), 0);
     }
 }

@@ -494,16 +494,16 @@ async fn both_names_of_the_time_tags_are_read() {
 // spellings".
 #[tokio::test(start_paused = true)]
 async fn fragments_too_new_are_requested_again_later() {
-    for spelling in [TagNames::Seen, TagNames::Documented] {
+    for tag_names in [TagNames::Seen, TagNames::Documented] {
         let quotas = Quotas::default().archived_after(Duration::from_millis(2500));
         let (_endpoint, door, kvs, _) = door_with(quotas, &[]).await;
-        door.set_archive_tag_names(spelling);
+        door.set_archive_tag_names(tag_names);
         let pushed: Vec<_> = (0..3).map(|_| door.push(&two_pictures(1000, b"fresh")).number).collect();
         let start = Instant::now();
         let read: Vec<_> = kvs.archive("door").numbers(pushed.clone()).fragments().try_collect().await.unwrap();
-        assert_eq!(numbers_of(&read), pushed, "{spelling:?}");
+        assert_eq!(numbers_of(&read), pushed, "{tag_names:?}");
         let took = start.elapsed();
-        assert!((2500..10_000).contains(&took.as_millis()), "{spelling:?}: {took:?}");
+        assert!((2500..10_000).contains(&took.as_millis()), "{tag_names:?}: {took:?}");
     }
 }
 
@@ -512,27 +512,27 @@ async fn fragments_too_new_are_requested_again_later() {
 #[tokio::test(start_paused = true)]
 async fn an_error_concerns_one_fragment_whatever_follows() {
     let stored: Vec<_> = (0..6).map(|n| (START + n, START + n)).collect();
-    for spelling in [TagNames::Seen, TagNames::Documented] {
+    for tag_names in [TagNames::Seen, TagNames::Documented] {
         for goes_on in [true, false] {
             let (endpoint, door, kvs, kept) = door(&stored).await;
-            door.set_archive_tag_names(spelling);
+            door.set_archive_tag_names(tag_names);
             for id in [3000, 4000] {
                 let message = "FRAGMENT_NOT_FOUND".to_owned();
-                let mishap = match goes_on {
+                let fault = match goes_on {
                     true => InjectedFault::FaultAt { fragment: 2, id, message },
                     false => InjectedFault::FaultAfter { fragments: 2, id, message },
                 };
-                endpoint.inject(Operation::GetMediaForFragmentList, None, mishap);
+                endpoint.inject(Operation::GetMediaForFragmentList, None, fault);
             }
             let read: Vec<_> = kvs.archive("door").range(times(&EVER)).fragments().try_collect().await.unwrap();
-            let said = format!("{spelling:?}, goes on: {goes_on}");
+            let said = format!("{tag_names:?}, goes on: {goes_on}");
             assert_eq!(ordinals(&kept, &numbers_of(&read)), [1, 2, 3, 4, 5, 6], "{said}");
             let counts = endpoint.fault_counts();
             assert!(counts.fault + counts.fault_at > 0, "{said}");
         }
         // A fragment that stays missing is reported with the service's code and message, and no other is.
         let (_endpoint, door, kvs, kept) = door(&stored).await;
-        door.set_archive_tag_names(spelling);
+        door.set_archive_tag_names(tag_names);
         let missing = nth(1).number;
         let mut numbers: Vec<_> = kept.iter().map(|kept| kept.number.clone()).collect();
         numbers.insert(4, missing.clone());
@@ -540,7 +540,7 @@ async fn an_error_concerns_one_fragment_whatever_follows() {
         let archive = archive.fragments();
         let progress = archive.progress();
         let read: Vec<_> = archive.try_collect().await.unwrap();
-        assert_eq!(ordinals(&kept, &numbers_of(&read)), [1, 2, 3, 4, 5, 6], "{spelling:?}");
+        assert_eq!(ordinals(&kept, &numbers_of(&read)), [1, 2, 3, 4, 5, 6], "{tag_names:?}");
         let passed = |discontinuity: &Discontinuity| match discontinuity {
             Discontinuity::SkippedFragment { number, cause, .. } => {
                 Some((number.clone(), cause.code() == Some("3000")))
@@ -549,13 +549,13 @@ async fn an_error_concerns_one_fragment_whatever_follows() {
         };
         let passed: Vec<Vec<_>> =
             read.iter().map(|fragment| fragment.discontinuities().iter().filter_map(passed).collect()).collect();
-        assert_eq!(passed, [vec![], vec![], vec![], vec![], vec![(missing, true)], vec![]], "{spelling:?}");
+        assert_eq!(passed, [vec![], vec![], vec![], vec![], vec![(missing, true)], vec![]], "{tag_names:?}");
         assert_eq!((progress.borrow().fragments, progress.borrow().unavailable), (7, 1));
     }
 }
 
 // C.3: which of its tags an error has besides the number and the text is a matter of one observation: one without the
-// fragment's number is about some of what did not come, in either spelling.
+// fragment's number is about some of what did not come, with either tag names.
 #[tokio::test(start_paused = true)]
 async fn an_error_without_a_number_concerns_the_next_fragment() {
     for [number, text] in [

@@ -228,13 +228,13 @@ async fn transient_errors_are_retried() {
     let (_, _) = playable(&endpoint, "door", now_millis());
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     let hls = Operation::GetHlsStreamingSessionUrl;
-    for mishap in [
+    for fault in [
         InjectedFault::Refuse("ClientLimitExceededException".into()),
         InjectedFault::UnknownOperation,
         InjectedFault::StaleEndpoint,
         InjectedFault::Refuse("InternalFailure".into()),
     ] {
-        endpoint.inject(hls, None, mishap);
+        endpoint.inject(hls, None, fault);
     }
     kvs.hls("door").url().await.unwrap();
     assert_eq!(endpoint.pending_faults(), 0);

@@ -179,18 +179,18 @@ async fn body_faults_are_the_same_in_process_and_over_sockets() {
     let stream = ten(&endpoint);
     let media = client(&endpoint.in_process_config());
     let length = read(get(&media, "ten", earliest()).await.unwrap()).await.0[0].raw().len() as u64;
-    for mishap in [
+    for fault in [
         InjectedFault::CutAfter(length + 100),
         InjectedFault::ResetAfter(length + 100),
         InjectedFault::CutAfter(0),
         InjectedFault::ResetAfter(0),
     ] {
-        endpoint.inject(Operation::GetMedia, None, mishap.clone());
+        endpoint.inject(Operation::GetMedia, None, fault.clone());
         let (fragments, error) = read(get(&media, "ten", earliest()).await.unwrap()).await;
-        let error = error.unwrap_or_else(|| panic!("{mishap:?} is an error"));
-        assert_eq!(error.kind(), kinesis_video::ErrorKind::Io, "{mishap:?}: {error}");
-        let whole = !matches!(mishap, InjectedFault::CutAfter(0) | InjectedFault::ResetAfter(0));
-        assert_eq!(fragments.len(), if whole { 2 } else { 0 }, "{mishap:?}");
+        let error = error.unwrap_or_else(|| panic!("{fault:?} is an error"));
+        assert_eq!(error.kind(), kinesis_video::ErrorKind::Io, "{fault:?}: {error}");
+        let whole = !matches!(fault, InjectedFault::CutAfter(0) | InjectedFault::ResetAfter(0));
+        assert_eq!(fragments.len(), if whole { 2 } else { 0 }, "{fault:?}");
         assert_eq!(stream.open_connections(), 0);
     }
     // Nothing is yielded after a reset.
@@ -236,7 +236,7 @@ async fn dropping_the_endpoint_breaks_bodies_in_process() {
 }
 
 /// The fault counters that are not zero.
-fn happened(endpoint: &LocalEndpoint) -> Vec<(&'static str, u64)> {
+fn counted(endpoint: &LocalEndpoint) -> Vec<(&'static str, u64)> {
     endpoint.fault_counts().iter().filter(|(_, count)| *count > 0).collect()
 }
 
@@ -245,7 +245,7 @@ async fn faults_are_counted_when_they_take_effect() {
     let pause = Duration::from_secs(1);
     let fault = |fragments| InjectedFault::FaultAfter { fragments, id: 5000, message: "INTERNAL_ERROR".into() };
     let never = u64::MAX;
-    for (mishap, expected) in [
+    for (fault, expected) in [
         (InjectedFault::CutAfter(1_000), vec![("cut", 1)]),
         (InjectedFault::CutAfter(never), vec![]),
         (InjectedFault::ResetAfter(1_000), vec![("reset", 1)]),
@@ -265,12 +265,12 @@ async fn faults_are_counted_when_they_take_effect() {
     ] {
         let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
         ten(&endpoint).finish();
-        endpoint.inject(Operation::GetMedia, None, mishap.clone());
-        assert_eq!(happened(&endpoint), [], "{mishap:?}");
+        endpoint.inject(Operation::GetMedia, None, fault.clone());
+        assert_eq!(counted(&endpoint), [], "{fault:?}");
         if let Ok(output) = get(&client(&endpoint.in_process_config()), "ten", earliest()).await {
             read(output).await;
         }
-        assert_eq!(happened(&endpoint), expected, "{mishap:?}");
+        assert_eq!(counted(&endpoint), expected, "{fault:?}");
     }
 }
 
@@ -282,11 +282,11 @@ async fn refusals_by_quotas_are_counted() {
     let media = client(&endpoint.in_process_config());
     let start = Instant::now().into_std();
     read(get(&media, "ten", earliest()).await.unwrap()).await;
-    assert_eq!(happened(&endpoint), [("idle end", 1)]);
+    assert_eq!(counted(&endpoint), [("idle end", 1)]);
     let body = get(&media, "ten", earliest()).await.unwrap();
     assert_eq!(get(&media, "ten", earliest()).await.unwrap_err(), "ConnectionLimitExceededException");
     assert_eq!(get(&media, "ten", earliest()).await.unwrap_err(), "ClientLimitExceededException");
-    assert_eq!(happened(&endpoint), [("connection limit", 1), ("idle end", 1), ("throttled", 1)]);
+    assert_eq!(counted(&endpoint), [("connection limit", 1), ("idle end", 1), ("throttled", 1)]);
     let feed = async {
         loop {
             tokio::time::sleep(Duration::from_secs(2)).await;
@@ -301,7 +301,7 @@ async fn refusals_by_quotas_are_counted() {
     assert_eq!(get(&client(&endpoint.in_process_config()), "ten", earliest()).await.unwrap_err(), "RequestExpired");
     let expected =
         [("connection limit", 1), ("idle end", 1), ("request expired", 1), ("session end", 1), ("throttled", 1)];
-    assert_eq!(happened(&endpoint), expected);
+    assert_eq!(counted(&endpoint), expected);
     let calls = endpoint.calls(Operation::GetMedia, "ten");
     assert_eq!(calls.iter().map(|call| (*call - start).as_secs()).collect::<Vec<_>>(), [0, 3, 3, 3, 63]);
     assert!(endpoint.calls(Operation::GetMedia, "other").is_empty());
@@ -363,10 +363,10 @@ async fn connections_linger_after_the_client_disconnects() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     // A body that ended by itself, a refused call and a broken connection do not linger.
     read(open().await.unwrap()).await;
-    for mishap in
+    for fault in
         [InjectedFault::Refuse("ServiceUnavailable".into()), InjectedFault::CutAfter(10), InjectedFault::ResetAfter(10)]
     {
-        endpoint.inject(Operation::GetMedia, None, mishap);
+        endpoint.inject(Operation::GetMedia, None, fault);
         if let Ok(output) = open().await {
             read(output).await;
         }

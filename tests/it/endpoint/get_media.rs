@@ -222,10 +222,10 @@ async fn an_unknown_operation_answers_200_without_media() {
 }
 
 /// Reads a body of ten fragments under a fault.
-async fn with(mishap: InjectedFault) -> (Vec<Fragment>, Option<Error>) {
+async fn with(fault: InjectedFault) -> (Vec<Fragment>, Option<Error>) {
     let (endpoint, kvs) = start(ends_soon()).await;
     ten(&endpoint).finish();
-    endpoint.inject(Operation::GetMedia, None, mishap);
+    endpoint.inject(Operation::GetMedia, None, fault);
     let mut stream = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments();
     let mut fragments = Vec::new();
     while let Some(fragment) = stream.next().await {
@@ -246,16 +246,16 @@ async fn injected_faults_break_bodies() {
     assert!(error.is_none());
     assert_eq!(whole.len(), 4);
     let length = whole.iter().map(|fragment| fragment.raw().len() as u64).sum::<u64>();
-    for mishap in [InjectedFault::CutAfter(length + 700), InjectedFault::ResetAfter(length + 700)] {
-        let (fragments, error) = with(mishap.clone()).await;
+    for fault in [InjectedFault::CutAfter(length + 700), InjectedFault::ResetAfter(length + 700)] {
+        let (fragments, error) = with(fault.clone()).await;
         let error = error.unwrap();
-        assert_eq!(error.kind(), ErrorKind::Io, "{mishap:?}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Io, "{fault:?}: {error}");
         assert!(error.is_retryable());
         let ends: Vec<_> = fragments.iter().map(Fragment::end_reason).collect();
         assert_eq!(
             ends,
             [FragmentEnd::Trailer, FragmentEnd::Trailer, FragmentEnd::Trailer, FragmentEnd::Trailer, FragmentEnd::Cut],
-            "{mishap:?}"
+            "{fault:?}"
         );
         assert!(fragments[4].raw().len() <= 701);
     }
@@ -263,11 +263,11 @@ async fn injected_faults_break_bodies() {
 
 #[tokio::test]
 async fn injected_faults_delay_bodies() {
-    for mishap in [
+    for fault in [
         InjectedFault::Stall { after: 1500, pause: Duration::from_millis(50) },
         InjectedFault::Trickle { bytes: 333, pause: Duration::from_millis(1) },
     ] {
-        let (fragments, error) = with(mishap).await;
+        let (fragments, error) = with(fault).await;
         assert!(error.is_none());
         assert_eq!(fragments.len(), 10);
         assert!(fragments.iter().all(|fragment| fragment.end_reason() == FragmentEnd::Trailer));
@@ -319,8 +319,8 @@ async fn a_break_between_fragments_is_an_error() {
     let (endpoint, kvs) = start(ends_soon().idle(Duration::MAX).session(Duration::MAX)).await;
     let stream = endpoint.create_stream("ten");
     stream.push_stamped(&short_document(), stamp(1));
-    for mishap in [InjectedFault::CutAfter(0), InjectedFault::ResetAfter(0)] {
-        endpoint.inject(Operation::GetMedia, None, mishap);
+    for fault in [InjectedFault::CutAfter(0), InjectedFault::ResetAfter(0)] {
+        endpoint.inject(Operation::GetMedia, None, fault);
         let error = kvs.live("ten").start(Start::Earliest).reconnect(false).fragments().try_next().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
     }

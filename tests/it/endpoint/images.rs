@@ -100,8 +100,8 @@ async fn every_argument_rule_is_enforced() {
         (ask().width_pixels(640), "ValidationException", "WidthPixels must not be given without HeightPixels"),
         (ask().max_results(0), "InvalidArgumentException", "MaxResults must be 1 to 100"),
         (ask().max_results(101), "InvalidArgumentException", "MaxResults must be 1 to 100"),
-        (ask().next_token("?"), "InvalidArgumentException", "NextToken is not one of this request"),
-        (ask().next_token("aGVsbG8="), "InvalidArgumentException", "NextToken is not one of this request"),
+        (ask().next_token("?"), "InvalidArgumentException", "NextToken was not issued for this request"),
+        (ask().next_token("aGVsbG8="), "InvalidArgumentException", "NextToken was not issued for this request"),
     ] {
         let (code, status, message) = refusal(call.send().await);
         assert_eq!((&code[..], status), (name, 400), "{message}");

@@ -2,5 +2,6 @@ pub mod archived_media;
 pub mod clock;
 pub mod get_media;
 pub mod images;
+pub mod list_fragments;
 pub mod playback;
 pub mod server;

@@ -22,10 +22,10 @@ const RUNS: u64 = 500;
 const FRAGMENTS: usize = 200;
 
 /// A random fault of the service or the network that loses no media.
-fn mishap(rng: &mut Rng, scale: u32) -> (Operation, InjectedFault) {
+fn random_fault(rng: &mut Rng, scale: u32) -> (Operation, InjectedFault) {
     let refuse = |name: &str| InjectedFault::Refuse(name.into());
     let after = rng.u64(0..12_000);
-    let mishap = match rng.u32(0..14) {
+    let fault = match rng.u32(0..14) {
         0 => InjectedFault::CutAfter(after),
         1 => InjectedFault::ResetAfter(after),
         2 | 3 => InjectedFault::BreakOff(after),
@@ -47,8 +47,8 @@ fn mishap(rng: &mut Rng, scale: u32) -> (Operation, InjectedFault) {
         12 => InjectedFault::EndBeforeTrailer(rng.u64(0..5)),
         _ => InjectedFault::Repeat(rng.u64(1..6)),
     };
-    let of_calls = matches!(mishap, InjectedFault::Refuse(_));
-    (if of_calls && rng.bool() { Operation::GetDataEndpoint } else { Operation::GetMedia }, mishap)
+    let of_calls = matches!(fault, InjectedFault::Refuse(_));
+    (if of_calls && rng.bool() { Operation::GetDataEndpoint } else { Operation::GetMedia }, fault)
 }
 
 /// A stream, its producer and its faults.
@@ -73,8 +73,8 @@ impl World {
         let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
         let stream = endpoint.create_stream("chaos");
         for _ in 0..rng.usize(5..40) {
-            let (operation, mishap) = mishap(&mut rng, scale);
-            endpoint.inject(operation, None, mishap);
+            let (operation, fault) = random_fault(&mut rng, scale);
+            endpoint.inject(operation, None, fault);
         }
         let start = if rng.bool() { Start::Now } else { Start::Earliest };
         Self { endpoint, stream, rng, start }

@@ -1,3 +1,4 @@
 pub mod chaos;
 pub mod checkpoint;
-pub mod reading;
+mod errors;
+mod reading;

@@ -34,7 +34,9 @@ const OPERATION: &str = "GetClip";
 /// The time to wait after the end of the range before listing it. New fragments cannot be listed at once.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Builder of MP4 clips of a range, from [`KinesisVideo::clips`]. A [range](Clips::range) is required.
+/// Builder of MP4 clips, from [`KinesisVideo::clips`](crate::KinesisVideo::clips).
+///
+/// A [range](Clips::range) is required.
 ///
 /// [`clips`](Clips::clips) returns the clips as a stream. The service makes each with GetClip.
 ///
@@ -149,7 +151,7 @@ impl Clips {
         self
     }
 
-    /// Sets the retries of each clip and of each page of the listing. Default: [`RetryConfig::default`], with 8 attempts.
+    /// Sets the retries of each clip and of each page of the listing. Default: [`RetryConfig::default`].
     ///
     /// Only [retryable](crate::Error::is_retryable) errors are retried.
     pub fn retry(mut self, retry: RetryConfig) -> Self {
@@ -181,7 +183,7 @@ impl Clips {
             let of_stream = |error: Error| error.of_stream(self.stream.as_str());
             let range = self.check().map_err(of_stream)?;
             let infos = self.list(range).await?;
-            // A stack: a part that is divided again comes before the parts after it.
+            // A stack, so that the pieces of a part that is divided again precede the parts after it.
             let plan = Plan::new(infos, self.clock, range).map_err(of_stream)?;
             let mut plans = vec![plan];
             while let Some(plan) = plans.last_mut() {

@@ -50,7 +50,7 @@ pub enum OnUnavailable {
     Skip,
 }
 
-/// Builder of an archive read, from [`KinesisVideo::archive`].
+/// Builder of an archive read, from [`KinesisVideo::archive`](crate::KinesisVideo::archive).
 ///
 /// [`fragments`](Archive::fragments) returns the stored fragments as a stream, in order, each once.
 ///
@@ -93,7 +93,7 @@ pub enum OnUnavailable {
 /// | case | handling |
 /// |---|---|
 /// | a response is cut | only the missing fragments are requested again |
-/// | a fragment is missing or reported as not found | requested again, alone if necessary, with backoff up to 5 s, up to the [maximum number of attempts](Archive::retry); fragments younger than about 1 s are often not found |
+/// | a fragment is missing or not found, as fragments younger than about 1 s often are | requested again, alone if necessary, after a [backoff](Archive::retry) |
 /// | a fragment arrives damaged | requested a second time |
 /// | all attempts fail | the fragment is [unavailable](Archive::on_unavailable) |
 ///
@@ -116,8 +116,8 @@ pub enum OnUnavailable {
 ///   kept, or the stream keeps nothing.
 ///
 /// All fragments before the failed one are yielded before the error. The readable part of the failed one follows
-/// them, flagged as [`Cut`](crate::FragmentEnd::Cut). [`progress`](ArchiveFragments::progress) has the [`Position`] after
-/// the last whole fragment, to continue with [`start_after`](Archive::start_after).
+/// them, flagged as [`Cut`](crate::FragmentEnd::Cut). To continue with [`start_after`](Archive::start_after),
+/// [`progress`](ArchiveFragments::progress) has the [`Position`] after the last whole fragment.
 ///
 /// # Cancel safety
 /// Dropping a `next()` future loses nothing. Dropping the stream closes its connections at once.
@@ -227,7 +227,8 @@ impl Archive {
     /// Selects listed fragments, in this order, instead of a range. Repeated numbers are dropped.
     ///
     /// ```no_run
-    /// # async fn f(kvs: kinesis_video::KinesisVideo, range: std::ops::RangeInclusive<kinesis_video::Timestamp>) -> kinesis_video::Result<()> {
+    /// # use kinesis_video::{KinesisVideo, Result, Timestamp};
+    /// # async fn f(kvs: KinesisVideo, range: std::ops::RangeInclusive<Timestamp>) -> Result<()> {
     /// use futures::TryStreamExt;
     /// use kinesis_video::Order;
     ///
@@ -285,7 +286,8 @@ impl Archive {
     /// Sets the number of media points to use per second. Default: 500.
     ///
     /// Each fragment costs one point. The service allows 500 per second and stream, shared by all readers of
-    /// the stream. All clones of a [`KinesisVideo`] stay within the limit together.
+    /// the stream. All clones of a
+    /// [`KinesisVideo`](crate::KinesisVideo) stay within the limit together.
     pub fn points_per_second(mut self, points: u32) -> Self {
         self.options.points_per_second = points;
         self
@@ -366,7 +368,8 @@ impl Archive {
         let start_after = self.start_after.as_ref();
         let wanted = match self.selection {
             Selection::Unset => {
-                return Err(named(Error::invalid_argument("neither a range nor fragment numbers are given")));
+                let message = "neither a range nor fragment numbers are given: set range(), numbers() or listed()";
+                return Err(named(Error::invalid_argument(message)));
             }
             Selection::Numbers(numbers) => {
                 let mut seen = HashSet::with_capacity(numbers.len());
@@ -408,7 +411,7 @@ impl Archive {
             return invalid(format!("a call asks for 1 to 1000 fragments, not {}", budget.batch));
         }
         if budget.calls == 0 || *points_per_second == 0 || budget.retry.attempts() == 0 {
-            return invalid("connections, points and attempts must be more than 0".into());
+            return invalid("connections, points_per_second and the attempts of retry must be more than 0".into());
         }
         match (&self.selection, &self.start_after) {
             (Selection::Range(_), Some(start)) if !self.order.can_compare(self.clock, start) => invalid(format!(

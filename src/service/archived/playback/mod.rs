@@ -1,6 +1,6 @@
 //! URLs for players: HLS and MPEG-DASH.
 //!
-//! [`KinesisVideo::hls`] and [`KinesisVideo::dash`] return a [`Session`], a builder of the request.
+//! [`KinesisVideo::hls`](crate::KinesisVideo::hls) and [`KinesisVideo::dash`](crate::KinesisVideo::dash) return a [`Session`], a builder of the request.
 //! [`url`](Session::url) sends it.
 //!
 //! ```
@@ -84,7 +84,7 @@
 //!
 //! | limit | value |
 //! |---|---|
-//! | sessions per second and stream | 25; all clones of a [`KinesisVideo`] stay within it together |
+//! | sessions per second and stream | 25; all clones of a [`KinesisVideo`](crate::KinesisVideo) stay within it together |
 //! | playlist requests per second and session | 5 |
 //! | media requests per second and session | 20 |
 //! | live session without a new fragment | ends after 30 s, even before it expires |
@@ -185,7 +185,7 @@ pub struct Session<P, M> {
     types: PhantomData<(P, M)>,
 }
 
-/// Builder of an HLS session, from [`KinesisVideo::hls`].
+/// Builder of an HLS session, from [`KinesisVideo::hls`](crate::KinesisVideo::hls).
 ///
 /// ```compile_fail
 /// # async fn f(kvs: kinesis_video::KinesisVideo) {
@@ -194,7 +194,7 @@ pub struct Session<P, M> {
 /// ```
 pub type HlsSession<M = LiveMode> = Session<Hls, M>;
 
-/// Builder of an MPEG-DASH session, from [`KinesisVideo::dash`].
+/// Builder of an MPEG-DASH session, from [`KinesisVideo::dash`](crate::KinesisVideo::dash).
 ///
 /// ```compile_fail
 /// # async fn f(kvs: kinesis_video::KinesisVideo, start: kinesis_video::Timestamp) {
@@ -267,7 +267,7 @@ impl<P, M> Session<P, M> {
         self
     }
 
-    /// Sets the retries. Default: [`RetryConfig::default`], with 8 attempts.
+    /// Sets the retries. Default: [`RetryConfig::default`].
     ///
     /// Only [retryable](crate::Error::is_retryable) errors are retried.
     pub fn retry(mut self, retry: RetryConfig) -> Self {

@@ -154,7 +154,8 @@ impl Request {
             Protocol::Hls => send!(
                 get_hls_streaming_session_url(GetHlsStreamingSessionUrlOutput) -> hls_streaming_session_url,
                 mode: HlsPlaybackMode,
-                selector: set_hls_fragment_selector(HlsFragmentSelector, HlsFragmentSelectorType, HlsTimestampRange),
+                selector:
+                    set_hls_fragment_selector(HlsFragmentSelector, HlsFragmentSelectorType, HlsTimestampRange),
                 timestamps: HlsDisplayFragmentTimestamp,
                 max_fragments: set_max_media_playlist_fragment_results,
                 set_container_format(self.container.map(|container| match container {
@@ -170,7 +171,8 @@ impl Request {
             Protocol::Dash => send!(
                 get_dash_streaming_session_url(GetDashStreamingSessionUrlOutput) -> dash_streaming_session_url,
                 mode: DashPlaybackMode,
-                selector: set_dash_fragment_selector(DashFragmentSelector, DashFragmentSelectorType, DashTimestampRange),
+                selector:
+                    set_dash_fragment_selector(DashFragmentSelector, DashFragmentSelectorType, DashTimestampRange),
                 timestamps: DashDisplayFragmentTimestamp,
                 max_fragments: set_max_manifest_fragment_results,
                 set_display_fragment_number(self.display_numbers.map(|display| match display {
