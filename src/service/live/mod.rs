@@ -27,7 +27,7 @@ pub use stream::{LiveFragments, LivePackets, LiveStream, StopHandle};
 
 /// The action to take when the resume position is no longer retained.
 ///
-/// That happens to a consumer that was away for longer than the stream's retention, or is too slow for it.
+/// It happens to a consumer that was away for longer than the stream's retention, or is too slow for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnAgedOut {
