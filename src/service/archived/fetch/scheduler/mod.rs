@@ -370,7 +370,7 @@ impl FetchScheduler {
         match (subject, named, self.calls.get_mut(&id)) {
             (Some(index), ..) => self.count_miss(id, index, error, now),
             (None, Some(number), _) => {
-                tracing::debug!(%error, %number, "ignored a fault of a fragment that is not open")
+                tracing::debug!(%error, %number, "ignored a fault of a fragment that is not open");
             }
             (None, None, Some(call)) => call.fault = Some(error),
             (None, None, None) => {}
