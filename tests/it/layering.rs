@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::imports::{Edge, Sources};
+use crate::support::imports::{Edge, Source, Sources};
 
 /// The layers of the crate. Each may use itself and the layers in its list.
 const LAYERS: &[(&str, &[&str])] = &[
@@ -138,39 +138,43 @@ fn no_files_import_each_other_in_a_circle() {
 /// Breaks each rule in a copy of the sources.
 #[test]
 fn every_rule_notices_a_violation() {
-    let texts = |sources: Sources| -> Vec<(String, String)> {
-        sources.files.into_iter().map(|file| (file.name, file.code)).collect()
-    };
-    let with = |name: &str, import: &str| {
-        let mut texts = texts(crate_sources());
-        let file = texts.iter_mut().find(|(found, _)| found == name).unwrap_or_else(|| panic!("no file {name}"));
-        file.1 = format!("{import}\n{}", file.1);
-        Sources::new(texts)
-    };
-    let is_noticed = |found: Vec<String>, name: &str| found.iter().any(|found| found.starts_with(name));
-    // A rule for prefixes holds for each file below them: one file of each side is enough here.
-    for (user, used) in NEVER {
-        let sources = crate_sources();
-        let first = |prefix: &str| {
-            let file =
-                sources.files.iter().find(|file| file.name.starts_with(prefix) && !file.name.ends_with("/mod.rs"));
-            let file = file.or_else(|| sources.files.iter().find(|file| file.name.starts_with(prefix)));
-            file.unwrap_or_else(|| panic!("no file {prefix}")).name.clone()
+    let sources = crate_sources();
+    let with = |added: &[(String, String)]| {
+        let text = |file: &Source| {
+            let added = added.iter().filter(|(name, _)| *name == file.name).map(|(_, code)| &code[..]);
+            added.chain([&file.code[..]]).collect::<Vec<_>>().join("\n")
         };
-        let (user, used) = (first(user), first(used));
-        let module = used.trim_end_matches(".rs").trim_end_matches("/mod").replace('/', "::");
-        for import in [format!("use crate::{module}::Thing;"), format!("fn f() {{ crate::{module}::thing() }}")] {
-            assert!(is_noticed(forbidden_imports(&with(&user, &import)), &user), "{user} {import}");
+        Sources::new(sources.files.iter().map(|file| (file.name.clone(), text(file))).collect())
+    };
+    // One file of each side stands for all files below a prefix.
+    let first = |prefix: &str| {
+        let below = || sources.files.iter().filter(|file| file.name.starts_with(prefix));
+        let file = below().find(|file| !file.name.ends_with("/mod.rs")).or_else(|| below().next());
+        file.unwrap_or_else(|| panic!("no file {prefix}")).name.clone()
+    };
+    for form in ["use crate::MODULE::Thing;", "fn f() { crate::MODULE::thing() }"] {
+        let rules: Vec<_> = NEVER.iter().map(|(user, used)| (first(user), first(used))).collect();
+        // Each rule has its own name, since the file of one rule may be used by another.
+        let added = |(at, (user, used)): (usize, &(String, String))| {
+            let module = used.trim_end_matches(".rs").trim_end_matches("/mod").replace('/', "::");
+            (user.clone(), form.replace("MODULE", &module).replace("hing", &format!("hing{at}")))
+        };
+        let found = forbidden_imports(&with(&rules.iter().enumerate().map(added).collect::<Vec<_>>()));
+        for (user, used) in rules {
+            assert!(found.contains(&format!("{user} uses {used}")), "{user} uses {used}");
         }
     }
+    let mut added = Vec::new();
     for (name, allowed) in LAYERS {
-        let forbidden = LAYERS.iter().map(|(other, _)| other);
-        for other in forbidden.filter(|&other| other != name && !allowed.contains(other) && *other != MACROS) {
-            let sources = crate_sources();
-            let file = sources.files.iter().find(|file| layer(&file.name) == *name).unwrap().name.clone();
-            let found = layer_violations(&with(&file, &format!("use crate::{{{other}::Thing}};")));
-            assert!(is_noticed(found, &file), "{file} uses {other}");
-        }
+        let file = &sources.files.iter().find(|file| layer(&file.name) == *name).unwrap().name;
+        let others = LAYERS.iter().map(|(other, _)| *other);
+        let forbidden = others.filter(|other| other != name && !allowed.contains(other) && *other != MACROS);
+        added.extend(forbidden.map(|other| (file.clone(), other)));
+    }
+    let uses = |(file, other): &(String, &str)| (file.clone(), format!("use crate::{other}::Thing;"));
+    let found = layer_violations(&with(&added.iter().map(uses).collect::<Vec<_>>()));
+    for (file, other) in added {
+        assert!(found.contains(&format!("{file} uses crate::{other}")), "{file} uses {other}");
     }
     // Two files that use each other, directly and through a re-export.
     let texts = |texts: &[(&str, &str)]| {

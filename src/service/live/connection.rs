@@ -17,13 +17,13 @@ use super::status::Observer;
 use super::{Live, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Bound, StreamEnd, Timestamp};
-use crate::service::call::{Backoff, Origin, Reply, SdkBody, WatchedBody, at, is_about_credentials};
+use crate::service::call::{Backoff, Origin, Reply, SdkBody, TimeoutBody, at, is_about_credentials};
 use crate::service::client::Client;
 
-/// How long a fragment that is being received may still take after the stream was told to stop.
+/// The time that a fragment may still take after the stream was told to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often an error is retried that will hardly go away by itself.
+/// The number of retries after an error that will hardly go away by itself.
 const MAX_ATTEMPTS: u32 = 5;
 
 /// A body that took at least this long and brought nothing was waiting for media.
@@ -53,10 +53,10 @@ pub(super) struct Connection<B> {
     stop: StopConditions,
     pub(super) observer: Observer,
     backoff: Backoff,
-    /// How often in a row an error came that will hardly go away by itself.
+    /// The number of consecutive errors that will hardly go away by themselves.
     attempts: u32,
     was_read: bool,
-    /// How long to wait before the next call.
+    /// The time to wait before the next call.
     pause: Duration,
     outage: Option<Outage>,
 }
@@ -92,7 +92,7 @@ struct StopConditions {
     idle_bytes: u64,
 }
 
-/// Whether a call may be retried after an error.
+/// The number of retries that an error allows.
 #[derive(Debug)]
 enum Retry {
     Never,
@@ -254,7 +254,7 @@ impl<B: ReadBody> Connection<B> {
         let Options { first_byte_timeout, read_timeout, limits, .. } = &self.options;
         let bytes = self.observer.bytes().clone();
         let body = SdkBody::from(reply.output);
-        let body = WatchedBody::new("GetMedia", body, *first_byte_timeout, *read_timeout, bytes);
+        let body = TimeoutBody::new("GetMedia", body, *first_byte_timeout, *read_timeout, bytes);
         let body = B::open(body, *limits, resync);
         self.body = Some(OpenBody { body, origin: reply.origin, date: reply.date, since: now });
         self.was_read = true;

@@ -10,12 +10,12 @@ use crate::demux::{PacketItem, PacketStream};
 use crate::error::Result;
 use crate::fragment::{Discontinuity, Extent, FragmentEnd, FragmentFooter, FragmentHeader, StreamEnd};
 use crate::packet::Packet;
-use crate::service::call::WatchedBody;
+use crate::service::call::TimeoutBody;
 
 /// Joins the bodies of a live stream to one sequence of packets, each yielded once.
 #[derive(Debug)]
 pub(super) struct PacketSource {
-    session: Session<PacketStream<WatchedBody>>,
+    session: Session<PacketStream<TimeoutBody>>,
     /// Items to yield.
     ready: VecDeque<PacketItem>,
     /// The fragment whose start has been yielded, and whose end has not.
@@ -40,7 +40,7 @@ struct OpenFragment {
     received: u64,
     /// The number of bytes that this body has brought.
     bytes: u64,
-    /// Whether a repeated packet differed.
+    /// Set if a repeated packet differed.
     differs: bool,
 }
 
@@ -78,7 +78,7 @@ fn digest(packet: &Packet) -> u64 {
 }
 
 impl PacketSource {
-    pub(super) fn new(connection: Connection<PacketStream<WatchedBody>>) -> Self {
+    pub(super) fn new(connection: Connection<PacketStream<TimeoutBody>>) -> Self {
         let session = Session::new(connection);
         let end = session.ends_at_once().map(Ok);
         Self { session, ready: VecDeque::new(), open: None, reading: Reading::Nothing, begins_at: 0, end }
@@ -214,7 +214,7 @@ impl PacketSource {
         let Some(open) = self.open.as_mut().filter(|_| self.reading == Reading::Open) else { return };
         open.bytes = bytes;
         let is_complete = end.end_reason() == FragmentEnd::Trailer;
-        // Of two parts of one fragment, the longer one has the better end.
+        // The longer of two parts of one fragment has the better end.
         if is_complete || open.received >= open.packets.len() as u64 || open.end.is_none() {
             open.end = Some(end);
         }

@@ -51,7 +51,7 @@ enum Target {
 }
 
 impl Sources {
-    /// Reads all Rust files below a folder.
+    /// Reads all Rust files below a folder, except unit tests in a `tests.rs`.
     pub fn read(root: &Path) -> Self {
         let mut files = Vec::new();
         walk(root, root, &mut files);
@@ -199,7 +199,7 @@ fn walk(root: &Path, dir: &Path, files: &mut Vec<(String, String)>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             walk(root, &path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
             let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
             files.push((name, fs::read_to_string(&path).unwrap()));
         }
@@ -216,7 +216,10 @@ fn source(name: String, text: &str) -> Source {
     let (mut uses, mut body, mut statement) = (Vec::new(), String::new(), String::new());
     for line in code.lines() {
         if statement.is_empty() && !is_use(line) {
-            body.push_str(line);
+            // A visibility is no import.
+            let (before, after) = line.split_once("pub(in ").unwrap_or((line, ""));
+            body.push_str(before);
+            body.push_str(after.split_once(')').map_or("", |(_, after)| after));
             body.push('\n');
             continue;
         }
