@@ -98,8 +98,8 @@ impl Set {
 
     fn print(&self) {
         for (name, (_, status)) in &self.running {
-            let LiveStatus { fragments, bytes, behind, reconnects, error, .. } = status.borrow().clone();
-            let behind = behind.unwrap_or_default().as_secs_f64();
+            let LiveStatus { fragments, bytes, behind_now, reconnects, error, .. } = status.borrow().clone();
+            let behind = behind_now.unwrap_or_default().as_secs_f64();
             let error = error.map(|error| format!(", {error}")).unwrap_or_default();
             println!(
                 "{name}: {fragments} fragments, {bytes} bytes, {behind:.1} s behind, {reconnects} reconnects{error}"

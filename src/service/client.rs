@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::call::{EndpointCache, Rates};
 
-/// The SDK's clients, the cache of data endpoints and the rate limits of one process. Cheap to clone.
+/// The SDK's clients, the cache of data endpoints and the rate limits. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     pub(super) control: aws_sdk_kinesisvideo::Client,

@@ -1,11 +1,11 @@
-//! Whether a fragment goes on where the one before it ended.
+//! The continuity of consecutive fragments.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fragment::{Discontinuity, FragmentHeader, Timestamp, Track};
 
-/// Compares each fragment with the one before it.
+/// Compares each fragment with the previous one.
 #[derive(Debug)]
 pub(crate) struct Continuity {
     tolerance: Duration,
@@ -17,25 +17,26 @@ struct Before {
     tracks: Arc<[Track]>,
     timecode_ns: i64,
     producer_time: Option<Timestamp>,
-    /// Zero if that cannot be told.
+    /// Zero if it is unknown.
     duration: Duration,
-    /// From the start of the one before it to its own, or of others before, if there was a gap.
+    /// The time from the start of the previous fragment to the start of this one. After a gap, it is kept from earlier
+    /// fragments.
     step: Duration,
 }
 
-/// The time from one to the other, if it went forward.
+/// Returns the time between two instants: `Ok` forward, `Err` backward.
 fn forward(from: i64, to: i64) -> Result<Duration, Duration> {
     let distance = Duration::from_nanos(to.abs_diff(from));
     if to >= from { Ok(distance) } else { Err(distance) }
 }
 
 impl Continuity {
-    /// Time between two fragments is a gap if it is more than this.
+    /// Reports a gap if there is more than `tolerance` between two fragments.
     pub(crate) fn new(tolerance: Duration) -> Self {
         Self { tolerance, before: None }
     }
 
-    /// A fragment begins: notes in what it does not go on.
+    /// Notes how a fragment that begins differs from the end of the previous one.
     pub(crate) fn begins(&mut self, header: &FragmentHeader, noted: &mut Vec<Discontinuity>) {
         let mut step = Duration::ZERO;
         if let Some(before) = self.before.take() {
@@ -50,7 +51,7 @@ impl Continuity {
                     if let Err(by) = timeline {
                         noted.push(Discontinuity::TimelineReset { by });
                     }
-                    // One picture a fragment says nothing of how long it lasts: the one before does.
+                    // A fragment of one frame has no duration of its own.
                     let expected = if before.duration.is_zero() { before.step } else { before.duration };
                     let gap = distance.saturating_sub(expected);
                     let is_gap = gap > self.tolerance && !expected.is_zero();
@@ -75,12 +76,13 @@ impl Continuity {
         });
     }
 
-    /// How long the fragment that began last turned out to be. What one that is damaged says of that is
-    /// not believed if it is longer than those before.
-    pub(crate) fn lasted(&mut self, duration: Duration, is_whole: bool) {
+    /// Sets the duration of the fragment that began last.
+    ///
+    /// The duration of a damaged fragment is ignored if it is longer than the step between earlier fragments.
+    pub(crate) fn lasted(&mut self, duration: Duration, is_complete: bool) {
         if let Some(before) = &mut self.before {
-            let is_odd = !is_whole && !before.step.is_zero() && duration > before.step;
-            before.duration = if is_odd { before.step } else { duration };
+            let is_implausible = !is_complete && !before.step.is_zero() && duration > before.step;
+            before.duration = if is_implausible { before.step } else { duration };
         }
     }
 }

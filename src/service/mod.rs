@@ -1,4 +1,4 @@
-//! The service: where bytes come from when they come from AWS.
+//! Access to Kinesis Video Streams in AWS.
 
 mod archived;
 mod call;
@@ -28,12 +28,13 @@ use client::Client;
 
 use crate::error::Result;
 
-/// How long an answer to GetDataEndpoint may take, where nobody says otherwise.
-const ENDPOINT_LIMIT: Duration = Duration::from_secs(10);
+/// How long the response to GetDataEndpoint may take for a client of the SDK.
+const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A client of Kinesis Video Streams. Cheap to clone; clones share connections and the cache of
-/// data endpoints, and keep within the rates at which the service takes calls for a stream together, so
-/// one for a whole process is right.
+/// A client of Kinesis Video Streams. Cheap to clone.
+///
+/// Clones share HTTP connections, the cache of data endpoints and the rate limits that the service sets for each
+/// stream. Use one client and its clones in the whole process.
 ///
 /// ```no_run
 /// use futures::TryStreamExt;
@@ -54,21 +55,21 @@ pub struct KinesisVideo {
 }
 
 impl KinesisVideo {
-    /// A client with this configuration: region, credentials, HTTP client.
+    /// Creates a client from an SDK configuration: region, credentials, HTTP client.
     pub fn new(config: &SdkConfig) -> Self {
         let control = aws_sdk_kinesisvideo::Client::new(config);
         let media = aws_sdk_kinesisvideomedia::Client::new(config);
         Self::with_clients(control, media, aws_sdk_kinesisvideoarchivedmedia::Client::new(config))
     }
 
-    /// A client configured from the environment, as the AWS command line tools are: variables,
-    /// profiles, instance roles.
+    /// Creates a client from the environment: variables, profiles, instance roles.
+    ///
+    /// The AWS command line tools are configured in the same way.
     pub async fn from_env() -> Self {
         Self::new(&aws_config::load_defaults(BehaviorVersion::latest()).await)
     }
 
-    /// A client that calls through these SDK clients, however they were made: other credentials, a
-    /// VPC endpoint, one's own HTTP stack.
+    /// Creates a client from SDK clients, for other credentials, a VPC endpoint or another HTTP stack.
     pub fn with_clients(
         control: aws_sdk_kinesisvideo::Client,
         media: aws_sdk_kinesisvideomedia::Client,
@@ -77,8 +78,9 @@ impl KinesisVideo {
         Self { client: Client { control, media, archived, endpoints: Arc::default(), rates: Arc::default() } }
     }
 
-    /// The same client, but with this data endpoint for all streams and APIs: GetDataEndpoint is not called. For
-    /// stand-ins of the service whose answer to that leads nowhere, and gateways of one's own.
+    /// Sets one data endpoint for all streams and APIs, so that GetDataEndpoint is not called.
+    ///
+    /// Use it for a gateway, or for a local service whose GetDataEndpoint returns an unreachable host.
     ///
     /// ```
     /// # #[cfg(feature = "local")]
@@ -99,79 +101,84 @@ impl KinesisVideo {
         Self { client: Client { endpoints, ..self.client } }
     }
 
-    /// The SDK's client of the control plane, for what this crate does not do.
+    /// Returns the SDK's client of the control plane, for calls that this crate does not make.
     pub fn control(&self) -> &aws_sdk_kinesisvideo::Client {
         &self.client.control
     }
 
-    /// The SDK's client of GetMedia for a stream: one that talks to the data endpoint that serves it, over
-    /// the same connections. An endpoint may change within the hour, so a client is not to be kept for longer.
+    /// Returns the SDK's client of GetMedia for a stream, set to the stream's data endpoint.
+    ///
+    /// It uses the same HTTP connections. Do not keep it for more than an hour, because the endpoint may change.
     ///
     /// # Errors
-    /// If the service does not tell the endpoint within 10 seconds.
+    /// Fails if the service does not return the endpoint within 10 s.
     pub async fn media_client(&self, stream: impl Into<StreamId>) -> Result<aws_sdk_kinesisvideomedia::Client> {
         let endpoint =
-            self.client.endpoints.get(&self.client, &stream.into(), ApiName::GetMedia, ENDPOINT_LIMIT).await?;
+            self.client.endpoints.get(&self.client, &stream.into(), ApiName::GetMedia, ENDPOINT_TIMEOUT).await?;
         let config = self.client.media.config().to_builder().endpoint_url(&*endpoint).build();
         Ok(aws_sdk_kinesisvideomedia::Client::from_conf(config))
     }
 
-    /// The SDK's client of one API of the archive for a stream, as [`media_client`](Self::media_client)
-    /// is of GetMedia. Each API may be served by another host: the client is good for that one only.
+    /// Returns the SDK's client of one archived media API for a stream, set to the API's data endpoint.
     ///
-    /// The service model has no waiters, and the SDK signs no URLs for these APIs. Playback is what URLs can
-    /// be had for without signing.
+    /// Each API may have another host, so use the client for this API only. Do not keep it for more than an hour.
+    ///
+    /// The service model has no waiters, and the SDK does not presign URLs for these APIs. Playback URLs, from
+    /// [`hls`](Self::hls) and [`dash`](Self::dash), need no signature.
     ///
     /// # Errors
-    /// If the service does not tell the endpoint within 10 seconds.
+    /// Fails if the service does not return the endpoint within 10 s.
     pub async fn archived_client(
         &self,
         stream: impl Into<StreamId>,
         api: ApiName,
     ) -> Result<aws_sdk_kinesisvideoarchivedmedia::Client> {
-        let endpoint = self.client.endpoints.get(&self.client, &stream.into(), api, ENDPOINT_LIMIT).await?;
+        let endpoint = self.client.endpoints.get(&self.client, &stream.into(), api, ENDPOINT_TIMEOUT).await?;
         let config = self.client.archived.config().to_builder().endpoint_url(&*endpoint).build();
         Ok(aws_sdk_kinesisvideoarchivedmedia::Client::from_conf(config))
     }
 
-    /// Reads a stream as it is produced, with GetMedia, over as many connections as it takes. A stream
-    /// is named by name or ARN; nothing is sent before the first fragment is asked for.
+    /// Reads a stream live with GetMedia, and reconnects as needed.
+    ///
+    /// The stream is given by name or ARN. Nothing is sent before the first poll.
     pub fn live(&self, stream: impl Into<StreamId>) -> Live {
         Live::new(self.client.clone(), stream.into())
     }
 
-    /// Reads what is stored of a stream, with ListFragments and GetMediaForFragmentList, in as many calls as
-    /// it takes. Nothing is sent before the first fragment is asked for.
+    /// Reads stored fragments with ListFragments and GetMediaForFragmentList.
+    ///
+    /// It makes as many calls as it takes. Nothing is sent before the first poll.
     pub fn archive(&self, stream: impl Into<StreamId>) -> Archive {
         Archive::new(self.client.clone(), stream.into())
     }
 
-    /// Lists what is stored of a stream, with ListFragments, over as many pages as it takes. Nothing is sent
-    /// before the first is asked for.
+    /// Lists stored fragments with ListFragments.
+    ///
+    /// It reads as many pages as it takes. Nothing is sent before the first poll.
     pub fn list_fragments(&self, stream: impl Into<StreamId>) -> FragmentList {
         FragmentList::new(self.client.clone(), stream.into())
     }
 
-    /// Cuts what is stored of a stream into MP4 files, with GetClip, as many as it takes. Nothing is sent
-    /// before the first is asked for.
+    /// Exports stored media as MP4 files with GetClip.
+    ///
+    /// It makes as many calls as it takes. Nothing is sent before the first poll.
     pub fn clips(&self, stream: impl Into<StreamId>) -> Clips {
         Clips::new(self.client.clone(), stream.into())
     }
 
-    /// Has the service take pictures of what is stored of a stream, with GetImages, over as many pages as it
-    /// takes. Nothing is sent before the first is asked for.
+    /// Extracts images from stored media with GetImages.
+    ///
+    /// It reads as many pages as it takes. Nothing is sent before the first poll.
     pub fn images(&self, stream: impl Into<StreamId>) -> Images {
         Images::new(self.client.clone(), stream.into())
     }
 
-    /// Asks for a URL with which a player plays a stream over HLS: what is produced now, unless told
-    /// otherwise.
+    /// Requests a URL with which a player plays a stream over HLS. Default: live playback.
     pub fn hls(&self, stream: impl Into<StreamId>) -> HlsSession {
         HlsSession::new(self.client.clone(), stream.into())
     }
 
-    /// Asks for a URL with which a player plays a stream over MPEG-DASH: what is produced now, unless told
-    /// otherwise.
+    /// Requests a URL with which a player plays a stream over MPEG-DASH. Default: live playback.
     pub fn dash(&self, stream: impl Into<StreamId>) -> DashSession {
         DashSession::new(self.client.clone(), stream.into())
     }

@@ -1,9 +1,11 @@
-//! Which stream.
+//! The identifier of a stream.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The name or the ARN of a stream. Amazon Connect hands over only the ARN.
+/// The name or the ARN of a stream.
+///
+/// Amazon Connect provides only the ARN.
 ///
 /// ```
 /// use kinesis_video::StreamId;
@@ -17,23 +19,23 @@ use std::sync::Arc;
 pub struct StreamId(Arc<str>);
 
 impl StreamId {
-    /// As it was given.
+    /// Returns the name or the ARN, as it was given.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it is an ARN. Names cannot have a colon.
+    /// Returns whether this is an ARN. Names cannot contain a colon.
     pub fn is_arn(&self) -> bool {
         self.0.starts_with("arn:")
     }
 
-    /// Its name, which an ARN has in it: `arn:aws:kinesisvideo:REGION:ACCOUNT:stream/NAME/CREATED`.
+    /// Returns the name. An ARN contains it: `arn:aws:kinesisvideo:REGION:ACCOUNT:stream/NAME/CREATED`.
     pub fn name(&self) -> &str {
         let name = self.is_arn().then(|| self.0.split_once(":stream/")).flatten().map(|(_, rest)| rest);
         name.map_or(&self.0, |rest| rest.split('/').next().unwrap_or(rest))
     }
 
-    /// As the pair of which every request takes exactly one.
+    /// Returns the name and the ARN for a request, which takes exactly one of them.
     pub(crate) fn name_and_arn(&self) -> (Option<String>, Option<String>) {
         let text = Some(self.0.to_string());
         if self.is_arn() { (None, text) } else { (text, None) }

@@ -294,7 +294,7 @@ impl Images {
                     left -= i64::try_from(images.len()).unwrap_or(i64::MAX);
                     empty = if images.is_empty() { empty + 1 } else { 0 };
                     if left < 0 || empty > MAX_EMPTY_PAGES {
-                        let message = format!("{OPERATION}: the pages do not come to an end");
+                        let message = format!("{OPERATION}: there are more pages than the range can have");
                         Err(Error::new(ErrorKind::Service, message).retryable(false).of_stream(self.stream.as_str()))?;
                     }
                     for image in images {
@@ -305,7 +305,7 @@ impl Images {
                         break;
                     }
                     if following_token == token {
-                        let message = format!("{OPERATION}: a page leads to itself");
+                        let message = format!("{OPERATION}: the token of a page leads to the same page");
                         Err(Error::new(ErrorKind::Service, message).of_stream(self.stream.as_str()))?;
                     }
                     token = following_token;

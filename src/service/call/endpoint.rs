@@ -1,4 +1,4 @@
-//! Which host serves which stream and API.
+//! The cache of data endpoints by stream and API.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,22 +11,22 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
 use super::rate_limit::Rate;
-use super::sdk_error::{from_sdk, is_about_time, too_late};
+use super::sdk_error::{from_sdk, is_about_clock, timed_out};
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::client::Client;
 use crate::service::stream_id::StreamId;
 
-/// An endpoint is asked for again when it is so old. The service advises 45 minutes.
-const MOST_AGE: Duration = Duration::from_secs(40 * 60);
+/// The age at which an endpoint is requested again. AWS advises 45 minutes.
+const MAX_AGE: Duration = Duration::from_secs(40 * 60);
 
-/// When it is asked for again if it could not be asked for then.
-const AGAIN: Duration = Duration::from_secs(60);
+/// The time until the next request after a failed one.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// Data endpoints by stream and API. Each is asked for once, however many ask at the same time.
+/// The data endpoints by stream and API. Concurrent callers share one request.
 #[derive(Debug, Default)]
 pub(crate) struct EndpointCache {
     known: Mutex<Known>,
-    /// The one for everything, about which nobody is asked.
+    /// The endpoint for everything, which is never requested.
     fixed: Option<Arc<str>>,
 }
 
@@ -36,22 +36,22 @@ struct Known {
     swept: Option<Instant>,
 }
 
-/// An endpoint that is known, or being asked for.
+/// An endpoint that is known or being requested.
 #[derive(Debug)]
 struct Endpoint {
     url: OnceCell<Arc<str>>,
-    asked: Instant,
-    /// The one before it, which may still do.
+    requested_at: Instant,
+    /// The previous endpoint, which may still work.
     before: Option<Arc<str>>,
 }
 
 impl EndpointCache {
-    /// One that says the same for everything.
+    /// Creates a cache that returns one endpoint for everything.
     pub(crate) fn fixed(url: &str) -> Self {
         Self { fixed: Some(url.into()), ..Self::default() }
     }
 
-    /// The endpoint, which is asked for if it is not known. An answer may take as long as `limit`.
+    /// Returns the endpoint, and requests it if it is unknown. The response may take as long as `limit`.
     pub(crate) async fn get(
         &self,
         client: &Client,
@@ -63,46 +63,46 @@ impl EndpointCache {
             return Ok(Arc::clone(fixed));
         }
         let endpoint = self.entry(stream, &api);
-        match endpoint.url.get_or_try_init(|| ask(client, stream, api.clone(), limit)).await {
+        match endpoint.url.get_or_try_init(|| request(client, stream, api.clone(), limit)).await {
             Ok(url) => Ok(Arc::clone(url)),
             Err(error) => {
                 let mut known = self.lock();
                 let key = (stream.clone(), api);
-                // Somebody else may have been luckier meanwhile.
+                // Another caller may have succeeded meanwhile.
                 if known.endpoints.get(&key).is_some_and(|known| Arc::ptr_eq(known, &endpoint)) {
                     known.endpoints.remove(&key);
                 }
                 let Some(before) = endpoint.before.as_ref().filter(|_| error.is_retryable()) else {
                     return Err(error);
                 };
-                // Too old is better than none, for a while.
-                let asked = Instant::now().checked_sub(MOST_AGE - AGAIN).unwrap_or(endpoint.asked);
+                // An old endpoint is used for a while rather than none.
+                let requested_at = Instant::now().checked_sub(MAX_AGE - RETRY_AFTER).unwrap_or(endpoint.requested_at);
                 let url = OnceCell::new_with(Some(Arc::clone(before)));
-                known.endpoints.entry(key).or_insert_with(|| Arc::new(Endpoint { url, asked, before: None }));
+                known.endpoints.entry(key).or_insert_with(|| Arc::new(Endpoint { url, requested_at, before: None }));
                 Ok(Arc::clone(before))
             }
         }
     }
 
-    /// What is known, or to be asked for, by whoever comes first.
+    /// Returns the entry of an endpoint. The first caller requests it.
     fn entry(&self, stream: &StreamId, api: &ApiName) -> Arc<Endpoint> {
         let now = Instant::now();
         let mut known = self.lock();
         let before = match known.endpoints.get(&(stream.clone(), api.clone())) {
-            Some(endpoint) if now.duration_since(endpoint.asked) < MOST_AGE => return Arc::clone(endpoint),
+            Some(endpoint) if now.duration_since(endpoint.requested_at) < MAX_AGE => return Arc::clone(endpoint),
             old => old.and_then(|endpoint| endpoint.url.get().cloned()),
         };
-        // Streams come and go: those that nobody has asked for in a long time are forgotten.
-        if known.swept.is_none_or(|swept| now.duration_since(swept) > MOST_AGE) {
-            known.endpoints.retain(|_, endpoint| now.duration_since(endpoint.asked) < 2 * MOST_AGE);
+        // Unused endpoints are removed, so that the cache does not grow with each stream that ever existed.
+        if known.swept.is_none_or(|swept| now.duration_since(swept) > MAX_AGE) {
+            known.endpoints.retain(|_, endpoint| now.duration_since(endpoint.requested_at) < 2 * MAX_AGE);
             known.swept = Some(now);
         }
-        let endpoint = Arc::new(Endpoint { url: OnceCell::new(), asked: now, before });
+        let endpoint = Arc::new(Endpoint { url: OnceCell::new(), requested_at: now, before });
         known.endpoints.insert((stream.clone(), api.clone()), Arc::clone(&endpoint));
         endpoint
     }
 
-    /// Forgets an endpoint, so that the next call asks again.
+    /// Forgets an endpoint, so that the next call requests it again.
     pub(crate) fn forget(&self, stream: &StreamId, api: &ApiName) {
         self.lock().endpoints.remove(&(stream.clone(), api.clone()));
     }
@@ -112,24 +112,24 @@ impl EndpointCache {
     }
 }
 
-async fn ask(client: &Client, stream: &StreamId, api: ApiName, limit: Duration) -> Result<Arc<str>> {
-    let mut was_late = false;
+async fn request(client: &Client, stream: &StreamId, api: ApiName, limit: Duration) -> Result<Arc<str>> {
+    let mut was_skewed = false;
     let output = loop {
         client.rates.admit(stream, Rate::call("GetDataEndpoint")).await;
-        // The SDK's own retries would be calls that nobody counts.
+        // The rate limits would not count the SDK's own retries.
         let overrides = Config::builder().retry_config(RetryConfig::disabled());
         let (name, arn) = stream.name_and_arn();
         let call = client.control.get_data_endpoint().set_stream_name(name).set_stream_arn(arn).api_name(api.clone());
         let sent = call.customize().config_override(overrides).send();
         let Ok(sent) = timeout(limit, sent).await else {
-            return Err(too_late("GetDataEndpoint", limit).of_stream(stream.as_str()));
+            return Err(timed_out("GetDataEndpoint", limit).of_stream(stream.as_str()));
         };
         match sent {
             Ok(output) => break output,
             Err(error) => {
                 let error = from_sdk(error, "GetDataEndpoint").of_stream(stream.as_str());
-                // The answer told the SDK what time it is.
-                if !is_about_time(&error) || std::mem::replace(&mut was_late, true) {
+                // The SDK has corrected its clock by the response.
+                if !is_about_clock(&error) || std::mem::replace(&mut was_skewed, true) {
                     return Err(error);
                 }
             }
@@ -140,7 +140,7 @@ async fn ask(client: &Client, stream: &StreamId, api: ApiName, limit: Duration) 
             tracing::debug!(%stream, endpoint, "data endpoint");
             Ok(endpoint.into())
         }
-        // A host that does not know the operation answers with success and something else.
+        // A host that does not know the operation reports success with another response.
         None => {
             let message = "GetDataEndpoint: the answer names no endpoint; is this the address of a data endpoint?";
             let error = Error::new(ErrorKind::WrongEndpoint, message);

@@ -14,9 +14,9 @@ use aws_smithy_types::date_time::{DateTime, Format};
 
 use crate::fragment::Timestamp;
 
-/// Looks at the reply to one call: its `Date`, and whether its host knows the operation.
+/// Reads the response to one call: its `Date` header, and whether the host knows the operation.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ReplyProbe {
+pub(crate) struct ReplyInterceptor {
     found: Arc<Found>,
 }
 
@@ -27,23 +27,24 @@ struct Found {
     is_unknown_operation: AtomicBool,
 }
 
-impl ReplyProbe {
-    /// When the service replied, on its own clock, to the second.
+impl ReplyInterceptor {
+    /// Returns when the service replied, on its own clock, to the second.
     pub(crate) fn date(&self) -> Option<Timestamp> {
         let date = self.found.date.load(Ordering::Relaxed);
         (date != 0).then(|| Timestamp::from_millis(date))
     }
 
-    /// Whether the host answered, with success, that it does not know the operation. The SDK takes that
-    /// for an answer with nothing in it.
+    /// Returns whether the host does not know the operation.
+    ///
+    /// Such a host reports success, and the SDK takes the response for an empty output.
     pub(crate) fn is_unknown_operation(&self) -> bool {
         self.found.is_unknown_operation.load(Ordering::Relaxed)
     }
 }
 
-impl Intercept for ReplyProbe {
+impl Intercept for ReplyInterceptor {
     fn name(&self) -> &'static str {
-        "ReplyProbe"
+        "ReplyInterceptor"
     }
 
     fn read_after_transmit(
@@ -65,9 +66,9 @@ impl Intercept for ReplyProbe {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // What is still to be streamed is not there yet.
+        // A streaming body has not been received yet.
         let body = context.response().body().bytes().unwrap_or_default();
-        // An answer may be long, this one is not.
+        // The response of a host that does not know the operation is short.
         let head = body.get(..body.len().min(512)).unwrap_or_default();
         if head.windows(UNKNOWN.len()).any(|window| window == UNKNOWN) {
             self.found.is_unknown_operation.store(true, Ordering::Relaxed);

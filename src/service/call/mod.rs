@@ -1,4 +1,4 @@
-//! One call of an operation on a data endpoint.
+//! One API call to a data endpoint.
 
 mod endpoint;
 mod interceptor;
@@ -30,16 +30,16 @@ pub use retry::RetryConfig;
 pub use sdk_body::SdkBody;
 
 pub(crate) use endpoint::EndpointCache;
-pub(crate) use interceptor::ReplyProbe;
+pub(crate) use interceptor::ReplyInterceptor;
 pub(crate) use overrides::overrides;
 pub(crate) use rate_limit::{Rate, Rates};
 pub(crate) use retry::{Backoff, at};
 pub(crate) use sdk_error::is_about_credentials;
-pub(crate) use timeout_body::WatchedBody;
+pub(crate) use timeout_body::TimeoutBody;
 
-use sdk_error::{from_sdk, is_about_time, too_late};
+use sdk_error::{from_sdk, is_about_clock, timed_out};
 
-/// Where an answer comes from, to name it in errors.
+/// The origin of a response, to name it in errors.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     stream: StreamId,
@@ -56,39 +56,41 @@ impl Origin {
         self.request_id.as_deref()
     }
 
+    /// Adds the stream, the endpoint and the request id to an error.
     pub(crate) fn name_in(&self, error: Error) -> Error {
         error.of_stream(self.stream.as_str()).at_endpoint(&self.endpoint).with_request_id(self.request_id.as_deref())
     }
 }
 
-/// An answer, or its beginning.
+/// A response, or its beginning if it has a body.
 #[derive(Debug)]
 pub(crate) struct Reply<T> {
     pub(crate) output: T,
     pub(crate) origin: Origin,
-    /// What time it was for the service, to the second.
+    /// The service's time, to the second.
     pub(crate) date: Option<Timestamp>,
 }
 
-/// What is to be called.
+/// An API call to make.
 #[derive(Clone, Debug)]
 pub(crate) struct Call<'a> {
     pub(crate) client: &'a Client,
     pub(crate) stream: &'a StreamId,
     pub(crate) api: ApiName,
-    /// As IAM and the documentation name it.
+    /// The operation's name in IAM and in the API reference.
     pub(crate) operation: &'static str,
-    /// What the call costs of what the service allows the stream.
+    /// The cost of the call under the service's limits for the stream.
     pub(crate) cost: &'a [Rate],
-    /// How long an answer may take.
+    /// How long the response may take.
     pub(crate) limit: Duration,
 }
 
 impl Call<'_> {
-    /// Calls once (twice, if only the clock was wrong), when that is allowed. `send` gets the data endpoint
-    /// and what is to look at the reply. It has to switch off the SDK's own retries, which would be
-    /// calls that nobody counts.
-    pub(crate) async fn once<T, E, F>(&self, send: impl Fn(&str, ReplyProbe) -> F) -> Result<Reply<T>>
+    /// Makes the call once, when the rate limits allow it. Makes it twice if only the clock was wrong.
+    ///
+    /// `send` receives the data endpoint and the interceptor to install. It must disable the SDK's own retries, since
+    /// the rate limits would not count them.
+    pub(crate) async fn once<T, E, F>(&self, send: impl Fn(&str, ReplyInterceptor) -> F) -> Result<Reply<T>>
     where
         T: RequestId,
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -96,32 +98,32 @@ impl Call<'_> {
     {
         let Call { client, stream, operation, limit, .. } = *self;
         let endpoint = client.endpoints.get(client, stream, self.api.clone(), limit).await?;
-        let mut was_late = false;
+        let mut was_skewed = false;
         loop {
             for rate in self.cost {
                 client.rates.admit(stream, *rate).await;
             }
-            let probe = ReplyProbe::default();
-            let Ok(sent) = timeout(limit, send(&endpoint, probe.clone())).await else {
+            let interceptor = ReplyInterceptor::default();
+            let Ok(sent) = timeout(limit, send(&endpoint, interceptor.clone())).await else {
                 client.endpoints.forget(stream, &self.api);
-                return Err(too_late(operation, limit).of_stream(stream.as_str()).at_endpoint(&endpoint));
+                return Err(timed_out(operation, limit).of_stream(stream.as_str()).at_endpoint(&endpoint));
             };
             match sent {
                 Ok(output) => {
                     let request_id = output.request_id().map(Into::into);
                     let origin = Origin { stream: stream.clone(), endpoint, request_id };
-                    if probe.is_unknown_operation() {
+                    if interceptor.is_unknown_operation() {
                         return Err(origin.name_in(unknown_operation(operation)));
                     }
-                    return Ok(Reply { output, origin, date: probe.date() });
+                    return Ok(Reply { output, origin, date: interceptor.date() });
                 }
                 Err(error) => {
                     let error = from_sdk(error, operation).of_stream(stream.as_str()).at_endpoint(&endpoint);
-                    // The answer told the SDK what time it is.
-                    if is_about_time(&error) && !std::mem::replace(&mut was_late, true) {
+                    // The SDK has corrected its clock by the response.
+                    if is_about_clock(&error) && !std::mem::replace(&mut was_skewed, true) {
                         continue;
                     }
-                    // One that says it is the wrong host is judged by whoever called.
+                    // The caller decides about a wrong endpoint.
                     if error.kind() == ErrorKind::Io {
                         client.endpoints.forget(stream, &self.api);
                     }
@@ -133,12 +135,12 @@ impl Call<'_> {
 
     /// Calls until the service answers, and retries what is [retryable](Error::is_retryable).
     ///
-    /// An output for which `is_answer` is false is what a host says that does not know the operation.
+    /// An output for which `is_answer` is false comes from a host that does not know the operation.
     pub(crate) async fn with_retries<T, E, F>(
         &self,
         retry: RetryConfig,
         is_answer: impl Fn(&T) -> bool,
-        send: impl Fn(&str, ReplyProbe) -> F,
+        send: impl Fn(&str, ReplyInterceptor) -> F,
     ) -> Result<Reply<T>>
     where
         T: RequestId,
@@ -166,19 +168,20 @@ impl Call<'_> {
     }
 }
 
-/// A host that does not know the operation answers with success and something else.
+/// The error for a response that reports success but belongs to no known operation.
 fn unknown_operation(operation: &str) -> Error {
     Error::new(ErrorKind::WrongEndpoint, format!("{operation}: the host does not know the operation"))
 }
 
-/// The same, where a body is expected.
+/// The error for a body that is not media.
 pub(crate) fn not_media(operation: &str) -> Error {
     let message = format!("{operation}: the answer is not media; its host does not know the operation");
     Error::new(ErrorKind::WrongEndpoint, message)
 }
 
-/// Carries a call out in a task of its own, so that its time limits are its own, however rarely somebody looks
-/// whether it is done. Dropped, it is given up.
+/// Runs a call in its own task, so that its timeouts hold even if the caller rarely polls.
+///
+/// Dropping the future aborts the task.
 pub(crate) fn on_its_own<T: Send + 'static>(
     call: impl Future<Output = Result<T>> + Send + 'static,
 ) -> impl Future<Output = Result<T>> + Send + 'static {

@@ -1,10 +1,12 @@
-//! What all calls of archived media have in common.
+//! The SDK configuration of archived media calls.
 
 use aws_sdk_kinesisvideoarchivedmedia::config::retry::RetryConfig;
 use aws_sdk_kinesisvideoarchivedmedia::config::{Builder, Config, StalledStreamProtectionConfig};
 
-/// The SDK's configuration for one call: its data endpoint; no retries, which nobody would count; no guard
-/// against stalled bodies, which cannot tell one that nobody reads from one that is silent.
+/// Returns the SDK configuration of one call to a data endpoint.
+///
+/// The SDK's retries are disabled, since the rate limits would not count them. Its stalled stream protection is
+/// disabled, since it cannot tell a body that is not read from a silent one.
 pub(crate) fn overrides(endpoint: &str) -> Builder {
     Config::builder()
         .endpoint_url(endpoint)

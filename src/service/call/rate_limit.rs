@@ -1,4 +1,4 @@
-//! How much the service may be asked for in a second.
+//! The rate limits that the service sets for each stream.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -8,66 +8,66 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::service::stream_id::StreamId;
 
-/// What the service allows in a second is spread over a little longer, since calls do not all take the
-/// same time to get there.
+/// The window in which one second's worth of calls is made. It is longer than a second, because calls take different
+/// times to reach the service.
 const WINDOW: Duration = Duration::from_millis(1200);
 
-/// What is older than this is forgotten, now and then.
+/// The age at which a stream's calls are forgotten.
 const SWEEP: Duration = Duration::from_secs(60);
 
-/// How much of what the service allows a stream in a second is to be used.
+/// The cost of a call under one rate limit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {
-    /// What is counted together.
+    /// The name of the limit. Costs with the same name add up.
     bucket: &'static str,
     weight: u32,
     most: u32,
 }
 
 impl Rate {
-    /// A call of an operation of which the service allows 5 a second.
+    /// A call of an operation that the service limits to 5 calls per second.
     pub(crate) const fn call(operation: &'static str) -> Self {
         Self { bucket: operation, weight: 1, most: 5 }
     }
 
-    /// The beginning of playback, of which the service allows 25 a second.
+    /// A new playback session. The service allows 25 per second.
     pub(crate) const fn session() -> Self {
         Self { bucket: "playback sessions", weight: 1, most: 25 }
     }
 
-    /// So many points of which several operations together may use 10,000 a second.
+    /// Metadata points. Several operations share 10,000 per second.
     pub(crate) const fn metadata(points: u32) -> Self {
         Self { bucket: "metadata points", weight: points, most: 10_000 }
     }
 
-    /// So many points of which several operations together may use `most` a second.
+    /// Media points. Several operations share `most` per second.
     pub(crate) const fn media(points: u32, most: u32) -> Self {
         Self { bucket: "media points", weight: points, most }
     }
 }
 
-/// Keeps what a process asks for within what the service allows each stream, however many tasks ask.
+/// Keeps the calls of a process within the service's limits for each stream.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
     granted: Mutex<Granted>,
 }
 
-/// When, and how much.
+/// Times and weights of calls, the oldest first.
 type Used = VecDeque<(Instant, u32)>;
 
 #[derive(Debug, Default)]
 struct Granted {
-    /// When what weight was or is to be used, the oldest first.
+    /// The calls made and scheduled, by stream and limit.
     used: HashMap<(Box<str>, &'static str), Used>,
     swept: Option<Instant>,
 }
 
 impl Rates {
-    /// Waits until so much may be used.
+    /// Waits until the limit allows the cost.
     pub(crate) async fn admit(&self, stream: &StreamId, rate: Rate) {
         let at = self.grant(stream, rate, Instant::now());
         let mut slot = Slot { rates: self, stream, rate, at, is_taken: false };
-        // The clock of tokio knows nothing shorter than a millisecond.
+        // Tokio's timer rounds up to a millisecond.
         if at > Instant::now() {
             sleep_until(at).await;
         }
@@ -84,7 +84,7 @@ impl Rates {
         while used.front().is_some_and(|&(oldest, _)| oldest + WINDOW < now) {
             used.pop_front();
         }
-        // Whatever there is no room for beside this must be so far in the past, what is yet to come included.
+        // The newest call for which the window has no room beside this one. This call must be made a window after it.
         let mut room = rate.most.saturating_sub(rate.weight);
         let full = used.iter().rev().find(|(_, weight)| match room.checked_sub(*weight) {
             Some(left) => {
@@ -100,7 +100,7 @@ impl Rates {
     }
 }
 
-/// Something that is to be used: whoever gives up waiting leaves it to others.
+/// A reserved slot. It is released if the caller gives up waiting.
 struct Slot<'a> {
     rates: &'a Rates,
     stream: &'a StreamId,
@@ -137,18 +137,18 @@ mod tests {
         let mut now = start;
         let mut times = Vec::new();
         for round in 0..200_u64 {
-            // Callers that wait, callers that come when they please, and callers of both names.
+            // Callers that wait, callers at other times, and callers by name and by ARN.
             now += Duration::from_millis([0, 0, 130, 900, 10][(round % 5) as usize]);
             times.push(rates.grant(if round % 2 == 0 { &door } else { &arn }, GET_MEDIA, now));
         }
         assert!(times.windows(6).all(|six| six[5] - six[0] > Duration::from_secs(1)), "{times:?}");
-        // Others do not wait for them.
+        // Other streams and operations do not wait.
         assert_eq!(rates.grant(&"window".into(), GET_MEDIA, now), now);
         assert_eq!(rates.grant(&door, Rate::call("GetDataEndpoint"), now), now);
     }
 
     #[test]
-    fn points_are_kept_to_whatever_a_call_costs() {
+    fn points_stay_within_the_limit_at_any_cost_of_a_call() {
         let (rates, door) = (Rates::default(), StreamId::from("door"));
         let mut random = fastrand::Rng::with_seed(7);
         let mut now = Instant::now();
@@ -164,14 +164,14 @@ mod tests {
             let second = used[index..].iter().take_while(|(at, _)| *at - *start <= Duration::from_secs(1));
             assert!(second.map(|(_, points)| points).sum::<u32>() <= 500);
         }
-        // As much as there is: a window is not left half empty because a call before was small.
+        // The limit is used up: a small call does not leave a window half empty.
         let took = used[1999].0 - used[0].0;
         let points: u32 = used.iter().map(|(_, points)| points).sum();
         assert!(took < WINDOW * (points / 250), "{took:?} for {points}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_gives_up_leaves_its_place_to_others() {
+    async fn a_caller_that_gives_up_frees_its_slot() {
         let (rates, door) = (Rates::default(), StreamId::from("door"));
         for _ in 0..5 {
             rates.admit(&door, GET_MEDIA).await;
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_that_are_gone_are_forgotten() {
+    fn unused_streams_are_forgotten() {
         let rates = Rates::default();
         let start = Instant::now();
         for n in 0..1000_u32 {

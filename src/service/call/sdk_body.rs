@@ -1,4 +1,4 @@
-//! The SDK's streaming body as a source.
+//! The SDK's streaming body as a reader.
 
 use std::io;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::demux::PacketStream;
 use crate::demux::{BodyStream, ChunkReader, FragmentStream};
 
-/// The body of a response of the AWS SDK as an `AsyncRead`.
+/// A reader of the response body of an AWS SDK call.
 #[derive(Debug)]
 pub struct SdkBody(ChunkReader<Chunks, Bytes>);
 
@@ -41,11 +41,11 @@ impl AsyncRead for SdkBody {
 }
 
 impl FragmentStream<SdkBody> {
-    /// Reads the fragments of a body that one's own call of the AWS SDK gave: the payload of
-    /// GetMedia or GetMediaForFragmentList, or an object in S3.
+    /// Creates a stream of fragments from the response body of an AWS SDK call.
     ///
-    /// The SDK guards bodies against stalling, and kills one that is silent for 5 seconds: switch
-    /// that off for GetMedia calls of your own.
+    /// The body is the payload of GetMedia or GetMediaForFragmentList, or an object in S3.
+    ///
+    /// The SDK's stalled stream protection ends a body that is silent for 5 s. Disable it for your own GetMedia calls.
     ///
     /// ```
     /// use aws_smithy_types::byte_stream::ByteStream;
@@ -63,14 +63,14 @@ impl FragmentStream<SdkBody> {
 }
 
 impl BodyStream<SdkBody> {
-    /// Reads a body that one's own call of the AWS SDK gave.
+    /// Creates a stream of fragments, faults and skipped bytes from the response body of an AWS SDK call.
     pub fn from_byte_stream(body: ByteStream) -> Self {
         Self::new(body.into())
     }
 }
 
 impl PacketStream<SdkBody> {
-    /// Reads the packets of a body that one's own call of the AWS SDK gave.
+    /// Creates a stream of packets from the response body of an AWS SDK call.
     pub fn from_byte_stream(body: ByteStream) -> Self {
         Self::new(body.into())
     }

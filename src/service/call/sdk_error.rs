@@ -1,4 +1,4 @@
-//! Errors of the SDK as the crate's.
+//! Conversion of the SDK's errors.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -11,14 +11,16 @@ use crate::error::{Error, ErrorKind};
 
 const EXPIRED: &str = "; the credentials have expired";
 
-/// The SDK's error of calling `operation`. Judged by the name that the service gave it first: it
-/// throttles with 400, as it refuses arguments.
+/// Converts the SDK's error of a call of `operation`.
+///
+/// The service's error code decides before the HTTP status, because throttling and invalid arguments both have the
+/// status 400.
 pub(crate) fn from_sdk<E>(error: SdkError<E, HttpResponse>, operation: &str) -> Error
 where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
 {
     let raw = error.raw_response();
-    // The SDK knows one of the two spellings of each.
+    // The SDK knows only one of the two header names of each.
     let header = |name: &str| raw.and_then(|response| response.headers().get(name)).map(str::to_owned);
     let code = error.meta().code().map(str::to_owned).or_else(|| header("x-amz-errortype"));
     let code = code.as_deref().map(bare);
@@ -26,13 +28,13 @@ where
     let (kind, retryable, message) = match &error {
         SdkError::ServiceError(service) => {
             let said = service.err().message().unwrap_or("the service gave no reason");
-            let (kind, retryable) = verdict(code, said, service.raw().status().as_u16());
+            let (kind, retryable) = classify(code, said, service.raw().status().as_u16());
             (kind, retryable, format!("{operation}: {said}{}", advice(kind, code, said, operation)))
         }
         SdkError::ConstructionFailure(_) => {
             (ErrorKind::InvalidArgument, false, format!("{operation}: the request could not be made"))
         }
-        // A connection that breaks before the answer is neither I/O nor late to the SDK, but transient.
+        // The SDK calls a connection that breaks before the response transient, neither I/O nor timeout.
         SdkError::DispatchFailure(failure)
             if failure.is_user() || (failure.is_other() && failure.as_other().is_none()) =>
         {
@@ -47,30 +49,30 @@ where
     ours.caused_by(error)
 }
 
-/// A call that was not answered in time.
-pub(crate) fn too_late(operation: &str, limit: Duration) -> Error {
+/// Returns the error of a call that timed out.
+pub(crate) fn timed_out(operation: &str, limit: Duration) -> Error {
     Error::new(ErrorKind::Io, format!("{operation}: no answer within {limit:?}"))
 }
 
-/// The name of an error in whatever form it comes: `com.amazon#Name:https://...`.
+/// Returns the error name from any of its forms: `com.amazon#Name:https://...`.
 fn bare(code: &str) -> &str {
     let code = code.split(':').next().unwrap_or(code);
     code.rsplit('#').next().unwrap_or(code).trim()
 }
 
-/// What the service says to a request that was signed with a clock that is off.
-fn is_late(code: Option<&str>, said: &str) -> bool {
+/// Returns whether the service rejected a request because the clock that signed it is wrong.
+fn is_clock_skew(code: Option<&str>, said: &str) -> bool {
     matches!(code, Some("RequestExpired" | "RequestTimeTooSkewed"))
         || said.contains("Signature expired")
         || said.contains("Signature not yet current")
 }
 
-/// Whether a request was refused for the time at which it says it was made.
-pub(crate) fn is_about_time(error: &Error) -> bool {
-    is_late(error.code(), &error.to_string())
+/// Returns whether a request was rejected because of its time.
+pub(crate) fn is_about_clock(error: &Error) -> bool {
+    is_clock_skew(error.code(), &error.to_string())
 }
 
-/// Whether it is the caller's credentials that are wrong, which may be renewed while a program runs.
+/// Returns whether the credentials are wrong or expired. They may be renewed while a program runs.
 pub(crate) fn is_about_credentials(error: &Error) -> bool {
     let is_named = |code: &str| {
         ["ExpiredToken", "InvalidClientTokenId", "UnrecognizedClient"].iter().any(|name| code.starts_with(name))
@@ -80,11 +82,11 @@ pub(crate) fn is_about_credentials(error: &Error) -> bool {
         && (error.code().is_none_or(is_named) || error.to_string().contains(EXPIRED))
 }
 
-/// By name, and where the name says nothing, by HTTP status.
-fn verdict(name: Option<&str>, said: &str, status: u16) -> (ErrorKind, bool) {
+/// Returns the kind of an error and whether it is retryable: by its name, else by the HTTP status.
+fn classify(name: Option<&str>, said: &str, status: u16) -> (ErrorKind, bool) {
     match (name.unwrap_or_default(), status) {
         ("ResourceNotFoundException", _) => (ErrorKind::NotFound, false),
-        // Said by the host of the control plane to who asks it for media.
+        // The control plane's response to a media request.
         _ if said.contains("Unable to determine service/operation name") => (ErrorKind::WrongEndpoint, true),
         (
             "NotAuthorizedException"
@@ -140,7 +142,7 @@ fn verdict(name: Option<&str>, said: &str, status: u16) -> (ErrorKind, bool) {
     }
 }
 
-/// What the service can make playable.
+/// Returns the formats that an operation supports.
 fn unsupported(operation: &str) -> &'static str {
     match operation {
         "GetHLSStreamingSessionURL" => {
@@ -159,11 +161,11 @@ fn unsupported(operation: &str) -> &'static str {
     }
 }
 
-/// What a person can do about it.
+/// Returns advice to the user.
 fn advice(kind: ErrorKind, code: Option<&str>, said: &str, operation: &str) -> String {
     let code = code.unwrap_or_default();
     match kind {
-        ErrorKind::AccessDenied if is_late(Some(code), said) => "; is the clock of this machine right?".into(),
+        ErrorKind::AccessDenied if is_clock_skew(Some(code), said) => "; is the clock of this machine right?".into(),
         ErrorKind::AccessDenied if code.starts_with("ExpiredToken") || said.contains("expired") => EXPIRED.into(),
         ErrorKind::AccessDenied if matches!(code, "InvalidClientTokenId" | "UnrecognizedClientException") => {
             "; these credentials are not known, or not in this region".into()
@@ -209,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_in_every_form_they_come_in() {
+    fn error_names_are_read_in_every_form() {
         for code in [
             "InvalidArgumentException",
             "InvalidArgumentException:https://kinesisvideo.amazonaws.com/doc/2017-09-30/",
@@ -234,7 +236,7 @@ mod tests {
             (None, 503, ErrorKind::Service, true),
         ];
         for (name, status, kind, retryable) in cases {
-            assert_eq!(verdict(name, "", status), (kind, retryable), "{name:?} {status}");
+            assert_eq!(classify(name, "", status), (kind, retryable), "{name:?} {status}");
         }
     }
 }

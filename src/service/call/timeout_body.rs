@@ -1,4 +1,4 @@
-//! A body that does not keep one waiting for ever.
+//! A body with timeouts.
 
 use std::io;
 use std::pin::Pin;
@@ -12,21 +12,22 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::{SdkBody, not_media};
 
-/// A body of media whose bytes are counted, and which fails if none come for too long. The service
-/// ends a silent body of GetMedia after 3 seconds; one that stays silent for longer has lost its connection.
+/// A media body that counts its bytes, and fails after too long a silence.
+///
+/// The service ends a silent body of GetMedia after 3 s. A body that is silent for longer has lost its connection.
 #[derive(Debug)]
-pub(crate) struct WatchedBody {
+pub(crate) struct TimeoutBody {
     operation: &'static str,
     body: SdkBody,
     first_byte: Duration,
     read: Duration,
     any: bool,
     bytes: Arc<AtomicU64>,
-    /// Since when there is nothing to read.
+    /// The timer that runs while there is nothing to read.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-impl WatchedBody {
+impl TimeoutBody {
     pub(crate) fn new(
         operation: &'static str,
         body: SdkBody,
@@ -38,7 +39,7 @@ impl WatchedBody {
     }
 }
 
-impl AsyncRead for WatchedBody {
+impl AsyncRead for TimeoutBody {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = out.filled().len();
@@ -48,7 +49,7 @@ impl AsyncRead for WatchedBody {
             this.waiting = None;
             let is_first = bytes > 0 && !this.any;
             this.any |= bytes > 0;
-            // A host that does not know the operation answers with success and JSON.
+            // A host that does not know the operation reports success and sends JSON.
             if is_first && out.filled().get(before) == Some(&b'{') {
                 return Poll::Ready(Err(not_media(this.operation).into()));
             }
@@ -59,7 +60,7 @@ impl AsyncRead for WatchedBody {
         match waiting.as_mut().poll(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(()) => {
-                // Asked again later, it waits again.
+                // A later read waits anew.
                 waiting.as_mut().reset(Instant::now() + limit);
                 let what = if this.any { "no byte has come for" } else { "the body has not begun for" };
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, format!("{what} {limit:?}"))))

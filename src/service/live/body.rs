@@ -6,7 +6,7 @@ use crate::demux::{BodyItem, BodyStream, PacketItem, PacketStream};
 use crate::error::Result;
 use crate::fragment::{Fault, Fragment, Skipped};
 use crate::limits::Limits;
-use crate::service::call::WatchedBody;
+use crate::service::call::TimeoutBody;
 
 /// One item of a body.
 #[derive(Debug)]
@@ -21,17 +21,17 @@ pub(super) trait ReadBody: Stream<Item = Result<Self::BodyItem>> + Send + Unpin 
     type BodyItem: Into<Received<Self::Media>> + Send;
     type Media;
 
-    fn open(body: WatchedBody, limits: Limits, resync: bool) -> Self;
+    fn open(body: TimeoutBody, limits: Limits, resync: bool) -> Self;
 
     /// Returns whether no fragment has begun that has not ended.
     fn is_between_fragments(&self) -> bool;
 }
 
-impl ReadBody for BodyStream<WatchedBody> {
+impl ReadBody for BodyStream<TimeoutBody> {
     type BodyItem = BodyItem;
     type Media = Fragment;
 
-    fn open(body: WatchedBody, limits: Limits, resync: bool) -> Self {
+    fn open(body: TimeoutBody, limits: Limits, resync: bool) -> Self {
         Self::new(body).limits(limits).resync(resync)
     }
 
@@ -50,11 +50,11 @@ impl From<BodyItem> for Received<Fragment> {
     }
 }
 
-impl ReadBody for PacketStream<WatchedBody> {
+impl ReadBody for PacketStream<TimeoutBody> {
     type BodyItem = PacketItem;
     type Media = PacketItem;
 
-    fn open(body: WatchedBody, limits: Limits, resync: bool) -> Self {
+    fn open(body: TimeoutBody, limits: Limits, resync: bool) -> Self {
         Self::new(body).limits(limits).resync(resync)
     }
 

@@ -17,7 +17,7 @@ use super::status::Observer;
 use super::{Live, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Bound, StreamEnd, Timestamp};
-use crate::service::call::{Backoff, Origin, Reply, SdkBody, WatchedBody, at, is_about_credentials};
+use crate::service::call::{Backoff, Origin, Reply, SdkBody, TimeoutBody, at, is_about_credentials};
 use crate::service::client::Client;
 
 /// How long a fragment that is being received may still take after the stream was told to stop.
@@ -254,7 +254,7 @@ impl<B: ReadBody> Connection<B> {
         let Options { first_byte_timeout, read_timeout, limits, .. } = &self.options;
         let bytes = self.observer.bytes().clone();
         let body = SdkBody::from(reply.output);
-        let body = WatchedBody::new("GetMedia", body, *first_byte_timeout, *read_timeout, bytes);
+        let body = TimeoutBody::new("GetMedia", body, *first_byte_timeout, *read_timeout, bytes);
         let body = B::open(body, *limits, resync);
         self.body = Some(OpenBody { body, origin: reply.origin, date: reply.date, since: now });
         self.was_read = true;

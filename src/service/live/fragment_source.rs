@@ -7,12 +7,12 @@ use super::session::{Arrival, CutFragment, Session, Step, Yielded};
 use crate::demux::BodyStream;
 use crate::error::Result;
 use crate::fragment::{Fragment, FragmentEnd, StreamEnd};
-use crate::service::call::WatchedBody;
+use crate::service::call::TimeoutBody;
 
 /// Joins the bodies of a live stream to one sequence of fragments, each yielded once.
 #[derive(Debug)]
 pub(super) struct FragmentSource {
-    session: Session<BodyStream<WatchedBody>>,
+    session: Session<BodyStream<TimeoutBody>>,
     /// Fragments to yield, each with whether it counts as yielded. A checkpoint never lies after one that does not.
     ready: VecDeque<(Fragment, bool)>,
     /// A fragment without the service's closing tags. The next item of the body decides whether it is complete.
@@ -37,7 +37,7 @@ impl Unfinished {
 }
 
 impl FragmentSource {
-    pub(super) fn new(connection: Connection<BodyStream<WatchedBody>>) -> Self {
+    pub(super) fn new(connection: Connection<BodyStream<TimeoutBody>>) -> Self {
         let session = Session::new(connection);
         let end = session.ends_at_once().map(Ok);
         Self { session, ready: VecDeque::new(), open: None, cut: None, end }

@@ -1,11 +1,11 @@
-//! What a live stream tells the `metrics` facade, if the feature of that name is on.
+//! The metrics of a live stream, recorded with the `metrics` facade if the feature `metrics` is enabled.
 
 use std::time::Duration;
 
 use crate::error::ErrorKind;
 use crate::service::stream_id::StreamId;
 
-/// Counts for one stream, whose name is the label `stream` of each.
+/// The metrics of one stream. Each has the stream's name as the label `stream`.
 #[derive(Debug)]
 pub(super) struct Metrics {
     #[cfg(feature = "metrics")]

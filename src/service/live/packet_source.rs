@@ -10,12 +10,12 @@ use crate::demux::{PacketItem, PacketStream};
 use crate::error::Result;
 use crate::fragment::{Discontinuity, Extent, FragmentEnd, FragmentFooter, FragmentHeader, StreamEnd};
 use crate::packet::Packet;
-use crate::service::call::WatchedBody;
+use crate::service::call::TimeoutBody;
 
 /// Joins the bodies of a live stream to one sequence of packets, each yielded once.
 #[derive(Debug)]
 pub(super) struct PacketSource {
-    session: Session<PacketStream<WatchedBody>>,
+    session: Session<PacketStream<TimeoutBody>>,
     /// Items to yield.
     ready: VecDeque<PacketItem>,
     /// The fragment whose start has been yielded, and whose end has not.
@@ -78,7 +78,7 @@ fn digest(packet: &Packet) -> u64 {
 }
 
 impl PacketSource {
-    pub(super) fn new(connection: Connection<PacketStream<WatchedBody>>) -> Self {
+    pub(super) fn new(connection: Connection<PacketStream<TimeoutBody>>) -> Self {
         let session = Session::new(connection);
         let end = session.ends_at_once().map(Ok);
         Self { session, ready: VecDeque::new(), open: None, reading: Reading::Nothing, begins_at: 0, end }

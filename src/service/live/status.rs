@@ -1,4 +1,4 @@
-//! How a live stream is doing.
+//! The status of a live stream: counters, the log, the metrics.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -12,36 +12,37 @@ use crate::error::Error;
 use crate::fragment::{FragmentHeader, Position};
 use crate::service::stream_id::StreamId;
 
-/// How a live stream is doing, from [`LiveStream::status`](super::LiveStream::status).
+/// The status of a live stream, from [`LiveStream::status`](super::LiveStream::status).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct LiveStatus {
-    /// Since when the connection is there that is read; `None` while there is none.
+    /// When the current connection was established; `None` while there is none.
     pub connected_since: Option<Instant>,
-    /// How far the last fragment was behind the newest of the stream when it was sent.
-    pub behind: Option<Duration>,
-    /// How often a connection was made again.
+    /// How far the last fragment was behind the newest fragment of the stream when it was sent.
+    pub behind_now: Option<Duration>,
+    /// The number of reconnects.
     pub reconnects: u64,
-    /// Bytes received, those that were dropped included; brought up to date with each fragment and
-    /// each end of a connection.
+    /// The number of bytes received, dropped ones included.
+    ///
+    /// Updated with each fragment and at the end of each connection.
     pub bytes: u64,
-    /// Fragments given out.
+    /// The number of fragments yielded.
     pub fragments: u64,
-    /// Fragments dropped because they had been given out before.
+    /// The number of fragments dropped because they had been yielded before.
     pub repeated: u64,
-    /// What went wrong last, since the last fragment.
+    /// The last error since the last fragment.
     pub error: Option<Error>,
-    /// Behind the last fragment that was given out.
+    /// The position of the last fragment that was yielded.
     pub position: Option<Position>,
 }
 
-/// Tells all who want to know: the status, the log, the metrics.
+/// Reports events to the status, the log and the metrics.
 #[derive(Debug)]
 pub(super) struct Observer {
     status: watch::Sender<LiveStatus>,
     metrics: Metrics,
     bytes: Arc<AtomicU64>,
-    /// How many of the bytes are in the metrics.
+    /// The number of bytes that the metrics have counted.
     recorded_bytes: u64,
     connections: u64,
 }
@@ -56,7 +57,7 @@ impl Observer {
         self.status.subscribe()
     }
 
-    /// Counts what bodies read.
+    /// Returns the counter of the bytes that bodies receive.
     pub(super) fn bytes(&self) -> &Arc<AtomicU64> {
         &self.bytes
     }
@@ -74,7 +75,7 @@ impl Observer {
         });
     }
 
-    /// A call failed, or a body ended with this error.
+    /// Reports that a call failed, or that a body ended with an error.
     pub(super) fn failed(&mut self, error: &Error) {
         let cause = std::iter::successors(error.source(), |&cause| cause.source()).last();
         tracing::warn!(%error, cause = cause.map(tracing::field::display), retryable = error.is_retryable(), "failed");
@@ -82,7 +83,7 @@ impl Observer {
         self.status.send_modify(|status| status.error = Some(error.clone()));
     }
 
-    /// The connection is gone.
+    /// Reports the end of the connection.
     pub(super) fn closed(&mut self) {
         let bytes = self.take_bytes();
         self.status.send_modify(|status| {
@@ -92,16 +93,16 @@ impl Observer {
     }
 
     pub(super) fn repeated(&mut self, header: &FragmentHeader) {
-        tracing::debug!(fragment = ?header.number(), "came again");
+        tracing::debug!(fragment = ?header.number(), "received again");
         self.status.send_modify(|status| status.repeated += 1);
     }
 
-    pub(super) fn yielded(&mut self, position: &Position, behind: Option<Duration>) {
+    pub(super) fn yielded(&mut self, position: &Position, behind_now: Option<Duration>) {
         let bytes = self.take_bytes();
-        self.metrics.yielded(behind);
+        self.metrics.yielded(behind_now);
         self.status.send_modify(|status| {
             status.bytes = bytes;
-            status.behind = behind.or(status.behind);
+            status.behind_now = behind_now.or(status.behind_now);
             status.fragments += 1;
             status.error = None;
             status.position = Some(position.clone());

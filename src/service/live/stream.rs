@@ -1,4 +1,4 @@
-//! The streams that a user reads.
+//! The public streams of live reading.
 
 use std::fmt;
 use std::pin::Pin;
@@ -23,19 +23,20 @@ use crate::demux::PacketItem;
 use crate::error::Result;
 use crate::fragment::{Fragment, StreamEnd};
 
-/// Ends a live stream from elsewhere. Cheap to clone.
+/// A handle that ends a live stream. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct StopHandle(CancellationToken);
 
 impl StopHandle {
-    /// Ends the stream: at once, or behind the fragment that is coming in, for which it waits ten
-    /// seconds at most. The reason is [`StreamEnd::Stopped`].
+    /// Ends the stream after the fragment that is being received, or at once if there is none.
+    ///
+    /// The stream waits at most 10 s for the rest of the fragment. The end reason is [`StreamEnd::Stopped`].
     pub fn stop(&self) {
         self.0.cancel();
     }
 }
 
-/// A live stream that is read: [`LiveFragments`] or [`LivePackets`].
+/// A stream that reads live: [`LiveFragments`] or [`LivePackets`].
 #[must_use = "streams do nothing unless polled"]
 pub struct LiveStream<T> {
     items: BoxStream<'static, Result<T>>,
@@ -46,37 +47,38 @@ pub struct LiveStream<T> {
     ended: bool,
 }
 
-/// Stream of the fragments of a live stream, from [`Live::fragments`].
+/// A stream of fragments that are read live, from [`Live::fragments`].
 ///
 /// # Errors
-/// Only what will not go away by itself: see [`Live`]. It names the stream, the endpoint and the
-/// request. A fragment that was coming in, and what was whole of it, comes before the error.
+/// Only errors that retrying does not help end the stream: see [`Live`]. The error names the stream, the endpoint
+/// and the request. The intact part of a cut fragment is yielded before the error.
 ///
 /// # Cancel safety
 /// Dropping a `next()` future loses nothing. Dropping the stream closes the connection at once.
 ///
 /// # Memory
-/// The fragment that is coming in, and one that was cut, if one was; plus what the HTTP client has
-/// read ahead. Whoever reads slowly slows down the connection.
+/// The stream holds the fragment that is being received, one fragment that was cut, and the data that the HTTP client
+/// has read ahead. A slow reader slows down the connection.
 pub type LiveFragments = LiveStream<Fragment>;
 
-/// Stream of the packets of a live stream, from [`Live::packets`]: the start of a fragment, its packets
-/// as they come, its end. What happened before a fragment comes before its start.
+/// A stream of packets that are read live, from [`Live::packets`].
 ///
-/// When a connection breaks in the middle of a fragment, the next one brings that fragment again:
-/// the packets that were given out are compared and dropped, and the others follow; to whoever reads
-/// nothing happened. If one is not the same,
-/// [`PacketDiffers`](crate::Discontinuity::PacketDiffers) says so. If the fragment does not come again,
-/// it ends [`Cut`](crate::FragmentEnd::Cut).
+/// It yields the start of a fragment, its packets as they arrive, and its end. Discontinuities are yielded before the
+/// start of the fragment that follows them.
+///
+/// When a connection breaks in the middle of a fragment, the next connection receives that fragment again. Packets
+/// that were already yielded are compared and dropped, and the others follow, so that the reader sees no break. A
+/// packet that differs is reported as [`PacketDiffers`](crate::Discontinuity::PacketDiffers). If the fragment does not
+/// arrive again, its end is [`Cut`](crate::FragmentEnd::Cut).
 ///
 /// # Errors
-/// Those of [`LiveFragments`]. The open fragment ends before.
+/// The errors of [`LiveFragments`]. The end of the open fragment is yielded before the error.
 ///
 /// # Cancel safety
 /// Dropping a `next()` future loses nothing. Dropping the stream closes the connection at once.
 ///
 /// # Memory
-/// One packet and what one read brings, plus eight bytes for each packet of the open fragment.
+/// The stream holds one packet and the data of one read, plus 8 bytes for each packet of the open fragment.
 ///
 /// ```no_run
 /// # async fn f(kvs: kinesis_video::KinesisVideo) -> kinesis_video::Result<()> {
@@ -103,17 +105,17 @@ impl<T: Send + 'static> LiveStream<T> {
         Self { items: items(live, observer, stopping), stop, status, reason, span, ended: false }
     }
 
-    /// Why the stream has ended; `None` while it goes on.
+    /// Returns why the stream has ended, or `None` while it continues.
     pub fn end_reason(&self) -> Option<StreamEnd> {
         self.reason.get().copied()
     }
 
-    /// What ends the stream from elsewhere.
+    /// Returns a handle that ends the stream.
     pub fn stop_handle(&self) -> StopHandle {
         StopHandle(self.stop.clone())
     }
 
-    /// How the stream is doing, to look at or to wait for changes of.
+    /// Returns the status of the stream, to read or to wait for changes.
     ///
     /// ```no_run
     /// # async fn f(kvs: kinesis_video::KinesisVideo) {
@@ -121,7 +123,7 @@ impl<T: Send + 'static> LiveStream<T> {
     /// let mut status = fragments.status();
     /// tokio::spawn(async move {
     ///     while status.changed().await.is_ok() {
-    ///         println!("{:?} behind", status.borrow().behind);
+    ///         println!("{:?} behind", status.borrow().behind_now);
     ///     }
     /// });
     /// # }
@@ -131,7 +133,7 @@ impl<T: Send + 'static> LiveStream<T> {
     }
 }
 
-/// How the inside of a stream is told to end, and tells that it has.
+/// The stop token and the end reason that a stream shares with its public half.
 struct Stopping {
     stop: CancellationToken,
     reason: Arc<OnceLock<StreamEnd>>,
@@ -142,7 +144,7 @@ impl LiveFragments {
         Self::with_checkpoint(live, None)
     }
 
-    /// From the checkpoint on, if there is one.
+    /// Reads from the checkpoint on, if there is one.
     pub(super) fn checkpointed(live: Live, store: Arc<dyn CheckpointStore>) -> (Self, Acks) {
         let (ledger, acks) = pair(Arc::clone(&store));
         (Self::with_checkpoint(live, Some((store, ledger))), acks)
@@ -154,7 +156,7 @@ impl LiveFragments {
                 let ledger = match checkpoint {
                     Some((store, ledger)) => {
                         if let Some(position) = store.load().await? {
-                            tracing::info!(%position, "going on behind the checkpoint");
+                            tracing::info!(%position, "resuming after the checkpoint");
                             live.options.start = Start::AfterPosition(position);
                         }
                         Some(ledger)
@@ -170,8 +172,8 @@ impl LiveFragments {
                             }
                             yield fragment;
                         }
-                        Err(why) => {
-                            let _ = reason.set(why);
+                        Err(end) => {
+                            let _ = reason.set(end);
                             break;
                         }
                     }
@@ -190,8 +192,8 @@ impl LivePackets {
                 loop {
                     match source.next().await? {
                         Ok(item) => yield item,
-                        Err(why) => {
-                            let _ = reason.set(why);
+                        Err(end) => {
+                            let _ = reason.set(end);
                             break;
                         }
                     }

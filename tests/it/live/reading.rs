@@ -588,7 +588,7 @@ async fn the_status_follows_the_stream() {
     {
         let status = status.borrow();
         assert!(status.connected_since.is_some());
-        assert_eq!((status.fragments, status.reconnects, status.behind), (1, 0, Some(Duration::from_secs(3))));
+        assert_eq!((status.fragments, status.reconnects, status.behind_now), (1, 0, Some(Duration::from_secs(3))));
         assert_eq!(status.position.as_ref().and_then(Position::number), Some(&stamp(1).number));
     }
     let mut watched = status.clone();

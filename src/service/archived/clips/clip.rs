@@ -21,7 +21,7 @@ use super::plan::Part;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
 use crate::service::archived::FragmentInfo;
-use crate::service::call::{Origin, WatchedBody};
+use crate::service::call::{Origin, TimeoutBody};
 
 /// The largest chunk of a clip.
 const CHUNK: usize = 64 * 1024;
@@ -46,14 +46,14 @@ pub struct Clip {
     part: Part,
     content_type: Option<String>,
     origin: Origin,
-    body: Option<ReaderStream<WatchedBody>>,
+    body: Option<ReaderStream<TimeoutBody>>,
     /// No byte has arrived.
     is_empty: bool,
 }
 
 impl Clip {
     pub(super) fn new(part: Part, output: GetClipOutput, origin: Origin, first_byte: Duration, read: Duration) -> Self {
-        let body = WatchedBody::new(OPERATION, output.payload.into(), first_byte, read, Arc::default());
+        let body = TimeoutBody::new(OPERATION, output.payload.into(), first_byte, read, Arc::default());
         let body = Some(ReaderStream::with_capacity(body, CHUNK));
         Self { part, content_type: output.content_type, origin, body, is_empty: true }
     }

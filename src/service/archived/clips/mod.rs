@@ -183,7 +183,7 @@ impl Clips {
             let of_stream = |error: Error| error.of_stream(self.stream.as_str());
             let range = self.check().map_err(of_stream)?;
             let infos = self.list(range).await?;
-            // A stack: a part that is divided again comes before the parts after it.
+            // A stack, so that the pieces of a part that is divided again precede the parts after it.
             let plan = Plan::new(infos, self.clock, range).map_err(of_stream)?;
             let mut plans = vec![plan];
             while let Some(plan) = plans.last_mut() {

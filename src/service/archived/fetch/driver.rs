@@ -18,7 +18,7 @@ use super::{FetchOptions, OnUnavailable};
 use crate::demux::{BodyItem, BodyStream};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Discontinuity, Fragment, FragmentEnd, FragmentNumber};
-use crate::service::call::{Backoff, Call, Origin, Rate, Reply, SdkBody, WatchedBody, at, on_its_own, overrides};
+use crate::service::call::{Backoff, Call, Origin, Rate, Reply, SdkBody, TimeoutBody, at, on_its_own, overrides};
 use crate::service::client::Client;
 use crate::service::continuity::Continuity;
 use crate::service::stream_id::StreamId;
@@ -163,7 +163,7 @@ impl Driver {
             };
             yield Event::Opened(origin);
             let timeout = options.read_timeout;
-            let body = WatchedBody::new(OPERATION, SdkBody::from(output), timeout, timeout, bytes);
+            let body = TimeoutBody::new(OPERATION, SdkBody::from(output), timeout, timeout, bytes);
             let mut body = BodyStream::new(body).limits(options.limits).resync(true);
             while let Some(item) = body.next().await {
                 match item {

@@ -368,7 +368,8 @@ impl Archive {
         let start_after = self.start_after.as_ref();
         let wanted = match self.selection {
             Selection::Unset => {
-                return Err(named(Error::invalid_argument("neither a range nor fragment numbers are given")));
+                let message = "neither a range nor fragment numbers are given: set range(), numbers() or listed()";
+                return Err(named(Error::invalid_argument(message)));
             }
             Selection::Numbers(numbers) => {
                 let mut seen = HashSet::with_capacity(numbers.len());
@@ -410,7 +411,7 @@ impl Archive {
             return invalid(format!("a call asks for 1 to 1000 fragments, not {}", budget.batch));
         }
         if budget.calls == 0 || *points_per_second == 0 || budget.retry.attempts() == 0 {
-            return invalid("connections, points and attempts must be more than 0".into());
+            return invalid("connections, points_per_second and the attempts of retry must be more than 0".into());
         }
         match (&self.selection, &self.start_after) {
             (Selection::Range(_), Some(start)) if !self.order.can_compare(self.clock, start) => invalid(format!(
