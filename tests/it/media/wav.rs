@@ -25,7 +25,9 @@ fn audio(body: &Bytes) -> kinesis_video::audio::ConnectAudio<FragmentStream<&[u8
     FragmentStream::new(&body[..]).connect_audio()
 }
 
-async fn all<S: futures::Stream<Item = kinesis_video::Result<AudioChunk>>>(stereo: Stereo<S>) -> Vec<StereoChunk> {
+async fn stereo_chunks<S: futures::Stream<Item = kinesis_video::Result<AudioChunk>>>(
+    stereo: Stereo<S>,
+) -> Vec<StereoChunk> {
     stereo.try_collect().await.unwrap()
 }
 
