@@ -28,7 +28,7 @@ use client::Client;
 
 use crate::error::Result;
 
-/// How long the response to GetDataEndpoint may take for a client of the SDK.
+/// The timeout of GetDataEndpoint for [`KinesisVideo::media_client`] and [`KinesisVideo::archived_client`].
 const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client of Kinesis Video Streams. Cheap to clone.

@@ -1,4 +1,4 @@
-//! What a reply says beside what was asked for.
+//! The interceptor that reads responses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -36,7 +36,7 @@ impl ReplyInterceptor {
 
     /// Returns whether the host does not know the operation.
     ///
-    /// Such a host reports success, and the SDK takes the response for an empty output.
+    /// Its response reports success, and the SDK takes it for an empty output.
     pub(crate) fn is_unknown_operation(&self) -> bool {
         self.found.is_unknown_operation.load(Ordering::Relaxed)
     }

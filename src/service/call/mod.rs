@@ -81,7 +81,7 @@ pub(crate) struct Call<'a> {
     pub(crate) operation: &'static str,
     /// The cost of the call under the service's limits for the stream.
     pub(crate) cost: &'a [Rate],
-    /// How long the response may take.
+    /// The timeout of the response.
     pub(crate) limit: Duration,
 }
 

@@ -20,10 +20,10 @@ use crate::fragment::{Bound, StreamEnd, Timestamp};
 use crate::service::call::{Backoff, Origin, Reply, SdkBody, TimeoutBody, at, is_about_credentials};
 use crate::service::client::Client;
 
-/// How long a fragment that is being received may still take after the stream was told to stop.
+/// The time that a fragment may still take after the stream was told to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often an error is retried that will hardly go away by itself.
+/// The number of retries after an error that will hardly go away by itself.
 const MAX_ATTEMPTS: u32 = 5;
 
 /// A body that took at least this long and brought nothing was waiting for media.
@@ -53,10 +53,10 @@ pub(super) struct Connection<B> {
     stop: StopConditions,
     pub(super) observer: Observer,
     backoff: Backoff,
-    /// How often in a row an error came that will hardly go away by itself.
+    /// The number of consecutive errors that will hardly go away by themselves.
     attempts: u32,
     was_read: bool,
-    /// How long to wait before the next call.
+    /// The time to wait before the next call.
     pause: Duration,
     outage: Option<Outage>,
 }
@@ -92,7 +92,7 @@ struct StopConditions {
     idle_bytes: u64,
 }
 
-/// Whether a call may be retried after an error.
+/// The number of retries that an error allows.
 #[derive(Debug)]
 enum Retry {
     Never,

@@ -40,7 +40,7 @@ struct OpenFragment {
     received: u64,
     /// The number of bytes that this body has brought.
     bytes: u64,
-    /// Whether a repeated packet differed.
+    /// Set if a repeated packet differed.
     differs: bool,
 }
 
@@ -214,7 +214,7 @@ impl PacketSource {
         let Some(open) = self.open.as_mut().filter(|_| self.reading == Reading::Open) else { return };
         open.bytes = bytes;
         let is_complete = end.end_reason() == FragmentEnd::Trailer;
-        // Of two parts of one fragment, the longer one has the better end.
+        // The longer of two parts of one fragment has the better end.
         if is_complete || open.received >= open.packets.len() as u64 || open.end.is_none() {
             open.end = Some(end);
         }

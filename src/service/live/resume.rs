@@ -10,14 +10,14 @@ use super::start::Start;
 use crate::error::{Error, ErrorKind};
 use crate::fragment::{FragmentHeader, FragmentNumber, Position, Timestamp};
 
-/// How often a fragment may fail at the same offset before it is skipped.
+/// The number of failures at the same offset after which a fragment is skipped.
 const MAX_FAILURES: u32 = 2;
 
-/// How long a fragment must fail before it is skipped, unless its bytes are damaged. A fragment that is still being
+/// The time for which a fragment must fail before it is skipped, unless its bytes are damaged. A fragment that is still being
 /// produced also ends at the same offset several times, and may take 20 s.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long the service must not find a place before it counts as aged out. A fragment that was just received may
+/// The time for which the service must not find a place before it counts as aged out. A fragment that was just received may
 /// take a moment to be found.
 const NOT_FOUND_FOR: Duration = Duration::from_secs(5);
 
@@ -39,12 +39,12 @@ pub(super) struct Resume {
     resync: Option<Resync>,
 }
 
-/// Where the next call starts.
+/// The start of the next call.
 #[derive(Debug)]
 enum ResumeStrategy {
     /// After the last fragment.
     AfterLast {
-        /// Which of the last position's parts the request uses: see [`Start::after`].
+        /// The index of the part of the last position that the request uses: see [`Start::after`].
         nth: usize,
         /// Since when the service has not found the place.
         not_found: Option<Instant>,
@@ -80,7 +80,7 @@ impl Resync {
 #[derive(Debug)]
 struct Unskippable {
     number: FragmentNumber,
-    /// Whether its intact part has been yielded.
+    /// Set once its intact part has been yielded.
     yielded: bool,
 }
 
@@ -95,7 +95,7 @@ struct Failure {
     cause: Option<Error>,
 }
 
-/// What to do after the service has rejected, or has not found, the start of a call.
+/// The action after the service has rejected, or has not found, the start of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AfterRejection {
     /// Call again, possibly with another start.

@@ -15,7 +15,7 @@ use crate::fragment::{
 };
 use crate::service::continuity::Continuity;
 
-/// How long after its bound a stream waits for a late fragment. The service takes fragments of up to 20 s.
+/// The time for which a stream waits for a late fragment after its bound. The service takes fragments of up to 20 s.
 const LATE: Duration = Duration::from_secs(30);
 
 /// The next step of a session.
@@ -41,7 +41,7 @@ pub(super) struct CutFragment {
     pub(super) position: Position,
     /// In bytes.
     pub(super) length: u64,
-    /// Whether its end has arrived.
+    /// Set once its end has arrived.
     pub(super) has_ended: bool,
 }
 
@@ -99,7 +99,7 @@ pub(super) struct Session<B> {
     body: BodyState,
 }
 
-/// What the current body has brought.
+/// The state of the current body.
 #[derive(Debug, Default)]
 struct BodyState {
     /// A complete fragment was yielded.
@@ -367,7 +367,7 @@ impl<B: ReadBody> Session<B> {
     }
 }
 
-/// What to do after a body.
+/// The action after a body.
 #[derive(Debug)]
 enum AfterBody {
     Reconnect,

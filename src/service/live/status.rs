@@ -18,7 +18,7 @@ use crate::service::stream_id::StreamId;
 pub struct LiveStatus {
     /// When the current connection was established; `None` while there is none.
     pub connected_since: Option<Instant>,
-    /// How far the last fragment was behind the newest fragment of the stream when it was sent.
+    /// The lag of the last fragment behind the newest one of the stream when it was sent (`MILLIS_BEHIND_NOW`).
     pub behind_now: Option<Duration>,
     /// The number of reconnects.
     pub reconnects: u64,
