@@ -54,7 +54,7 @@ pub enum OnDamage {
     Skip,
 }
 
-/// A builder for reading a stream live with GetMedia, from [`KinesisVideo::live`].
+/// A builder for reading a stream live with GetMedia, from [`KinesisVideo::live`](crate::KinesisVideo::live).
 ///
 /// By default it reads for ever.
 ///
@@ -120,8 +120,8 @@ pub enum OnDamage {
 ///
 /// # Calls
 ///
-/// Clones of one [`KinesisVideo`] together make at most 5 calls per second for each stream and operation. Failed
-/// calls are retried after a random backoff with a growing bound:
+/// Clones of one [`KinesisVideo`](crate::KinesisVideo) together make at most 5 calls per second for each stream and
+/// operation. Failed calls are retried after a random backoff with a growing bound:
 ///
 /// | failure | last bound |
 /// |---|---|
@@ -149,8 +149,8 @@ pub enum OnDamage {
 ///
 /// # Many streams
 ///
-/// Run one task for each stream, in a [`JoinSet`](tokio::task::JoinSet), over clones of one [`KinesisVideo`].
-/// They share connections and endpoints, and need no thread of their own. The example `many_streams` adds and
+/// Run one task for each stream, in a [`JoinSet`](tokio::task::JoinSet), over clones of one
+/// [`KinesisVideo`](crate::KinesisVideo). They share connections and endpoints, and need no thread of their own. The example `many_streams` adds and
 /// removes streams at run time.
 ///
 /// Several consumers of *one* stream use [`share`](crate::FragmentStreamExt::share), because the service allows
