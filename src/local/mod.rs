@@ -38,7 +38,9 @@ use server::connection::{Accept, Resetter};
 use server::in_process;
 use server::router::router;
 use server::state::Server;
-use store::streams::{REGION, Stream};
+#[cfg(feature = "aws")]
+use store::streams::REGION;
+use store::streams::Stream;
 
 /// Kinesis Video Streams on 127.0.0.1, for any client that takes an endpoint URL.
 ///

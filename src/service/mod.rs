@@ -113,8 +113,7 @@ impl KinesisVideo {
     /// # Errors
     /// Fails if the service does not return the endpoint within 10 s.
     pub async fn media_client(&self, stream: impl Into<StreamId>) -> Result<aws_sdk_kinesisvideomedia::Client> {
-        let endpoint =
-            self.client.endpoints.get(&self.client, &stream.into(), ApiName::GetMedia, ENDPOINT_TIMEOUT).await?;
+        let endpoint = self.client.endpoint(&stream.into(), ApiName::GetMedia, ENDPOINT_TIMEOUT).await?;
         let config = self.client.media.config().to_builder().endpoint_url(&*endpoint).build();
         Ok(aws_sdk_kinesisvideomedia::Client::from_conf(config))
     }
@@ -133,7 +132,7 @@ impl KinesisVideo {
         stream: impl Into<StreamId>,
         api: ApiName,
     ) -> Result<aws_sdk_kinesisvideoarchivedmedia::Client> {
-        let endpoint = self.client.endpoints.get(&self.client, &stream.into(), api, ENDPOINT_TIMEOUT).await?;
+        let endpoint = self.client.endpoint(&stream.into(), api, ENDPOINT_TIMEOUT).await?;
         let config = self.client.archived.config().to_builder().endpoint_url(&*endpoint).build();
         Ok(aws_sdk_kinesisvideoarchivedmedia::Client::from_conf(config))
     }

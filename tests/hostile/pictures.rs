@@ -15,7 +15,7 @@ use crate::rounds::rounds;
 type Source<'a> = FragmentStream<&'a [u8]>;
 
 /// Returns the pictures, the number of skipped blocks, and `true` if the stream failed.
-async fn all(frames: Frames<Source<'_>>) -> (Vec<Frame>, usize, bool) {
+async fn decode_all(frames: Frames<Source<'_>>) -> (Vec<Frame>, usize, bool) {
     let (mut pictures, mut skipped) = (Vec::new(), 0);
     let mut items = frames.with_reports();
     while let Some(item) = items.next().await {
@@ -54,8 +54,8 @@ async fn mutated_blocks_decode_or_are_reported() {
     for round in 0..rounds(400) {
         let input = mutated(&bodies[random.next(bodies.len())], &bodies, &mut random);
         let frames = || FragmentStream::new(&input[..]).resync(true).frames();
-        let once = all(frames()).await;
-        let again = all(frames().concurrency(3)).await;
+        let once = decode_all(frames()).await;
+        let again = decode_all(frames().concurrency(3)).await;
         assert_eq!((identities(&once.0), once.1, once.2), (identities(&again.0), again.1, again.2), "round {round}");
         let other = match random.next(5) {
             0 => frames().on_decode_error(OnDecodeError::Conceal),
@@ -64,7 +64,7 @@ async fn mutated_blocks_decode_or_are_reported() {
             3 => frames().keyframes(),
             _ => frames().sample_every(Duration::from_millis(250)),
         };
-        for frame in all(other).await.0.iter().take(3) {
+        for frame in decode_all(other).await.0.iter().take(3) {
             // Every yielded picture can be converted.
             let rgb = frame.to_rgb().unwrap();
             assert_eq!(rgb.dimensions(), (frame.info().width(), frame.info().height()));

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aws_sdk_kinesisvideo::Client;
 use aws_sdk_kinesisvideo::config::Config;
 use aws_sdk_kinesisvideo::config::retry::RetryConfig;
 use aws_sdk_kinesisvideo::types::ApiName;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
-use super::rate_limit::Rate;
+use super::rate_limit::{Rate, Rates};
 use super::sdk_error::{from_sdk, is_about_clock, timed_out};
 use crate::error::{Error, ErrorKind, Result};
-use crate::service::client::Client;
 use crate::service::stream_id::StreamId;
 
 /// The age at which an endpoint is requested again. AWS advises 45 minutes.
@@ -54,7 +54,8 @@ impl EndpointCache {
     /// Returns the endpoint, and requests it if it is unknown. The response may take as long as `limit`.
     pub(crate) async fn get(
         &self,
-        client: &Client,
+        control: &Client,
+        rates: &Rates,
         stream: &StreamId,
         api: ApiName,
         limit: Duration,
@@ -63,7 +64,7 @@ impl EndpointCache {
             return Ok(Arc::clone(fixed));
         }
         let endpoint = self.entry(stream, &api);
-        match endpoint.url.get_or_try_init(|| request(client, stream, api.clone(), limit)).await {
+        match endpoint.url.get_or_try_init(|| request(control, rates, stream, api.clone(), limit)).await {
             Ok(url) => Ok(Arc::clone(url)),
             Err(error) => {
                 let mut known = self.lock();
@@ -112,14 +113,20 @@ impl EndpointCache {
     }
 }
 
-async fn request(client: &Client, stream: &StreamId, api: ApiName, limit: Duration) -> Result<Arc<str>> {
+async fn request(
+    control: &Client,
+    rates: &Rates,
+    stream: &StreamId,
+    api: ApiName,
+    limit: Duration,
+) -> Result<Arc<str>> {
     let mut was_skewed = false;
     let output = loop {
-        client.rates.admit(stream, Rate::call("GetDataEndpoint")).await;
+        rates.admit(stream, Rate::call("GetDataEndpoint")).await;
         // The rate limits would not count the SDK's own retries.
         let overrides = Config::builder().retry_config(RetryConfig::disabled());
         let (name, arn) = stream.name_and_arn();
-        let call = client.control.get_data_endpoint().set_stream_name(name).set_stream_arn(arn).api_name(api.clone());
+        let call = control.get_data_endpoint().set_stream_name(name).set_stream_arn(arn).api_name(api.clone());
         let sent = call.customize().config_override(overrides).send();
         let Ok(sent) = timeout(limit, sent).await else {
             return Err(timed_out("GetDataEndpoint", limit).of_stream(stream.as_str()));

@@ -97,7 +97,7 @@ impl Call<'_> {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
         let Call { client, stream, operation, limit, .. } = *self;
-        let endpoint = client.endpoints.get(client, stream, self.api.clone(), limit).await?;
+        let endpoint = client.endpoint(stream, self.api.clone(), limit).await?;
         let mut was_skewed = false;
         loop {
             for rate in self.cost {

@@ -1,15 +1,17 @@
 //! ListFragments of the local endpoint, through the raw SDK.
 
-use super::archived_media::{between, door, in_process, items, listed_numbers, ordinals, pages, selector, start};
-use crate::support::bodies::{ffmpeg_document, fragments, live_body, producer_document, stamp};
-use crate::support::endpoint::{http, refusal, unlimited};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
 use aws_sdk_kinesisvideoarchivedmedia::types::FragmentSelectorType;
 use kinesis_video::local::{Document, InjectedFault, Operation, Shape, Stamp};
 use kinesis_video::{BodyItem, FragmentNumber, Timestamp};
 use proptest::prelude::*;
-use std::collections::BTreeSet;
-use std::time::Duration;
+
+use super::archived_media::{between, door, in_process, items, listed_numbers, ordinals, pages, selector, start};
+use crate::support::bodies::{ffmpeg_document, fragments, live_body, producer_document, stamp};
+use crate::support::endpoint::{http, refusal, unlimited};
 
 #[tokio::test]
 async fn a_call_takes_a_stream_name_or_an_arn_but_not_both() {

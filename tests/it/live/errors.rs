@@ -1,11 +1,13 @@
 //! Errors of live reading: kinds, advice, and whether they are retried.
 
-use super::reading::{next, push, start};
+use std::time::Duration;
+
 use futures::TryStreamExt;
 use kinesis_video::local::{InjectedFault, LocalEndpoint, Operation, Quotas};
 use kinesis_video::{Bound, ErrorKind, KinesisVideo, Start, StreamEnd};
-use std::time::Duration;
 use tokio::time::{Instant, sleep};
+
+use super::reading::{next, push, start};
 
 /// Each error of the service has a kind, is retryable or not, and gives advice.
 #[tokio::test(start_paused = true)]

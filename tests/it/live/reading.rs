@@ -209,9 +209,9 @@ async fn the_stop_handle_lets_the_open_fragment_finish() {
     assert_eq!((ends, items.end_reason()), (1, Some(StreamEnd::Stopped)));
 
     // Without an open fragment it ends at once, also during a pause before a call.
-    for mishaps in [0, 5] {
+    for faults in [0, 5] {
         let mut fragments = kvs.live("door").start(Start::AfterFragment(stamp(5).number)).fragments();
-        (0..mishaps).for_each(|_| {
+        (0..faults).for_each(|_| {
             endpoint.inject(Operation::GetMedia, None, InjectedFault::Refuse("ServiceUnavailable".into()));
         });
         let stop = fragments.stop_handle();

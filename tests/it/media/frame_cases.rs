@@ -13,7 +13,7 @@ use crate::support::footage::{
 };
 
 /// Reads all pictures and reports, and the error at the end.
-async fn all(frames: Frames<Source>) -> (Vec<Frame>, Vec<FragmentReport>, Option<Error>) {
+async fn decode_all(frames: Frames<Source>) -> (Vec<Frame>, Vec<FragmentReport>, Option<Error>) {
     let (mut pictures, mut reports) = (Vec::new(), Vec::new());
     let mut items = frames.with_reports();
     while let Some(item) = items.next().await {
@@ -36,7 +36,7 @@ async fn all(frames: Frames<Source>) -> (Vec<Frame>, Vec<FragmentReport>, Option
 }
 
 /// A line per report: the number of pictures and blocks, and the number of blocks for each reason.
-fn told(reports: &[FragmentReport]) -> Vec<String> {
+fn report_lines(reports: &[FragmentReport]) -> Vec<String> {
     let one = |report: &FragmentReport| {
         let mut reasons: Vec<String> = report.skipped().iter().map(|block| block.reason().to_string()).collect();
         reasons.sort();
@@ -88,10 +88,10 @@ async fn closed_groups_decode_completely_with_correct_info() {
     let file = h264("bframes=3:b-adapt=0");
     let (file, judged) = (fragment(&file).await, judged_pictures(&file));
     let cut = made(groups(&file).into_iter().map(|document| document.tag("place", "hall"))).await;
-    let (frames, reports, error) = all(source(&cut).frames()).await;
+    let (frames, reports, error) = decode_all(source(&cut).frames()).await;
     assert!(error.is_none());
     assert_eq!(hashes(&frames), judged);
-    assert_eq!(told(&reports), ["10 of 10"; 3]);
+    assert_eq!(report_lines(&reports), ["10 of 10"; 3]);
     for (at, frame) in frames.iter().enumerate() {
         let (info, fragment) = (frame.info(), &cut[at / 10]);
         assert_eq!((info.index(), info.fragment_index()), (at as u32 % 10, at as u64 / 10));
@@ -116,7 +116,7 @@ async fn open_groups(file: Bytes) {
     };
     assert!(leading(&cut[1]) > 0 && leading(&cut[2]) > 0, "the groups are open");
     for ratio in [1, 3, 1000] {
-        let (frames, reports, error) = all(source(&cut).frames().sample_ratio(ratio)).await;
+        let (frames, reports, error) = decode_all(source(&cut).frames().sample_ratio(ratio)).await;
         assert!(error.is_none());
         let expected = cut.iter().flat_map(|fragment| {
             let shown: Vec<usize> = places(&file, fragment).into_iter().skip(leading(fragment)).collect();
@@ -130,13 +130,13 @@ async fn open_groups(file: Bytes) {
             assert_eq!((first.info().missing_before() as usize, first.info().index()), (leading(fragment), 0));
         }
     }
-    let (frames, reports, error) = all(source(&cut).frames().continuous()).await;
+    let (frames, reports, error) = decode_all(source(&cut).frames().continuous()).await;
     assert!(error.is_none());
     assert_eq!(hashes(&frames), judged, "continuous");
     assert!(reports.iter().all(|report| report.skipped().is_empty()) && reports.len() == 3);
     // Decoding restarts after a missing fragment.
     let (frames, reports, _) =
-        all(source(&[cut[0].clone(), cut[2].clone(), cut[1].clone()]).frames().continuous()).await;
+        decode_all(source(&[cut[0].clone(), cut[2].clone(), cut[1].clone()]).frames().continuous()).await;
     assert_eq!(frames.last().unwrap().info().fragment_index(), 2);
     assert_eq!(reports[1].skipped().len(), leading(&cut[2]), "there is a hole");
     assert_eq!(reports[2].skipped().len(), leading(&cut[1]), "the timeline goes back");
@@ -160,7 +160,7 @@ async fn odd_picture_sizes_decode() {
         &["-c:v", "libx264", "-pix_fmt", "yuv444p"],
     ] {
         let file = footage("testsrc=size=641x361:rate=10:duration=1", arguments);
-        let (frames, _, error) = all(source(&[fragment(&file).await]).frames()).await;
+        let (frames, _, error) = decode_all(source(&[fragment(&file).await]).frames()).await;
         assert!(error.is_none());
         assert_eq!(hashes(&frames), judged_pictures(&file), "{arguments:?}");
         for frame in &frames[..2] {
@@ -189,10 +189,10 @@ async fn the_size_and_the_codec_may_change_between_fragments() {
     let cut = made(documents).await;
     let expected: Vec<String> = files.iter().flat_map(|file| judged_pictures(file).into_iter().take(10)).collect();
     for frames in [source(&cut).frames(), source(&cut).frames().concurrency(3), source(&cut).frames().continuous()] {
-        let (frames, reports, error) = all(frames).await;
+        let (frames, reports, error) = decode_all(frames).await;
         assert!(error.is_none());
         assert_eq!(hashes(&frames), expected);
-        assert_eq!(told(&reports), ["10 of 10"; 3]);
+        assert_eq!(report_lines(&reports), ["10 of 10"; 3]);
         let sizes: Vec<u32> = frames.iter().step_by(10).map(|frame| frame.info().width()).collect();
         assert_eq!(sizes, [320, 200, 320]);
     }
@@ -204,14 +204,17 @@ async fn a_fragment_that_begins_inside_a_group_starts_at_its_key_frame() {
     let (file, judged) = (fragment(&file).await, judged_pictures(&file));
     let packets = packets(&file);
     let cut = made([document(&file, &packets[4..14]), document(&file, &packets[14..19])]).await;
-    let (frames, reports, error) = all(source(&cut).frames()).await;
+    let (frames, reports, error) = decode_all(source(&cut).frames()).await;
     assert!(error.is_none());
     assert_eq!(hashes(&frames), judged[10..14]);
     assert_eq!(frames[0].info().missing_before(), 6);
-    assert_eq!(told(&reports), ["4 of 10, 6 before the first key frame", "0 of 5, 5 before the recovery point"]);
+    assert_eq!(
+        report_lines(&reports),
+        ["4 of 10, 6 before the first key frame", "0 of 5, 5 before the recovery point"]
+    );
     // With the fragment before it, a fragment that begins inside a group decodes completely.
     let cut = made([document(&file, &packets[..4]), document(&file, &packets[4..14]), document(&file, &packets[14..])]);
-    let (frames, _, _) = all(source(&cut.await).frames().continuous()).await;
+    let (frames, _, _) = decode_all(source(&cut.await).frames().continuous()).await;
     assert_eq!(hashes(&frames), judged);
 }
 
@@ -258,18 +261,18 @@ async fn undeclared_framings_decode() {
             ("private data that is nothing", b"nonsense", true, false),
         ] {
             let cut = made([with_payloads(track(private), &reframed(&file, in_band, lengths))]).await;
-            let (frames, reports, error) = all(source(&cut).frames()).await;
+            let (frames, reports, error) = decode_all(source(&cut).frames()).await;
             assert!(error.is_none(), "{name}");
             assert_eq!(hashes(&frames), judged, "{codec_id} {name}");
-            assert_eq!(told(&reports), ["30 of 30"], "{codec_id} {name}");
-            let (frames, _, _) = all(source(&cut).frames().sample_ratio(7)).await;
+            assert_eq!(report_lines(&reports), ["30 of 30"], "{codec_id} {name}");
+            let (frames, _, _) = decode_all(source(&cut).frames().sample_ratio(7)).await;
             assert_eq!(hashes(&frames), judged.iter().step_by(7).cloned().collect::<Vec<_>>(), "{codec_id} {name}");
         }
         // Without parameter sets, all blocks are reported as damaged.
         let cut = made([with_payloads(track(nothing), &reframed(&file, false, false))]).await;
-        let (frames, reports, error) = all(source(&cut).frames()).await;
+        let (frames, reports, error) = decode_all(source(&cut).frames()).await;
         assert!(frames.is_empty() && error.is_none());
-        assert_eq!(told(&reports), ["0 of 30, 30 damaged"], "{codec_id}");
+        assert_eq!(report_lines(&reports), ["0 of 30, 30 damaged"], "{codec_id}");
     }
 }
 
@@ -292,11 +295,11 @@ async fn video_for_windows_tracks_decode() {
             b"H264" => with_payloads(track(fourcc), &reframed(&file, true, false)),
             _ => blocks(track(fourcc), &packets(&file)),
         };
-        let (frames, _, error) = all(source(&made([media]).await).frames()).await;
+        let (frames, _, error) = decode_all(source(&made([media]).await).frames()).await;
         assert!(error.is_none());
         assert_eq!(hashes(&frames), judged, "{fourcc:?}");
         let unknown = blocks(track(b"????"), &packets(&file));
-        let (_, _, error) = all(source(&made([unknown]).await).frames()).await;
+        let (_, _, error) = decode_all(source(&made([unknown]).await).frames()).await;
         assert!(error.unwrap().to_string().contains("\"V_MS/VFW/FOURCC\" \"????\""));
     }
 }
@@ -355,10 +358,10 @@ async fn pictures_without_a_declared_reorder_depth_are_in_order() {
     let (file, judged) = (fragment(&file).await, judged_pictures(&file));
     let private = without_vui(file.track(1).unwrap().codec_private().unwrap());
     let track = Document::new(Shape::Ffmpeg).codec_private(&private).picture_track(1, "V_MPEG4/ISO/AVC", 320, 180);
-    let (frames, reports, error) = all(source(&made([blocks(track, &packets(&file))]).await).frames()).await;
+    let (frames, reports, error) = decode_all(source(&made([blocks(track, &packets(&file))]).await).frames()).await;
     assert!(error.is_none());
     assert_eq!(hashes(&frames), judged);
-    assert_eq!(told(&reports), ["30 of 30"]);
+    assert_eq!(report_lines(&reports), ["30 of 30"]);
 }
 
 #[tokio::test]
@@ -369,10 +372,10 @@ async fn fragments_without_pictures_yield_none() {
     let empty = document(&file, &[]);
     let no_bytes = document(&file, &packets(&file)[..3]).block(1, 300, false, b"");
     let cut = made([connect_document(1), empty, no_bytes, whole]).await;
-    let (frames, reports, error) = all(source(&cut).frames()).await;
+    let (frames, reports, error) = decode_all(source(&cut).frames()).await;
     assert!(error.is_none());
     assert_eq!(hashes(&frames), [&judged[..3], &judged[..10]].concat());
-    assert_eq!(told(&reports), ["0 of 0", "0 of 0", "3 of 4, 1 empty", "10 of 10"]);
+    assert_eq!(report_lines(&reports), ["0 of 0", "0 of 0", "3 of 4, 1 empty", "10 of 10"]);
     assert_eq!(frames[3].info().missing_before(), 1);
 }
 
@@ -384,10 +387,10 @@ async fn a_cut_fragment_yields_the_pictures_of_its_whole_blocks() {
     let last = fragments(&body).await[0].packets().nth(8).unwrap().payload().len();
     let nine = document(&file, &packets(&file)[..9]).to_bytes_without_trailer(&stamp(1)).len();
     let cut = fragments(&body.slice(..nine - last / 2)).await;
-    let (frames, reports, error) = all(source(&cut).frames()).await;
+    let (frames, reports, error) = decode_all(source(&cut).frames()).await;
     assert!(error.is_none());
     assert_eq!(hashes(&frames), judged[..8]);
-    assert_eq!(told(&reports), ["8 of 8"]);
+    assert_eq!(report_lines(&reports), ["8 of 8"]);
 }
 
 /// A group with one damaged packet. Its slice ends early, or its lengths do not add up.
@@ -414,12 +417,12 @@ async fn a_damaged_picture_also_costs_its_dependents() {
     let (file, judged) = (fragment(&file).await, judged_pictures(&file));
     for lengths in [false, true] {
         let cut = damaged(&file, 4, lengths).await;
-        let (frames, reports, error) = all(source(&cut).frames()).await;
+        let (frames, reports, error) = decode_all(source(&cut).frames()).await;
         assert!(error.is_none());
         // The yielded pictures equal those without damage.
         assert_eq!(hashes(&frames), [&judged[..4], &judged[10..20]].concat());
         assert_eq!(frames[4].info().missing_before(), 6);
-        assert_eq!(told(&reports), ["4 of 10, 1 damaged, 5 refers to a damaged picture", "10 of 10"]);
+        assert_eq!(report_lines(&reports), ["4 of 10, 1 damaged, 5 refers to a damaged picture", "10 of 10"]);
         let block = &reports[0].skipped()[0];
         assert_eq!((block.ordinal(), block.timecode_ns()), (4, 400_000_000));
         let raw = cut[0].raw();
@@ -427,7 +430,7 @@ async fn a_damaged_picture_also_costs_its_dependents() {
         let at = (block.offset() - cut[0].offset()) as usize;
         assert_eq!(&raw[at..at + payload.payload().len()], &payload.payload()[..]);
 
-        let (frames, reports, error) = all(source(&cut).frames().on_decode_error(OnDecodeError::Conceal)).await;
+        let (frames, reports, error) = decode_all(source(&cut).frames().on_decode_error(OnDecodeError::Conceal)).await;
         assert!(error.is_none());
         let expected = if lengths { 9 } else { 10 };
         assert_eq!(reports[0].pictures(), expected);
@@ -436,7 +439,7 @@ async fn a_damaged_picture_also_costs_its_dependents() {
         assert_eq!(hashes(&frames)[..4], judged[..4]);
         assert_eq!(hashes(&frames)[expected as usize..], judged[10..20]);
 
-        let (frames, _, error) = all(source(&cut).frames().on_decode_error(OnDecodeError::Fail)).await;
+        let (frames, _, error) = decode_all(source(&cut).frames().on_decode_error(OnDecodeError::Fail)).await;
         assert_eq!(hashes(&frames), judged[..4]);
         let error = error.unwrap();
         assert_eq!(error.kind(), ErrorKind::Malformed);
@@ -445,9 +448,9 @@ async fn a_damaged_picture_also_costs_its_dependents() {
         assert_eq!(error.position().track(), Some(1));
 
         // An unsampled damaged picture affects only those that refer to it.
-        let (frames, reports, _) = all(source(&cut).frames().sample_ratio(3)).await;
+        let (frames, reports, _) = decode_all(source(&cut).frames().sample_ratio(3)).await;
         assert_eq!(hashes(&frames), [0, 3, 10, 13, 16, 19].map(|place| judged[place].clone()));
-        assert_eq!(told(&reports), ["2 of 10, 2 refers to a damaged picture", "4 of 10"]);
+        assert_eq!(report_lines(&reports), ["2 of 10, 2 refers to a damaged picture", "4 of 10"]);
     }
 }
 
@@ -458,17 +461,17 @@ async fn damage_to_an_unreferenced_picture_costs_only_that_one() {
     // Decoding order: I P B B P B B P B B (the last P may differ).
     let order: Vec<i64> = packets(&file)[..10].iter().map(|packet| packet.timecode_ns() / 100_000_000).collect();
     assert_eq!(order[..4], [0, 3, 1, 2]);
-    let (frames, reports, _) = all(source(&damaged(&file, 2, false).await).frames()).await;
+    let (frames, reports, _) = decode_all(source(&damaged(&file, 2, false).await).frames()).await;
     let mut expected = judged[..20].to_vec();
     expected.remove(1);
     assert_eq!(hashes(&frames), expected);
-    assert_eq!(told(&reports), ["9 of 10, 1 damaged", "10 of 10"]);
+    assert_eq!(report_lines(&reports), ["9 of 10, 1 damaged", "10 of 10"]);
     // Damage to a reference also costs the pictures shown before it.
-    let (frames, reports, _) = all(source(&damaged(&file, 1, false).await).frames()).await;
+    let (frames, reports, _) = decode_all(source(&damaged(&file, 1, false).await).frames()).await;
     assert_eq!(hashes(&frames), [&judged[..1], &judged[10..20]].concat());
-    assert_eq!(told(&reports), ["1 of 10, 1 damaged, 8 refers to a damaged picture", "10 of 10"]);
+    assert_eq!(report_lines(&reports), ["1 of 10, 1 damaged, 8 refers to a damaged picture", "10 of 10"]);
     let (frames, _, error) =
-        all(source(&damaged(&file, 2, true).await).frames().on_decode_error(OnDecodeError::Fail)).await;
+        decode_all(source(&damaged(&file, 2, true).await).frames().on_decode_error(OnDecodeError::Fail)).await;
     assert_eq!(hashes(&frames), judged[..1]);
     assert!(error.is_some());
 }
@@ -481,7 +484,7 @@ async fn the_error_for_an_unknown_codec_names_it() {
     let unknown = blocks(track, &packets(&file)[..2]);
     let cut = made([groups(&file).remove(0), unknown, groups(&file).remove(1)]).await;
     for concurrency in [1, 3] {
-        let (frames, _, error) = all(source(&cut).frames().concurrency(concurrency)).await;
+        let (frames, _, error) = decode_all(source(&cut).frames().concurrency(concurrency)).await;
         assert_eq!(frames.len(), 10, "fragments before it are not lost");
         let error = error.unwrap();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -499,7 +502,7 @@ async fn invalid_arguments_are_refused() {
         (nothing().sample_every(std::time::Duration::ZERO), "interval"),
         (nothing().concurrency(0), "concurrency"),
     ] {
-        let (_, _, error) = all(frames).await;
+        let (_, _, error) = decode_all(frames).await;
         let error = error.unwrap();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert!(error.to_string().contains(word), "{error}");
@@ -516,10 +519,10 @@ async fn invalid_arguments_are_refused() {
 async fn a_picture_beyond_the_limit_is_not_decoded() {
     let file = h264("bframes=0");
     let cut = made(groups(&fragment(&file).await)).await;
-    let (frames, reports, error) = all(source(&cut[..1]).frames().max_pixels(320 * 180 - 1)).await;
+    let (frames, reports, error) = decode_all(source(&cut[..1]).frames().max_pixels(320 * 180 - 1)).await;
     assert!(frames.is_empty() && error.is_none());
-    assert_eq!(told(&reports), ["0 of 10, 10 damaged"]);
-    let (frames, _, _) = all(source(&cut[..1]).frames().max_pixels(320 * 192)).await;
+    assert_eq!(report_lines(&reports), ["0 of 10, 10 damaged"]);
+    let (frames, _, _) = decode_all(source(&cut[..1]).frames().max_pixels(320 * 192)).await;
     assert_eq!(frames.len(), 10);
 }
 
@@ -542,16 +545,16 @@ async fn blocks_without_a_picture_are_reported() {
             }
         }
         let cut = made([media]).await;
-        let (frames, reports, error) = all(source(&cut).frames().on_decode_error(OnDecodeError::Fail)).await;
+        let (frames, reports, error) = decode_all(source(&cut).frames().on_decode_error(OnDecodeError::Fail)).await;
         assert!(error.is_none());
         assert_eq!(hashes(&frames), judged[..20], "{codec_id}");
-        assert_eq!(told(&reports), ["20 of 22, 2 no picture in it"]);
+        assert_eq!(report_lines(&reports), ["20 of 22, 2 no picture in it"]);
         assert!(frames.iter().all(|frame| frame.info().missing_before() == 0));
         for ratio in [3, 7] {
-            let (frames, _, _) = all(source(&cut).frames().sample_ratio(ratio)).await;
+            let (frames, _, _) = decode_all(source(&cut).frames().sample_ratio(ratio)).await;
             assert_eq!(hashes(&frames), judged[..20].iter().step_by(ratio).cloned().collect::<Vec<_>>());
         }
-        let (frames, _, _) = all(source(&cut).frames().keyframes()).await;
+        let (frames, _, _) = decode_all(source(&cut).frames().keyframes()).await;
         let keys = packets(&file)[..20].iter().filter(|packet| packet.is_key()).count();
         assert_eq!(frames.len(), keys, "{codec_id}");
     }
@@ -563,9 +566,9 @@ async fn intra_refresh_pictures_are_yielded_after_recovery() {
     let file = footage("testsrc2=size=320x180:rate=10:duration=9", &["-c:v", "libx264", "-x264-params", parameters]);
     let mut recovered = 0;
     for fragment in made(groups(&fragment(&file).await)).await {
-        let (frames, reports, error) = all(source(std::slice::from_ref(&fragment)).frames()).await;
+        let (frames, reports, error) = decode_all(source(std::slice::from_ref(&fragment)).frames()).await;
         assert!(error.is_none());
-        assert_eq!(hashes(&frames), judged_pictures(&fragment.to_mkv()), "{:?}", told(&reports));
+        assert_eq!(hashes(&frames), judged_pictures(&fragment.to_mkv()), "{:?}", report_lines(&reports));
         recovered += reports[0].skipped().iter().filter(|b| matches!(b.reason(), NoPicture::NotRecovered)).count();
     }
     assert!(recovered > 0, "some pictures were before a recovery point");
@@ -580,9 +583,9 @@ async fn false_key_frame_flags_do_not_hide_damage() {
     let flagged = cut[0].packets().fold(document(&file, &[]), |document, packet| {
         document.block(1, (packet.timecode_ns() / 1_000_000) as i16, true, packet.payload())
     });
-    let (frames, reports, _) = all(source(&made([flagged]).await).frames()).await;
+    let (frames, reports, _) = decode_all(source(&made([flagged]).await).frames()).await;
     assert_eq!(frames.len(), 4);
-    assert_eq!(told(&reports), ["4 of 10, 1 damaged, 5 refers to a damaged picture"]);
+    assert_eq!(report_lines(&reports), ["4 of 10, 1 damaged, 5 refers to a damaged picture"]);
 }
 
 #[tokio::test]
@@ -597,16 +600,17 @@ async fn damage_in_mjpeg_is_reported() {
             (packet.clone(), packet.payload().slice(..length))
         })
         .collect();
-    let (frames, reports, _) = all(source(&made([with_payloads(document(&file, &[]), &short)]).await).frames()).await;
+    let (frames, reports, _) =
+        decode_all(source(&made([with_payloads(document(&file, &[]), &short)]).await).frames()).await;
     assert_eq!(hashes(&frames), [&judged[..4], &judged[5..10]].concat());
-    assert_eq!(told(&reports), ["9 of 10, 1 damaged"]);
+    assert_eq!(report_lines(&reports), ["9 of 10, 1 damaged"]);
 }
 
 #[tokio::test]
 async fn an_unknown_color_matrix_is_unsupported() {
     let filter = "mpeg2_metadata=matrix_coefficients=200:colour_primaries=1:transfer_characteristics=1";
     let file = footage(SOURCE, &["-c:v", "mpeg2video", "-bsf:v", filter]);
-    let (frames, _, error) = all(source(&[fragment(&file).await]).frames()).await;
+    let (frames, _, error) = decode_all(source(&[fragment(&file).await]).frames()).await;
     assert!(error.is_none());
     assert_eq!(hashes(&frames), judged_pictures(&file));
     assert_eq!(frames[0].matrix(), kinesis_video::frame::ColorMatrix::Other);
@@ -620,7 +624,7 @@ async fn cropped_pictures_decode() {
     for crop in ["crop_left=512", "crop_left=64:crop_top=16", "crop_right=500:crop_bottom=30"] {
         let filter = format!("hevc_metadata={crop}");
         let file = footage(source_of, &["-c:v", "libx265", "-x265-params", "log-level=none", "-bsf:v", &filter]);
-        let (frames, _, error) = all(source(&[fragment(&file).await]).frames()).await;
+        let (frames, _, error) = decode_all(source(&[fragment(&file).await]).frames()).await;
         assert!(error.is_none());
         assert_eq!(hashes(&frames), judged_pictures(&file), "{crop}");
         for index in 0..3 {
@@ -642,15 +646,15 @@ async fn few_bytes_do_not_take_much_memory_or_time() {
     let many_units = document(&file, &packets(&file)[..2]).block(1, 500, false, &units);
     let laced = [0xA3, 0x85, 0x81, 0, 0, 0x04, 0xFF].repeat(600);
     let many_frames = document(&file, &packets(&file)[..1]).cluster_element(&laced);
-    let (frames, reports, error) = all(source(&made([many_units, many_frames]).await).frames()).await;
+    let (frames, reports, error) = decode_all(source(&made([many_units, many_frames]).await).frames()).await;
     assert!(error.is_none());
     assert_eq!(frames.len(), 3);
     assert_eq!(
-        told(&reports),
+        report_lines(&reports),
         ["2 of 3, 1 damaged".to_owned(), format!("1 of {0}, {1} empty", 600 * 256 + 1, 600 * 256)]
     );
     let too_many = document(&file, &[]).cluster_element(&laced.repeat(3));
-    let (_, _, error) = all(source(&made([too_many]).await).frames()).await;
+    let (_, _, error) = decode_all(source(&made([too_many]).await).frames()).await;
     assert_eq!(error.unwrap().kind(), ErrorKind::Limit);
 }
 
@@ -665,7 +669,7 @@ async fn raw_pictures_of_video_for_windows_decode() {
         let track = Document::new(Shape::Ffmpeg).codec_private(&header).picture_track(1, "V_MS/VFW/FOURCC", 320, 180);
         let samples: Vec<u8> = (0..320 * 180 * 3 / 2).map(|at| (at / 320) as u8).collect();
         let cut = made([track.block(1, 0, true, &samples)]).await;
-        let (frames, _, error) = all(source(&cut).frames()).await;
+        let (frames, _, error) = decode_all(source(&cut).frames()).await;
         assert!(error.is_none());
         assert_eq!(hashes(&frames), judged_pictures(&cut[0].to_mkv()), "{height}");
     }

@@ -97,7 +97,7 @@ async fn streams() -> Vec<(&'static str, Vec<Fragment>)> {
 }
 
 /// The identity of each picture, to compare.
-fn told(frames: &[Frame]) -> Vec<(u64, u32, i64, bool, String)> {
+fn picture_identities(frames: &[Frame]) -> Vec<(u64, u32, i64, bool, String)> {
     let one = |frame: &Frame| {
         let info = frame.info();
         (info.fragment_index(), info.index(), info.timecode_ns(), info.is_key(), hash(frame))
@@ -112,16 +112,16 @@ async fn pictures(frames: Frames<Source>) -> Vec<Frame> {
 #[tokio::test]
 async fn sampling_by_count_yields_a_subset_of_all_pictures() {
     for (name, fragments) in streams().await {
-        let all = told(&pictures(source(&fragments).frames()).await);
+        let all = picture_identities(&pictures(source(&fragments).frames()).await);
         assert!(all.len() > 30, "{name}");
         for ratio in 1..=70 {
-            let sampled = told(&pictures(source(&fragments).frames().sample_ratio(ratio)).await);
+            let sampled = picture_identities(&pictures(source(&fragments).frames().sample_ratio(ratio)).await);
             let chosen: Vec<_> =
                 all.iter().filter(|picture| (picture.1 as usize).is_multiple_of(ratio)).cloned().collect();
             assert!(sampled == chosen, "{name}, ratio {ratio}: {} for {}", sampled.len(), chosen.len());
         }
         let keys: Vec<_> = all.iter().filter(|picture| picture.3).cloned().collect();
-        assert_eq!(told(&pictures(source(&fragments).frames().keyframes()).await), keys, "{name}");
+        assert_eq!(picture_identities(&pictures(source(&fragments).frames().keyframes()).await), keys, "{name}");
         for fragment in 0..fragments.len() as u64 {
             let indices = all.iter().filter(|picture| picture.0 == fragment).map(|picture| picture.1);
             assert!(indices.eq(0..all.iter().filter(|picture| picture.0 == fragment).count() as u32), "{name}");
@@ -147,7 +147,11 @@ async fn sampling_by_time_follows_its_definition() {
                 }
                 let frames = source(&fragments).frames().sample_every(Duration::from_millis(millis as u64));
                 let frames = if only_keys { frames.keyframes() } else { frames };
-                assert_eq!(told(&pictures(frames).await), told(&chosen), "{name}, {millis} ms, keys {only_keys}");
+                assert_eq!(
+                    picture_identities(&pictures(frames).await),
+                    picture_identities(&chosen),
+                    "{name}, {millis} ms, keys {only_keys}"
+                );
             }
         }
     }
@@ -156,10 +160,10 @@ async fn sampling_by_time_follows_its_definition() {
 #[tokio::test]
 async fn concurrent_decoding_keeps_the_order() {
     for (name, fragments) in streams().await {
-        let all = told(&pictures(source(&fragments).frames()).await);
+        let all = picture_identities(&pictures(source(&fragments).frames()).await);
         for concurrency in [2, 3, 100] {
             let frames = source(&fragments).frames().concurrency(concurrency);
-            assert!(told(&pictures(frames).await) == all, "{name}, {concurrency} at once");
+            assert!(picture_identities(&pictures(frames).await) == all, "{name}, {concurrency} at once");
         }
     }
 }
@@ -167,7 +171,7 @@ async fn concurrent_decoding_keeps_the_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fragments_decode_within_the_callers_own_bounds() {
     let (_, fragments) = streams().await.remove(0);
-    let all = told(&pictures(source(&fragments).frames().sample_ratio(4)).await);
+    let all = picture_identities(&pictures(source(&fragments).frames().sample_ratio(4)).await);
     let options = FrameOptions::new().sample_ratio(4);
     let (in_work, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let (in_work, most) = (&in_work, &most);
@@ -177,7 +181,7 @@ async fn fragments_decode_within_the_callers_own_bounds() {
             most.fetch_max(in_work.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             let frames: Vec<Frame> = frames.try_collect().await.unwrap();
             in_work.fetch_sub(1, Ordering::SeqCst);
-            (index, told(&frames))
+            (index, picture_identities(&frames))
         }
     };
     let repeated = (0..).zip(fragments.iter().cycle().take(12).cloned());

@@ -25,7 +25,9 @@ fn audio(body: &Bytes) -> kinesis_video::audio::ConnectAudio<FragmentStream<&[u8
     FragmentStream::new(&body[..]).connect_audio()
 }
 
-async fn all<S: futures::Stream<Item = kinesis_video::Result<AudioChunk>>>(stereo: Stereo<S>) -> Vec<StereoChunk> {
+async fn stereo_chunks<S: futures::Stream<Item = kinesis_video::Result<AudioChunk>>>(
+    stereo: Stereo<S>,
+) -> Vec<StereoChunk> {
     stereo.try_collect().await.unwrap()
 }
 
@@ -35,7 +37,7 @@ async fn stereo_channels_stay_in_step() {
         let body = audio_body(&described);
         let chunks = read_audio(&body, Chunking::Whole).await;
         for length in [800, 1, 4096, 1_000_000] {
-            let stereo = all(audio(&body).stereo().chunk_bytes(length * 4)).await;
+            let stereo = stereo_chunks(audio(&body).stereo().chunk_bytes(length * 4)).await;
             let mut contacts: Vec<Option<&str>> = stereo.iter().map(StereoChunk::contact_id).collect();
             contacts.dedup();
             let mut sorted = contacts.clone();
@@ -59,10 +61,10 @@ async fn stereo_channels_stay_in_step() {
             }
         }
     }
-    let stereo = all(audio(&audio_body(&call("steady"))).stereo()).await;
+    let stereo = stereo_chunks(audio(&audio_body(&call("steady"))).stereo()).await;
     assert!(stereo[..10].iter().all(|chunk| chunk.frames() == 800 && chunk.filled() == [0, 0]));
     assert_eq!(stereo[0].to_bytes()[..2], stereo[0].samples()[0].to_le_bytes());
-    let stereo = all(audio(&audio_body(&call("the agent comes late"))).stereo()).await;
+    let stereo = stereo_chunks(audio(&audio_body(&call("the agent comes late"))).stereo()).await;
     let filled =
         stereo.iter().map(StereoChunk::filled).fold([0, 0], |all, these| [all[0] + these[0], all[1] + these[1]]);
     assert_eq!(filled, [0, 2 * 16 * 512]);
@@ -194,13 +196,13 @@ async fn audio_before_a_failure_is_a_complete_file() {
     }
     let dir = tempfile::tempdir().unwrap();
     let mut sink = WavSink::create(dir.path().join("call.wav"));
-    for chunk in all(audio(&audio_body(&steady(Some("a"), 0, 1))).stereo()).await {
+    for chunk in stereo_chunks(audio(&audio_body(&steady(Some("a"), 0, 1))).stereo()).await {
         sink.send(chunk).await.unwrap();
     }
     for _ in 0..2 {
         SinkExt::<StereoChunk>::close(&mut sink).await.unwrap();
     }
-    let chunk = all(audio(&audio_body(&steady(Some("a"), 0, 1))).stereo()).await.remove(0);
+    let chunk = stereo_chunks(audio(&audio_body(&steady(Some("a"), 0, 1))).stereo()).await.remove(0);
     assert_eq!(sink.send(chunk).await.unwrap_err().kind(), ErrorKind::InvalidArgument);
 }
 
@@ -299,7 +301,7 @@ async fn real_time_stereo_always_yields() {
         audio(&Bytes::new()).stereo().chunk_duration(Duration::MAX).real_time(Duration::MAX),
         audio(&Bytes::new()).stereo().chunk_bytes(usize::MAX).real_time(Duration::ZERO),
     ] {
-        assert!(all(stereo).await.is_empty());
+        assert!(stereo_chunks(stereo).await.is_empty());
     }
 
     let mut sink = WavSink::create("never.wav");
