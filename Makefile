@@ -48,7 +48,7 @@ judges-installed: setup
 ## hundred streams, each fuzz target for a minute, cargo-deny, and a build of the packaged crate.
 proof: setup
 	$(CARGO) build --release $(FEATURES) --examples
-	KVS_ROUNDS=34 PROPTEST_CASES=2000 KVS_CORPUS="$$PWD/target/corpus" \
+	KVS_ROUNDS=10 PROPTEST_CASES=2000 KVS_CORPUS="$$PWD/target/corpus" \
 		$(CARGO) test --release $(FEATURES) --lib --test hostile --test it
 	ulimit -n "$$(ulimit -H -n)" && $(CARGO) bench $(FEATURES) --bench soak
 	$(CARGO) install -q cargo-fuzz --root target/tools

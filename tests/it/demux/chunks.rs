@@ -27,7 +27,7 @@ async fn described(body: &Bytes, chunking: Chunking) -> Vec<String> {
 }
 
 fn chunkings() -> impl Iterator<Item = Chunking> {
-    let random = (0..rounds(6)).map(|seed| {
+    let random = (0..rounds(20)).map(|seed| {
         let most = [3, 40, 700, 5000, 20_000, 100_000][seed as usize % 6];
         Chunking::Random(most, seed)
     });
