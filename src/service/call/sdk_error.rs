@@ -38,10 +38,12 @@ where
         SdkError::DispatchFailure(failure)
             if failure.is_user() || (failure.is_other() && failure.as_other().is_none()) =>
         {
-            let message = format!("{operation}: the request could not be sent; are there credentials and a region?");
+            let message = format!(
+                "{operation}: the request could not be sent; check that credentials and a region are configured"
+            );
             (ErrorKind::AccessDenied, false, message)
         }
-        SdkError::ResponseError(_) => (ErrorKind::Service, true, format!("{operation}: the answer makes no sense")),
+        SdkError::ResponseError(_) => (ErrorKind::Service, true, format!("{operation}: the response is invalid")),
         _ => (ErrorKind::Io, true, format!("{operation}: the service could not be reached")),
     };
     let ours = Error::new(kind, message).retryable(retryable).with_request_id(request_id.as_deref());
@@ -51,7 +53,7 @@ where
 
 /// Returns the error of a call that timed out.
 pub(crate) fn timed_out(operation: &str, limit: Duration) -> Error {
-    Error::new(ErrorKind::Io, format!("{operation}: no answer within {limit:?}"))
+    Error::new(ErrorKind::Io, format!("{operation}: no response within {limit:?}"))
 }
 
 /// Returns the error name from any of its forms: `com.amazon#Name:https://...`.
@@ -146,16 +148,16 @@ fn classify(name: Option<&str>, said: &str, status: u16) -> (ErrorKind, bool) {
 fn unsupported(operation: &str) -> &'static str {
     match operation {
         "GetHLSStreamingSessionURL" => {
-            "; HLS takes H.264 or H.265, with AAC or without sound, or AAC alone, in frames with a length in front, and \
-             codec private data on each track of each fragment"
+            "; HLS supports H.264 or H.265 with AAC or no audio, or AAC alone; frames must be length-prefixed, and each \
+             track of each fragment needs codec private data"
         }
         "GetDASHStreamingSessionURL" => {
-            "; DASH takes H.264 or H.265, with AAC or without sound, H.264 with G.711, or AAC alone, in frames with a length \
-             in front, and codec private data that stay the same, on each track of each fragment"
+            "; DASH supports H.264 or H.265 with AAC or no audio, H.264 with G.711, or AAC alone; frames must be \
+             length-prefixed, and each track needs codec private data that does not change"
         }
         "GetClip" => {
-            "; a clip takes H.264 or H.265, with AAC or without sound, or H.264 with G.711 A-law, in frames with a length in \
-             front, and tracks and codec private data that stay the same"
+            "; a clip supports H.264 or H.265 with AAC or no audio, or H.264 with G.711 A-law; frames must be \
+             length-prefixed, and tracks and codec private data must not change"
         }
         _ => "",
     }
@@ -165,43 +167,43 @@ fn unsupported(operation: &str) -> &'static str {
 fn advice(kind: ErrorKind, code: Option<&str>, said: &str, operation: &str) -> String {
     let code = code.unwrap_or_default();
     match kind {
-        ErrorKind::AccessDenied if is_clock_skew(Some(code), said) => "; is the clock of this machine right?".into(),
+        ErrorKind::AccessDenied if is_clock_skew(Some(code), said) => "; check the clock of this machine".into(),
         ErrorKind::AccessDenied if code.starts_with("ExpiredToken") || said.contains("expired") => EXPIRED.into(),
         ErrorKind::AccessDenied if matches!(code, "InvalidClientTokenId" | "UnrecognizedClientException") => {
-            "; these credentials are not known, or not in this region".into()
+            "; the credentials are unknown in this region".into()
         }
-        ErrorKind::AccessDenied if code.contains("Signature") => "; is the secret key right?".into(),
+        ErrorKind::AccessDenied if code.contains("Signature") => "; check the secret access key".into(),
         ErrorKind::AccessDenied if code.starts_with("MissingAuthenticationToken") => {
             "; the request was not signed".into()
         }
         ErrorKind::AccessDenied if code == "OptInRequired" => "; the account has no access to this region".into(),
         ErrorKind::AccessDenied => format!("; the caller needs kinesisvideo:{operation} on the stream"),
         ErrorKind::NotFound if operation.ends_with("StreamingSessionURL") => {
-            "; there is no such stream in this region, or it has no fragments in the range, or, live, none of the last 30 \
-             seconds"
+            "; there is no such stream in this region, no fragment in the range, or, for live playback, no fragment in \
+             the last 30 seconds"
                 .into()
         }
         ErrorKind::NotFound if matches!(operation, "GetClip" | "GetImages") => {
-            "; there is no such stream in this region, or it has no fragments in the range".into()
+            "; there is no such stream in this region, or no fragment in the range".into()
         }
-        ErrorKind::NotFound => "; are the name of the stream and the region right?".into(),
+        ErrorKind::NotFound => "; check the stream name and the region".into(),
         ErrorKind::ConnectionLimit if operation == "GetMedia" => {
-            "; a stream has 3 connections, and others have them".into()
+            "; a stream allows 3 connections, and all are in use".into()
         }
-        ErrorKind::ConnectionLimit => "; a stream has 5 connections, and others have them".into(),
+        ErrorKind::ConnectionLimit => "; a stream allows 5 connections, and all are in use".into(),
         ErrorKind::Throttled if matches!(operation, "GetMedia" | "GetDataEndpoint") => {
-            "; a stream takes 5 calls a second, from all who read it".into()
+            "; a stream allows 5 calls per second, for all its readers together".into()
         }
         ErrorKind::Throttled => {
-            "; a stream has 10,000 points of metadata and 500 of media a second, and 5 connections, for all who read its \
-             archive"
+            "; a stream allows 10,000 points of metadata and 500 points of media per second, and 5 connections, for all \
+             its readers together"
                 .into()
         }
         ErrorKind::Retention if code == "NoDataRetentionException" => {
-            "; the stream has a retention of 0 hours: what it receives can only be read live".into()
+            "; the stream retains nothing (0 hours), so it can only be read live".into()
         }
         ErrorKind::Unsupported => unsupported(operation).into(),
-        ErrorKind::WrongEndpoint => "; the data endpoint has to be asked for again".into(),
+        ErrorKind::WrongEndpoint => "; the data endpoint must be requested again".into(),
         _ => String::new(),
     }
 }

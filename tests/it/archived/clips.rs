@@ -302,11 +302,11 @@ async fn client_and_endpoint_refuse_the_same_arguments() {
 #[tokio::test]
 async fn exceptions_have_a_kind_and_advice() {
     for (name, status, kind, advice) in [
-        ("ResourceNotFoundException", 404, ErrorKind::NotFound, "no fragments in the range"),
+        ("ResourceNotFoundException", 404, ErrorKind::NotFound, "no fragment in the range"),
         ("NoDataRetentionException", 400, ErrorKind::Retention, "retention of 0 hours"),
-        ("UnsupportedStreamMediaTypeException", 400, ErrorKind::Unsupported, "a clip takes"),
-        ("MissingCodecPrivateDataException", 400, ErrorKind::Unsupported, "a clip takes"),
-        ("InvalidCodecPrivateDataException", 400, ErrorKind::Unsupported, "a clip takes"),
+        ("UnsupportedStreamMediaTypeException", 400, ErrorKind::Unsupported, "a clip supports"),
+        ("MissingCodecPrivateDataException", 400, ErrorKind::Unsupported, "a clip supports"),
+        ("InvalidCodecPrivateDataException", 400, ErrorKind::Unsupported, "a clip supports"),
         ("InvalidMediaFrameException", 400, ErrorKind::Unsupported, "a length in front"),
         ("InvalidArgumentException", 400, ErrorKind::InvalidArgument, "as it said"),
         ("NotAuthorizedException", 401, ErrorKind::AccessDenied, "kinesisvideo:GetClip"),

@@ -20,7 +20,7 @@ async fn errors_have_a_kind_and_advice() {
             "ResourceNotFoundException",
             ErrorKind::NotFound,
             false,
-            "not found: GetMedia: {said}; are the name of the stream and the region right?",
+            "not found: GetMedia: {said}; check the stream name and the region",
         ),
         (
             "NotAuthorizedException",
@@ -44,7 +44,7 @@ async fn errors_have_a_kind_and_advice() {
             "InvalidClientTokenId",
             ErrorKind::AccessDenied,
             false,
-            "access denied: GetMedia: {said}; these credentials are not known, or not in this region",
+            "access denied: GetMedia: {said}; the credentials are unknown in this region",
         ),
         (
             "MissingAuthenticationToken",
@@ -62,7 +62,7 @@ async fn errors_have_a_kind_and_advice() {
             "IncompleteSignature",
             ErrorKind::AccessDenied,
             false,
-            "access denied: GetMedia: {said}; is the secret key right?",
+            "access denied: GetMedia: {said}; check the secret access key",
         ),
         ("InvalidArgumentException", ErrorKind::InvalidArgument, false, "invalid argument: GetMedia: {said}"),
         ("ValidationError", ErrorKind::InvalidArgument, false, "invalid argument: GetMedia: {said}"),
@@ -70,19 +70,19 @@ async fn errors_have_a_kind_and_advice() {
             "ClientLimitExceededException",
             ErrorKind::Throttled,
             true,
-            "throttled: GetMedia: {said}; a stream takes 5 calls a second, from all who read it",
+            "throttled: GetMedia: {said}; a stream allows 5 calls per second, for all its readers together",
         ),
         (
             "ThrottlingException",
             ErrorKind::Throttled,
             true,
-            "throttled: GetMedia: {said}; a stream takes 5 calls a second, from all who read it",
+            "throttled: GetMedia: {said}; a stream allows 5 calls per second, for all its readers together",
         ),
         (
             "ConnectionLimitExceededException",
             ErrorKind::ConnectionLimit,
             true,
-            "too many connections: GetMedia: {said}; a stream has 3 connections, and others have them",
+            "too many connections: GetMedia: {said}; a stream allows 3 connections, and all are in use",
         ),
         ("InternalFailure", ErrorKind::Service, true, "service error: GetMedia: {said}"),
         ("ServiceUnavailable", ErrorKind::Service, true, "service error: GetMedia: {said}"),
@@ -215,5 +215,5 @@ async fn a_missing_answer_times_out() {
     let live = kvs.live("door").call_timeout(Duration::from_millis(50)).idle_timeout(Duration::from_millis(500));
     let error = live.fragments().try_next().await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Io, true));
-    assert_eq!(error.to_string(), "I/O failed: GetDataEndpoint: no answer within 50ms (stream door)");
+    assert_eq!(error.to_string(), "I/O failed: GetDataEndpoint: no response within 50ms (stream door)");
 }
