@@ -303,7 +303,7 @@ async fn client_and_endpoint_refuse_the_same_arguments() {
 async fn exceptions_have_a_kind_and_advice() {
     for (name, status, kind, advice) in [
         ("ResourceNotFoundException", 404, ErrorKind::NotFound, "no fragment in the range"),
-        ("NoDataRetentionException", 400, ErrorKind::Retention, "retention of 0 hours"),
+        ("NoDataRetentionException", 400, ErrorKind::Retention, "retains nothing (0 hours)"),
         ("UnsupportedStreamMediaTypeException", 400, ErrorKind::Unsupported, "a clip supports"),
         ("MissingCodecPrivateDataException", 400, ErrorKind::Unsupported, "a clip supports"),
         ("InvalidCodecPrivateDataException", 400, ErrorKind::Unsupported, "a clip supports"),
