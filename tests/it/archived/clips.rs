@@ -307,7 +307,7 @@ async fn exceptions_have_a_kind_and_advice() {
         ("UnsupportedStreamMediaTypeException", 400, ErrorKind::Unsupported, "a clip supports"),
         ("MissingCodecPrivateDataException", 400, ErrorKind::Unsupported, "a clip supports"),
         ("InvalidCodecPrivateDataException", 400, ErrorKind::Unsupported, "a clip supports"),
-        ("InvalidMediaFrameException", 400, ErrorKind::Unsupported, "a length in front"),
+        ("InvalidMediaFrameException", 400, ErrorKind::Unsupported, "length-prefixed"),
         ("InvalidArgumentException", 400, ErrorKind::InvalidArgument, "as it said"),
         ("NotAuthorizedException", 401, ErrorKind::AccessDenied, "kinesisvideo:GetClip"),
     ] {
