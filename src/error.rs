@@ -15,9 +15,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// The error of every operation in this crate.
 ///
 /// A program acts on [`kind`](Error::kind) and [`is_retryable`](Error::is_retryable). The text is for
-/// people. It is always one line, and has the position and the connection as far as they are known:
-/// byte offset in the body, element path, fragment, track, stream, endpoint and request id. The text
-/// does not include the cause, which [`source`](StdError::source) returns.
+/// people. It is one line: kind, message, and these as far as they are known: code, byte offset,
+/// element path, fragment, track, stream, endpoint and request id. The text does not include the cause,
+/// which [`source`](StdError::source) returns.
 ///
 /// The error is one pointer wide and cheap to clone.
 ///
@@ -61,8 +61,7 @@ pub enum ErrorKind {
     ConnectionLimit,
     /// An argument is invalid.
     ///
-    /// The crate detected it before it sent or wrote anything, or the service rejected it. Correct the
-    /// argument.
+    /// The crate or the service rejected the argument. Correct the argument.
     InvalidArgument,
     /// Reading from or writing to a file or the network failed.
     ///
@@ -70,7 +69,7 @@ pub enum ErrorKind {
     Io,
     /// The input exceeds a limit of this crate, such as those in [`Limits`](crate::Limits).
     ///
-    /// If it is one of `Limits`, the text names it. Raise it if the input can be trusted.
+    /// The text names an exceeded limit of `Limits`. Raise that limit if the input can be trusted.
     Limit,
     /// The bytes are not valid EBML or Matroska, or the coded media is damaged.
     ///
@@ -84,7 +83,7 @@ pub enum ErrorKind {
     ///
     /// Check the data retention period of the stream, or start at a later position.
     Retention,
-    /// The service answered with another error, or reported one inside the media.
+    /// The service answered with an error of no other kind, or reported one inside the media.
     ///
     /// [`Error::code`] returns the service's name or number for it.
     Service,
@@ -126,6 +125,8 @@ impl fmt::Display for ErrorKind {
 }
 
 /// The position in a body at which an error was found.
+///
+/// Every part is `None` if it is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorPosition {
     offset: Option<u64>,
@@ -136,6 +137,9 @@ pub struct ErrorPosition {
 
 impl ErrorPosition {
     /// Returns the offset in the body of the invalid element, from 0.
+    ///
+    /// For [`Elements::new`](crate::ebml::Elements::new), the offset counts from the start of the slice. For
+    /// [`ParameterSets`](crate::packet::ParameterSets), it counts from the start of the packet.
     pub fn offset(&self) -> Option<u64> {
         self.offset
     }
@@ -145,7 +149,7 @@ impl ErrorPosition {
         self.path.as_deref()
     }
 
-    /// Returns the number of the fragment.
+    /// Returns the number of the fragment that was being read.
     pub fn fragment(&self) -> Option<&str> {
         self.fragment.as_deref()
     }
@@ -156,7 +160,7 @@ impl ErrorPosition {
     }
 }
 
-/// The stream and the connection that an error belongs to.
+/// The stream, endpoint and request that an error belongs to, as far as known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorContext {
     stream: Option<Box<str>>,
@@ -166,16 +170,18 @@ pub struct ErrorContext {
 
 impl ErrorContext {
     /// Returns the name or ARN of the stream, as the program passed it.
+    ///
+    /// Returns `None` if the error belongs to no stream of the service.
     pub fn stream(&self) -> Option<&str> {
         self.stream.as_deref()
     }
 
-    /// Returns the data endpoint of the connection.
+    /// Returns the data endpoint of the call, or `None` if no endpoint was used.
     pub fn endpoint(&self) -> Option<&str> {
         self.endpoint.as_deref()
     }
 
-    /// Returns the request id that the service assigned.
+    /// Returns the request id that the service assigned, or `None` without an answer.
     pub fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
     }
@@ -184,7 +190,7 @@ impl ErrorContext {
 impl Error {
     /// Creates an error, for sinks and adapters outside of this crate.
     ///
-    /// It is retryable if the kind is `ConnectionLimit`, `Io`, `Throttled` or `WrongEndpoint`.
+    /// The error is retryable if the kind is `ConnectionLimit`, `Io`, `Throttled` or `WrongEndpoint`.
     ///
     /// ```
     /// use kinesis_video::{Error, ErrorKind};
@@ -213,19 +219,20 @@ impl Error {
         self.0.kind
     }
 
-    /// Returns the position in the body at which the error was found.
+    /// Returns the position in the body at which the error was found, as far as known.
     pub fn position(&self) -> &ErrorPosition {
         &self.0.position
     }
 
-    /// Returns the stream and the connection that the error belongs to.
+    /// Returns the stream, endpoint and request id of the error, as far as known.
     pub fn context(&self) -> &ErrorContext {
         &self.0.context
     }
 
     /// Returns the service's name or number for the error.
     ///
-    /// Examples are `ResourceNotFoundException`, and `4000` for an error inside the media.
+    /// Examples are `ResourceNotFoundException`, and `4000` for an error inside the media. Returns `None` if the
+    /// service reported no code.
     pub fn code(&self) -> Option<&str> {
         self.0.code.as_deref()
     }
@@ -235,12 +242,14 @@ impl Error {
         self.0.retryable
     }
 
-    /// Returns what a sink had recorded before the error, if [`record`](crate::RecordExt::record) failed.
+    /// Returns the totals of the sink, if [`record`](crate::RecordExt::record) failed.
+    ///
+    /// Returns `None` for every other error.
     pub fn summary(&self) -> Option<&Summary> {
         self.0.summary.as_ref()
     }
 
-    /// Sets the byte offset in the body.
+    /// Sets the byte offset in the body, which [`ErrorPosition::offset`] returns.
     #[must_use]
     pub fn at(self, offset: u64) -> Self {
         self.map(|e| e.position.offset = Some(offset))
@@ -379,7 +388,8 @@ impl StdError for Error {
 
 /// Converts to an [`ErrorKind::Io`] with the error as its source.
 ///
-/// An `Error` that was wrapped with [`io::Error::other`] is unwrapped.
+/// The error is retryable if it is usual for a network, or is an [`io::ErrorKind::Other`]. An `Error` that was
+/// wrapped with [`io::Error::other`] is unwrapped.
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         if let Some(inner) = error.get_ref().and_then(|e| e.downcast_ref::<Self>()) {

@@ -20,7 +20,7 @@ use crate::sink::{MediaSink, Record};
 
 /// Adapters for streams of fragments, from any source.
 pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
-    /// Yields the packets (coded frames) of all fragments, in the order in which they are stored.
+    /// Yields the packets (coded frames) of all fragments, in stored order.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing.
@@ -49,7 +49,7 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
 
     /// Yields fragments up to a [`Bound`]: a time, a fragment number, a count or a deadline.
     ///
-    /// Call it again for a second bound. [`Until::end_reason`] returns why the stream has ended.
+    /// Call `until` again for a second bound. [`Until::end_reason`] returns why the stream has ended.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing.
@@ -74,27 +74,28 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
         assert_stream::<Fragment, _>(Until::new(self, bound.into()))
     }
 
-    /// Yields the same fragments and saves the consumer's position as it acknowledges them.
+    /// Returns a stream of the same fragments, and the [`Acks`] to acknowledge fragments.
     ///
-    /// The consumer acknowledges each fragment with the returned [`Acks`]. The position up to which every fragment is
-    /// acknowledged is saved in `store`, so that the next process resumes there. Fragments without a position (from a file)
-    /// need no acknowledgement.
+    /// The position up to which every fragment is acknowledged is saved in `store`. The store is not read: to resume,
+    /// the caller [loads](CheckpointStore::load) the position and starts the source there. `Live::checkpointed` does
+    /// both. Fragments with an [empty](crate::Position::is_empty) position need no acknowledgement.
     ///
-    /// See [`Acks`] for an example, and [`checkpoint`](crate::checkpoint#repeats) for the fragments that are yielded again
-    /// after a crash.
+    /// See [`Acks`] for an example. [`checkpoint`](crate::checkpoint#repeats) lists the fragments that are yielded
+    /// again after a crash.
     ///
     /// # Errors
     /// - Errors of the fragment stream.
-    /// - [`ErrorKind::Limit`](crate::ErrorKind::Limit) if 65,536 fragments wait for an acknowledgement.
+    /// - [`ErrorKind::Limit`](crate::ErrorKind::Limit), instead of the next fragment, if the first unacknowledged
+    ///   fragment and the fragments after it number 65,536. Acknowledged ones among them count too.
     ///
-    /// Errors of the store are not yielded. The background task retries them. [`Acks::close`] saves once more and returns the
-    /// error of that save.
+    /// After an error the stream ends. Errors of the store are not yielded: a background task retries the save.
+    /// [`Acks::close`] returns the error of its own save.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing.
     ///
     /// # Memory
-    /// No fragment is held. Each fragment that waits takes about 300 bytes.
+    /// No fragment is held. About 300 bytes for each of the fragments that count towards the limit.
     fn acknowledged(self, store: impl CheckpointStore) -> (Acknowledged<Self>, Acks)
     where
         Self: Sized,
@@ -105,10 +106,12 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
 
     /// Shares one stream of fragments among several consumers in this process.
     ///
-    /// | each consumer gets its stream from | the source |
+    /// Each consumer calls one of these methods for its stream:
+    ///
+    /// | method | if the consumer is slow |
     /// |---|---|
-    /// | [`Share::subscribe`] | waits for the consumer |
-    /// | [`Share::subscribe_lossy`] | does not wait; fragments that the consumer is too slow for are dropped |
+    /// | [`Share::subscribe`] | the source waits for the consumer |
+    /// | [`Share::subscribe_lossy`] | the source does not wait; fragments queued for this consumer are dropped |
     ///
     /// See [`Share`] for an example, and [`Subscriber`](crate::Subscriber) for errors, cancel safety and memory.
     fn share(self) -> Share
@@ -120,10 +123,10 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
 
     /// Yields the audio of Amazon Connect conversations as chunks of each party, ordered by time.
     ///
-    /// Holes are filled with silence. One contact follows the other, each from position 0.
+    /// Holes are filled with silence. Contacts follow each other, and each starts at position 0.
     ///
-    /// See [`ConnectAudio`] for its options, errors, cancel safety and memory, and [`audio`](crate::audio) for the placement
-    /// of samples.
+    /// See [`ConnectAudio`] for options, errors, cancel safety and memory, and [`audio`](crate::audio) for the
+    /// placement of samples.
     ///
     /// ```
     /// use futures::TryStreamExt;
@@ -132,7 +135,8 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
     /// # async fn f(body: &[u8]) -> kinesis_video::Result<()> {
     /// let mut audio = FragmentStream::new(body).connect_audio();
     /// while let Some(chunk) = audio.try_next().await? {
-    ///     println!("{:?} {} {}: {} samples", chunk.contact_id(), chunk.party(), chunk.position(), chunk.samples().len());
+    ///     let samples = chunk.samples().len();
+    ///     println!("{:?} {} {}: {samples} samples", chunk.contact_id(), chunk.party(), chunk.position());
     /// }
     /// # Ok(())
     /// # }
@@ -144,11 +148,11 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
         assert_stream::<AudioChunk, _>(ConnectAudio::new(self))
     }
 
-    /// Yields the decoded pictures of all fragments, in presentation order.
+    /// Yields the decoded pictures of all fragments, in presentation order within each fragment.
     ///
-    /// Default: every picture of the first video track of each fragment, one fragment decoded at a time.
+    /// Default: every undamaged picture of the first video track of each fragment. One fragment is decoded at a time.
     ///
-    /// See [`Frames`] for its options, errors, cancel safety and memory.
+    /// See [`Frames`] for options, errors, cancel safety and memory.
     ///
     /// ```
     /// use futures::TryStreamExt;
@@ -177,7 +181,7 @@ impl<S: Stream<Item = Result<Fragment>> + ?Sized> FragmentStreamExt for S {}
 pub trait PacketStreamExt: Stream<Item = Result<Packet>> {
     /// Yields only the key frames of video tracks. Other packets, audio included, are dropped.
     ///
-    /// A packet is a key frame if its block is flagged as one. Nothing is decoded.
+    /// A packet is a key frame if the key-frame flag of its block is set. Nothing is decoded.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing.
@@ -203,9 +207,13 @@ impl<S: Stream<Item = Result<Packet>> + ?Sized> PacketStreamExt for S {}
 
 /// Adapters for the audio of Amazon Connect conversations.
 pub trait AudioStreamExt: Stream<Item = Result<AudioChunk>> {
-    /// Yields both parties as stereo audio: the customer on the left channel, the agent on the right.
+    /// Yields both parties as stereo audio.
     ///
-    /// Default: chunks of 100 ms, as the audio arrives.
+    /// The left channel is the customer. The right channel is everything that the customer hears
+    /// ([`Party::ToCustomer`](crate::Party::ToCustomer)): agents, prompts, bots and others in a conference.
+    ///
+    /// A chunk lasts 100 ms by default. A chunk is yielded when both parties' audio has arrived up to the end of the
+    /// chunk. A party whose audio lags by more than 2 s is not waited for.
     ///
     /// See [`Stereo`] for chunk sizes, real time, errors, cancel safety and memory.
     ///
@@ -230,7 +238,8 @@ pub trait AudioStreamExt: Stream<Item = Result<AudioChunk>> {
 
     /// Yields the audio of each party in chunks of a given duration.
     ///
-    /// The duration is limited to at least one sample and at most one hour.
+    /// The last chunk of a party in a contact may be shorter. A duration below one sample (125 µs) counts as one
+    /// sample, and a duration above one hour as one hour.
     ///
     /// See [`Rechunk`] for errors, cancel safety and memory.
     ///
@@ -251,9 +260,10 @@ pub trait AudioStreamExt: Stream<Item = Result<AudioChunk>> {
         assert_stream::<AudioChunk, _>(Rechunk::new(self, crate::audio::samples_in(duration)))
     }
 
-    /// Yields the audio of each party in chunks of a given size, at two bytes per sample.
+    /// Yields the audio of each party in chunks of a given size in bytes.
     ///
-    /// The size is limited to at least one sample and at most one hour.
+    /// A sample has two bytes, and an odd size is rounded down. The last chunk of a party in a contact may be smaller.
+    /// A size below one sample counts as one sample, and a size above one hour of audio as one hour.
     ///
     /// See [`Rechunk`] for errors, cancel safety and memory, and
     /// [`chunk_duration`](AudioStreamExt::chunk_duration) for an example.
@@ -267,12 +277,16 @@ pub trait AudioStreamExt: Stream<Item = Result<AudioChunk>> {
 
 impl<S: Stream<Item = Result<AudioChunk>> + ?Sized> AudioStreamExt for S {}
 
-/// Adapters for streams of decoded pictures. They convert pictures on tokio's threads for blocking work.
+/// Adapters for streams of decoded pictures.
+///
+/// The adapters convert pictures on tokio's threads for blocking work. Default: as many at once as there are
+/// processors.
 #[cfg(feature = "ffmpeg")]
 pub trait FrameStreamExt: Stream<Item = Result<Frame>> {
-    /// Yields the pictures scaled down to fit into a width and a height.
+    /// Yields the pictures scaled down to fit into a width and a height, in pixels.
     ///
-    /// Proportions are kept. Smaller pictures stay as they are. If a size is 0, the first item of the stream is an error.
+    /// Proportions are kept. Pictures that fit already stay as they are. If the width or height is 0, the first item
+    /// of the stream is an error.
     ///
     /// See [`Convert`] for errors, cancel safety and memory, and [`FrameStreamExt::jpeg`] for an example.
     fn scale_within(self, width: u32, height: u32) -> Convert<Self, Frame>
@@ -386,14 +400,14 @@ pub trait RecordExt: Stream {
     /// The sink is closed even if the stream or the sink fails.
     ///
     /// # Errors
-    /// The first error of the stream or of the sink. [`Error::summary`](crate::Error::summary) then tells how much was
-    /// recorded.
+    /// The first error of the stream or of the sink. [`Error::summary`](crate::Error::summary) then returns the totals
+    /// of the sink.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the sink unclosed: unfinished files keep their temporary names.
     ///
     /// # Memory
-    /// One item.
+    /// One item, and the buffer of the sink.
     ///
     /// ```
     /// use kinesis_video::{FragmentStream, MkvSink, RecordExt};

@@ -1,6 +1,6 @@
 //! File formats of encoded pictures.
 
-/// The file format of an encoded picture.
+/// The file format of an encoded picture. Default: JPEG.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ImageFormat {

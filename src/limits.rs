@@ -61,7 +61,9 @@ impl Limits {
         self
     }
 
-    /// Sets the maximum nesting depth of elements. Default: 16.
+    /// Sets the maximum nesting depth of elements and of tags. Default: 16.
+    ///
+    /// Blocks in BlockGroups need at least 3 levels.
     #[must_use]
     pub fn depth(mut self, levels: u8) -> Self {
         self.depth = levels;

@@ -20,7 +20,9 @@ impl Summary {
         self.items
     }
 
-    /// Returns the number of bytes written.
+    /// Returns the number of bytes written to files.
+    ///
+    /// Some sinks count the bytes of a file only when the file is complete.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -24,7 +24,7 @@ pub enum ContactEnd {
     EndOfMedia,
     /// The stream failed. The error was its last item.
     Failed,
-    /// Another contact began after the [selected](ConnectAudio::contact) one. This is its id.
+    /// Another contact began after the [selected](ConnectAudio::contact) one. Holds the id of the other contact.
     NextContact(Arc<str>),
 }
 
@@ -35,12 +35,14 @@ pin_project! {
     ///
     /// - Chunks are ordered by time across both parties, so the parties alternate.
     /// - The chunks of one party have no holes between them: holes are filled with silence.
+    /// - Silence is yielded right before the audio that ends the hole, so it may start before chunks already yielded.
     /// - Each contact starts at position 0.
     ///
     /// # Errors
     /// - Errors of the fragment stream.
-    /// - A fragment has tracks, and none of them is a track of Amazon Connect.
-    /// - The [selected](ConnectAudio::contact) contact never appeared.
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if a fragment has tracks, but no track of Amazon Connect.
+    /// - [`NotFound`](crate::ErrorKind::NotFound), at the end of the media, if the
+    ///   [selected](ConnectAudio::contact) contact never appeared.
     ///
     /// After an error the stream ends.
     ///
@@ -84,11 +86,12 @@ impl<S> ConnectAudio<S> {
 
     /// Selects one contact. Default: all contacts.
     ///
-    /// The stream ends when another contact begins after it. [`end_reason`](ConnectAudio::end_reason) then names that
-    /// contact. If the selected contact never appears, the last item is an error that lists the contacts that did.
+    /// After the selected contact, the stream ends when the audio of another contact begins.
+    /// [`end_reason`](ConnectAudio::end_reason) then has the id of the other contact. If the selected contact never
+    /// appears, the last item is an error that lists up to 8 contact ids of the stream.
     ///
     /// At the start of a stream, fragments are buffered until the first contact id arrives. When 4 MiB arrive before a
-    /// contact id, everything buffered so far is treated as belonging to no contact.
+    /// contact id, everything before the id is treated as belonging to no contact and is not yielded.
     pub fn contact(mut self, id: impl Into<Arc<str>>) -> Self {
         self.placement.wanted = Some(id.into());
         self
@@ -102,9 +105,10 @@ impl<S> ConnectAudio<S> {
         self
     }
 
-    /// Sets the longest silence of both parties. Default: unlimited.
+    /// Limits the silence that fills a hole in the audio of both parties. Default: unlimited.
     ///
-    /// The rest of a longer silence is left out for both parties and reported as [`AudioDiscontinuity::LeftOut`].
+    /// The rest of a longer hole is left out for both parties and reported as [`AudioDiscontinuity::LeftOut`]. A hole
+    /// of one party alone, and recorded silence, keep their length. A limit below one sample counts as one sample.
     ///
     /// [`AudioDiscontinuity::LeftOut`]: super::AudioDiscontinuity::LeftOut
     pub fn max_silence(mut self, longest: Duration) -> Self {

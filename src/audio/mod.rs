@@ -1,9 +1,9 @@
 //! Audio of Amazon Connect conversations.
 //!
-//! Amazon Connect sends each party of a phone conversation as its own track: raw PCM, 8 kHz, 16 bits, little-endian. The
-//! codec id of the track says otherwise and is ignored. [`connect_audio`](crate::FragmentStreamExt::connect_audio) places
-//! the audio by the timecodes of its blocks. Both parties stay in step however long the conversation lasts, and every
-//! loss is reported.
+//! Amazon Connect sends each party of a phone conversation as its own track: raw PCM, 8 kHz, 16 bits, little-endian.
+//! The codec id of the track is wrong and is ignored. [`connect_audio`](crate::FragmentStreamExt::connect_audio)
+//! places the audio by the timecodes of its blocks. Both parties stay in step however long the conversation lasts, and
+//! every loss is reported.
 //!
 //! ```
 //! use futures::TryStreamExt;
@@ -20,23 +20,34 @@
 //!
 //! # Placement
 //!
-//! Position 0 is the first sample of a contact, whichever party it belongs to. The timecode of a block gives its position,
-//! at 8 samples per millisecond:
+//! Position 0 is the first sample of a contact, whichever party it belongs to. The timecode of a block gives its
+//! position, at 8 samples per millisecond:
 //!
-//! | a block | is |
+//! | the block begins | result |
 //! |---|---|
-//! | begins within 8 ms of the end of its party's audio | appended without a gap, so that timecode jitter makes no clicks |
-//! | begins later | preceded by silence |
-//! | begins earlier | trimmed at its front: the audio that arrived first is kept |
+//! | at most 8 ms from the end of its party's audio | it is appended without a gap, so jitter makes no clicks |
+//! | later | silence fills the hole before it |
+//! | earlier | it is trimmed at its front: the audio that arrived first is kept |
 //!
-//! So no sample is ever more than 8 ms from its timecode. Silence and trimmed samples are reported by
-//! [`AudioChunk::discontinuities`] of the next chunk.
+//! So no sample is ever more than 8 ms from its timecode. The first chunk of the silence reports the hole, and the next
+//! chunk of the party reports trimmed samples: see [`AudioChunk::discontinuities`].
+//!
+//! Timecodes that step back by more than 20 s, or forward by more than a day, count as restarted. A smaller step back
+//! from fragment to fragment counts too, if the producer's clock moved on. The audio after the restart follows all
+//! audio before it: see [`AudioDiscontinuity::TimelineReset`].
 //!
 //! # Contacts
 //!
 //! A stream carries one contact after the other. Each contact starts at position 0. A fragment without a contact id
-//! belongs to the contact of the fragment before it. At the start of a stream it belongs to the first contact that is
-//! named after it.
+//! belongs to the contact of the fragment before it.
+//!
+//! At the start of a stream, up to 8 fragments without a contact id are buffered. If a [contact](ConnectAudio::contact)
+//! is selected, up to 4 MiB are buffered. They belong to the first contact whose id arrives. If more fragments arrive
+//! without an id, their audio is yielded with no contact id. The first id that arrives later applies to the chunks
+//! after it, and positions continue.
+//!
+//! A fragment that was cut before its contact id may start at most 1 s after the end of the audio so far. Then the
+//! fragment belongs to the current contact. Otherwise it belongs to the contact of the fragment after it.
 
 mod connect;
 mod placement;
@@ -63,10 +74,10 @@ const LONGEST_CHUNK: u64 = 3600 * SAMPLE_RATE as u64;
 
 const NANOS_PER_SAMPLE: i64 = 1_000_000_000 / SAMPLE_RATE as i64;
 
-/// A party of a conversation.
+/// One of the two parties of a conversation, each with its own track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Party {
-    /// The customer.
+    /// The customer. A stream whose only track is an unnamed audio track has this party only.
     FromCustomer,
     /// Everything that the customer hears: agents, prompts, bots and others in a conference.
     ToCustomer,
@@ -84,8 +95,8 @@ impl Party {
         }
     }
 
-    /// Returns the party of a track by the track's name. Track numbers change between fragments, and codec ids are wrong.
-    /// Old streams have a single track, of the customer, which has no name or the name of its format.
+    /// Returns the party of a track by the track's name. Track numbers change between fragments, and codec ids are
+    /// wrong. Old streams have a single track, of the customer, which has no name or the name of its format.
     fn of_track(track: &Track, is_only: bool) -> Option<Self> {
         let is_of_connect = track.sampling_frequency().is_none_or(|hertz| hertz == f64::from(SAMPLE_RATE));
         match track.name().unwrap_or_default() {
@@ -114,14 +125,17 @@ impl fmt::Display for Party {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AudioDiscontinuity {
-    /// A hole of this many samples was filled with silence.
+    /// A hole of this many samples is filled with silence. The first chunk of the silence reports it.
     Filled(u64),
     /// This many samples of silence were left out for both parties, because of
     /// [`max_silence`](ConnectAudio::max_silence).
     LeftOut(u64),
-    /// This many samples were dropped, because they overlapped audio that had arrived before.
+    /// This many samples were dropped, because the party's earlier audio overlaps them.
     Trimmed(u64),
-    /// The timecodes restarted. The length of the gap is unknown.
+    /// The timecodes restarted.
+    ///
+    /// If both fragments have a producer time, the gap is measured on the producer's clock and filled. Otherwise the
+    /// length of the gap is unknown, and nothing is filled.
     TimelineReset,
 }
 
@@ -163,12 +177,12 @@ impl From<Vec<i16>> for Samples {
 }
 
 impl AudioChunk {
-    /// Returns the party.
+    /// Returns the party that the audio belongs to.
     pub fn party(&self) -> Party {
         self.party
     }
 
-    /// Returns the contact id, or `None` if no fragment of the contact has one.
+    /// Returns the contact id, or `None` if none was known when the chunk was yielded.
     pub fn contact_id(&self) -> Option<&str> {
         self.contact.as_deref()
     }
@@ -178,12 +192,14 @@ impl AudioChunk {
         self.position
     }
 
-    /// Returns the start of the chunk on the producer's clock, or `None` if the fragment has no producer time.
+    /// Returns the start of the chunk on the producer's clock.
+    ///
+    /// `None` if the [fragment](AudioChunk::fragment) has no producer time.
     pub fn producer_time(&self) -> Option<Timestamp> {
         self.producer_time
     }
 
-    /// Returns the samples: mono, 16 bits, 8000 per second.
+    /// Returns the samples: mono, signed 16 bits, 8000 per second.
     pub fn samples(&self) -> &[i16] {
         self.samples.get()
     }
@@ -193,17 +209,21 @@ impl AudioChunk {
         to_bytes(self.samples())
     }
 
-    /// Returns whether the chunk is silence that fills a hole.
+    /// Returns whether the whole chunk is silence that fills a hole.
     pub fn is_filled(&self) -> bool {
         self.is_filled
     }
 
-    /// Returns the discontinuities between the party's previous chunk and this one.
+    /// Returns the discontinuities between the party's previous chunk and this one, at most 16.
+    ///
+    /// A chunk of [`Rechunk`] also lists the discontinuities inside the chunk.
     pub fn discontinuities(&self) -> &[AudioDiscontinuity] {
         &self.discontinuities
     }
 
-    /// Returns the fragment of the chunk. For silence, returns the fragment after it.
+    /// Returns the header of the fragment in which the audio arrived.
+    ///
+    /// For silence, that is the fragment of the audio after the silence.
     pub fn fragment(&self) -> &Arc<FragmentHeader> {
         &self.fragment
     }

@@ -19,12 +19,13 @@ pin_project! {
     /// Made by [`chunk_duration`](crate::AudioStreamExt::chunk_duration) and
     /// [`chunk_bytes`](crate::AudioStreamExt::chunk_bytes).
     ///
-    /// - The last chunk of a party before a hole or before the end of its contact may be shorter.
-    /// - A chunk may contain both silence and audio. [`is_filled`](AudioChunk::is_filled) is true if all of it is silence.
+    /// - The last chunk of a party before the end of its contact, or before a step in its positions, may be shorter.
+    /// - A chunk may contain both silence and audio. [`is_filled`](AudioChunk::is_filled) returns `true` if the whole
+    ///   chunk is silence.
     /// - [`fragment`](AudioChunk::fragment) returns the fragment in which the chunk begins.
     ///
     /// # Errors
-    /// Errors of the audio stream, after the audio that arrived before.
+    /// Errors of the audio stream, after the audio that arrived before. After an error the stream ends.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing.

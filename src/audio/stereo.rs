@@ -24,7 +24,7 @@ const MAX_LATENESS: u64 = 10 * 8000;
 /// A party whose audio ends this much before the other's counts as silent: 2 s.
 const MAX_LAG: u64 = 2 * 8000;
 
-/// A chunk of both parties: the customer on the left channel, the agent on the right.
+/// A chunk of both parties: left is the customer, right is everything the customer hears.
 #[derive(Clone)]
 pub struct StereoChunk {
     contact: Option<Arc<str>>,
@@ -37,7 +37,7 @@ pub struct StereoChunk {
 }
 
 impl StereoChunk {
-    /// Returns the contact id, or `None` if no fragment of the contact has one.
+    /// Returns the contact id, or `None` if none was known when the chunk was yielded.
     pub fn contact_id(&self) -> Option<&str> {
         self.contact.as_deref()
     }
@@ -47,12 +47,14 @@ impl StereoChunk {
         self.position
     }
 
-    /// Returns the start of the chunk on the producer's clock, or `None` if it is unknown.
+    /// Returns the start of the chunk on the producer's clock.
+    ///
+    /// `None` if no fragment of the contact so far has a producer time.
     pub fn producer_time(&self) -> Option<Timestamp> {
         self.producer_time
     }
 
-    /// Returns the interleaved samples: left, right, left, …; 16 bits, 8000 frames per second.
+    /// Returns the interleaved samples: left, right, left, …; signed 16 bits, 8000 frames per second.
     pub fn samples(&self) -> &[i16] {
         &self.samples
     }
@@ -62,17 +64,19 @@ impl StereoChunk {
         to_bytes(&self.samples)
     }
 
-    /// Returns the number of frames.
+    /// Returns the number of frames: pairs of a left and a right sample.
     pub fn frames(&self) -> u64 {
         self.samples.len() as u64 / 2
     }
 
-    /// Returns the number of samples that are silence filling a hole: of the customer, and of the agent.
+    /// Returns the number of samples of filled-in silence: on the left, on the right.
     pub fn filled(&self) -> [u64; 2] {
         self.filled
     }
 
-    /// Returns whether the chunk was made in [real time](Stereo::real_time), so that audio may be missing from it.
+    /// Returns whether the chunk was made in [real time](Stereo::real_time).
+    ///
+    /// Audio may be missing from such a chunk.
     pub fn is_real_time(&self) -> bool {
         self.is_real_time
     }
@@ -269,16 +273,19 @@ impl Lane {
 }
 
 pin_project! {
-    /// A stream of stereo audio: the customer on the left channel, the agent on the right.
+    /// A stream of stereo audio: the customer left, everything the customer hears right.
     ///
     /// Made by [`stereo`](crate::AudioStreamExt::stereo). It yields [`StereoChunk`]s.
     ///
-    /// - All chunks have the same length, except the last one of a contact.
-    /// - A party whose audio ends more than 2 s before the other's counts as silent. Audio of that party that arrives later
-    ///   is dropped and counted by [`late`](Stereo::late).
+    /// - All chunks have the same length, except the last one of a contact. Default: 100 ms.
+    /// - A chunk is yielded when the audio of both parties has arrived up to the end of the chunk.
+    /// - A party whose audio ends more than 2 s before the other's is filled with silence up to those 2 s. They are
+    ///   audio time, not time on a clock: without new audio, nothing is yielded. Audio that arrives later for a filled
+    ///   position is dropped and counted by [`late`](Stereo::late).
+    /// - At the end of a contact, silence makes both parties equally long.
     ///
     /// # Errors
-    /// Errors of the audio stream, after the audio that arrived before.
+    /// Errors of the audio stream, after the audio that arrived before. After an error the stream ends.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing.
@@ -339,30 +346,43 @@ impl<S> Stereo<S> {
         Self { audio, interleaver: Interleaver::new(), next: None, clock: None, end: None, is_done: false }
     }
 
-    /// Sets the duration of a chunk. Default: 100 ms. At least one frame, at most one hour.
+    /// Sets the duration of a chunk. Default: 100 ms.
+    ///
+    /// A duration below one frame (125 µs) counts as one frame, and a duration above one hour as one hour.
     pub fn chunk_duration(mut self, duration: Duration) -> Self {
         self.interleaver.length = samples_in(duration).min(LONGEST_CHUNK);
         self
     }
 
-    /// Sets the size of a chunk in bytes, at four bytes per frame. At least one frame, at most one hour.
+    /// Sets the size of a chunk in bytes. Default: 3,200 bytes (100 ms).
+    ///
+    /// A frame has four bytes, and the size is rounded down to whole frames. A size below one frame counts as one
+    /// frame, and a size above one hour of audio as one hour.
     pub fn chunk_bytes(mut self, bytes: usize) -> Self {
         self.interleaver.length = (bytes as u64 / 4).clamp(1, LONGEST_CHUNK);
         self
     }
 
-    /// Yields chunks in real time, for live listening or transcription.
+    /// Yields each chunk by a deadline, for live listening or transcription. Default: no deadlines.
     ///
-    /// A sample's deadline is the last arrival, plus its distance from it, plus `slack`. Samples that have not arrived by
-    /// their deadline are yielded as silence.
+    /// The deadline of a chunk is the sum of
     ///
-    /// | case | result |
+    /// - the time at which the last audio of the contact arrived,
+    /// - the duration from the end of that audio to the end of the chunk,
+    /// - `slack`.
+    ///
+    /// Audio that has not arrived by the deadline is yielded as silence. After the first audio, chunks of silence
+    /// continue until the audio stream ends. The limit of 2 s between the parties applies too.
+    ///
+    /// Audio that arrives after its position was yielded is dropped and counted by [`late`](Stereo::late):
+    ///
+    /// | late by | later deadlines |
     /// |---|---|
-    /// | audio arrives after its position was yielded | it is dropped and counted by [`late`](Stereo::late) |
-    /// | the audio stays late, by up to 10 s | all deadlines are delayed once, then the audio is heard again |
+    /// | up to 10 s | are delayed by the same time, so the audio after it is heard |
+    /// | more | stay as they are |
     ///
-    /// Choose a `slack` longer than a fragment, because fragments arrive whole. A [`WavSink`](crate::WavSink) refuses chunks
-    /// that were made in real time.
+    /// Choose a `slack` longer than a fragment, because fragments arrive whole. A [`WavSink`](crate::WavSink) refuses
+    /// chunks that were made in real time.
     ///
     /// # Panics
     /// Polling panics outside a tokio runtime with time enabled, as tokio's timers do.
@@ -371,7 +391,9 @@ impl<S> Stereo<S> {
         self
     }
 
-    /// Returns the number of samples that arrived too late and were dropped. Silence does not count.
+    /// Returns the number of samples of both parties that arrived too late and were dropped.
+    ///
+    /// Silence that fills holes does not count.
     pub fn late(&self) -> u64 {
         self.interleaver.late
     }

@@ -15,23 +15,25 @@ use crate::fragment::Position;
 
 /// A handle with which a consumer acknowledges fragments. Clones acknowledge for the same consumer.
 ///
-/// Fragments may be acknowledged in any order. The low-water mark is saved: the position of the last fragment before the
-/// first one that is not acknowledged. So `buffer_unordered` is safe. A fragment that is never acknowledged keeps the mark
-/// where it is.
+/// Fragments may be acknowledged in any order, so `buffer_unordered` is safe. The low-water mark is saved: the position
+/// of the last fragment before the first one that is not acknowledged. A fragment that is never acknowledged keeps the
+/// mark where it is.
 ///
 /// Every fragment is yielded *at least once*. After a crash, everything after the saved position is
 /// [yielded again](crate::checkpoint#repeats).
 ///
 /// # Saving
-/// A background task saves the mark whenever it has moved. It runs on the tokio runtime that polls the stream.
+/// A background task saves the mark whenever the mark has moved. The task runs on the tokio runtime that polls the
+/// stream. Outside a tokio runtime, only [`close`](Acks::close) saves.
 ///
 /// - One save runs at a time, always with the newest mark. The mark never moves back.
 /// - A failed save is logged with `tracing` and retried after 100 ms. The pause doubles up to 30 s.
-/// - The task ends after a last save, when the stream and all `Acks` have been dropped.
+/// - The task ends after a last save, when the stream and all `Acks` have been dropped. A failure of the last save is
+///   logged and not retried.
 ///
 /// # Memory
-/// About 300 bytes for the first fragment that is not acknowledged, and for each fragment after it. With 65,536 such
-/// fragments the stream fails with [`ErrorKind::Limit`], because acknowledgements are missing.
+/// About 300 bytes for the first fragment that is not acknowledged, and for each fragment after it, acknowledged or
+/// not. After 65,536 such fragments the next item of the stream is an error with [`ErrorKind::Limit`].
 ///
 /// ```
 /// use futures::TryStreamExt;
@@ -76,7 +78,8 @@ struct Shared {
 impl Acks {
     /// Acknowledges the fragment at a position.
     ///
-    /// Does nothing if that fragment was never yielded or is already acknowledged.
+    /// Does nothing if that fragment was never yielded or is already acknowledged. A fragment that is yielded again has
+    /// to be acknowledged again.
     pub fn done(&self, position: &Position) {
         self.shared.change(|window| window.done(position));
     }
@@ -89,24 +92,30 @@ impl Acks {
     }
 
     /// Returns the low-water mark: the position of the last fragment before the first unacknowledged one.
+    ///
+    /// `None` until the fragment that was yielded first is acknowledged.
     pub fn position(&self) -> Option<Position> {
         self.shared.window().mark().cloned()
     }
 
-    /// Returns the last saved position.
+    /// Returns the position that was saved last.
+    ///
+    /// `None` if nothing was saved since the stream was created, even if the store held a position before.
     pub fn saved(&self) -> Option<Position> {
         self.shared.saver.saved()
     }
 
-    /// Saves the low-water mark and returns it, or `None` if nothing is acknowledged.
+    /// Saves the low-water mark and returns the mark.
     ///
+    /// Returns `None` and saves nothing if there is no mark yet. A mark that is saved already is not saved again.
     /// Clones of this `Acks` stay usable.
     ///
     /// # Errors
-    /// Errors of the store. The save is attempted once, immediately, and not retried.
+    /// - Errors of the store. The save is attempted once, after any save that is running, and not retried.
+    /// - [`ErrorKind::Io`] if the task that saves panicked or the runtime shut down.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the mark is still saved.
+    /// If the future is dropped after its first poll, the mark is still saved. This needs a tokio runtime.
     pub async fn close(self) -> Result<Option<Position>> {
         let saver = Arc::clone(&self.shared.saver);
         match Handle::try_current() {

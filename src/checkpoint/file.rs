@@ -20,20 +20,22 @@ const MAX_BYTES: u64 = 4096;
 
 /// A checkpoint kept as one line of text in a file.
 ///
-/// A save writes a temporary file (`.NAME.RANDOM.tmp`) in the same folder, flushes it to the disk and renames it. After a
-/// crash of the process or the machine, the file holds either the old or the new position. A process that is killed during
-/// a save leaves its temporary file, which may be deleted. The folder is created if it does not exist. A missing file means
-/// that there is no checkpoint.
+/// A save writes a temporary file (`.NAME.RANDOM.tmp`) in the same folder, flushes it to the disk and renames it. After
+/// a crash of the process or the machine, the file holds either the old or the new position. A process that is killed
+/// during a save leaves its temporary file, which may be deleted.
+///
+/// The first save creates the folder if it does not exist. A missing file means that there is no checkpoint.
 ///
 /// # Errors
-/// The error names the path.
+/// Errors of the file name the path.
 ///
 /// - [`load`](CheckpointStore::load) fails if the file cannot be read or is not a checkpoint.
 /// - [`save`](CheckpointStore::save) fails if the file cannot be written.
 /// - Both fail outside a tokio runtime. They access the disk on its threads for blocking work.
 ///
 /// # Cancel safety
-/// A `save` whose future is dropped may still complete, but never overwrites a later one.
+/// A `save` whose future is dropped may still complete. It never overwrites a later save of the same `FileCheckpoint`
+/// or its clones.
 ///
 /// ```
 /// use kinesis_video::{CheckpointStore, FileCheckpoint, Position};

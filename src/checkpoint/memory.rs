@@ -9,7 +9,9 @@ use super::CheckpointStore;
 use crate::error::Result;
 use crate::fragment::Position;
 
-/// A checkpoint kept in memory, for tests and for resuming within one process. Clones share it.
+/// A checkpoint kept in memory, for tests and for resuming within one process.
+///
+/// Clones share the position. `MemoryCheckpoint::default()` holds no position.
 ///
 /// ```
 /// use kinesis_video::{CheckpointStore, MemoryCheckpoint, Position};
@@ -33,7 +35,7 @@ impl MemoryCheckpoint {
         Self { position: Arc::new(Mutex::new(Some(position))) }
     }
 
-    /// Returns the last saved position.
+    /// Returns the last saved position, or the position of [`at`](MemoryCheckpoint::at). `None` if there is neither.
     pub fn get(&self) -> Option<Position> {
         self.position.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

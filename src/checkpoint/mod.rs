@@ -2,7 +2,11 @@
 //!
 //! A [`CheckpointStore`] keeps one [`Position`]. A consumer acknowledges fragments with [`Acks`]. The low-water mark is
 //! saved in the background: the position of the last fragment before the first one that is not acknowledged.
-//! [`acknowledged`](crate::FragmentStreamExt::acknowledged) adds this to any stream of fragments.
+//!
+//! | method | saves | loads the saved position and resumes there |
+//! |---|---|---|
+//! | `Live::checkpointed` | yes | yes |
+//! | [`acknowledged`](crate::FragmentStreamExt::acknowledged), of any stream of fragments | yes | no |
 //!
 //! # Repeats
 //!
@@ -12,8 +16,8 @@
 //! - fragments that were acknowledged while one before them was not,
 //! - fragments that were acknowledged but whose mark was not saved yet.
 //!
-//! No fragment is left out, in whatever order they were acknowledged. A consumer can recognise repeats by their fragment
-//! number.
+//! No fragment is left out, in whatever order fragments were acknowledged. A consumer can recognise repeats by their
+//! fragment number.
 
 mod acks;
 mod file;
@@ -36,10 +40,12 @@ pub use stream::Acknowledged;
 
 pub(crate) use acks::{Ledger, pair};
 
-/// A place to keep the checkpoint of one consumer of one stream, such as a file or a database row.
+/// A place to keep the checkpoint of one consumer of one stream.
 ///
-/// [`Acks`] calls `save` one at a time, and only with positions that move forward. It logs and retries a failed `save`, so
-/// an implementation need not retry.
+/// Examples are a file and a database row.
+///
+/// [`Acks`] runs one `save` at a time, with positions that only move forward. A background task logs and retries a
+/// failed `save`, so an implementation need not retry.
 ///
 /// ```
 /// use futures::FutureExt;
@@ -71,13 +77,13 @@ pub trait CheckpointStore: Send + Sync + 'static {
     /// Loads the last saved position, or `None` if none was ever saved.
     ///
     /// # Errors
-    /// If the position cannot be read. The consumer then does not start, rather than start in the wrong place.
+    /// If the position cannot be read. `Live::checkpointed` then yields the error instead of reading from elsewhere.
     fn load(&self) -> BoxFuture<'_, Result<Option<Position>>>;
 
     /// Replaces the saved position atomically: after an interruption, either the old or the new position is there.
     ///
     /// # Errors
-    /// If the position may not have been saved.
+    /// If it is not certain that the position was saved.
     fn save<'a>(&'a self, position: &'a Position) -> BoxFuture<'a, Result<()>>;
 }
 

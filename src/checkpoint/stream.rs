@@ -16,7 +16,8 @@ use crate::fragment::Fragment;
 pin_project! {
     /// A stream of fragments that are to be acknowledged with [`Acks`].
     ///
-    /// Made by [`acknowledged`](crate::FragmentStreamExt::acknowledged).
+    /// Made by [`acknowledged`](crate::FragmentStreamExt::acknowledged), which documents errors, cancel safety and
+    /// memory.
     #[derive(Debug)]
     #[must_use = "streams do nothing unless polled"]
     pub struct Acknowledged<S> {

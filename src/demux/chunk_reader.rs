@@ -23,7 +23,9 @@ pin_project! {
 }
 
 impl<S, B> ChunkReader<S, B> {
-    /// Creates a reader over `chunks`. Their errors become `io::Error`s.
+    /// Creates a reader over `chunks`.
+    ///
+    /// An error of the stream becomes an `io::Error`. Empty chunks are skipped.
     pub fn new(chunks: S) -> Self {
         Self { chunks, current: None }
     }
@@ -33,7 +35,9 @@ impl<S, B> ChunkReader<S, B> {
         &self.chunks
     }
 
-    /// Consumes the reader and returns the stream of chunks. The unread part of the current chunk is lost.
+    /// Consumes the reader and returns the stream of chunks.
+    ///
+    /// The unread part of the current chunk is lost.
     pub fn into_inner(self) -> S {
         self.chunks
     }

@@ -13,7 +13,7 @@ use crate::limits::Limits;
 
 /// Decodes a body into [`BodyItem`]s: fragments, faults and skipped bytes.
 ///
-/// Every byte of the body is in exactly one item.
+/// Every byte of the body is in exactly one item, up to the end or the error.
 ///
 /// A fragment is decoded at the last byte of the service's closing tags, before any byte of the next fragment
 /// has arrived. A fragment without closing tags is decoded where the next document begins, or at the end of
@@ -23,10 +23,13 @@ use crate::limits::Limits;
 /// yields the buffered part of a fragment when the transport fails.
 ///
 /// # Errors
-/// [`Malformed`](crate::ErrorKind::Malformed) if the body is not valid media, and
-/// [`Limit`](crate::ErrorKind::Limit) if it exceeds [`Limits`]. Before the error, the complete blocks of the
-/// current fragment are decoded as a fragment that is [`Cut`](crate::FragmentEnd::Cut). After the error, the
-/// decoder returns `None`, whatever follows. With [`resync`](BodyDecoder::resync) it resumes after the damage.
+/// - [`Malformed`](crate::ErrorKind::Malformed) if the body is not valid media.
+/// - [`Limit`](crate::ErrorKind::Limit) if the body exceeds [`Limits`].
+/// - [`Unsupported`](crate::ErrorKind::Unsupported) if the frames of a track are encrypted or compressed.
+///
+/// Before the error, the complete blocks of the current fragment are decoded as a fragment that is
+/// [`Cut`](crate::FragmentEnd::Cut). After the error, the decoder returns `None`, whatever follows. With
+/// [`resync`](BodyDecoder::resync), decoding resumes after `Malformed` and `Limit`.
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -50,7 +53,9 @@ impl BodyDecoder {
         Self { deframer: Deframer::new(Grain::Fragment) }
     }
 
-    /// Sets the limits. Call it before the first byte is decoded. Default: [`Limits::default`].
+    /// Sets the limits. Default: [`Limits::default`].
+    ///
+    /// Call this before the first byte is decoded. A later call resets the decoder to the start of a body.
     #[must_use]
     pub fn limits(self, limits: Limits) -> Self {
         Self { deframer: self.deframer.limits(limits) }
@@ -58,12 +63,14 @@ impl BodyDecoder {
 
     /// Sets whether to resume after damage instead of failing. Default: false.
     ///
+    /// This concerns `Malformed` and `Limit`. An `Unsupported` error still ends decoding.
+    ///
     /// Damaged bytes become [skipped](BodyItem::Skipped) items. Decoding resumes at the next document, which
     /// begins with an EBML header with a Matroska DocType, a Segment, and a valid first child of the Segment.
     ///
-    /// A damaged Cluster with a known, correct size is skipped whole, so that its blocks are never mistaken for
-    /// documents. In a damaged Cluster of unknown size, a complete document inside a block is mistaken for the
-    /// next document.
+    /// A damaged Cluster with a known, correct size is skipped whole if it ends at most 1 MiB after the damage. Its
+    /// blocks are then never mistaken for documents. In any other damaged Cluster, a complete document inside a
+    /// block is mistaken for the next document.
     #[must_use]
     pub fn resync(self, resync: bool) -> Self {
         Self { deframer: self.deframer.resync(resync) }
@@ -112,7 +119,7 @@ impl BodyDecode for BodyDecoder {
 /// Decodes a body into [`Fragment`]s.
 ///
 /// It differs from [`BodyDecoder`] in two ways. A [`Fault`](crate::Fault) in the media is an error. Skipped bytes are
-/// a [`Discontinuity`] of the next fragment.
+/// a [`Discontinuity`] of the next fragment. Bytes skipped after the last fragment are not reported.
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -164,7 +171,9 @@ impl FragmentDecoder {
         Self::default()
     }
 
-    /// Sets the limits. Call it before the first byte is decoded. Default: [`Limits::default`].
+    /// Sets the limits. Default: [`Limits::default`].
+    ///
+    /// Call this before the first byte is decoded. A later call resets the decoder to the start of a body.
     #[must_use]
     pub fn limits(self, limits: Limits) -> Self {
         Self { body: self.body.limits(limits), ..self }

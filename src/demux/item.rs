@@ -4,7 +4,9 @@ use bytes::Bytes;
 
 use crate::fragment::{Fault, Fragment, Skipped};
 
-/// One item of a body. Every byte of a body is in exactly one item.
+/// One item of a body.
+///
+/// Every byte of a body is in exactly one item.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum BodyItem {

@@ -43,7 +43,7 @@ pub enum PacketItem {
 /// Limits and errors are the same as for [`BodyDecoder`](crate::BodyDecoder).
 ///
 /// # Memory
-/// The decoder needs one packet or one metadata element in the buffer.
+/// The decoder needs one block or one metadata element in the buffer.
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -73,7 +73,9 @@ impl PacketDecoder {
         Self { deframer: Deframer::new(Grain::Packet), block: None, end: None, open: false, ordinal: 0 }
     }
 
-    /// Sets the limits. Call it before the first byte is decoded. Default: [`Limits::default`].
+    /// Sets the limits. Default: [`Limits::default`].
+    ///
+    /// Call this before the first byte is decoded. A later call resets the decoder to the start of a body.
     #[must_use]
     pub fn limits(self, limits: Limits) -> Self {
         Self { deframer: self.deframer.limits(limits), ..self }

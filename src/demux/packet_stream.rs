@@ -20,19 +20,21 @@ use crate::limits::Limits;
 pin_project! {
     /// A stream of the packets of a body, each yielded as soon as its last byte arrives.
     ///
-    /// It yields the start of a fragment, its packets, and its end. Use it if waiting for whole fragments takes too
-    /// long. Otherwise, [`packets`](crate::FragmentStreamExt::packets) yields the packets of a stream of fragments.
+    /// The stream yields the start of a fragment, its packets, and its end. Use it if waiting for whole fragments
+    /// takes too long. Otherwise, [`packets`](crate::FragmentStreamExt::packets) yields the packets of a stream of
+    /// fragments.
     ///
     /// # Errors
-    /// The stream fails if the transport fails, or if the bytes are malformed or exceed [`Limits`]. Before the error,
-    /// the current fragment ends [`Cut`](crate::FragmentEnd::Cut). After the error, the stream yields `None`. A
-    /// [`Fault`](crate::Fault) of the service is an item.
+    /// The stream fails if the transport fails. It also fails if the bytes are malformed, exceed [`Limits`], or have
+    /// frames that are encrypted or compressed. Before the error, the current fragment ends
+    /// [`Cut`](crate::FragmentEnd::Cut). After the error, the stream yields `None`. A [`Fault`](crate::Fault) of the
+    /// service is an item.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing. Dropping the stream drops the reader.
     ///
     /// # Memory
-    /// The stream holds one packet and the bytes of one read.
+    /// The stream holds one block or one metadata element, and the bytes of one read.
     ///
     /// ```
     /// use futures::TryStreamExt;
@@ -65,7 +67,9 @@ impl<R: AsyncRead> PacketStream<R> {
         Self { framed: Framed::new(reader, PacketDecoder::new()) }
     }
 
-    /// Sets the limits. Call it before the stream is polled. Default: [`Limits::default`].
+    /// Sets the limits. Default: [`Limits::default`].
+    ///
+    /// Call this before the stream is polled. A later call resets the decoder to the start of a body.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.framed.decoder = self.framed.decoder.limits(limits);
         self

@@ -22,8 +22,8 @@ use crate::limits::Limits;
 pin_project! {
     /// A stream of all items of a body: fragments, faults and skipped bytes.
     ///
-    /// It gives the same guarantees as [`FragmentStream`], which yields fragments only. A fault is an item here,
-    /// because fragments may follow it in a body of GetMediaForFragmentList.
+    /// Errors, cancel safety and memory are the same as for [`FragmentStream`], which yields only fragments. A
+    /// fault is an item here, because fragments may follow it in a body of GetMediaForFragmentList.
     ///
     /// ```
     /// use futures::TryStreamExt;
@@ -55,7 +55,9 @@ impl<R: AsyncRead> BodyStream<R> {
         Self { framed: Framed::new(reader, BodyDecoder::new()) }
     }
 
-    /// Sets the limits. Call it before the stream is polled. Default: [`Limits::default`].
+    /// Sets the limits. Default: [`Limits::default`].
+    ///
+    /// Call this before the stream is polled. A later call resets the decoder to the start of a body.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.framed.decoder = self.framed.decoder.limits(limits);
         self
@@ -102,15 +104,19 @@ impl<R: AsyncRead> FusedStream for BodyStream<R> {
 pin_project! {
     /// A stream of the fragments of a body.
     ///
-    /// It yields each fragment when the fragment's last byte arrives. That is at the end of the service's closing
+    /// The stream yields each fragment when the fragment's last byte arrives, at the end of the service's closing
     /// tags. A fragment without closing tags ends where the next document begins, or with the body.
     ///
     /// # Errors
-    /// The stream fails if the transport fails, if the bytes are malformed or exceed [`Limits`], or if the service
-    /// reports a [`Fault`](crate::Fault) inside the media. To read on after a fault, use [`BodyStream`].
+    /// The stream fails in these cases:
     ///
-    /// Before the error, it yields the complete blocks of the current fragment, as a fragment that ended
-    /// [`Cut`](crate::FragmentEnd::Cut). After the error, it yields `None`.
+    /// - The transport fails.
+    /// - The bytes are malformed, exceed [`Limits`], or have frames that are encrypted or compressed.
+    /// - The service reports a [`Fault`](crate::Fault) inside the media. To continue after a fault, use
+    ///   [`BodyStream`].
+    ///
+    /// Before the error, the stream yields the complete blocks of the current fragment, as a fragment that ended
+    /// [`Cut`](crate::FragmentEnd::Cut). After the error, the stream yields `None`.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing. Dropping the stream drops the reader.
@@ -147,7 +153,9 @@ impl<R: AsyncRead> FragmentStream<R> {
         Self { body: BodyStream::new(reader), pending: Pending::default(), failed: false }
     }
 
-    /// Sets the limits. Call it before the stream is polled. Default: [`Limits::default`].
+    /// Sets the limits. Default: [`Limits::default`].
+    ///
+    /// Call this before the stream is polled. A later call resets the decoder to the start of a body.
     pub fn limits(self, limits: Limits) -> Self {
         Self { body: self.body.limits(limits), ..self }
     }

@@ -17,7 +17,7 @@ use std::fmt;
 pub struct ElementId(pub u32);
 
 impl ElementId {
-    /// Returns how many octets the id occupies, from 1 to 4.
+    /// Returns the length of the id in octets, from 1 to 4.
     pub fn width(self) -> u8 {
         4 - (self.0.leading_zeros() / 8).min(3) as u8
     }

@@ -39,19 +39,24 @@ pub struct Elements<'a> {
 const MAX_DEPTH: u8 = 32;
 
 impl<'a> Elements<'a> {
-    /// Creates an iterator over the elements in `bytes`. Offsets count from the start of `bytes`.
+    /// Creates an iterator over the elements in `bytes`.
+    ///
+    /// [`Element::offset`] counts from the start of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self::at(bytes, 0)
     }
 
-    /// Creates an iterator over the elements in `bytes`, which begin at offset `base` of a larger whole.
+    /// Creates an iterator over a part of a larger whole, such as a body.
+    ///
+    /// `base` is the offset of `bytes` in the whole. [`Element::offset`] counts from the start of the whole.
     pub fn at(bytes: &'a [u8], base: u64) -> Self {
         Self { bytes, base, next: 0, depth: 0, lenient: false, failed: false }
     }
 
     /// Yields an element that exceeds the bytes, instead of an error.
     ///
-    /// Its payload has the bytes that exist. Use this to read cut fragments.
+    /// The payload of such an element has the bytes that exist. An incomplete header at the end is ignored. Use this
+    /// to read cut fragments.
     #[must_use]
     pub fn lenient(mut self) -> Self {
         self.lenient = true;
@@ -61,7 +66,8 @@ impl<'a> Elements<'a> {
     /// Returns an iterator over all elements with this path, in document order.
     ///
     /// A path joins element names of RFC 8794 and RFC 9559 with `/`, such as
-    /// `Segment/Tracks/TrackEntry/Name`. It begins at the level of this iterator.
+    /// `Segment/Tracks/TrackEntry/Name`. The path begins at the level of this iterator. An unknown name matches
+    /// nothing. The result yields the first error on the way, and then ends.
     pub fn find<'p>(self, path: &'p str) -> Find<'a, 'p> {
         Find { levels: vec![self], names: path.split('/').collect() }
     }
@@ -200,16 +206,23 @@ impl<'a> Element<'a> {
     }
 
     /// Returns the offset of the element's first byte.
+    ///
+    /// The offset counts from the start of the body for [`Fragment::elements`](crate::Fragment::elements), and from
+    /// the start of the slice for [`Elements::new`].
     pub fn offset(&self) -> u64 {
         self.header.offset
     }
 
-    /// Returns the payload.
+    /// Returns the payload, the bytes after id and size.
+    ///
+    /// It is incomplete if the element exceeds the bytes of a [lenient](Elements::lenient) iterator.
     pub fn payload(&self) -> &'a [u8] {
         self.payload
     }
 
-    /// Returns an iterator over the children. It is empty if the element is not a master.
+    /// Returns an iterator over the children.
+    ///
+    /// The iterator is empty if the element is not a master, or is nested 32 levels deep.
     pub fn children(&self) -> Elements<'a> {
         let is_master = schema::lookup(self.id()).is_some_and(|row| row.kind == Kind::Master);
         let bytes = if is_master && self.depth < MAX_DEPTH { self.payload } else { &[] };
@@ -224,6 +237,8 @@ impl<'a> Element<'a> {
     }
 
     /// Decodes the payload as the type that the RFCs give the element.
+    ///
+    /// Returns [`Value::Binary`] if the id is unknown or the payload does not fit the type.
     pub fn value(&self) -> Value<'a> {
         let kind = schema::lookup(self.id()).map_or(Kind::Binary, |row| row.kind);
         Value::read(kind, self.payload)

@@ -9,7 +9,9 @@ use super::schema::Kind;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value<'a> {
-    /// Bytes. Also the payload of an element that does not fit the element's type.
+    /// Bytes.
+    ///
+    /// This is also the value of an unknown element, and of a payload that does not fit the element's type.
     Binary(&'a [u8]),
     /// A date, in nanoseconds since 2001-01-01 UTC.
     Date(i64),
@@ -44,7 +46,7 @@ impl<'a> Value<'a> {
         value.unwrap_or(Self::Binary(payload))
     }
 
-    /// Returns the number if this is an unsigned integer.
+    /// Returns the number if this is [`Uint`](Value::Uint), or else `None`.
     pub fn as_uint(&self) -> Option<u64> {
         match *self {
             Self::Uint(value) => Some(value),
@@ -52,7 +54,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Returns the number if this is a floating-point number.
+    /// Returns the number if this is [`Float`](Value::Float), or else `None`.
     pub fn as_float(&self) -> Option<f64> {
         match *self {
             Self::Float(value) => Some(value),
@@ -60,7 +62,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Returns the text if this is text.
+    /// Returns the text if this is [`Text`](Value::Text), or else `None`.
     pub fn as_text(&self) -> Option<Cow<'a, str>> {
         match self {
             Self::Text(text) => Some(text.clone()),

@@ -15,7 +15,7 @@ pub struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    /// Returns the number of its track.
+    /// Returns the number of the block's track.
     pub fn track(&self) -> u64 {
         self.entry.track
     }
@@ -28,17 +28,20 @@ impl<'a> Block<'a> {
         self.fragment.header().ticks_to_ns(self.entry.timecode)
     }
 
-    /// Returns the duration in nanoseconds, if a BlockGroup declares one.
+    /// Returns the duration in nanoseconds, or `None` if no BlockGroup declares one.
     pub fn duration_ns(&self) -> Option<i64> {
         self.entry.duration().map(|ticks| self.fragment.header().ticks_to_ns(ticks))
     }
 
-    /// Returns true if the block is flagged as decodable without other blocks.
+    /// Returns true if the block is declared as decodable without other blocks.
+    ///
+    /// For a SimpleBlock, this is the key flag. A Block in a BlockGroup is a key block if the group has no
+    /// references. Returns false if the group is incomplete.
     pub fn is_key(&self) -> bool {
         self.entry.is_key()
     }
 
-    /// Returns true if the frame is to be decoded but not shown.
+    /// Returns true if the block is to be decoded but not shown.
     pub fn is_invisible(&self) -> bool {
         self.entry.flags & INVISIBLE != 0
     }
@@ -50,7 +53,8 @@ impl<'a> Block<'a> {
 
     /// Returns the bytes after the block header.
     ///
-    /// They are one frame, or the lacing header and several frames.
+    /// The bytes are one frame, or the lacing header and several frames. Header stripping is not undone:
+    /// [`Fragment::packets`] undoes it.
     pub fn payload(&self) -> &'a [u8] {
         let (start, length) = (self.entry.start as usize, self.entry.length as usize);
         self.fragment.raw().get(start..start + length).unwrap_or_default()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{FragmentNumber, Position, Skipped, Track};
 use crate::error::Error;
 
-/// An event before a fragment that did not end the stream.
+/// An event between or inside fragments, after which the stream continued.
 ///
 /// A single body reports only [`SkippedBytes`](Discontinuity::SkippedBytes). The other events come
 /// from sources that read more than one body: a live stream with its reconnects, the archive, or a
@@ -17,20 +17,22 @@ use crate::error::Error;
 pub enum Discontinuity {
     /// The service no longer keeps the position to resume at, so reading resumed elsewhere.
     ///
-    /// Only with `Live::on_aged_out`. Media after `last` may be missing,
+    /// Only live streams report it, unless `Live::on_aged_out` is set to fail. Media after `last` may be missing,
     /// or media before the first fragment if nothing was yielded yet.
     #[non_exhaustive]
     AgedOut {
         /// The position after the last fragment that was yielded. `None` if none was.
         last: Option<Position>,
     },
-    /// A lossy subscriber was too slow, so fragments were dropped.
+    /// A [lossy subscriber](super::Share::subscribe_lossy) was too slow, so fragments were dropped.
     #[non_exhaustive]
     Dropped {
         /// The number of dropped fragments.
         fragments: u64,
     },
     /// Media is missing, by the producer's clock.
+    ///
+    /// The source reports only gaps above its tolerance.
     #[non_exhaustive]
     Gap {
         /// The time from the end of the previous fragment to the start of this one.
@@ -38,23 +40,27 @@ pub enum Discontinuity {
     },
     /// A packet differs from the one that was yielded before the reconnect.
     ///
-    /// The fragment was cut, and the service sent it again with other bytes at this place.
+    /// The connection was lost inside the fragment, and the service sent the fragment again with other bytes.
+    /// Only live streams of packets report it, once for each fragment.
     #[non_exhaustive]
     PacketDiffers {
         /// The index of the packet in its fragment, from 0.
         ordinal: u32,
     },
     /// The connection was lost, and a new one was opened.
+    ///
+    /// Several losses before one fragment are one event. Then `calls` and `after` are sums, and `cause` is that
+    /// of the first loss.
     #[non_exhaustive]
     Reconnected {
         /// The error that ended the previous connection. `None` if the service ended it normally.
         cause: Option<Error>,
-        /// The number of calls until one succeeded.
+        /// The number of calls, including the one that succeeded.
         calls: u32,
         /// The time between the end of the previous body and the start of the new one.
         after: Duration,
     },
-    /// The service sent fragments again that had been yielded; they were dropped.
+    /// The service sent fragments again that had been yielded, so the repeats were dropped.
     #[non_exhaustive]
     Repeated {
         /// The number of repeated fragments.
@@ -65,21 +71,22 @@ pub enum Discontinuity {
     /// A fragment was skipped, because reading it failed.
     ///
     /// A live stream skips a fragment after it failed twice at the same place. The complete part was
-    /// yielded before, as a fragment that ended [`Cut`](super::FragmentEnd::Cut).
+    /// yielded before, as a fragment that ended [`Cut`](super::FragmentEnd::Cut). The archive skips
+    /// unavailable fragments if its option `on_unavailable` is `Skip`.
     #[non_exhaustive]
     SkippedFragment {
-        /// The number of the fragment.
+        /// The number of the skipped fragment.
         number: FragmentNumber,
-        /// The last error.
+        /// The last error of reading the fragment.
         cause: Error,
     },
     /// The time of the media went backwards, for example because the producer restarted.
     ///
-    /// Measured on the producer's clock. If that did not go backwards, measured on the timeline of
-    /// the producer session.
+    /// The time is measured on the producer's clock. If that clock did not go backwards, the time is measured
+    /// on the timeline of the producer session.
     #[non_exhaustive]
     TimelineReset {
-        /// The distance.
+        /// The time between the two starts of fragments.
         by: Duration,
     },
     /// The tracks differ from those of the previous fragment.

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind};
 
 /// An error that the service reported inside the media, after the response began successfully.
 ///
-/// It is an MKV document with tags and no media. GetMedia ends the body after it.
+/// A fault is usually an MKV document with tags and no media. GetMedia ends the body after a fault.
 /// GetMediaForFragmentList may continue with other fragments.
 ///
 /// | id | meaning |
@@ -33,7 +33,7 @@ impl Fault {
         Self { offset, raw, id, message, fragment_number: service.number }
     }
 
-    /// Returns the number of the error.
+    /// Returns the number of the error, or `None` if the service sent none.
     pub fn id(&self) -> Option<u32> {
         self.id
     }
@@ -43,22 +43,24 @@ impl Fault {
         self.message.as_deref()
     }
 
-    /// Returns the number of the fragment that could not be sent.
+    /// Returns the number of the fragment that could not be sent, if the service sent the number.
     pub fn fragment_number(&self) -> Option<&FragmentNumber> {
         self.fragment_number.as_ref()
     }
 
-    /// Returns the offset of its document in the body.
+    /// Returns the offset in the body of the fault's first byte.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Returns the bytes of its document.
+    /// Returns the bytes of the fault, exactly as they were received.
     pub fn raw(&self) -> &Bytes {
         &self.raw
     }
 
     /// Converts the fault to an error with a matching kind.
+    ///
+    /// [`Error::code`] returns the [`id`](Fault::id). An unknown id becomes an [`ErrorKind::Service`].
     pub fn to_error(&self) -> Error {
         let (kind, retryable, meaning) = match self.id {
             Some(3000) => (ErrorKind::NotFound, true, "the fragment does not exist, or is not available yet"),

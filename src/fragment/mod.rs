@@ -55,7 +55,7 @@ pub enum FragmentEnd {
     ///
     /// If the sizes of Segment and Cluster are unknown, more data may have been missing.
     EndOfBody,
-    /// The next document started.
+    /// The next document started, or another fragment of the same document.
     NextDocument,
     /// The service's closing tags arrived.
     ///
@@ -64,7 +64,7 @@ pub enum FragmentEnd {
 }
 
 impl FragmentEnd {
-    /// Returns `trailer`, `next`, `eof` or `cut`.
+    /// Returns a short name: `trailer`, `next`, `eof` or `cut`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cut => "cut",
@@ -83,7 +83,7 @@ impl fmt::Display for FragmentEnd {
 
 /// The metadata of a fragment that precedes its media.
 ///
-/// It is complete as soon as the Cluster starts. [`FragmentFooter`] has the metadata that follows.
+/// The header is complete as soon as the Cluster starts. [`FragmentFooter`] has the metadata after the media.
 #[derive(Clone, Debug)]
 pub struct FragmentHeader {
     number: Option<FragmentNumber>,
@@ -112,18 +112,22 @@ impl FragmentHeader {
     }
 
     /// Returns the fragment number, which the service assigned.
+    ///
+    /// Returns `None` for a file that did not come from the service.
     pub fn number(&self) -> Option<&FragmentNumber> {
         self.number.as_ref()
     }
 
     /// Returns the time at which the service began to receive the fragment.
     ///
-    /// It is measured on the service's clock.
+    /// The time is measured on the service's clock, with a resolution of 1 ms.
     pub fn server_time(&self) -> Option<Timestamp> {
         self.server_time
     }
 
     /// Returns the time at which the fragment began, on the producer's clock.
+    ///
+    /// The resolution is 1 ms. Returns `None` if the service sent no such time.
     pub fn producer_time(&self) -> Option<Timestamp> {
         self.producer_time
     }
@@ -135,7 +139,7 @@ impl FragmentHeader {
         &self.tracks
     }
 
-    /// Returns the track with this number.
+    /// Returns the first track with this number, or `None` if there is none.
     pub fn track(&self, number: u64) -> Option<&Track> {
         self.tracks.iter().find(|track| track.number() == number)
     }
@@ -147,7 +151,9 @@ impl FragmentHeader {
         &self.tags
     }
 
-    /// Returns the time of the Cluster on the timeline of the producer session, in nanoseconds.
+    /// Returns the time of the first Cluster on the producer session's timeline, in nanoseconds.
+    ///
+    /// Returns 0 if the Cluster has no time.
     pub fn timecode_ns(&self) -> i64 {
         self.ticks_to_ns(self.timecode)
     }
@@ -180,7 +186,7 @@ impl FragmentHeader {
 
 /// The metadata of a fragment that follows its media, and how the fragment ended.
 ///
-/// Streams of packets yield it after the last packet of a fragment.
+/// Streams of packets yield a footer after the last packet of each fragment.
 #[derive(Clone, Debug)]
 pub struct FragmentFooter {
     header: Arc<FragmentHeader>,
@@ -221,6 +227,8 @@ impl FragmentFooter {
     }
 
     /// Returns the offset in the body of the first byte after the fragment.
+    ///
+    /// Returns 0 if a live stream lost the connection, and the rest of the fragment did not arrive.
     pub fn offset(&self) -> u64 {
         self.offset
     }
@@ -232,12 +240,14 @@ impl FragmentFooter {
 
     /// Returns how far the fragment lagged behind the newest one when it was sent.
     ///
-    /// This is the tag MILLIS_BEHIND_NOW, which only GetMedia sends.
+    /// This is the closing tag MILLIS_BEHIND_NOW, which only GetMedia sends. Returns `None` without the tag.
     pub fn behind_now(&self) -> Option<Duration> {
         self.behind_millis.map(Duration::from_millis)
     }
 
     /// Returns the token with which GetMedia resumes after the fragment.
+    ///
+    /// This is the closing tag CONTINUATION_TOKEN. Returns `None` without the tag.
     pub fn continuation_token(&self) -> Option<&str> {
         self.continuation_token.as_deref()
     }
@@ -254,9 +264,11 @@ pub struct Arrival {
 
 /// A fragment: one Cluster of media from the producer, with the metadata of the service.
 ///
-/// It owns one buffer with its bytes exactly as they were received ([`raw`](Fragment::raw)), and an
-/// index of the blocks in it. It is cheap to clone, `Send` and `'static`, so it can be sent to other
-/// tasks. Packets and payloads are slices of the buffer and keep it alive.
+/// A fragment of a file without tags of the service can have several Clusters.
+///
+/// A fragment owns one buffer with its bytes exactly as they were received ([`raw`](Fragment::raw)), and an
+/// index of the blocks in the buffer. A fragment is cheap to clone, `Send` and `'static`, so other tasks can
+/// receive it. Packets and payloads are slices of the buffer and keep it alive.
 ///
 /// ```
 /// use futures::TryStreamExt;
@@ -363,26 +375,30 @@ impl Fragment {
 
     /// Returns the time at which the service began to receive the fragment.
     ///
-    /// It is measured on the service's clock, with a resolution of 1 ms.
+    /// The time is measured on the service's clock, with a resolution of 1 ms. Returns `None` for a file that did
+    /// not come from the service.
     pub fn server_time(&self) -> Option<Timestamp> {
         self.inner.header.server_time()
     }
 
     /// Returns the time at which the fragment began, on the producer's clock.
     ///
-    /// It has a resolution of 1 ms. It is near 1970 if the producer counts from its own start.
+    /// The resolution is 1 ms. The time is near 1970 if the producer counts from its own start. Returns `None` if
+    /// the service sent no such time.
     pub fn producer_time(&self) -> Option<Timestamp> {
         self.inner.header.producer_time()
     }
 
     /// Returns how far the fragment lagged behind the newest one when it was sent.
     ///
-    /// This is the tag MILLIS_BEHIND_NOW, which only GetMedia sends.
+    /// This is the closing tag MILLIS_BEHIND_NOW, which only GetMedia sends. Returns `None` without the tag.
     pub fn behind_now(&self) -> Option<Duration> {
         self.inner.behind_millis.map(Duration::from_millis)
     }
 
     /// Returns the token with which GetMedia resumes after the fragment.
+    ///
+    /// This is the closing tag CONTINUATION_TOKEN. Returns `None` without the tag.
     pub fn continuation_token(&self) -> Option<&str> {
         self.inner.continuation_token.as_deref()
     }
@@ -399,7 +415,7 @@ impl Fragment {
         self.inner.header.tracks()
     }
 
-    /// Returns the track with this number.
+    /// Returns the first track with this number, or `None` if there is none.
     pub fn track(&self, number: u64) -> Option<&Track> {
         self.inner.header.track(number)
     }
@@ -411,7 +427,9 @@ impl Fragment {
 
     /// Returns the EBML elements of the fragment, which are parsed lazily.
     ///
-    /// Offsets count from the start of the body.
+    /// [`Element::offset`](crate::ebml::Element::offset) counts from the start of the body. The last element of a
+    /// cut fragment has the payload that arrived. Most fragments start with the elements `EBML` and `Segment`.
+    /// A later fragment of the same document starts with the children of `Segment`.
     ///
     /// ```
     /// # use kinesis_video::{Fragment, Result};
@@ -435,7 +453,8 @@ impl Fragment {
     /// Returns the fragment as a complete MKV file.
     ///
     /// This is [`raw`](Fragment::raw) without a copy, unless the fragment's document held several
-    /// fragments. Then the bytes are copied, and the document header is added or adapted.
+    /// fragments. Then the bytes are copied, and the document header is added or adapted. The file of a
+    /// [cut](FragmentEnd::Cut) fragment ends where the received bytes end.
     pub fn to_mkv(&self) -> Bytes {
         let Inner { raw, mkv, .. } = &*self.inner;
         match mkv {
@@ -463,7 +482,9 @@ impl Fragment {
         self.inner.end
     }
 
-    /// Returns the offset of the fragment in the body.
+    /// Returns the offset in the body of the fragment's first byte, from 0.
+    ///
+    /// Every body counts from 0, also the bodies that a live stream or the archive reads one after another.
     pub fn offset(&self) -> u64 {
         self.inner.offset
     }

@@ -10,9 +10,10 @@ use crate::error::{Error, Result};
 
 /// The number of a fragment, assigned by the service.
 ///
-/// A number has 1 to 128 decimal digits. Real ones have 47, which fit no integer type, so this type
-/// keeps the text and compares it as a number. Fragments that were ingested later have larger
-/// numbers.
+/// A number has 1 to 128 decimal digits. Parsing other text is an
+/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument). Real numbers have 47 digits, which fit no integer
+/// type, so this type keeps the text. Comparisons and hashes ignore leading zeros. Fragments that were
+/// ingested later have larger numbers.
 ///
 /// A number is unique within its stream. Numbers are not consecutive: the difference of two numbers
 /// does not tell the number of fragments between them.

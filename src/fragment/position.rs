@@ -9,9 +9,11 @@ use crate::error::{Error, Result};
 
 /// The position in a stream directly after a fragment.
 ///
-/// Save it to resume reading in another process. The text form is one short line. Later versions of
-/// this crate will read it too. With the feature `serde`, which `aws` enables, a position is
-/// serialized as this text. Two positions are equal if they follow the same fragment.
+/// Save the position to resume reading in another process. The text form is one short line. Later versions
+/// of this crate will read the text too. Parsing other text is an
+/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument). With the feature `serde`, which `aws` enables, a
+/// position is serialized as this text. Two positions are equal if they follow the same fragment. Without
+/// fragment numbers, the tokens and server times are compared.
 ///
 /// ```
 /// use kinesis_video::{FragmentStream, Position};
@@ -43,7 +45,7 @@ const PREFIX: &str = "kvs1:";
 const SAME: &str = "=";
 
 impl Position {
-    /// Returns the number of the fragment.
+    /// Returns the number of the fragment, or `None` if the position has none.
     pub fn number(&self) -> Option<&FragmentNumber> {
         self.number.as_ref()
     }
@@ -55,7 +57,7 @@ impl Position {
 
     /// Returns the time at which the service began to receive the fragment.
     ///
-    /// It is measured on the service's clock.
+    /// The time is measured on the service's clock.
     pub fn server_time(&self) -> Option<Timestamp> {
         self.server_time
     }
@@ -67,7 +69,8 @@ impl Position {
 
     /// Returns true if nothing in the position allows resuming.
     ///
-    /// This is the case for a file that did not come from the service.
+    /// This is the case for a file that did not come from the service. The text of an empty position cannot be
+    /// parsed.
     pub fn is_empty(&self) -> bool {
         self.number.is_none() && self.token.is_none() && self.server_time.is_none()
     }

@@ -22,13 +22,13 @@ use crate::error::{Error, ErrorKind, Result};
 /// The subscribers share one connection, one parser, and one buffer per fragment.
 ///
 /// Every [`Subscriber`] receives all fragments that the source yields after it subscribed, in the same
-/// order, and then the source's error or end. A subscriber that subscribes after the end receives the
-/// error or end at once. Clones of the handle refer to the same source. Subscribers can be added and
-/// dropped at any time.
+/// order, and then the source's error or end. A [lossy](Share::subscribe_lossy) subscriber that is too slow
+/// misses fragments. A subscriber that subscribes after the end receives the error or end at once. Clones of
+/// a `Share` refer to the same source. Subscribers can be added and dropped at any time.
 ///
 /// A subscriber polls the source when it is polled and its queue is empty. Without subscribers the
-/// source is not polled. The source is dropped when it ends, or when the last subscriber and the last
-/// handle are dropped.
+/// source is not polled. The source is dropped when it ends or fails, or when the last subscriber and the
+/// last `Share` are dropped.
 ///
 /// ```
 /// use futures::TryStreamExt;
@@ -74,7 +74,7 @@ impl Share {
     ///
     /// If a fragment arrives while `capacity` fragments are queued, all queued fragments are dropped.
     /// The new fragment then starts with a [`Discontinuity::Dropped`], which has their number. The
-    /// discontinuities of dropped fragments are lost. Minimum capacity: 1.
+    /// discontinuities of dropped fragments are lost. A `capacity` of 0 counts as 1.
     pub fn subscribe_lossy(&self, capacity: usize) -> Subscriber {
         self.add(Some(capacity.max(1)))
     }
@@ -92,14 +92,16 @@ impl Share {
 /// A stream of the fragments of a [`Share`].
 ///
 /// # Errors
-/// The error of the source, after all fragments that precede it.
+/// The error of the source, after all fragments that precede it. If the source panics, the other subscribers
+/// receive an [`Io`](crate::ErrorKind::Io) error.
 ///
 /// # Cancel safety
 /// Dropping a `next()` future loses nothing. A subscriber that is kept but not polled blocks the
 /// others, unless it is lossy. Drop a subscriber that is no longer needed.
 ///
 /// # Memory
-/// One fragment. If lossy, up to `capacity` fragments. Subscribers share the buffers of fragments.
+/// A subscriber queues one fragment. A lossy one queues up to `capacity` fragments. Subscribers share the
+/// buffers of fragments.
 #[must_use = "streams do nothing unless polled"]
 pub struct Subscriber {
     hub: Arc<Hub>,

@@ -20,7 +20,7 @@ pub struct Skipped {
 pub enum SkipReason {
     /// The bytes follow a complete fragment or a fault, and do not start another fragment.
     AfterEnd,
-    /// The bytes could not be read; [`Skipped::cause`] has the error.
+    /// The bytes could not be read. [`Skipped::cause`] has the error.
     ///
     /// Only with [`resync`](crate::BodyDecoder::resync). Many damaged bytes are yielded in several parts.
     Damaged,
@@ -47,12 +47,12 @@ impl Skipped {
         Self { offset, length: raw.len() as u64, raw, reason, cause }
     }
 
-    /// Returns the offset of the first byte in the body.
+    /// Returns the offset in the body of the first skipped byte.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Returns the number of bytes.
+    /// Returns the number of skipped bytes.
     pub fn length(&self) -> u64 {
         self.length
     }
@@ -62,14 +62,15 @@ impl Skipped {
         self.reason
     }
 
-    /// Returns the error, if the bytes are damaged.
+    /// Returns the error if the bytes are damaged, or else `None`.
     pub fn cause(&self) -> Option<&Error> {
         self.cause.as_ref()
     }
 
-    /// Returns the bytes.
+    /// Returns the skipped bytes.
     ///
-    /// Empty in a [`Discontinuity`](crate::Discontinuity), so that it does not keep the buffer alive.
+    /// They are empty in a [`Discontinuity`](crate::Discontinuity), which so does not keep the buffer alive.
+    /// [`length`](Skipped::length) still has their number.
     pub fn raw(&self) -> &Bytes {
         &self.raw
     }

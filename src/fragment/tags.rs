@@ -11,7 +11,9 @@ use crate::limits::Limits;
 
 /// The producer's tags of a fragment, in file order.
 ///
-/// They include the tags before and after the media. Names may repeat.
+/// [`Fragment::tags`](crate::Fragment::tags) has the tags before and after the media. The header has
+/// only the tags before the media, and the footer those after the media.
+/// Nested tags follow their outer tag. Names may repeat.
 ///
 /// Tags that the service added are not included. Methods of [`Fragment`](crate::Fragment) return their
 /// values. Tags with reserved names (`AWS_KINESISVIDEO…`) whose name is unknown or whose value cannot
@@ -52,7 +54,9 @@ struct Entry {
 }
 
 impl Tags {
-    /// Returns the first text value of the tags with this name.
+    /// Returns the first text value of the producer's tags with this name.
+    ///
+    /// Binary values are skipped. Returns `None` if no text remains.
     pub fn get(&self, name: &str) -> Option<Cow<'_, str>> {
         self.iter().filter(|tag| tag.name() == name).find_map(|tag| match tag.value() {
             TagValue::Text(text) => Some(text),
@@ -60,7 +64,7 @@ impl Tags {
         })
     }
 
-    /// Returns all tags with this name.
+    /// Returns all of the producer's tags with this name.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Tag<'a>> + 'a {
         self.iter().filter(move |tag| tag.name() == name)
     }
@@ -82,7 +86,7 @@ impl Tags {
         self.iter().count()
     }
 
-    /// Returns true if the producer wrote no tags.
+    /// Returns true if there are no tags of the producer.
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
@@ -103,7 +107,7 @@ impl<'a> IntoIterator for &'a Tags {
     }
 }
 
-/// An iterator over [`Tags`].
+/// An iterator over [`Tags`], or over the reserved ones.
 #[derive(Clone, Debug)]
 pub struct TagsIter<'a> {
     tags: &'a Tags,
@@ -131,7 +135,9 @@ pub struct Tag<'a> {
 }
 
 impl<'a> Tag<'a> {
-    /// Returns the name without padding.
+    /// Returns the name, without trailing NULs.
+    ///
+    /// Invalid UTF-8 is replaced.
     pub fn name(&self) -> Cow<'a, str> {
         String::from_utf8_lossy(self.slice(self.entry.name))
     }

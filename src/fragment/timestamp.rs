@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A point in time since the Unix epoch, with nanosecond resolution.
 ///
-/// The clock is the producer's or the service's. The method that returns the timestamp names it.
+/// The clock is the producer's or the service's. The method that returns the timestamp names the clock.
 /// Times from the service have a resolution of 1 ms. Times of packets can be finer. If a producer
 /// counts from its own start, its times are near 1970.
 ///
@@ -25,6 +25,8 @@ const NANOS_PER_MILLI: i64 = 1_000_000;
 
 impl Timestamp {
     /// Creates a timestamp from milliseconds since the Unix epoch.
+    ///
+    /// Times more than 292 years from the epoch saturate.
     pub fn from_millis(millis: i64) -> Self {
         Self { nanos: millis.saturating_mul(NANOS_PER_MILLI) }
     }
@@ -70,7 +72,7 @@ impl Timestamp {
     }
 }
 
-/// Converts the time; times more than 292 years from the epoch saturate.
+/// Converts the time. Times more than 292 years from the epoch saturate.
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         let nanos = |distance: Duration| i64::try_from(distance.as_nanos()).unwrap_or(i64::MAX);

@@ -87,7 +87,7 @@ impl Track {
         self.number
     }
 
-    /// Returns the unique id of the track.
+    /// Returns the unique id of the track, or `None` if it is not declared.
     pub fn uid(&self) -> Option<u64> {
         self.uid
     }
@@ -97,12 +97,12 @@ impl Track {
         self.kind
     }
 
-    /// Returns the name without padding, for example `AUDIO_FROM_CUSTOMER`.
+    /// Returns the name without trailing NULs, for example `AUDIO_FROM_CUSTOMER`.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// Returns the Matroska codec id without padding, for example `V_MPEG4/ISO/AVC`.
+    /// Returns the Matroska codec id without trailing NULs, for example `V_MPEG4/ISO/AVC`.
     ///
     /// The text is empty if the track declares no codec.
     pub fn codec_id(&self) -> &str {
@@ -133,7 +133,8 @@ impl Track {
 
     /// Returns the ratio of a pixel's width to its height, as a reduced fraction.
     ///
-    /// Returns `None` if the track does not declare DisplayWidth and DisplayHeight.
+    /// Returns `None` if the track does not declare PixelWidth, PixelHeight, DisplayWidth and DisplayHeight, or
+    /// if the unit of the display size is unknown.
     pub fn sample_aspect_ratio(&self) -> Option<(u32, u32)> {
         let Display { width: Some(display_width), height: Some(display_height), unit, .. } = self.display else {
             return None;

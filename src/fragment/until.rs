@@ -18,20 +18,22 @@ use crate::error::Result;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Bound {
-    /// Stops after this number of fragments.
+    /// Stops after this number of fragments. With 0, no fragment is yielded.
     Count(u64),
     /// Stops at this time on this machine's clock.
     ///
-    /// A fragment that has not arrived completely is not yielded.
+    /// A fragment that has not arrived completely is not yielded. Polling needs a Tokio runtime with timers.
     Deadline(std::time::Instant),
     /// Stops after the fragment with this number, or before the first with a larger number.
     Fragment(FragmentNumber),
     /// Stops at this time on the producer's clock.
     ///
-    /// The fragment that contains the time is the last. Fragments that start then or later are not
-    /// yielded.
+    /// The fragment that contains or ends at the time is the last. Fragments that start then or later are not
+    /// yielded. Fragments without a producer time do not stop the stream.
     ProducerTime(Timestamp),
     /// Stops before the first fragment with this server time or a later one.
+    ///
+    /// Fragments without a server time do not stop the stream.
     ServerTime(Timestamp),
 }
 

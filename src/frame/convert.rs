@@ -21,8 +21,11 @@ pin_project! {
     /// Pictures are converted on tokio's threads for blocking work and yielded in their original order.
     ///
     /// # Errors
-    /// An error of the picture stream, or of a conversion. It is yielded after all earlier pictures. After an
-    /// error the stream ends.
+    /// - An error of the picture stream, or of a conversion, after all earlier pictures.
+    /// - An invalid argument of the adapter, as the first item.
+    /// - Polling outside a tokio runtime.
+    ///
+    /// After an error the stream ends.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing. Dropping the stream drops the picture stream. Conversions that
@@ -51,7 +54,7 @@ impl<S, T> Convert<S, T> {
 
     /// Sets the number of pictures that are converted at once. Default: the number of processors.
     ///
-    /// 0 counts as 1.
+    /// A number of 0 counts as 1.
     pub fn concurrency(mut self, pictures: usize) -> Self {
         self.concurrency = pictures.max(1);
         self

@@ -19,7 +19,7 @@ impl RgbFrame {
         Ok(Self { info: frame.info().clone(), image: frame.to_rgb()? })
     }
 
-    /// Returns its origin, time and size.
+    /// Returns the origin, time and size of the picture.
     pub fn info(&self) -> &FrameInfo {
         &self.info
     }
@@ -52,17 +52,17 @@ impl EncodedFrame {
         Ok(Self { info: frame.info().clone(), format: ImageFormat::Png, bytes: to_png(&frame.to_rgb()?)? })
     }
 
-    /// Returns its origin, time and size.
+    /// Returns the origin, time and size of the picture.
     pub fn info(&self) -> &FrameInfo {
         &self.info
     }
 
-    /// Returns its file format.
+    /// Returns the file format of the bytes.
     pub fn format(&self) -> ImageFormat {
         self.format
     }
 
-    /// Returns the bytes of the file.
+    /// Returns the encoded picture: the content of a JPEG or PNG file.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }

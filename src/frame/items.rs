@@ -21,6 +21,8 @@ use crate::fragment::Fragment;
 pin_project! {
     /// Stream of pictures and of a report per fragment, from [`with_reports`](super::Frames::with_reports).
     ///
+    /// The report on a fragment is yielded after the last picture of the fragment.
+    ///
     /// # Errors, cancel safety, memory
     /// The same as for [`Frames`](super::Frames).
     #[must_use = "streams do nothing unless polled"]

@@ -28,8 +28,10 @@
 //! | [`sample_every(d)`](Frames::sample_every) | the first picture of each interval `d` on the producer's clock |
 //! | [`keyframes()`](Frames::keyframes) | key frames only; combines with the other two |
 //!
-//! The choice is made from the blocks, before decoding. A picture that is not sampled is not converted. It is
-//! decoded only if a sampled picture refers to it.
+//! The later of two calls of `sample_ratio` and `sample_every` applies.
+//!
+//! The choice is made from the blocks, before decoding. So no other picture replaces a sampled picture that is
+//! damaged. A picture that is not sampled is decoded only if a sampled picture refers to it.
 //!
 //! The presentation order is taken from the timecodes of the blocks. Some producers number blocks in decoding
 //! order instead. Their pictures are still yielded in presentation order, but indexed and sampled in decoding
@@ -37,9 +39,10 @@
 //!
 //! # Blocks without a picture
 //!
-//! A block yields no picture if it is damaged, or if it refers to a picture that is damaged or belongs to an
-//! earlier fragment. Such blocks are skipped and counted in [`FrameInfo::missing_before`]. For each fragment,
-//! [`FrameItem::Report`] lists them with their reasons. [`OnDecodeError`] sets the handling of damage.
+//! A block may yield no picture: because it is damaged, for example, or refers to a picture that is damaged or
+//! belongs to an earlier fragment. [`NoPicture`] lists all reasons. Such blocks are skipped and counted in
+//! [`FrameInfo::missing_before`]. For each fragment, [`FrameItem::Report`] lists the skipped blocks with their
+//! reasons. [`OnDecodeError`] sets the handling of damage.
 
 mod codec;
 mod convert;
@@ -82,7 +85,7 @@ pub use stream::{FragmentFrames, Frames};
 
 /// The origin, time and size of a picture.
 ///
-/// It stays with the picture through conversions.
+/// A converted picture keeps the `FrameInfo` of its source. Scaling changes the size only.
 #[derive(Clone, Debug)]
 pub struct FrameInfo {
     fragment: Arc<FragmentHeader>,
@@ -101,55 +104,61 @@ pub struct FrameInfo {
 }
 
 impl FrameInfo {
-    /// Returns the header of its fragment: number, times, tracks.
+    /// Returns the header of the picture's fragment: number, times, tracks.
     pub fn fragment(&self) -> &Arc<FragmentHeader> {
         &self.fragment
     }
 
-    /// Returns the producer's tags of its fragment, from before and after the media.
+    /// Returns the producer's tags of the picture's fragment, from before and after the media.
     pub fn tags(&self) -> &Tags {
         &self.tags
     }
 
-    /// Returns the index of its fragment in the stream, from 0.
+    /// Returns the index of the picture's fragment in the stream, from 0.
+    ///
+    /// Pictures of [`Fragment::frames`] always have 0.
     pub fn fragment_index(&self) -> u64 {
         self.fragment_index
     }
 
-    /// Returns its index among the pictures of its fragment in presentation order, from 0.
+    /// Returns the index of the picture in its fragment in presentation order, from 0.
     ///
-    /// The index counts all blocks that should yield a picture, ordered by timecode. A damaged block does not
-    /// change the index of later pictures.
+    /// The index counts all blocks that can be decoded, ordered by timecode, sampled or not. A damaged block counts.
+    /// A block that is skipped before decoding does not: see [`NoPicture::BeforeKeyFrame`],
+    /// [`OpenGroup`](NoPicture::OpenGroup), [`Empty`](NoPicture::Empty) and [`Parameters`](NoPicture::Parameters).
     pub fn index(&self) -> u32 {
         self.index
     }
 
-    /// Returns the time of its block in nanoseconds on the timeline of the producer session.
+    /// Returns the timecode of the picture in nanoseconds.
     ///
-    /// The timeline restarts with each session. Use [`producer_time`](FrameInfo::producer_time) to compare
-    /// pictures of different fragments.
+    /// The timecode counts on the timeline of the producer session. The timeline restarts with each session. Use
+    /// [`producer_time`](FrameInfo::producer_time) to compare pictures of different fragments.
     pub fn timecode_ns(&self) -> i64 {
         self.timecode_ns
     }
 
-    /// Returns its time on the producer's clock. `None` if the fragment has no producer time.
+    /// Returns the time of the picture on the producer's clock. `None` if the fragment has no producer time.
     pub fn producer_time(&self) -> Option<Timestamp> {
         self.producer_time
     }
 
-    /// Returns `true` if its block is flagged as a key frame.
+    /// Returns `true` if the key-frame flag of the picture's block is set.
     pub fn is_key(&self) -> bool {
         self.is_key
     }
 
-    /// Returns `true` if it, or a picture that it refers to, is damaged.
+    /// Returns `true` if the picture is damaged or not whole.
     ///
-    /// Only [`OnDecodeError::Conceal`] yields damaged pictures.
+    /// A picture that refers to a damaged picture counts as damaged. A picture before a recovery point is not whole:
+    /// see [`NoPicture::NotRecovered`]. Only [`OnDecodeError::Conceal`] yields such pictures.
     pub fn is_damaged(&self) -> bool {
         self.is_damaged
     }
 
-    /// Returns the number of blocks since the previous picture that should have yielded one and did not.
+    /// Returns the number of blocks without a picture since the previously yielded picture.
+    ///
+    /// Blocks that sampling left out and blocks with [parameters](NoPicture::Parameters) only do not count.
     pub fn missing_before(&self) -> u32 {
         self.missing_before
     }
@@ -164,16 +173,16 @@ impl FrameInfo {
         self.height
     }
 
-    /// Returns the width and height of a pixel as a ratio. It is not applied to the picture.
+    /// Returns the width and height of a pixel as a ratio. The ratio is not applied to the picture.
     ///
-    /// It is taken from the coded picture, or else from the track. `None` if neither has one.
+    /// The ratio is taken from the coded picture, or else from the track. `None` if neither has one.
     pub fn sample_aspect_ratio(&self) -> Option<(u32, u32)> {
         self.sample_aspect_ratio
     }
 
-    /// Returns the counter-clockwise rotation for display in degrees. It is not applied to the picture.
+    /// Returns the counter-clockwise rotation for display, in degrees. The rotation is not applied to the picture.
     ///
-    /// It is taken from the coded picture, or else from the track. `None` if neither has one.
+    /// The rotation is taken from the coded picture, or else from the track. `None` if neither has one.
     pub fn rotation(&self) -> Option<f64> {
         self.rotation
     }
@@ -185,8 +194,8 @@ impl FrameInfo {
 
 /// A decoded picture.
 ///
-/// It is cheap to clone, `Send` and `'static`. It holds the decoder's own buffer and converts on request. A
-/// conversion takes a few milliseconds for a large picture. In async code, use the adapters of
+/// A `Frame` is cheap to clone, `Send` and `'static`. It holds the decoder's own buffer and converts on request. A
+/// conversion takes a few milliseconds for a large picture and blocks the thread. In async code, use the adapters of
 /// [`FrameStreamExt`](crate::FrameStreamExt), which convert on threads for blocking work.
 ///
 /// ```
@@ -219,17 +228,17 @@ impl Frame {
         Self { inner: Arc::new(Inner { info, picture }) }
     }
 
-    /// Returns its origin, time and size.
+    /// Returns the origin, time and size of the picture.
     pub fn info(&self) -> &FrameInfo {
         &self.inner.info
     }
 
-    /// Returns its layout in memory.
+    /// Returns the layout of the picture in memory.
     pub fn format(&self) -> PixelFormat {
         self.inner.picture.format
     }
 
-    /// Returns the range of its sample values.
+    /// Returns the range of the sample values.
     pub fn range(&self) -> ColorRange {
         self.inner.picture.range
     }
@@ -239,34 +248,37 @@ impl Frame {
         self.inner.picture.matrix
     }
 
-    /// Returns a plane without copying it. `None` if the picture has no plane of this index.
+    /// Returns a plane of the picture, from index 0, without copying.
     ///
     /// Most formats have a plane of luma and two of chroma. Samples of more than 8 bits are little-endian, two
-    /// bytes each. `None` too if this crate does not know the pixel format's layout.
+    /// bytes each. `None` if the picture has no plane of this index, or this crate does not know the layout of the
+    /// pixel format.
     pub fn plane(&self, index: usize) -> Option<Plane<'_>> {
         self.inner.picture.plane(index)
     }
 
-    /// Converts it to 8-bit RGB.
+    /// Converts the picture to 8-bit RGB.
     ///
     /// # Errors
-    /// If its pixel format or colour matrix cannot be converted. The error names it.
+    /// If the pixel format or the colour matrix cannot be converted. The error names the format or matrix.
     pub fn to_rgb(&self) -> Result<RgbImage> {
         self.inner.picture.to_rgb()
     }
 
-    /// Converts it to 8-bit grey: its luma, scaled to the full range.
+    /// Converts the picture to 8-bit grey: the luma, scaled to the full range.
+    ///
+    /// For pixel formats without luma, such as RGB, the luma is computed from the colours.
     ///
     /// # Errors
-    /// If its pixel format cannot be converted. The error names it.
+    /// If the pixel format cannot be converted. The error names the format.
     pub fn to_luma(&self) -> Result<GrayImage> {
         self.inner.picture.to_luma()
     }
 
-    /// Converts it to 8-bit RGB in an array of height x width x 3.
+    /// Converts the picture to 8-bit RGB in an array of height x width x 3.
     ///
     /// # Errors
-    /// If its pixel format or colour matrix cannot be converted. The error names it.
+    /// If the pixel format or the colour matrix cannot be converted. The error names the format or matrix.
     ///
     /// ```
     /// # fn f(frame: &kinesis_video::Frame) -> kinesis_video::Result<()> {
@@ -284,13 +296,13 @@ impl Frame {
         })
     }
 
-    /// Scales it down to fit into `width` x `height`, with the same proportions.
+    /// Scales the picture down to fit into `width` x `height` pixels, with the same proportions.
     ///
     /// A picture that fits already is returned as it is. Scaling keeps the pixel format, except for packed
     /// formats of 2 or 4 bytes per pixel, which become 8-bit RGB.
     ///
     /// # Errors
-    /// If the width or height is 0, or its pixel format cannot be converted.
+    /// If the width or height is 0, or the pixel format cannot be converted.
     pub fn scale_within(&self, width: u32, height: u32) -> Result<Self> {
         let picture = &self.inner.picture;
         match picture.size_within(width, height)? {
@@ -334,9 +346,10 @@ impl fmt::Debug for Frame {
 }
 
 impl Fragment {
-    /// Decodes its pictures.
+    /// Decodes the pictures of the fragment, in presentation order.
     ///
-    /// The stream is `Send` and `'static`, so `try_buffer_unordered(n)` decodes up to `n` fragments at once.
+    /// See [`FragmentFrames`] for errors and memory. The stream is `Send` and `'static`, so `try_buffer_unordered(n)`
+    /// decodes up to `n` fragments at once.
     ///
     /// ```
     /// use futures::{StreamExt, TryStreamExt};

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 
 /// Options of [`Fragment::frames`](crate::Fragment::frames): sampling, damage handling, track.
 ///
-/// [`Frames`](super::Frames) has the same setters.
+/// [`Frames`](super::Frames) has the same setters. Each setter replaces the earlier value.
 ///
 /// ```
 /// use kinesis_video::frame::FrameOptions;
@@ -35,8 +35,8 @@ pub(super) enum Sampling {
 
 /// The handling of pictures that are damaged, or refer to damaged pictures.
 ///
-/// A picture is damaged if its block cannot be parsed, or the decoder rejects it or reports that it concealed
-/// errors. Detection depends on the codec:
+/// A picture is damaged if its block cannot be parsed, the decoder rejects its block, or the decoder reports
+/// concealed errors. Detection depends on the codec:
 ///
 /// | codec | damage that libavcodec detects |
 /// |---|---|
@@ -49,10 +49,15 @@ pub(super) enum Sampling {
 pub enum OnDecodeError {
     /// Yields damaged pictures as the decoder concealed them, marked by
     /// [`FrameInfo::is_damaged`](super::FrameInfo::is_damaged).
+    ///
+    /// A block for which the decoder returns no picture at all is still skipped.
     Conceal,
-    /// Ends the stream with an error at the first damaged picture.
+    /// Ends the stream with an error at the first selected picture that is damaged.
+    ///
+    /// The pictures shown before it are yielded. The error has the kind
+    /// [`Malformed`](crate::ErrorKind::Malformed). Blocks skipped for a reason other than damage are no failure.
     Fail,
-    /// Skips damaged pictures and reports them.
+    /// Skips damaged pictures and lists them in the [report](super::FragmentReport::skipped).
     ///
     /// Each yielded picture is the same as without the detected damage.
     #[default]
@@ -60,7 +65,7 @@ pub enum OnDecodeError {
 }
 
 impl FrameOptions {
-    /// Creates options that select all undamaged pictures of the first video track.
+    /// Creates options with the defaults: all undamaged pictures of the first video track.
     pub fn new() -> Self {
         Self {
             sampling: Sampling::All,
@@ -73,29 +78,35 @@ impl FrameOptions {
         }
     }
 
-    /// Selects pictures 0, n, 2n, … of each fragment in presentation order.
+    /// Selects pictures 0, n, 2n, … of the fragment in presentation order. Default: all pictures.
     ///
-    /// If `n` is 0, the first item of the stream is an error.
+    /// Pictures are counted as in [`FrameInfo::index`](super::FrameInfo::index), or only the key frames with
+    /// [`keyframes`](FrameOptions::keyframes). If `n` is 0, the first item of the stream is an error. Replaces
+    /// [`sample_every`](FrameOptions::sample_every).
     #[must_use]
     pub fn sample_ratio(mut self, n: usize) -> Self {
         self.sampling = Sampling::Ratio(n);
         self
     }
 
-    /// Selects the first picture of each interval on the producer's clock.
+    /// Selects the first picture of each interval on the producer's clock. Default: all pictures.
     ///
-    /// Intervals are aligned to the epoch and span fragments. Fragments without a producer time are sampled by
-    /// their timecodes. If the interval is zero, the first item of the stream is an error.
+    /// Intervals start at multiples of `interval` since 1970, not at the first picture. In a fragment without a
+    /// producer time they start at multiples of `interval` on the timeline of the timecodes. If `interval` is zero, the
+    /// first item of the stream is an error. Replaces [`sample_ratio`](FrameOptions::sample_ratio).
+    ///
+    /// Each fragment is sampled by itself, so the first picture of every fragment is selected. To sample across
+    /// fragments, use [`Frames::sample_every`](super::Frames::sample_every).
     #[must_use]
     pub fn sample_every(mut self, interval: Duration) -> Self {
         self.sampling = Sampling::Every(interval);
         self
     }
 
-    /// Selects only pictures whose blocks are flagged as key frames. Each is decoded by itself.
+    /// Selects only pictures whose blocks are flagged as key frames. Default: all pictures.
     ///
-    /// [`sample_ratio`](FrameOptions::sample_ratio) and [`sample_every`](FrameOptions::sample_every) then sample
-    /// the key frames.
+    /// Each key frame is decoded by itself. [`sample_ratio`](FrameOptions::sample_ratio) and
+    /// [`sample_every`](FrameOptions::sample_every) then sample the key frames.
     #[must_use]
     pub fn keyframes(mut self) -> Self {
         self.only_keyframes = true;
@@ -109,7 +120,9 @@ impl FrameOptions {
         self
     }
 
-    /// Sets the number of the track to decode. Default: the first video track.
+    /// Sets the number of the track to decode. Default: the first video track of the fragment.
+    ///
+    /// A fragment without this track yields no pictures and no error. A track without a video codec is an error.
     #[must_use]
     pub fn track(mut self, number: u64) -> Self {
         self.track = Some(number);
@@ -118,8 +131,8 @@ impl FrameOptions {
 
     /// Sets the maximum number of pixels of a picture. Default: 8192 x 4352, more than 8K.
     ///
-    /// A larger picture counts as damaged. The maximum bounds the memory of a decoder, which keeps up to 16
-    /// pictures of a size that the stream declares.
+    /// A larger picture counts as damaged. The stream declares the picture size, and a decoder keeps up to 16
+    /// pictures. So this maximum bounds the memory of a decoder.
     #[must_use]
     pub fn max_pixels(mut self, pixels: u64) -> Self {
         self.max_pixels = pixels;

@@ -16,19 +16,20 @@ pub struct Plane<'a> {
 }
 
 impl<'a> Plane<'a> {
-    /// Returns all of its bytes: [`rows`](Plane::rows) rows, each [`stride`](Plane::stride) bytes after the last.
+    /// Returns all bytes of the plane. Row `n` starts at byte `n` x [`stride`](Plane::stride).
     ///
-    /// The padding after the last row may be missing.
+    /// Each row has [`row_bytes`](Plane::row_bytes) bytes of the picture, then unused bytes up to the stride. The
+    /// unused bytes after the last row may be missing.
     pub fn data(&self) -> &'a [u8] {
         self.data
     }
 
-    /// Returns the number of bytes from the start of one row to the start of the next.
+    /// Returns the number of bytes from one row's start to the next row's start.
     pub fn stride(&self) -> usize {
         self.stride
     }
 
-    /// Returns the number of bytes of a row that belong to the picture.
+    /// Returns the number of bytes at the start of a row that belong to the picture.
     pub fn row_bytes(&self) -> usize {
         self.row_bytes
     }
@@ -38,7 +39,7 @@ impl<'a> Plane<'a> {
         self.rows
     }
 
-    /// Iterates over its rows from the top, without padding.
+    /// Iterates over the rows from the top. Each row has [`row_bytes`](Plane::row_bytes) bytes.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         let Self { data, stride, row_bytes, rows } = *self;
         (0..rows).map(move |row| data.get(row * stride..row * stride + row_bytes).unwrap_or_default())

@@ -7,7 +7,7 @@ use ffmpeg_next::format::Pixel;
 pub struct PixelFormat(pub(super) Pixel);
 
 impl PixelFormat {
-    /// Returns FFmpeg's name of the format: `yuv420p`, `yuv420p10le`, `nv12`, `rgb24`.
+    /// Returns FFmpeg's name of the format, such as `yuv420p`, `yuv420p10le`, `nv12` or `rgb24`.
     pub fn name(self) -> &'static str {
         self.0.descriptor().map_or("none", |descriptor| descriptor.name())
     }
@@ -102,10 +102,12 @@ impl Layout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ColorRange {
     /// All values: at 8 bits, black is 0 and white is 255.
-    Full,
-    /// At 8 bits, luma from 16 to 235 and chroma from 16 to 240, as in television.
     ///
-    /// Luma and chroma have this range if the stream does not specify one.
+    /// RGB, grey and FFmpeg's `yuvj` formats (JPEG) have this range if the stream does not specify one.
+    Full,
+    /// The range of television: at 8 bits, luma from 16 to 235, chroma from 16 to 240.
+    ///
+    /// All other formats have this range if the stream does not specify one.
     Limited,
 }
 
@@ -130,7 +132,7 @@ impl ColorRange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ColorMatrix {
-    /// BT.601: standard definition and JPEG. Assumed if the stream does not specify a matrix.
+    /// BT.601: standard definition and JPEG. Also assumed if the stream does not specify a matrix.
     Bt601,
     /// BT.709: high definition.
     Bt709,
@@ -140,7 +142,7 @@ pub enum ColorMatrix {
     Smpte240,
     /// FCC: American television of 1953.
     Fcc,
-    /// No matrix: the samples are RGB.
+    /// No matrix: the pixel format is an RGB format.
     Rgb,
     /// Another matrix, which this crate cannot convert.
     Other,

@@ -11,7 +11,7 @@ use crate::fragment::FragmentHeader;
 pub enum FrameItem {
     /// A picture.
     Frame(Frame),
-    /// The report on a fragment, after its last picture.
+    /// The report on a fragment, after the last picture of the fragment.
     Report(FragmentReport),
 }
 
@@ -24,9 +24,9 @@ impl FrameItem {
     }
 }
 
-/// The outcome of decoding the blocks of a fragment's track.
+/// The outcome of decoding one track of a fragment, block by block.
 ///
-/// `blocks = pictures + unsampled + skipped`.
+/// `blocks = pictures + unsampled + skipped.len()`.
 #[derive(Clone, Debug)]
 pub struct FragmentReport {
     pub(super) fragment: Arc<FragmentHeader>,
@@ -43,12 +43,14 @@ impl FragmentReport {
         &self.fragment
     }
 
-    /// Returns the index of the fragment in the stream, from 0.
+    /// Returns the index of the fragment in the stream, from 0. Always 0 with [`Fragment::frames`].
+    ///
+    /// [`Fragment::frames`]: crate::Fragment::frames
     pub fn fragment_index(&self) -> u64 {
         self.fragment_index
     }
 
-    /// Returns the number of coded frames of the track. 0 if the fragment does not have the track.
+    /// Returns the number of coded frames of the decoded track. 0 if the fragment does not have the track.
     pub fn blocks(&self) -> u32 {
         self.blocks
     }
@@ -58,7 +60,7 @@ impl FragmentReport {
         self.pictures
     }
 
-    /// Returns the number of pictures that sampling left out.
+    /// Returns the number of blocks that sampling left out, decoded or not.
     pub fn unsampled(&self) -> u32 {
         self.unsampled
     }
@@ -67,7 +69,9 @@ impl FragmentReport {
         self.pictures + self.unsampled + self.skipped.len() as u32 >= self.blocks
     }
 
-    /// Returns the blocks that should have yielded a picture and did not, in the order of the fragment.
+    /// Returns all other blocks, with the reason why each yielded no picture, in stored order.
+    ///
+    /// The list includes blocks that hold no picture: see [`NoPicture::Parameters`].
     pub fn skipped(&self) -> &[SkippedBlock] {
         &self.skipped
     }
@@ -83,22 +87,26 @@ pub struct SkippedBlock {
 }
 
 impl SkippedBlock {
-    /// Returns its index among the packets of its fragment: [`Packet::ordinal`](crate::Packet::ordinal).
+    /// Returns the index of the coded frame among all packets of its fragment, from 0.
+    ///
+    /// This is [`Packet::ordinal`](crate::Packet::ordinal).
     pub fn ordinal(&self) -> u32 {
         self.ordinal
     }
 
-    /// Returns the byte offset of its payload in the body.
+    /// Returns the byte offset of the coded frame in the body.
+    ///
+    /// If the track uses header stripping, the offset of the fragment is returned instead.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Returns its time in nanoseconds on the timeline of the producer session.
+    /// Returns the timecode of the coded frame in nanoseconds, on the timeline of the producer session.
     pub fn timecode_ns(&self) -> i64 {
         self.timecode_ns
     }
 
-    /// Returns the reason.
+    /// Returns the reason why the coded frame yielded no picture.
     pub fn reason(&self) -> &NoPicture {
         &self.reason
     }
@@ -108,24 +116,28 @@ impl SkippedBlock {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum NoPicture {
-    /// It is before the first key frame of its fragment.
+    /// The coded frame is before the first key frame of its fragment.
     BeforeKeyFrame,
-    /// It refers to the previous fragment, because its group of pictures is open.
+    /// The coded frame refers to the previous fragment, because its group of pictures is open.
     ///
-    /// It is shown before the first key frame of its own fragment.
-    /// [`continuous`](super::Frames::continuous) decodes it.
+    /// Its picture is shown before the first key frame of its own fragment.
+    /// [`continuous`](super::Frames::continuous) decodes such pictures.
     OpenGroup,
-    /// It has no bytes.
+    /// The coded frame has no bytes.
     Empty,
-    /// It has only parameters or messages for the decoder, no picture. It does not count as missing.
+    /// The coded frame has only parameters or messages for the decoder, no picture.
+    ///
+    /// [`FrameInfo::missing_before`](super::FrameInfo::missing_before) does not count such frames.
     Parameters,
-    /// It is before the recovery point of a stream with gradual refresh, so its picture is not whole yet.
+    /// The coded frame is before the recovery point of a stream with gradual refresh.
+    ///
+    /// Its picture is not whole yet. [`OnDecodeError::Conceal`](super::OnDecodeError::Conceal) yields such pictures.
     NotRecovered,
-    /// It is damaged. Holds the error of the parser or decoder, if there was one.
+    /// The coded frame is damaged. Holds the error of the parser or decoder, if there was one.
     Damaged(Option<Error>),
-    /// It refers to a damaged picture.
+    /// The coded frame refers to a damaged picture.
     RefersToDamaged,
-    /// The decoder accepted it and yielded no picture: a hidden frame or a second field, for example.
+    /// The decoder accepted the coded frame and yielded no picture: a hidden frame or a second field, for example.
     NoOutput,
 }
 

@@ -21,15 +21,16 @@ use crate::fragment::Fragment;
 pin_project! {
     /// Stream of the pictures of a fragment stream, from [`frames`](crate::FragmentStreamExt::frames).
     ///
-    /// It yields pictures in presentation order, fragment by fragment. Each fragment is decoded by itself, on
-    /// tokio's threads for blocking work. The stream must be polled in a tokio runtime.
+    /// It yields pictures fragment by fragment, in presentation order within each fragment. Each fragment is decoded
+    /// by itself, on tokio's threads for blocking work. The stream must be polled in a tokio runtime.
     ///
     /// # Errors
     /// - An error of the fragment stream, after the pictures of all fragments before it.
-    /// - A codec that the installed libavcodec cannot decode.
-    /// - An invalid option, as the first item.
-    /// - More than 262,144 coded frames of one track in a fragment.
-    /// - Damage, with [`OnDecodeError::Fail`].
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) for a codec that the installed libavcodec cannot decode, and
+    ///   outside a tokio runtime.
+    /// - [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an invalid option, as the first item.
+    /// - [`Limit`](crate::ErrorKind::Limit) for more than 262,144 coded frames of the track in a fragment.
+    /// - [`Malformed`](crate::ErrorKind::Malformed) for damage, only with [`OnDecodeError::Fail`].
     ///
     /// After an error the stream ends.
     ///
@@ -70,25 +71,29 @@ impl<S> Frames<S> {
         self.with(|_| options)
     }
 
-    /// Selects pictures 0, n, 2n, … of each fragment in presentation order.
+    /// Selects pictures 0, n, 2n, … of each fragment in presentation order. Default: all pictures.
     ///
-    /// If `n` is 0, the first item of the stream is an error.
+    /// Pictures are counted as in [`FrameInfo::index`](super::FrameInfo::index), or only the key frames with
+    /// [`keyframes`](Frames::keyframes). If `n` is 0, the first item of the stream is an error. Replaces
+    /// [`sample_every`](Frames::sample_every).
     pub fn sample_ratio(self, n: usize) -> Self {
         self.with(|options| options.sample_ratio(n))
     }
 
-    /// Selects the first picture of each interval on the producer's clock.
+    /// Selects the first picture of each interval on the producer's clock. Default: all pictures.
     ///
-    /// Intervals are aligned to the epoch and span fragments. Fragments without a producer time are sampled by
-    /// their timecodes. If the interval is zero, the first item of the stream is an error.
+    /// Intervals start at multiples of `interval` since 1970, and they span fragments. The first picture of the stream
+    /// is always selected, wherever its interval started. In fragments without a producer time, intervals start at
+    /// multiples of `interval` on the timeline of the timecodes. If `interval` is zero, the first item of the stream is
+    /// an error. Replaces [`sample_ratio`](Frames::sample_ratio).
     pub fn sample_every(self, interval: Duration) -> Self {
         self.with(|options| options.sample_every(interval))
     }
 
-    /// Selects only pictures whose blocks are flagged as key frames. Each is decoded by itself.
+    /// Selects only pictures whose blocks are flagged as key frames. Default: all pictures.
     ///
-    /// [`sample_ratio`](Frames::sample_ratio) and [`sample_every`](Frames::sample_every) then sample the key
-    /// frames.
+    /// Each key frame is decoded by itself. [`sample_ratio`](Frames::sample_ratio) and
+    /// [`sample_every`](Frames::sample_every) then sample the key frames.
     pub fn keyframes(self) -> Self {
         self.with(FrameOptions::keyframes)
     }
@@ -99,18 +104,23 @@ impl<S> Frames<S> {
     }
 
     /// Sets the number of the track to decode. Default: the first video track of each fragment.
+    ///
+    /// A fragment without this track yields no pictures and no error. A track without a video codec is an error.
     pub fn track(self, number: u64) -> Self {
         self.with(|options| options.track(number))
     }
 
-    /// Sets the maximum number of pixels of a picture. A larger picture counts as damaged. Default: 8192 x 4352.
+    /// Sets the maximum number of pixels of a picture. Default: 8192 x 4352.
+    ///
+    /// A larger picture counts as damaged.
     pub fn max_pixels(self, pixels: u64) -> Self {
         self.with(|options| options.max_pixels(pixels))
     }
 
     /// Sets the number of fragments that are decoded at once. Default: 1.
     ///
-    /// Pictures are yielded in order in any case. If the number is 0, the first item of the stream is an error.
+    /// Pictures are yielded in the order of the fragments in any case. If the number is 0, the first item of the
+    /// stream is an error.
     pub fn concurrency(mut self, fragments: usize) -> Self {
         self.items.work().concurrency = fragments;
         self
@@ -118,18 +128,20 @@ impl<S> Frames<S> {
 
     /// Decodes across fragments, for producers that split a group of pictures between fragments.
     ///
-    /// The last pictures of a fragment are then yielded after the next fragment has arrived.
-    /// [`concurrency`](Frames::concurrency) has no effect. Decoding restarts at a fragment if
+    /// Default: each fragment is decoded by itself. In continuous mode, the last pictures of a fragment are yielded
+    /// after the next fragment has arrived. [`concurrency`](Frames::concurrency) has no effect. Decoding restarts at a
+    /// fragment if
     ///
-    /// - its first timecode is more than two pictures after the end of the previous fragment,
-    /// - bytes were skipped before it, or the previous fragment was cut,
-    /// - its track differs, or its timeline restarts.
+    /// - a picture seems to be missing: the time since the last picture of the previous fragment is more than twice the
+    ///   longest interval between two pictures of that fragment,
+    /// - the fragment has [discontinuities](Fragment::discontinuities), or the previous fragment was cut,
+    /// - the track differs from that of the previous fragment, or the timecodes do not increase.
     pub fn continuous(mut self) -> Self {
         self.items.work().is_continuous = true;
         self
     }
 
-    /// Also yields a report after the pictures of each fragment.
+    /// Returns a stream of the same pictures, with a report after each fragment's pictures.
     ///
     /// ```
     /// use futures::TryStreamExt;
@@ -197,7 +209,9 @@ impl FragmentFrames {
         Self { items, report: None }
     }
 
-    /// Returns the report on the fragment. `None` before the last picture.
+    /// Returns the report on the fragment. `None` until the stream has ended.
+    ///
+    /// The report may be missing after an error.
     pub fn report(&self) -> Option<&FragmentReport> {
         self.report.as_ref()
     }

@@ -56,7 +56,8 @@ use store::streams::Stream;
 /// | GetHLSStreamingSessionURL, GetDASHStreamingSessionURL | a URL that answers 501, or 403 after it has expired |
 ///
 /// Requests are validated as the service validates them. The service's [`Quotas`] apply.
-/// [`inject`](LocalEndpoint::inject) makes calls fail. Credentials and signatures are not checked.
+/// [`inject`](LocalEndpoint::inject) makes calls fail. Credentials and signatures are not checked, except a
+/// signature's date.
 ///
 /// A stream is fed in one of these ways:
 ///
@@ -114,8 +115,10 @@ impl LocalEndpoint {
 
     /// Starts an endpoint on this port, with these quotas. Port 0 takes a free one.
     ///
+    /// It needs a tokio runtime with I/O and time enabled.
+    ///
     /// # Errors
-    /// If the port is taken.
+    /// If the port cannot be bound, usually because it is taken.
     pub async fn start_with(port: u16, quotas: Quotas) -> Result<Self> {
         let failed = |error| {
             let message = format!("listening on 127.0.0.1:{port} failed");
@@ -138,8 +141,10 @@ impl LocalEndpoint {
 
     /// Injects a fault into the next call of an operation.
     ///
-    /// With a stream, only calls for that stream count; without one, all do. Each call takes at most one
-    /// fault, in the order they were injected.
+    /// With a stream, only a call for that stream takes the fault; without one, any call of the operation
+    /// does. A call of ListStreams has no stream. Each call takes at most one fault, in the order they were
+    /// injected. Invalid calls and calls beyond a quota take none, except invalid ones of ListStreams.
+    /// [`StaleEndpoint`](InjectedFault::StaleEndpoint) affects later calls too.
     ///
     /// ```
     /// # #[cfg(feature = "aws")]
@@ -167,7 +172,7 @@ impl LocalEndpoint {
         self.server.pending_faults.len()
     }
 
-    /// Returns how many requests the endpoint has received.
+    /// Returns how many requests the endpoint has received, refused ones included.
     pub fn requests(&self) -> u64 {
         self.server.requests()
     }
@@ -193,10 +198,10 @@ impl LocalEndpoint {
         self.server.counters.counts()
     }
 
-    /// Returns when the last 10,000 calls of an operation for a stream arrived.
+    /// Returns the arrival times of an operation's calls for a stream, oldest first.
     ///
-    /// Refused calls are included. The stream of ListStreams is `""`. The instants follow tokio's clock,
-    /// even while it is paused.
+    /// At most the last 10,000 calls are kept, refused ones included. The stream of ListStreams is
+    /// `""`. The instants follow tokio's clock, even while that is paused.
     pub fn calls(&self, operation: Operation, stream: &str) -> Vec<Instant> {
         self.server.counters.calls(operation, stream)
     }
@@ -204,7 +209,7 @@ impl LocalEndpoint {
     /// Sets how many milliseconds the endpoint's clock is ahead of this machine's. Default: 0.
     ///
     /// Negative numbers set it back. The endpoint's clock moves with tokio's, even while that is paused.
-    /// It stamps fragments and dates answers.
+    /// It stamps fragments and dates answers. The ages of fragments and signatures are measured by this clock.
     pub fn set_clock_offset(&self, millis: i64) {
         self.server.clock.set_offset(millis);
     }
@@ -220,6 +225,8 @@ impl LocalEndpoint {
     }
 
     /// Returns an AWS SDK configuration that points all clients to this endpoint.
+    ///
+    /// The region is `us-west-2`.
     #[cfg(feature = "aws")]
     pub fn sdk_config(&self) -> aws_config::SdkConfig {
         use aws_credential_types::Credentials;
@@ -260,7 +267,7 @@ impl LocalEndpoint {
 
     /// Creates a stream that is fed by pushing documents.
     ///
-    /// It replaces a stream with the same name, as all methods that create one do.
+    /// The new stream replaces one with the same name, as with all methods that create a stream.
     pub fn create_stream(&self, name: &str) -> LocalStream {
         let stream = Arc::new(Stream::new(name, &self.server.clock));
         self.server.add(Arc::clone(&stream));
@@ -305,6 +312,8 @@ impl LocalEndpoint {
 
     /// Creates a stream that repeats these bytes, as [`loop_file`](LocalEndpoint::loop_file) does.
     ///
+    /// Call this method in a tokio runtime.
+    ///
     /// # Errors
     /// If the bytes cannot be parsed, or have no Cluster with media.
     pub fn loop_media(&self, name: &str, media: impl Into<Bytes>) -> Result<()> {
@@ -312,14 +321,17 @@ impl LocalEndpoint {
         Ok(())
     }
 
-    /// Creates a stream that plays a conversation once, in real time. The stream ends with it.
+    /// Creates a stream that plays a conversation once, in real time.
+    ///
+    /// The stream ends with the conversation. Call this method in a tokio runtime.
     pub fn play_call(&self, name: &str, call: &ConnectCall) {
         self.play_calls(name, call, false);
     }
 
     /// Creates a stream that repeats a conversation in real time.
     ///
-    /// Each repetition is a new contact: `-2`, `-3` and so on is appended to the contact id.
+    /// Each repetition is a new contact: `-2`, `-3` and so on is appended to the contact id. A conversation
+    /// of zero length ends the stream at once. Call this method in a tokio runtime.
     pub fn loop_call(&self, name: &str, call: &ConnectCall) {
         self.play_calls(name, call, true);
     }
@@ -360,13 +372,16 @@ impl LocalStream {
         self.stream.arn()
     }
 
-    /// Returns how many connections of GetMedia are open, without [lingering](Quotas::linger) ones.
+    /// Returns how many connections of GetMedia are open for this stream.
+    ///
+    /// [Lingering](Quotas::linger) ones are not counted.
     pub fn open_connections(&self) -> u32 {
         self.stream.connections().count()
     }
 
-    /// Returns how many connections of GetMediaForFragmentList are open, without
-    /// [lingering](Quotas::linger) ones.
+    /// Returns how many connections of GetMediaForFragmentList are open for this stream.
+    ///
+    /// [Lingering](Quotas::linger) ones are not counted.
     pub fn open_list_connections(&self) -> u32 {
         self.stream.list_connections().count()
     }
@@ -403,14 +418,17 @@ impl LocalStream {
         stamp
     }
 
-    /// Adds a fragment with this number and these times. Numbers must rise.
+    /// Adds a fragment with this number and these times.
+    ///
+    /// Numbers must rise. They are not checked.
     pub fn push_stamped(&self, document: &Document, stamp: Stamp) {
         self.stream.push(document.before_trailer(&stamp), stamp);
     }
 
-    /// Adds a fragment of exactly these bytes, closing tags included, under this stamp.
+    /// Adds a fragment of exactly these bytes, closing tags included.
     ///
-    /// The bytes are not checked. Use it for a fragment that is damaged each time it is read.
+    /// The endpoint finds the fragment by the number and times of `stamp`. The bytes are not checked. Use this
+    /// method for a fragment that is damaged each time it is read.
     pub fn push_bytes(&self, bytes: impl Into<Bytes>, stamp: Stamp) {
         self.stream.push_bytes(bytes.into(), stamp);
     }
@@ -422,6 +440,7 @@ impl LocalStream {
 
     /// Drops this many of the oldest fragments, as retention does after a while.
     ///
+    /// If the stream has fewer, all are dropped.
     /// Bytes of [`push_raw`](LocalStream::push_raw) are dropped with the fragment after them.
     ///
     /// ```
@@ -451,8 +470,8 @@ impl LocalStream {
     ///
     /// | Retention | Kept | DataRetentionInHours |
     /// |---|---|---|
-    /// | not set | the newest 200 MB, whatever their times | 24 |
-    /// | zero | the newest 200 MB, for GetMedia only: the archive is empty | 0 |
+    /// | not set | the newest 200 MiB, whatever their times | 24 |
+    /// | zero | the newest 200 MiB, for GetMedia only: the archive is empty | 0 |
     /// | more | fragments younger than that, for all operations | the same, rounded up |
     pub fn set_retention(&self, retention: Duration) {
         self.stream.set_retention(retention);

@@ -44,7 +44,8 @@ impl ParameterSets {
     /// Returns `None` if the track is neither H.264 nor H.265, or has no codec private data.
     ///
     /// # Errors
-    /// If the codec private data is not an avcC or hvcC record. Some producers store other data there.
+    /// [`Malformed`](crate::ErrorKind::Malformed) if the codec private data is not an avcC or hvcC record. Some
+    /// producers store other data there.
     pub fn of_track(track: &Track) -> Result<Option<Self>> {
         match (track.codec_id(), track.codec_private()) {
             ("V_MPEG4/ISO/AVC", Some(private)) => Self::from_avcc(private).map(Some),
@@ -58,7 +59,8 @@ impl ParameterSets {
     /// The parameter sets are in this order: SPS, PPS.
     ///
     /// # Errors
-    /// If the version of the record is not 1, or the record ends too early.
+    /// [`Malformed`](crate::ErrorKind::Malformed) if the version of the record is not 1, or the record ends too
+    /// early.
     pub fn from_avcc(record: &[u8]) -> Result<Self> {
         let mut input = Input { rest: record, name: "avcC" };
         let [version, _, _, _, lengths] = input.array()?;
@@ -80,7 +82,8 @@ impl ParameterSets {
     /// The parameter sets are in the order of the record, usually VPS, SPS, PPS.
     ///
     /// # Errors
-    /// If the version of the record is not 1, or the record ends too early.
+    /// [`Malformed`](crate::ErrorKind::Malformed) if the version of the record is not 1, or the record ends too
+    /// early.
     pub fn from_hvcc(record: &[u8]) -> Result<Self> {
         let mut input = Input { rest: record, name: "hvcC" };
         let fixed: [u8; 21] = input.array()?;
@@ -101,17 +104,22 @@ impl ParameterSets {
         self.sets.iter().map(|set| &set[..])
     }
 
-    /// Returns the width of the length before each NAL unit: 1, 2 or 4 bytes.
+    /// Returns the width of the length before each NAL unit, from 1 to 4 bytes.
+    ///
+    /// The standard allows 1, 2 and 4.
     pub fn length_size(&self) -> usize {
         self.length_size
     }
 
     /// Converts a packet to a byte stream.
     ///
-    /// A key frame is preceded by the parameter sets, so that a decoder can start with it.
+    /// The parameter sets are added before a key frame, so that a decoder can start there. A packet that already
+    /// is a byte stream keeps its bytes. The parameter sets are added before its key frames too.
     ///
     /// # Errors
-    /// If the lengths of the NAL units do not match the length of the packet.
+    /// - [`Malformed`](crate::ErrorKind::Malformed) if the lengths of the NAL units do not match the length of the
+    ///   packet, and the packet is not a byte stream.
+    /// - [`Limit`](crate::ErrorKind::Limit) if the packet has more than 65,536 NAL units.
     pub fn packet_to_annex_b(&self, packet: &Packet) -> Result<Bytes> {
         let mut out = BytesMut::new();
         if packet.is_key() {
@@ -123,11 +131,14 @@ impl ParameterSets {
 
     /// Converts length-prefixed NAL units to a byte stream.
     ///
-    /// Input that is already a byte stream is returned unchanged. Some producers send one although they
-    /// declare length-prefixed units.
+    /// Parameter sets are not added. Input that already is a byte stream is returned unchanged, unless its bytes
+    /// are also valid length-prefixed units. Some producers send a byte stream although they declare
+    /// length-prefixed units.
     ///
     /// # Errors
-    /// If the lengths of the NAL units do not match the length of the input.
+    /// - [`Malformed`](crate::ErrorKind::Malformed) if the lengths of the NAL units do not match the length of the
+    ///   input, and the input is not a byte stream.
+    /// - [`Limit`](crate::ErrorKind::Limit) if the input has more than 65,536 NAL units.
     pub fn to_annex_b(&self, units: &[u8]) -> Result<Bytes> {
         let mut out = BytesMut::new();
         self.append_units(&mut out, units)?;
@@ -136,8 +147,12 @@ impl ParameterSets {
 
     /// Converts a byte stream to length-prefixed NAL units.
     ///
+    /// Each unit gets a length of [`length_size`](ParameterSets::length_size) bytes. Empty input stays empty.
+    ///
     /// # Errors
-    /// If the input does not start with a start code, or a unit is too long for its length field.
+    /// - [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the input does not start with a start code, or
+    ///   a unit is too long for its length field.
+    /// - [`Limit`](crate::ErrorKind::Limit) if the input has more than 65,536 NAL units.
     pub fn from_annex_b(&self, stream: &[u8]) -> Result<Bytes> {
         let mut out = BytesMut::with_capacity(stream.len());
         for unit in units_of(stream)? {

@@ -15,8 +15,8 @@ pin_project! {
     /// A stream of the key frames of video tracks, from
     /// [`keyframes`](crate::PacketStreamExt::keyframes).
     ///
-    /// All other packets are dropped, including all audio. The flags of the blocks tell key frames; no
-    /// decoder is involved.
+    /// All other packets are dropped, including all audio. [`Packet::is_key`] tells key frames, without a
+    /// decoder. The stream ends after an error.
     #[derive(Debug)]
     #[must_use = "streams do nothing unless polled"]
     pub struct Keyframes<S> {

@@ -24,10 +24,11 @@ pub(crate) use nal::{NalCodec, PictureUnits};
 
 /// One coded frame of one track, as the producer sent it.
 ///
-/// H.264 and H.265 frames contain length-prefixed NAL units. Frames from Amazon Connect are raw PCM.
-/// Lacing and header stripping are undone.
+/// H.264 and H.265 frames contain length-prefixed NAL units, or a byte stream from some producers. Frames
+/// from Amazon Connect are raw PCM. Lacing and header stripping are undone.
 ///
-/// The payload is a slice of the buffer that it was received into, and keeps the whole buffer alive.
+/// The payload is a slice of the receive buffer, and keeps the whole buffer alive. If header stripping was
+/// undone, the payload is a copy.
 /// [`detach`](Packet::detach) returns a packet with its own buffer.
 #[derive(Clone)]
 pub struct Packet {
@@ -43,17 +44,17 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// Returns the header of its fragment, which has the number, times and tracks.
+    /// Returns the header of the packet's fragment, which has the number, times and tracks.
     pub fn fragment(&self) -> &Arc<FragmentHeader> {
         &self.header
     }
 
-    /// Returns the number of its track.
+    /// Returns the number of the packet's track.
     pub fn track_number(&self) -> u64 {
         self.track
     }
 
-    /// Returns its track, if the document declares it.
+    /// Returns the packet's track, or `None` if the document does not declare it.
     pub fn track(&self) -> Option<&Track> {
         self.header.track(self.track)
     }
@@ -68,7 +69,7 @@ impl Packet {
 
     /// Returns the time on the producer's clock.
     ///
-    /// This is the producer time of the fragment, plus the offset of the packet in the fragment.
+    /// This is the producer time of the fragment, plus the time from the fragment's start to the packet.
     /// Returns `None` if the fragment has no producer time.
     pub fn producer_time(&self) -> Option<Timestamp> {
         let time = self.header.producer_time_at(self.timecode)?;
@@ -77,20 +78,21 @@ impl Packet {
 
     /// Returns the duration in nanoseconds.
     ///
-    /// This is the duration of its block, or else the default duration of its track.
+    /// This is the duration of the packet's block, or else the default duration of the track. A packet of a laced
+    /// block has the default duration. Returns `None` if neither is declared.
     pub fn duration_ns(&self) -> Option<i64> {
         let ticks = self.duration.map(|ticks| self.header.ticks_to_ns(ticks));
         ticks.or_else(|| self.track()?.default_duration_ns()?.try_into().ok())
     }
 
-    /// Returns true if the packet is flagged as decodable without other packets.
+    /// Returns true if the packet's block is declared as decodable without other blocks.
     ///
     /// Audio packets usually are.
     pub fn is_key(&self) -> bool {
         self.key
     }
 
-    /// Returns the index of the packet in its fragment, from 0.
+    /// Returns the index of the packet among all packets of its fragment, from 0.
     pub fn ordinal(&self) -> u32 {
         self.ordinal
     }
@@ -225,7 +227,8 @@ impl PacketIter {
 impl Fragment {
     /// Returns the packets of the fragment in the order of its blocks.
     ///
-    /// Each packet is one coded frame. Its payload is a slice of the fragment's buffer and keeps the buffer alive.
+    /// Each packet is one coded frame. The packets of all tracks are interleaved. A payload is a slice of the
+    /// fragment's buffer and keeps the buffer alive.
     pub fn packets(&self) -> impl Iterator<Item = Packet> + use<> {
         PacketIter::new(self.clone())
     }

@@ -15,6 +15,8 @@ use crate::fragment::Fragment;
 pin_project! {
     /// A stream of the packets of all fragments, from
     /// [`packets`](crate::FragmentStreamExt::packets).
+    ///
+    /// The stream ends after an error.
     #[derive(Debug)]
     #[must_use = "streams do nothing unless polled"]
     pub struct Packets<S> {

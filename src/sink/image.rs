@@ -21,19 +21,31 @@ use crate::frame::{EncodedFrame, FrameInfo};
 use crate::service::ArchivedImage;
 use crate::summary::Summary;
 
-/// Writes each image to a file of its own, as JPEG or PNG.
+/// A sink that writes each image to a JPEG or PNG file of its own.
 ///
 /// | takes | from | feature | counts as a gap in the summary |
 /// |---|---|---|---|
-/// | [`EncodedFrame`](crate::EncodedFrame) | [`jpeg`](crate::FrameStreamExt::jpeg), [`png`](crate::FrameStreamExt::png) | `ffmpeg` | a damaged picture, or one with missing blocks before it |
-/// | [`ArchivedImage`](crate::ArchivedImage) | [`KinesisVideo::images`](crate::KinesisVideo::images) | `aws` | an image without a picture; no file is written for it |
+/// | [`EncodedFrame`] | [`jpeg`], [`png`] | `ffmpeg` | a damaged picture, or one with missing blocks before it |
+/// | [`ArchivedImage`] | [`KinesisVideo::images`] | `aws` | an image without a picture, which gets no file |
+///
+/// [`EncodedFrame`]: crate::EncodedFrame
+/// [`jpeg`]: crate::FrameStreamExt::jpeg
+/// [`png`]: crate::FrameStreamExt::png
+/// [`ArchivedImage`]: crate::ArchivedImage
+/// [`KinesisVideo::images`]: crate::KinesisVideo::images
 ///
 /// The folder is created if it does not exist. An existing file of the same name is replaced. Each file is
 /// written as `NAME.part` and renamed when it is complete, so a program that watches the folder sees only
 /// whole files.
 ///
+/// # Errors
+/// Errors of writing, which name the path. An error is returned at the next item, flush or close.
+///
+/// # Panics
+/// Polling panics outside a tokio runtime, as tokio's file functions do.
+///
 /// # Memory
-/// One picture. The sink accepts the next one after the last is written.
+/// One picture. The sink accepts a picture after the previous one is written.
 ///
 /// ```
 /// # #[cfg(feature = "ffmpeg")]
@@ -86,7 +98,8 @@ const PLACEHOLDERS: [(&str, Placeholder); 7] = [
 impl ImageSink {
     /// Creates a sink that writes into the folder `dir`.
     ///
-    /// Default file names: `{fragment}-{i}.{ext}` for decoded frames, `{time_ms}.{ext}` for archived images.
+    /// Default file names: `{fragment}-{i}.{ext}` for decoded frames, `{time_ms}.{ext}` for archived images. See
+    /// [`pattern`](ImageSink::pattern) for the placeholders.
     pub fn to_dir(dir: impl Into<PathBuf>) -> Self {
         Self {
             files: Files::in_dir(dir.into()),
@@ -102,18 +115,22 @@ impl ImageSink {
     /// | placeholder | decoded frame | archived image |
     /// |---|---|---|
     /// | `{fragment}` | fragment number, or the fragment's index in the stream | as `{index}` |
-    /// | `{i}` | number of earlier pictures of the same fragment | as `{index}` |
-    /// | `{picture}` | index among all pictures of its fragment: [`FrameInfo::index`](crate::frame::FrameInfo::index) | as `{index}` |
+    /// | `{i}` | number of earlier pictures of the same fragment in this sink | as `{index}` |
+    /// | `{picture}` | [`FrameInfo::index`]: index among all pictures of the fragment | as `{index}` |
     /// | `{index}` | number of earlier pictures of this sink | the same |
-    /// | `{time_ms}` | time on the producer's clock in milliseconds since the epoch, or as `{index}` | [`ArchivedImage::time`](crate::ArchivedImage::time) in milliseconds since the epoch |
+    /// | `{time_ms}` | producer time in milliseconds since 1970 | [`ArchivedImage::time`] in the same unit |
     /// | `{producer_ms}` | as `{time_ms}` | as `{index}` |
     /// | `{ext}` | `jpg` or `png` | the same |
     ///
-    /// `{i}` also counts correctly while the pictures of up to 256 fragments arrive interleaved.
+    /// Without a producer time, `{time_ms}` of a decoded frame has the value of `{index}`. `{i}` also counts correctly
+    /// while the pictures of up to 256 fragments arrive interleaved.
+    ///
+    /// [`FrameInfo::index`]: crate::frame::FrameInfo::index
+    /// [`ArchivedImage::time`]: crate::ArchivedImage::time
     ///
     /// # Errors
-    /// If the pattern has an unknown placeholder, a folder separator, or no placeholder that tells pictures
-    /// apart.
+    /// If the pattern has an unknown placeholder, a `{` without a `}`, a folder separator, or no placeholder other than
+    /// `{ext}`.
     pub fn pattern(mut self, pattern: &str) -> Result<Self> {
         let parsed = Pattern::parse(pattern, &PLACEHOLDERS)?;
         if parsed.has_only(|placeholder| matches!(placeholder, Placeholder::Extension)) {
@@ -137,7 +154,7 @@ impl ImageSink {
 
 #[cfg(feature = "ffmpeg")]
 impl ImageSink {
-    /// Returns the path to which this frame is written if it is sent next.
+    /// Returns the path of the file for this frame, if the frame is sent next.
     pub fn path_of(&self, frame: &EncodedFrame) -> PathBuf {
         self.files.dir().join(self.frame_name(frame))
     }

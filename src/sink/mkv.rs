@@ -14,21 +14,30 @@ use crate::error::{Error, Result};
 use crate::fragment::{Discontinuity, Fragment, FragmentEnd};
 use crate::summary::Summary;
 
-/// Writes each fragment to an MKV file of its own.
+/// A sink that writes each fragment to an MKV file of its own.
 ///
-/// The files contain [`to_mkv`](Fragment::to_mkv): playable, and byte for byte as the service sent them.
-/// A fragment without media, which has only tags, gets a file too.
+/// Each file contains [`to_mkv`](Fragment::to_mkv), so it is playable. A fragment without media, which has only tags,
+/// gets a file too.
 ///
 /// The folder is created if it does not exist. An existing file of the same name is replaced. Each file is
 /// written as `NAME.part` and renamed when it is complete, so a program that watches the folder sees only
 /// whole files.
 ///
-/// A fragment that is [cut](FragmentEnd::Cut) is written as `NAME.cut.mkv`, so it never replaces a whole one. It
-/// counts as a gap in the summary. If a pattern gives two fragments the same name, the later file replaces
-/// the earlier. `{number}` and `{index}` prevent this.
+/// A fragment that is [cut](FragmentEnd::Cut) is written as `NAME.cut.mkv`, so it never replaces a whole fragment. A
+/// name without `.mkv` at the end gets `.cut` appended. If a pattern gives two fragments the same name, the later
+/// file replaces the earlier one. `{number}` and `{index}` prevent this.
+///
+/// A fragment counts as a gap in the summary if it is cut, or if one of its discontinuities
+/// [is a loss](Discontinuity::is_loss).
+///
+/// # Errors
+/// Errors of writing, which name the path. An error is returned at the next item, flush or close.
+///
+/// # Panics
+/// Polling panics outside a tokio runtime, as tokio's file functions do.
 ///
 /// # Memory
-/// One fragment. The sink accepts the next one after the last is written.
+/// One fragment. The sink accepts a fragment after the previous one is written.
 ///
 /// ```
 /// use futures::SinkExt;
@@ -67,7 +76,7 @@ const PLACEHOLDERS: [(&str, Placeholder); 4] = [
 impl MkvSink {
     /// Creates a sink that writes into the folder `dir`.
     ///
-    /// Default file names: `{number}.mkv`.
+    /// Default file names: `{number}.mkv`. Nothing is written before the first fragment.
     pub fn to_dir(dir: impl Into<PathBuf>) -> Self {
         let pattern = Pattern::of(&[(Placeholder::Number, ".mkv")]);
         Self { files: Files::in_dir(dir.into()), pattern, index: 0 }
@@ -77,13 +86,15 @@ impl MkvSink {
     ///
     /// | placeholder | value |
     /// |---|---|
-    /// | `{number}` | the fragment's number, or as `{index}` |
+    /// | `{number}` | the fragment number |
     /// | `{index}` | number of earlier fragments of this sink |
-    /// | `{producer_ms}` | producer time in milliseconds since the epoch, or as `{index}` |
-    /// | `{server_ms}` | server time in milliseconds since the epoch, or as `{index}` |
+    /// | `{producer_ms}` | producer time in milliseconds since 1970 |
+    /// | `{server_ms}` | server time in milliseconds since 1970 |
+    ///
+    /// If a fragment does not have the value, the placeholder has the value of `{index}`.
     ///
     /// # Errors
-    /// If the pattern has an unknown placeholder, a folder separator, or no placeholder.
+    /// If the pattern has an unknown placeholder, a `{` without a `}`, a folder separator, or no placeholder.
     pub fn pattern(mut self, pattern: &str) -> Result<Self> {
         self.pattern = Pattern::parse(pattern, &PLACEHOLDERS)?;
         Ok(self)

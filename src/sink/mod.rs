@@ -1,7 +1,6 @@
 //! Sinks that write media to files.
 //!
-//! All sinks fail with the crate's [`Error`], so they can be combined, and implement
-//! [`MediaSink`].
+//! All sinks implement [`MediaSink`]. They fail with the crate's [`Error`], so they can be combined.
 
 mod files;
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
@@ -25,11 +24,16 @@ pub use wav::WavSink;
 
 /// A sink with a [`Summary`] of everything it has recorded.
 ///
-/// A sink writes a file under a temporary name in the same folder. It finishes and renames the file when it
-/// is flushed or closed, so a file under its final name is always whole. Dropping a sink without closing it
-/// leaves an unfinished file under its temporary name.
+/// The sinks of this crate write a file under a temporary name in the same folder and rename the file when it is
+/// complete. So a file under its final name is always whole. Dropping a sink without closing the sink leaves an
+/// unfinished file under its temporary name.
 ///
-/// The `fanout` of futures sends one stream to two sinks:
+/// | sink | a file is complete |
+/// |---|---|
+/// | [`MkvSink`], `ImageSink` | at the next item, flush or close |
+/// | [`WavSink`] | when its last audio has arrived, at the latest on close; not on flush |
+///
+/// The `fanout` of futures sends one stream to two sinks. Its summary is the sum of both, so each item counts twice:
 ///
 /// ```
 /// use futures::SinkExt;
@@ -42,7 +46,7 @@ pub use wav::WavSink;
 /// # }
 /// ```
 pub trait MediaSink<Item>: Sink<Item, Error = Error> {
-    /// Returns the totals recorded so far.
+    /// Returns the totals of everything written so far. Items that wait in a buffer are not included.
     fn summary(&self) -> Summary;
 }
 

@@ -16,10 +16,10 @@ use crate::summary::Summary;
 pin_project! {
     /// Future that sends a stream to a sink, from [`record`](crate::RecordExt::record).
     ///
-    /// Unlike `forward` of futures, it also closes the sink when the stream fails, and returns a [`Summary`].
+    /// Unlike `forward` of futures, `Record` also closes the sink when the stream fails, and returns a [`Summary`].
     ///
-    /// Polling it again after completion returns an error with the summary. It implements [`FusedFuture`], so
-    /// `select!` of futures does not poll it again.
+    /// Polling a `Record` again after completion returns an error with the summary. `Record` implements
+    /// [`FusedFuture`], so `select!` of futures does not poll it after completion.
     #[must_use = "futures do nothing unless polled"]
     pub struct Record<St: Stream, Si> {
         #[pin]

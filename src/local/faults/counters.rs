@@ -19,8 +19,8 @@ macro_rules! counters {
 
         /// Counts of the injected faults and quotas that took effect.
         ///
-        /// A fault counts when it happens, not when it is injected. It does not count if the body
-        /// ends before it.
+        /// A fault counts when it happens, not when it is injected. A fault counts once, however
+        /// long it lasts, except `StaleEndpoint`. A fault does not count if the body ends before it.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct FaultCounts {
@@ -46,11 +46,11 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Readers that asked for fragments that retention had dropped.
+    /// Calls of GetMedia that resumed before fragments that had been dropped.
     AgedOut aged_out "aged out",
     /// [`InjectedFault::BreakOff`](crate::local::InjectedFault::BreakOff).
     BreakOff break_off "break off",
-    /// Calls refused for too many open connections.
+    /// Calls of GetMedia and GetMediaForFragmentList refused for too many open connections.
     ConnectionLimit connection_limit "connection limit",
     /// [`InjectedFault::CutAfter`](crate::local::InjectedFault::CutAfter).
     Cut cut "cut",

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use crate::local::faults::operation::Operation;
 
-/// A fault that the endpoint injects into one call.
+/// A fault that the endpoint injects into a call.
 ///
-/// Faults of the body apply to GetMedia, GetMediaForFragmentList and GetClip, unless one of them is
-/// named. Fragments and bytes are counted from the start of the body. In GetClip, each line of the file
-/// counts as a fragment.
+/// A fault hits one call; only [`StaleEndpoint`](Self::StaleEndpoint) lasts until GetDataEndpoint is called.
+/// Faults of the body apply to GetMedia, GetMediaForFragmentList and GetClip. A variant that names an
+/// operation applies to that one only. A call of another operation takes the fault without effect.
+/// Fragments and bytes are counted from the start of the body. In GetClip, each line of the file counts as
+/// a fragment. In GetMedia, the bytes of one [`push_raw`](crate::local::LocalStream::push_raw) count as one too,
+/// except for [`Repeat`](Self::Repeat).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InjectedFault {
@@ -18,17 +21,18 @@ pub enum InjectedFault {
     BreakOff(u64),
     /// Closes the connection after this many bytes, without the end of the HTTP body.
     CutAfter(u64),
-    /// Overwrites twelve bytes at this offset with zeros.
+    /// Overwrites twelve bytes of the body with zeros, from this offset on.
     DamageAt(u64),
     /// Answers ListFragments with an empty page.
     ///
-    /// The page has no member `Fragments`. Its token continues the listing in the same place.
+    /// The page has no member `Fragments`. Its token leads to the fragments that the page should have had.
     EmptyPage,
     /// Ends the body cleanly after this many fragments.
     EndAfter(u64),
     /// Ends a body of GetMedia cleanly before the closing tags of a fragment.
     ///
-    /// This many whole fragments precede that one. It looks complete if its sizes are unknown.
+    /// This many whole fragments precede the cut fragment. The cut fragment looks complete if its sizes are
+    /// unknown.
     EndBeforeTrailer(u64),
     /// Reports an error inside the media, then ends the body.
     FaultAfter {
@@ -39,7 +43,9 @@ pub enum InjectedFault {
         /// The error's message.
         message: String,
     },
-    /// Reports an error in place of one fragment of GetMediaForFragmentList. The others follow.
+    /// Reports an error in place of one fragment of GetMediaForFragmentList.
+    ///
+    /// The later fragments of the request follow.
     FaultAt {
         /// The fragment's index in the request, from 0.
         fragment: u64,
@@ -48,17 +54,25 @@ pub enum InjectedFault {
         /// The error's message.
         message: String,
     },
-    /// Omits the fragment with this index, from 0, from the body of GetMediaForFragmentList.
+    /// Omits one fragment from the body of GetMediaForFragmentList: its index in the request, from 0.
     Omit(u64),
-    /// Refuses the call with the exception of this name, such as `ClientLimitExceededException`.
+    /// Refuses the call with this exception, such as `ClientLimitExceededException`.
+    ///
+    /// The HTTP status is the documented one. For unknown exceptions, it is 400.
     Refuse(String),
-    /// Starts a body of GetMedia this many fragments earlier than requested, as far as there are any.
+    /// Starts a body of GetMedia this many fragments earlier than requested.
+    ///
+    /// If the stream has fewer earlier fragments, the body starts with its oldest.
     Repeat(u64),
     /// Answers ListFragments with a token that leads to the same page again.
+    ///
+    /// A page without fragments is answered as usual.
     RepeatPage,
     /// Resets the TCP connection after this many bytes of the body.
     ResetAfter(u64),
-    /// Sends the fragments of GetMediaForFragmentList in another order, which this seed decides.
+    /// Sends the fragments of GetMediaForFragmentList in another order.
+    ///
+    /// The order depends on this seed only. A single fragment is sent as usual.
     Shuffle(u64),
     /// Pauses the body once.
     Stall {
@@ -67,14 +81,14 @@ pub enum InjectedFault {
         /// The length of the pause.
         pause: Duration,
     },
-    /// Refuses this call and later ones of the operation with `InvalidEndpointException`.
+    /// Refuses this call and later ones with `InvalidEndpointException`.
     ///
-    /// It lasts until GetDataEndpoint is called for the operation. Operations without a data endpoint
-    /// ignore it.
+    /// Later calls are those of the same operation and stream, until GetDataEndpoint is called for both.
+    /// Operations without a data endpoint ignore this fault.
     StaleEndpoint,
     /// Sends the body in small pieces, with a pause before each.
     Trickle {
-        /// The size of a piece, in bytes.
+        /// The largest size of a piece, in bytes. Zero counts as 1.
         bytes: usize,
         /// The pause before each piece.
         pause: Duration,

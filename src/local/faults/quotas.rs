@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 /// The limits that the endpoint enforces.
 ///
-/// The defaults are the service's. `None` turns a limit off.
+/// The defaults of the limits in this table are the service's. `None` turns a limit off. `Some(0)` refuses
+/// every call that the limit covers. Durations pass on tokio's clock.
 ///
 /// | Limit | Default | Beyond it |
 /// |---|---|---|
@@ -46,9 +47,10 @@ pub struct Quotas {
     pub(crate) aged_out: Expired,
 }
 
-/// The answer of GetMedia to a reader that resumes after a fragment that retention has dropped.
+/// The answer of GetMedia to a reader that resumes before dropped fragments.
 ///
-/// It applies when later fragments were dropped too. The service's answer is not documented.
+/// The reader asks for the fragments after a number. The oldest of those fragments were dropped. The
+/// service's answer is not documented.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expired {
@@ -62,7 +64,7 @@ pub enum Expired {
 impl Quotas {
     /// Sets the GetMedia idle timeout. Default: 3 s.
     ///
-    /// A body ends when no fragment has arrived for this long.
+    /// A body ends after waiting this long for the next fragment.
     #[must_use]
     pub fn idle(mut self, idle: Duration) -> Self {
         self.idle = idle;
@@ -70,6 +72,8 @@ impl Quotas {
     }
 
     /// Sets the longest duration of a GetMedia body. Default: 45 min.
+    ///
+    /// The body ends after a whole fragment.
     #[must_use]
     pub fn session(mut self, session: Duration) -> Self {
         self.session = session;
@@ -96,7 +100,8 @@ impl Quotas {
 
     /// Sets how long a connection still counts after the client closes it. Default: zero.
     ///
-    /// It applies to GetMedia and GetMediaForFragmentList. The service's time is not known.
+    /// It applies to GetMedia and GetMediaForFragmentList. A connection whose body has ended never lingers.
+    /// The service's time is not known.
     #[must_use]
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
@@ -122,17 +127,19 @@ impl Quotas {
         self
     }
 
-    /// Sets the answer to readers that resume after a dropped fragment. Default: [`Expired::Oldest`].
+    /// Sets the answer to readers that resume before dropped fragments.
+    ///
+    /// Default: [`Expired::Oldest`].
     #[must_use]
     pub fn aged_out(mut self, aged_out: Expired) -> Self {
         self.aged_out = aged_out;
         self
     }
 
-    /// Sets the most calls per second of DescribeStream, GetDataEndpoint and GetMedia each. Default: 5.
+    /// Sets the most calls per second for each stream and operation. Default: 5.
     ///
-    /// The limit is per stream. Further calls are refused as throttled. The archive's operations have
-    /// points instead.
+    /// It applies to DescribeStream, GetDataEndpoint and GetMedia. Further calls are refused as throttled.
+    /// ListStreams has no limit. The archive's operations have points, or sessions per second, instead.
     #[must_use]
     pub fn calls_per_second(mut self, calls: Option<u32>) -> Self {
         self.calls_per_second = calls;
@@ -141,8 +148,15 @@ impl Quotas {
 
     /// Sets the points per second for reading the archive's metadata. Default: 10,000.
     ///
-    /// The points are per stream, and shared by all operations of the archive. At most one second's points
-    /// accumulate. A call that costs more than that is accepted while all of them are there, and takes the
+    /// The points are per stream, and shared by all operations in this table:
+    ///
+    /// | Operation | Points of a call |
+    /// |---|---|
+    /// | ListFragments | MaxResults, 100 by default |
+    /// | GetClip | one per fragment |
+    /// | GetImages | 400 plus MaxResults, 25 by default |
+    ///
+    /// At most one second's points accumulate. A call that costs more needs a full balance, and takes the
     /// balance below zero. While the balance is too low, further calls are refused as throttled; nothing
     /// waits.
     #[must_use]
@@ -153,14 +167,17 @@ impl Quotas {
 
     /// Sets the points per second for reading the archive's media. Default: 500.
     ///
-    /// They work as [`metadata_points`](Self::metadata_points) do.
+    /// GetMediaForFragmentList and GetClip cost one point per fragment. GetImages costs MaxResults points. Points
+    /// accumulate and run out as [`metadata_points`](Self::metadata_points) do.
     #[must_use]
     pub fn media_points(mut self, points: Option<u32>) -> Self {
         self.media_points = points;
         self
     }
 
-    /// Sets how many HLS and DASH sessions each may begin per second and stream. Default: 25.
+    /// Sets the most new sessions per second of each protocol and stream. Default: 25.
+    ///
+    /// The protocols are HLS and DASH. Further calls are refused as throttled.
     #[must_use]
     pub fn sessions_per_second(mut self, sessions: Option<u32>) -> Self {
         self.sessions_per_second = sessions;
@@ -169,7 +186,7 @@ impl Quotas {
 
     /// Sets how far a signature's time may be from the endpoint's clock. Default: 15 min.
     ///
-    /// Other requests are refused with `RequestExpired`.
+    /// Requests further away are refused with `RequestExpired`. Requests without a date are accepted.
     #[must_use]
     pub fn clock_tolerance(mut self, tolerance: Option<Duration>) -> Self {
         self.clock_tolerance = tolerance;

@@ -29,9 +29,9 @@ pub enum Shape {
 pub struct Stamp {
     /// The fragment's number.
     pub number: FragmentNumber,
-    /// The time at which the service began to receive it.
+    /// The time at which the service began to receive the fragment.
     pub server_time: Timestamp,
-    /// The time of its start on the producer's clock.
+    /// The fragment's start on the producer's clock.
     pub producer_time: Timestamp,
 }
 
@@ -91,7 +91,7 @@ impl Document {
         }
     }
 
-    /// Sets the codec private data of the tracks added later.
+    /// Sets the codec private data of the tracks added later. Default: none.
     #[must_use]
     pub fn codec_private(mut self, data: &[u8]) -> Self {
         self.codec_private = data.to_vec();
@@ -117,7 +117,7 @@ impl Document {
 
     /// Adds an audio track with this name and codec id.
     ///
-    /// It has no audio settings, as the tracks of Amazon Connect have none.
+    /// The track has no sampling rate or channel count, like the tracks of Amazon Connect.
     #[must_use]
     pub fn audio_track(self, number: u64, name: &str, codec_id: &str) -> Self {
         self.track(number, 2, name, codec_id, |_| {})
@@ -141,7 +141,9 @@ impl Document {
         self
     }
 
-    /// Sets the title and the writing application.
+    /// Sets the title, and the name of the muxing and writing application.
+    ///
+    /// Defaults: `kinesis-video` and `kinesis-video 1.0`, each with a NUL at the end.
     #[must_use]
     pub fn titled(mut self, title: &str, app: &str) -> Self {
         self.title = title.into();
@@ -149,7 +151,7 @@ impl Document {
         self
     }
 
-    /// Sets the timecode of the Cluster, in milliseconds.
+    /// Sets the timecode of the Cluster, in milliseconds. Default: 0.
     #[must_use]
     pub fn cluster_time(mut self, millis: u64) -> Self {
         self.cluster_time = millis;
@@ -165,7 +167,9 @@ impl Document {
         self
     }
 
-    /// Adds an encoded element to the Cluster, unchanged.
+    /// Adds an encoded EBML element to the Cluster, after the blocks so far.
+    ///
+    /// The bytes are not checked.
     #[must_use]
     pub fn cluster_element(mut self, element: &[u8]) -> Self {
         self.blocks.raw(element);
@@ -188,7 +192,7 @@ impl Document {
 
     /// Encodes the document as GetMedia sends it, with its closing tags.
     ///
-    /// `millis_behind_now` is the tag MILLIS_BEHIND_NOW: the age of the fragment relative to the newest.
+    /// `millis_behind_now` is the value of the tag MILLIS_BEHIND_NOW, in milliseconds.
     pub fn to_bytes(&self, stamp: &Stamp, millis_behind_now: u64) -> Bytes {
         let mut out = Writer::new();
         out.raw(&self.before_trailer(stamp));
@@ -203,7 +207,7 @@ impl Document {
 
     /// Encodes an error as GetMedia reports it inside a body.
     ///
-    /// It is a document of tags only: the message, the id, and the fragment's number if given.
+    /// The document contains only tags: the message, the id, and the fragment's number if given.
     pub fn fault(id: u32, message: &str, number: Option<&FragmentNumber>) -> Bytes {
         let error_id = id.to_string();
         let mut tags = vec![("AWS_KINESISVIDEO_ERROR_CODE", message), ("AWS_KINESISVIDEO_ERROR_ID", &error_id)];
@@ -211,7 +215,7 @@ impl Document {
         Self::of_tags(&tags)
     }
 
-    /// Encodes a document of nothing but one Tags element of the service.
+    /// Encodes a document that contains only these tags, as names and values.
     pub fn of_tags(tags: &[(&str, &str)]) -> Bytes {
         let mut out = Writer::new();
         ebml_header(&mut out, Shape::Producer);

@@ -2,10 +2,11 @@
 
 use crate::fragment::FragmentNumber;
 
-/// Makes the number of the `ordinal`th fragment of a producer session, received at `server_millis`.
+/// Makes a fragment number in the service's format.
 ///
-/// It is 2^156 + ordinal * 2^92 + millis * 2^28, as in all captures. It has 47 digits and fits no
-/// integer type.
+/// `ordinal` counts the fragments of a producer session, from 1. `server_millis` is the server time, in
+/// milliseconds since 1970. The number is 2^156 + ordinal * 2^92 + millis * 2^28, as in all captures. It has
+/// 47 digits and fits no integer type.
 ///
 /// ```
 /// let number = kinesis_video::local::fragment_number(1, 1_511_852_109_126);

@@ -21,7 +21,7 @@ const BLOCKS: u64 = 17;
 /// A conversation as Amazon Connect sends it.
 ///
 /// It has two tracks of 16-bit little-endian PCM at 8 kHz, labelled AAC as Amazon Connect labels them.
-/// Each fragment has 17 blocks of 64 ms per track. The contact id is in tags after the media.
+/// Each fragment has 17 blocks of 64 ms per track; the last may have fewer. The contact id is in tags after the media.
 ///
 /// ```
 /// use futures::TryStreamExt;
@@ -44,7 +44,9 @@ pub struct ConnectCall {
 }
 
 impl ConnectCall {
-    /// Creates a conversation of ten seconds: a tone of 440 Hz for the customer, of 620 Hz for the agent.
+    /// Creates a conversation of ten seconds with this contact id.
+    ///
+    /// The customer is a tone of 440 Hz, the agent one of 620 Hz.
     pub fn new(contact: impl Into<String>) -> Self {
         let tone = |track: usize, position: u64| {
             let hertz = if track == 0 { 440.0 } else { 620.0 };
@@ -55,6 +57,8 @@ impl ConnectCall {
     }
 
     /// Sets the duration, rounded down to a whole sample. Default: 10 s.
+    ///
+    /// A conversation of zero length has no fragments.
     #[must_use]
     pub fn duration(mut self, duration: Duration) -> Self {
         self.samples = u64::try_from(duration.as_nanos() / 125_000).unwrap_or(u64::MAX);
@@ -63,14 +67,17 @@ impl ConnectCall {
 
     /// Sets the samples, as a function of the party and the position.
     ///
-    /// Party 0 is the customer, 1 the agent. Positions count samples from 0.
+    /// Party 0 is the customer, 1 the agent. Positions count samples from the start of the conversation.
+    /// Default: the tones of [`new`](Self::new).
     #[must_use]
     pub fn voice(mut self, voice: impl Fn(usize, u64) -> i16 + Send + Sync + 'static) -> Self {
         self.voice = Arc::new(voice);
         self
     }
 
-    /// Returns the fragments, each with its producer time, of a conversation that starts at this time.
+    /// Returns the conversation's fragments, each with its producer time.
+    ///
+    /// The conversation starts at `start`.
     pub fn documents(&self, start: Timestamp) -> impl Iterator<Item = (Document, Timestamp)> + use<'_> {
         let per_fragment = BLOCK * BLOCKS;
         (0..self.samples.div_ceil(per_fragment)).map(move |index| {
@@ -81,6 +88,8 @@ impl ConnectCall {
     }
 
     /// Encodes the whole conversation as a payload: the HTTP body of GetMedia.
+    ///
+    /// Server times are 300 ms after the producer times, which begin at `start`.
     pub fn to_payload(&self, start: Timestamp) -> bytes::Bytes {
         let stamped = self.documents(start).zip(1..).map(|((document, time), ordinal)| {
             let millis = u64::try_from(time.as_millis()).unwrap_or_default();

@@ -20,21 +20,31 @@ use writer::{LARGEST, Writer};
 /// Bytes to buffer before a thread for blocking work writes them.
 const BATCH: usize = 256 << 10;
 
-/// Writes Amazon Connect conversations as WAV files of 8 kHz and 16 bits.
+/// A sink that writes Amazon Connect conversations as WAV files of 8 kHz and 16 bits.
 ///
 /// | constructor | takes | writes |
 /// |---|---|---|
 /// | [`create(path)`](WavSink::create) | [`StereoChunk`], or [`AudioChunk`] of one party | one file at `path` |
-/// | [`per_party(prefix)`](WavSink::per_party) | either | `PREFIX-AUDIO_FROM_CUSTOMER.wav` and `PREFIX-AUDIO_TO_CUSTOMER.wav`, equally long |
+/// | [`per_party(prefix)`](WavSink::per_party) | either | `PREFIX-PARTY.wav` for each party |
 /// | [`per_contact(prefix)`](WavSink::per_contact) | [`StereoChunk`] | `PREFIX-CONTACT.wav` |
-/// | [`per_contact(prefix)`](WavSink::per_contact) | [`AudioChunk`] | `PREFIX-CONTACT-AUDIO_FROM_CUSTOMER.wav` and `PREFIX-CONTACT-AUDIO_TO_CUSTOMER.wav`, equally long |
-/// | [`per_fragment(prefix)`](WavSink::per_fragment) | [`AudioChunk`] | `PREFIX-FRAGMENT-AUDIO_…_CUSTOMER.wav`, the fragment's own audio without filled silence |
+/// | [`per_contact(prefix)`](WavSink::per_contact) | [`AudioChunk`] | `PREFIX-CONTACT-PARTY.wav` for each party |
+/// | [`per_fragment(prefix)`](WavSink::per_fragment) | [`AudioChunk`] | `PREFIX-FRAGMENT-PARTY.wav` for each party |
 ///
-/// Files begin with the contact's first sample. A party without audio gets no file. Each file is written as
-/// `NAME.part` and renamed when it is complete.
+/// | part of a name | value |
+/// |---|---|
+/// | `PREFIX` | `prefix`, which may contain folders; missing folders are created |
+/// | `PARTY` | `AUDIO_FROM_CUSTOMER` or `AUDIO_TO_CUSTOMER` |
+/// | `CONTACT` | [`contact_in_name`](WavSink::contact_in_name) of the contact id |
+/// | `FRAGMENT` | the fragment number, or the index of the fragment |
 ///
-/// Samples are written in batches of 256 KiB, and when the stream has nothing more for now. Each batch updates
-/// the header, so a file can also be read after a crash.
+/// Files begin with the contact's first sample, and silence makes the files of both parties equally long. But
+/// [`per_fragment`](WavSink::per_fragment) writes only the fragment's own audio, without filled silence. A party of
+/// which the sink receives no [`AudioChunk`] gets no file.
+///
+/// Each file is written as `NAME.part` and renamed when it is complete. An existing file of the same name is replaced.
+///
+/// Samples are written in batches of 256 KiB, and on flush. [`record`](crate::RecordExt::record) flushes when the
+/// stream has nothing more for now. Each batch updates the header, so a file can also be read after a crash.
 ///
 /// Audio continues in `NAME-2.wav` when a file reaches the 4 GiB limit of WAV, and when a contact starts again
 /// after another contact.
@@ -43,7 +53,13 @@ const BATCH: usize = 256 << 10;
 /// - On close, if the sink received no audio. No file is created then.
 /// - When another contact begins, except with [`per_contact`](WavSink::per_contact) and
 ///   [`per_fragment`](WavSink::per_fragment).
+/// - With [`create`](WavSink::create), if both parties arrive as [`AudioChunk`]s.
+/// - With [`per_fragment`](WavSink::per_fragment), if a [`StereoChunk`] arrives.
 /// - For chunks made in [real time](crate::audio::Stereo::real_time), because audio may be missing from them.
+/// - Errors of writing, and outside a tokio runtime.
+///
+/// Audio is written in the background, so most errors are returned at a later item, flush or close. After an error no
+/// more audio is written.
 ///
 /// # Cancel safety
 /// Dropping a `send()` future loses no chunk that was sent before. Dropping the sink without closing it leaves
@@ -51,7 +67,7 @@ const BATCH: usize = 256 << 10;
 /// lost.
 ///
 /// # Memory
-/// Half a megabyte, plus the names of its files.
+/// Half a megabyte, plus the names of all files written.
 ///
 /// ```
 /// use kinesis_video::{AudioStreamExt, FragmentStream, FragmentStreamExt, RecordExt, WavSink};
@@ -100,7 +116,7 @@ enum Job {
 }
 
 impl WavSink {
-    /// Creates a sink that writes one conversation to the file `path`.
+    /// Creates a sink that writes one conversation to the file `path`: stereo, or one party.
     pub fn create(path: impl Into<PathBuf>) -> Self {
         Self::new(Layout::One(path.into()))
     }
@@ -110,22 +126,24 @@ impl WavSink {
         Self::new(Layout::Party(prefix.into()))
     }
 
-    /// Creates a sink that writes each contact to files of its own, named by the contact id.
+    /// Creates a sink that writes each contact to files of its own.
+    ///
+    /// The file names contain the contact id: see [`contact_in_name`](WavSink::contact_in_name).
     pub fn per_contact(prefix: impl Into<PathBuf>) -> Self {
         Self::new(Layout::Contact(prefix.into()))
     }
 
-    /// Creates a sink that writes each track of each fragment to a file of its own.
+    /// Creates a sink that writes one file for each fragment and party.
     ///
-    /// AWS's Python library writes its files like this.
+    /// AWS's Python library divides its files in the same way.
     pub fn per_fragment(prefix: impl Into<PathBuf>) -> Self {
         Self::new(Layout::Fragment(prefix.into()))
     }
 
     /// Returns the text for a contact in the file names of [`per_contact`](WavSink::per_contact).
     ///
-    /// It is the contact id, with each character other than ASCII letters, digits, `-`, `_` and `.` replaced by
-    /// `_`.
+    /// The text is the first 128 characters of the contact id, or `unknown` for `None`. Each character other than ASCII
+    /// letters, digits, `-`, `_` and `.` is replaced by `_`.
     ///
     /// ```
     /// assert_eq!(kinesis_video::WavSink::contact_in_name(Some("../a b")), ".._a_b");
@@ -136,7 +154,10 @@ impl WavSink {
         id.map_or_else(|| "unknown".into(), |id| id.chars().take(128).map(plain).collect())
     }
 
-    /// Sets the file size in bytes at which audio continues in another file. Default: the limit of WAV, 4 GiB.
+    /// Sets the file size in bytes at which audio continues in another file.
+    ///
+    /// Default and maximum: 4,294,901,759 bytes, 64 KiB below the limit of WAV. Minimum: 1,024 bytes. Values outside
+    /// these limits count as the nearer limit.
     pub fn roll_over_at(mut self, bytes: u64) -> Self {
         if let State::Idle(writer) = &mut self.state {
             writer.largest = bytes.clamp(1024, LARGEST);
