@@ -15,9 +15,9 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_kinesisvideo::types::ApiName;
 
 pub use archived::{
-    Archive, ArchiveFragments, ArchiveProgress, ArchivedImage, Clip, ClipStream, Clips, Clock, DashSession,
-    FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, NoImage, OnUnavailable, Order,
-    PlaybackUrl, playback,
+    Archive, ArchiveFragments, ArchiveProgress, ArchivedImage, ArchivedStream, Clip, ClipStream, Clips, Clock,
+    DashSession, FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, NoImage, OnUnavailable,
+    Order, PlaybackUrl, playback,
 };
 pub use call::{RetryConfig, SdkBody};
 pub use live::{Live, LiveFragments, LivePackets, LiveStatus, LiveStream, OnAgedOut, OnDamage, Start, StopHandle};
@@ -69,7 +69,11 @@ impl KinesisVideo {
         Self::new(&aws_config::load_defaults(BehaviorVersion::latest()).await)
     }
 
-    /// Creates a client from SDK clients, for other credentials, a VPC endpoint or another HTTP stack.
+    /// Creates a client from SDK clients, for other credentials or another HTTP stack.
+    ///
+    /// Each call of `media` and `archived` goes to the stream's data endpoint, whatever endpoint they were made with.
+    /// Their own retries and stalled-stream protection are turned off. `control` keeps its endpoint. To replace the
+    /// data endpoint, use [`with_data_endpoint`](Self::with_data_endpoint).
     pub fn with_clients(
         control: aws_sdk_kinesisvideo::Client,
         media: aws_sdk_kinesisvideomedia::Client,

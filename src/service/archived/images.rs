@@ -3,8 +3,6 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_stream::try_stream;
@@ -14,10 +12,9 @@ use aws_sdk_kinesisvideoarchivedmedia::types::{Format, FormatConfigKey, Image, I
 use aws_smithy_types::base64;
 use bytes::Bytes;
 use futures::Stream;
-use futures::stream::{FusedStream, StreamExt};
 
 use super::Clock;
-use super::lazy_stream::LazyStream;
+use super::archived_stream::ArchivedStream;
 use super::millis_range::{MillisRange, date, invalid, timestamp, whole_millis};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
@@ -275,7 +272,7 @@ impl Images {
 
     /// Returns the stream of pictures. Nothing is sent before it is polled.
     pub fn images(self) -> ImageStream {
-        ImageStream { stream: self.stream.clone(), images: LazyStream::new(self.read()) }
+        ImageStream::new(self.stream.clone(), self.read())
     }
 
     fn read(self) -> impl Stream<Item = Result<ArchivedImage>> + Send + 'static {
@@ -418,32 +415,8 @@ impl fmt::Debug for Images {
     }
 }
 
-/// Stream of pictures, from [`Images::images`].
-#[must_use = "streams do nothing unless polled"]
-pub struct ImageStream {
-    stream: StreamId,
-    images: LazyStream<ArchivedImage>,
-}
-
-impl Stream for ImageStream {
-    type Item = Result<ArchivedImage>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.images.poll_next_unpin(cx)
-    }
-}
-
-impl FusedStream for ImageStream {
-    fn is_terminated(&self) -> bool {
-        self.images.is_terminated()
-    }
-}
-
-impl fmt::Debug for ImageStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ImageStream").field("stream", &self.stream).finish_non_exhaustive()
-    }
-}
+/// A stream of pictures, from [`Images::images`].
+pub type ImageStream = ArchivedStream<ArchivedImage>;
 
 #[cfg(test)]
 mod tests {

@@ -4,8 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::RangeInclusive;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use async_stream::try_stream;
@@ -13,9 +12,9 @@ use aws_sdk_kinesisvideo::types::ApiName;
 use aws_sdk_kinesisvideoarchivedmedia::types::{FragmentSelector, FragmentSelectorType, TimestampRange};
 use futures::Stream;
 use futures::future::BoxFuture;
-use futures::stream::{FusedStream, StreamExt, TryStreamExt};
+use futures::stream::TryStreamExt;
 
-use super::lazy_stream::LazyStream;
+use super::archived_stream::ArchivedStream;
 use super::millis_range::{MillisRange, date};
 use super::{Clock, FragmentInfo};
 use crate::error::{Error, ErrorKind, Result};
@@ -203,13 +202,13 @@ impl FragmentList {
     pub fn entries(self) -> FragmentEntries {
         let stream = self.listing.stream.clone();
         let Some(order) = self.order else {
-            return FragmentEntries { stream, entries: LazyStream::new(self.listing.list()) };
+            return FragmentEntries::new(stream, self.listing.list());
         };
         let sorted = async move {
             let infos = self.listing.sorted(order).await?;
             Ok::<_, Error>(futures::stream::iter(infos.into_iter().map(Ok)))
         };
-        FragmentEntries { stream, entries: LazyStream::new(futures::stream::once(sorted).try_flatten()) }
+        FragmentEntries::new(stream, futures::stream::once(sorted).try_flatten())
     }
 }
 
@@ -225,32 +224,8 @@ impl fmt::Debug for FragmentList {
     }
 }
 
-/// Stream of listed fragments, from [`FragmentList::entries`].
-#[must_use = "streams do nothing unless polled"]
-pub struct FragmentEntries {
-    stream: StreamId,
-    entries: LazyStream<FragmentInfo>,
-}
-
-impl Stream for FragmentEntries {
-    type Item = Result<FragmentInfo>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.entries.poll_next_unpin(cx)
-    }
-}
-
-impl FusedStream for FragmentEntries {
-    fn is_terminated(&self) -> bool {
-        self.entries.is_terminated()
-    }
-}
-
-impl fmt::Debug for FragmentEntries {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FragmentEntries").field("stream", &self.stream).finish_non_exhaustive()
-    }
-}
+/// A stream of listed fragments, from [`FragmentList::entries`].
+pub type FragmentEntries = ArchivedStream<FragmentInfo>;
 
 impl Listing {
     pub(in crate::service) fn new(client: Client, stream: StreamId) -> Self {

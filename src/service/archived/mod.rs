@@ -1,15 +1,16 @@
 //! Stored media: ListFragments, GetMediaForFragmentList, GetClip, GetImages and playback sessions.
 
+mod archived_stream;
 mod clips;
 mod clock;
 mod fetch;
 mod fragment_info;
 mod images;
-mod lazy_stream;
 mod list;
 mod millis_range;
 pub mod playback;
 
+pub use archived_stream::ArchivedStream;
 pub use clips::{Clip, ClipStream, Clips};
 pub use clock::Clock;
 pub use fetch::{Archive, ArchiveFragments, ArchiveProgress, OnUnavailable};

@@ -281,7 +281,9 @@ impl Live {
         self
     }
 
-    /// Sets the parser's limits. A fragment that exceeds them counts as damaged.
+    /// Sets the parser's limits. Default: [`Limits::default`].
+    ///
+    /// A fragment that exceeds them counts as damaged, and is handled by [`on_damage`](Live::on_damage).
     pub fn limits(mut self, limits: Limits) -> Self {
         self.options.limits = limits;
         self
@@ -345,9 +347,10 @@ impl Live {
         LiveFragments::checkpointed(self, Arc::new(store))
     }
 
-    /// Returns a stream of packets. Each is yielded once, as soon as its last byte has arrived.
+    /// Returns a stream of packets. Each is yielded once, when its last byte has arrived.
     ///
-    /// The start and the end of a fragment are items, too.
+    /// The stream also yields the start and the end of each fragment, and discontinuities. See
+    /// [`PacketItem`](crate::demux::PacketItem).
     pub fn packets(self) -> LivePackets {
         LivePackets::packets(self)
     }

@@ -66,9 +66,9 @@ impl Clip {
         self.part.range.to_range()
     }
 
-    /// Returns the fragments of the clip as they were listed, ordered by start.
+    /// Returns the listed fragments of the clip, ordered by start on the clip's clock.
     ///
-    /// Fragments that have expired since the listing are not in the file.
+    /// A fragment that has expired since the listing is in this list, but not in the file.
     pub fn fragments(&self) -> &[FragmentInfo] {
         &self.part.fragments
     }

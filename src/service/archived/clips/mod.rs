@@ -5,8 +5,6 @@ mod plan;
 
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_stream::try_stream;
@@ -14,9 +12,9 @@ use aws_sdk_kinesisvideo::types::ApiName;
 use aws_sdk_kinesisvideoarchivedmedia::operation::get_clip::GetClipOutput;
 use aws_sdk_kinesisvideoarchivedmedia::types::{ClipFragmentSelector, ClipFragmentSelectorType, ClipTimestampRange};
 use futures::Stream;
-use futures::stream::{FusedStream, StreamExt, TryStreamExt};
+use futures::stream::TryStreamExt;
 
-use super::lazy_stream::LazyStream;
+use super::archived_stream::ArchivedStream;
 use super::millis_range::{MillisRange, date, invalid};
 use super::{Clock, FragmentInfo, FragmentList, Order};
 use crate::error::{Error, ErrorKind, Result};
@@ -159,7 +157,7 @@ impl Clips {
         self
     }
 
-    /// Sets the time limit of a response, and of the first byte of a clip. Default: 60 s.
+    /// Sets how long each call may take to respond, and then a clip's first byte to arrive. Default: 60 s each.
     ///
     /// The service makes the whole clip before it sends the first byte.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
@@ -175,7 +173,7 @@ impl Clips {
 
     /// Returns the stream of clips. Nothing is sent before it is polled.
     pub fn clips(self) -> ClipStream {
-        ClipStream { stream: self.stream.clone(), clips: LazyStream::new(self.read()) }
+        ClipStream::new(self.stream.clone(), self.read())
     }
 
     fn read(self) -> impl Stream<Item = Result<Clip>> + Send + 'static {
@@ -294,29 +292,5 @@ impl fmt::Debug for Clips {
     }
 }
 
-/// Stream of clips, from [`Clips::clips`].
-#[must_use = "streams do nothing unless polled"]
-pub struct ClipStream {
-    stream: StreamId,
-    clips: LazyStream<Clip>,
-}
-
-impl Stream for ClipStream {
-    type Item = Result<Clip>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.clips.poll_next_unpin(cx)
-    }
-}
-
-impl FusedStream for ClipStream {
-    fn is_terminated(&self) -> bool {
-        self.clips.is_terminated()
-    }
-}
-
-impl fmt::Debug for ClipStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClipStream").field("stream", &self.stream).finish_non_exhaustive()
-    }
-}
+/// A stream of clips, from [`Clips::clips`].
+pub type ClipStream = ArchivedStream<Clip>;

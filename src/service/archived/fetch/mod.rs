@@ -18,7 +18,7 @@ use futures::stream::{FusedStream, StreamExt};
 use tokio::sync::watch;
 use tracing::Span;
 
-use super::lazy_stream::LazyStream;
+use super::archived_stream::ArchivedStream;
 use super::list::Listing;
 use super::{Clock, FragmentInfo, Order};
 use crate::error::{Error, Result};
@@ -283,11 +283,11 @@ impl Archive {
         self
     }
 
-    /// Sets the number of media points to use per second. Default: 500.
+    /// Sets the maximum number of media points per second. Default: 500.
     ///
-    /// Each fragment costs one point. The service allows 500 per second and stream, shared by all readers of
-    /// the stream. All clones of a
-    /// [`KinesisVideo`](crate::KinesisVideo) stay within the limit together.
+    /// Each fragment costs one point. The service allows 500 per second and stream, for all its readers together.
+    /// Clones of one [`KinesisVideo`](crate::KinesisVideo) share the count of used points. Each reader compares that
+    /// count with its own maximum. 0 is an error, which the stream yields first.
     pub fn points_per_second(mut self, points: u32) -> Self {
         self.options.points_per_second = points;
         self
@@ -329,7 +329,10 @@ impl Archive {
         self
     }
 
-    /// Sets the limits. A fragment that exceeds them counts as damaged.
+    /// Sets the parser's limits. Default: [`Limits::default`].
+    ///
+    /// A fragment that exceeds them counts as damaged: it is requested once more, and is then handled by
+    /// [`on_unavailable`](Archive::on_unavailable).
     pub fn limits(mut self, limits: Limits) -> Self {
         self.options.limits = limits;
         self
@@ -340,8 +343,8 @@ impl Archive {
         let span = tracing::info_span!("archive", stream = %self.stream);
         let (progress, trailing) = (watch::Sender::default(), Arc::default());
         let stream = self.stream.clone();
-        let fragments = LazyStream::new(self.read(progress.clone(), Arc::clone(&trailing)));
-        ArchiveFragments { stream, progress, trailing, span, fragments }
+        let fragments = ArchivedStream::new(stream, self.read(progress.clone(), Arc::clone(&trailing)));
+        ArchiveFragments { progress, trailing, span, fragments }
     }
 
     fn read(
@@ -438,14 +441,14 @@ impl fmt::Debug for Archive {
     }
 }
 
-/// Stream of stored fragments, from [`Archive::fragments`].
+/// A stream of stored fragments, from [`Archive::fragments`].
+#[derive(Debug)]
 #[must_use = "streams do nothing unless polled"]
 pub struct ArchiveFragments {
-    stream: StreamId,
     progress: watch::Sender<ArchiveProgress>,
     trailing: Arc<OnceLock<Vec<Discontinuity>>>,
     span: Span,
-    fragments: LazyStream<Fragment>,
+    fragments: ArchivedStream<Fragment>,
 }
 
 impl ArchiveFragments {
@@ -472,14 +475,5 @@ impl Stream for ArchiveFragments {
 impl FusedStream for ArchiveFragments {
     fn is_terminated(&self) -> bool {
         self.fragments.is_terminated()
-    }
-}
-
-impl fmt::Debug for ArchiveFragments {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ArchiveFragments")
-            .field("stream", &self.stream)
-            .field("progress", &*self.progress.borrow())
-            .finish_non_exhaustive()
     }
 }

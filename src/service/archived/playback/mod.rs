@@ -185,20 +185,39 @@ pub struct Session<P, M> {
     types: PhantomData<(P, M)>,
 }
 
-/// Builder of an HLS session, from [`KinesisVideo::hls`](crate::KinesisVideo::hls).
+/// A builder of an HLS session, from [`KinesisVideo::hls`](crate::KinesisVideo::hls).
+///
+/// ```
+/// # async fn f(kvs: kinesis_video::KinesisVideo) -> kinesis_video::Result<()> {
+/// let url = kvs.hls("front-door").display_timestamps(true).url().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Fragment numbers exist in DASH only. This does not compile:
 ///
 /// ```compile_fail
 /// # async fn f(kvs: kinesis_video::KinesisVideo) {
-/// kvs.hls("front-door").display_numbers(true).url().await; // only DASH has fragment numbers
+/// kvs.hls("front-door").display_numbers(true).url().await;
 /// # }
 /// ```
 pub type HlsSession<M = LiveMode> = Session<Hls, M>;
 
-/// Builder of an MPEG-DASH session, from [`KinesisVideo::dash`](crate::KinesisVideo::dash).
+/// A builder of an MPEG-DASH session, from [`KinesisVideo::dash`](crate::KinesisVideo::dash).
+///
+/// ```
+/// # use kinesis_video::{KinesisVideo, Timestamp};
+/// # async fn f(kvs: KinesisVideo, start: Timestamp, end: Timestamp) -> kinesis_video::Result<()> {
+/// let url = kvs.dash("front-door").on_demand(start..=end).url().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A range of stored media needs an end. This does not compile:
 ///
 /// ```compile_fail
 /// # async fn f(kvs: kinesis_video::KinesisVideo, start: kinesis_video::Timestamp) {
-/// kvs.dash("front-door").on_demand(start..).url().await; // a range of stored media has an end
+/// kvs.dash("front-door").on_demand(start..).url().await;
 /// # }
 /// ```
 pub type DashSession<M = LiveMode> = Session<Dash, M>;
