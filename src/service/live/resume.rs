@@ -347,7 +347,7 @@ impl Resume {
     /// Returns the fragment that is being skipped, and why.
     pub(super) fn skipped_fragment(&self) -> Option<(FragmentNumber, Error)> {
         let ResumeStrategy::SkipFragment { number, cause } = &self.strategy else { return None };
-        let cut = || Error::malformed("it ends, again and again, before it is whole");
+        let cut = || Error::malformed("the body ended several times before the fragment was complete");
         Some((number.clone(), cause.clone().unwrap_or_else(cut)))
     }
 }

@@ -356,7 +356,7 @@ impl<B: ReadBody> Session<B> {
         if gives_up && self.connection.options().on_damage == OnDamage::Fail {
             let error = cause.unwrap_or_else(|| {
                 let number = cut.position.number().map(FragmentNumber::as_str);
-                let error = Error::malformed("the body ends, again and again, in a fragment");
+                let error = Error::malformed("the body ended several times within a fragment");
                 self.connection.name_in(error.in_fragment(number))
             });
             return AfterBody::End(Err(error));
