@@ -71,8 +71,8 @@ impl KinesisVideo {
 
     /// Creates a client from SDK clients, for other credentials or another HTTP stack.
     ///
-    /// Each call of `media` and `archived` goes to the stream's data endpoint, whatever endpoint they were made with.
-    /// Their own retries and stalled-stream protection are turned off. `control` keeps its endpoint. To replace the
+    /// This crate calls `media` and `archived` at the stream's data endpoint, whatever endpoint they were made with. It
+    /// turns off the SDK's retries and stalled-stream protection for its own calls. `control` keeps its endpoint. To replace the
     /// data endpoint, use [`with_data_endpoint`](Self::with_data_endpoint).
     pub fn with_clients(
         control: aws_sdk_kinesisvideo::Client,

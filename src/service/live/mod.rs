@@ -240,9 +240,10 @@ impl Live {
 
     /// Sets how long a reader waits for an item before the stream ends. Default: no limit.
     ///
-    /// The time runs only while the reader polls. The end reason is
-    /// [`StreamEnd::IdleTimeout`](crate::StreamEnd::IdleTimeout). If the service was never reached, the stream ends
-    /// with the error of the last call instead.
+    /// The time starts at the first poll for an item. It does not run between an item and the next poll. If bytes have
+    /// arrived when it is over, it starts again. The end reason is
+    /// [`StreamEnd::IdleTimeout`](crate::StreamEnd::IdleTimeout). If all calls so far have failed, the stream ends with
+    /// the error of the first one instead.
     ///
     /// The intact part of a cut fragment is yielded before the end. It is not saved as a checkpoint, because the
     /// fragment may be complete at the next attempt.

@@ -68,7 +68,7 @@ impl Clip {
 
     /// Returns the listed fragments of the clip, ordered by start on the clip's clock.
     ///
-    /// A fragment that has expired since the listing is in this list, but not in the file.
+    /// A fragment that has expired since the listing may be in this list, but not in the file.
     pub fn fragments(&self) -> &[FragmentInfo] {
         &self.part.fragments
     }

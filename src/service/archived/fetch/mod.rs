@@ -287,7 +287,8 @@ impl Archive {
     ///
     /// Each fragment costs one point. The service allows 500 per second and stream, for all its readers together.
     /// Clones of one [`KinesisVideo`](crate::KinesisVideo) share the count of used points. Each reader compares that
-    /// count with its own maximum. 0 is an error, which the stream yields first.
+    /// count with its own maximum. The value also bounds the fragments per call. 0 is an
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) error, which the stream yields first.
     pub fn points_per_second(mut self, points: u32) -> Self {
         self.options.points_per_second = points;
         self
@@ -331,7 +332,7 @@ impl Archive {
 
     /// Sets the parser's limits. Default: [`Limits::default`].
     ///
-    /// A fragment that exceeds them counts as damaged: it is requested once more, and is then handled by
+    /// A fragment that exceeds them counts as damaged: it is requested once more, if the attempts allow it, and is then handled by
     /// [`on_unavailable`](Archive::on_unavailable).
     pub fn limits(mut self, limits: Limits) -> Self {
         self.options.limits = limits;

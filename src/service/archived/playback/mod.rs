@@ -196,7 +196,7 @@ pub struct Session<P, M> {
 ///
 /// Fragment numbers exist in DASH only. This does not compile:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// # async fn f(kvs: kinesis_video::KinesisVideo) {
 /// kvs.hls("front-door").display_numbers(true).url().await;
 /// # }
@@ -213,9 +213,9 @@ pub type HlsSession<M = LiveMode> = Session<Hls, M>;
 /// # }
 /// ```
 ///
-/// A range of stored media needs an end. This does not compile:
+/// An on-demand range needs an end. This does not compile:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0308
 /// # async fn f(kvs: kinesis_video::KinesisVideo, start: kinesis_video::Timestamp) {
 /// kvs.dash("front-door").on_demand(start..).url().await;
 /// # }
