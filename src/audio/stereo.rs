@@ -348,7 +348,7 @@ impl<S> Stereo<S> {
 
     /// Sets the duration of a chunk. Default: 100 ms.
     ///
-    /// A duration below one frame (125 µs) counts as one frame, and a duration above one hour as one hour.
+    /// The duration is rounded down to whole samples of 125 µs. It is at least one sample and at most one hour.
     pub fn chunk_duration(mut self, duration: Duration) -> Self {
         self.interleaver.length = samples_in(duration).min(LONGEST_CHUNK);
         self
@@ -391,7 +391,7 @@ impl<S> Stereo<S> {
         self
     }
 
-    /// Returns the number of samples of both parties that arrived too late and were dropped.
+    /// Returns how many samples, of both parties together, were dropped because their place was already filled.
     ///
     /// Silence that fills holes does not count.
     pub fn late(&self) -> u64 {

@@ -28,7 +28,9 @@ impl<'a> Block<'a> {
         self.fragment.header().ticks_to_ns(self.entry.timecode)
     }
 
-    /// Returns the duration in nanoseconds, or `None` if no BlockGroup declares one.
+    /// Returns the duration that the block's BlockGroup declares, in nanoseconds.
+    ///
+    /// Returns `None` for a SimpleBlock, and for a group without a duration or with one of 2³²−1 ticks or more.
     pub fn duration_ns(&self) -> Option<i64> {
         self.entry.duration().map(|ticks| self.fragment.header().ticks_to_ns(ticks))
     }

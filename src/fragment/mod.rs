@@ -247,7 +247,7 @@ impl FragmentFooter {
 
     /// Returns the token with which GetMedia resumes after the fragment.
     ///
-    /// This is the closing tag CONTINUATION_TOKEN. Returns `None` without the tag.
+    /// It is the service's tag CONTINUATION_TOKEN after the media. Returns `None` if the fragment lacks the tag.
     pub fn continuation_token(&self) -> Option<&str> {
         self.continuation_token.as_deref()
     }
@@ -398,7 +398,7 @@ impl Fragment {
 
     /// Returns the token with which GetMedia resumes after the fragment.
     ///
-    /// This is the closing tag CONTINUATION_TOKEN. Returns `None` without the tag.
+    /// It is the service's tag CONTINUATION_TOKEN after the media. Returns `None` if the fragment lacks the tag.
     pub fn continuation_token(&self) -> Option<&str> {
         self.inner.continuation_token.as_deref()
     }

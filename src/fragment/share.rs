@@ -21,13 +21,13 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// The subscribers share one connection, one parser, and one buffer per fragment.
 ///
-/// Every [`Subscriber`] receives all fragments that the source yields after it subscribed, in the same
-/// order, and then the source's error or end. A [lossy](Share::subscribe_lossy) subscriber that is too slow
-/// misses fragments. A subscriber that subscribes after the end receives the error or end at once. Clones of
+/// Every [`Subscriber`] that is not [lossy](Share::subscribe_lossy) receives all fragments that the source yields
+/// after it subscribed, in the same order. A lossy one misses fragments if it is too slow. All then receive the
+/// source's error or end. A subscriber that subscribes after the end receives the error or end at once. Clones of
 /// a `Share` refer to the same source. Subscribers can be added and dropped at any time.
 ///
-/// A subscriber polls the source when it is polled and its queue is empty. Without subscribers the
-/// source is not polled. The source is dropped when it ends or fails, or when the last subscriber and the
+/// Polling a subscriber whose queue is empty polls the source, unless another subscriber that is not lossy still has
+/// a fragment in its queue. Without subscribers the source is not polled. The source is dropped when it ends or fails, or when the last subscriber and the
 /// last `Share` are dropped.
 ///
 /// ```

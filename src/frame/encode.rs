@@ -19,7 +19,7 @@ impl RgbFrame {
         Ok(Self { info: frame.info().clone(), image: frame.to_rgb()? })
     }
 
-    /// Returns the origin, time and size of the picture.
+    /// Returns the picture's origin, time, width and height.
     pub fn info(&self) -> &FrameInfo {
         &self.info
     }
@@ -52,7 +52,7 @@ impl EncodedFrame {
         Ok(Self { info: frame.info().clone(), format: ImageFormat::Png, bytes: to_png(&frame.to_rgb()?)? })
     }
 
-    /// Returns the origin, time and size of the picture.
+    /// Returns the picture's origin, time, width and height.
     pub fn info(&self) -> &FrameInfo {
         &self.info
     }

@@ -163,12 +163,16 @@ impl FrameInfo {
         self.missing_before
     }
 
-    /// Returns the width in pixels.
+    /// Returns the width of this picture in pixels, after any scaling.
+    ///
+    /// Rotation and pixel aspect ratio are not applied.
     pub fn width(&self) -> u32 {
         self.width
     }
 
-    /// Returns the height in pixels.
+    /// Returns the height of this picture in pixels, after any scaling.
+    ///
+    /// Rotation and pixel aspect ratio are not applied.
     pub fn height(&self) -> u32 {
         self.height
     }

@@ -65,7 +65,7 @@ pub enum OnDecodeError {
 }
 
 impl FrameOptions {
-    /// Creates options with the defaults: all undamaged pictures of the first video track.
+    /// Creates options that select all pictures of the first video track. Damaged ones are skipped.
     pub fn new() -> Self {
         Self {
             sampling: Sampling::All,

@@ -69,7 +69,9 @@ impl FragmentReport {
         self.pictures + self.unsampled + self.skipped.len() as u32 >= self.blocks
     }
 
-    /// Returns all other blocks, with the reason why each yielded no picture, in stored order.
+    /// Returns the blocks that yielded no picture and were not left out by sampling, each with the reason.
+    ///
+    /// They are in stored order.
     ///
     /// The list includes blocks that hold no picture: see [`NoPicture::Parameters`].
     pub fn skipped(&self) -> &[SkippedBlock] {

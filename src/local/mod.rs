@@ -274,7 +274,7 @@ impl LocalEndpoint {
         LocalStream { stream }
     }
 
-    /// Creates a stream that serves a payload file, byte for byte.
+    /// Creates a stream that serves a payload file, byte for byte. A stream of the same name is replaced.
     ///
     /// A reader that starts at [`Earliest`](crate::Start::Earliest) receives the whole file, then the end
     /// of the body. The contents need not be a valid payload.

@@ -25,15 +25,18 @@ pub use wav::WavSink;
 /// A sink with a [`Summary`] of everything it has recorded.
 ///
 /// The sinks of this crate write a file under a temporary name in the same folder and rename the file when it is
-/// complete. So a file under its final name is always whole. Dropping a sink without closing the sink leaves an
-/// unfinished file under its temporary name.
+/// complete. So a file under its final name is always whole. If a sink is dropped before it is
+/// closed, the file that is being written is not completed. Its bytes so far may remain under the temporary name.
 ///
 /// | sink | a file is complete |
 /// |---|---|
 /// | [`MkvSink`], `ImageSink` | at the next item, flush or close |
-/// | [`WavSink`] | when its last audio has arrived, at the latest on close; not on flush |
+/// | [`WavSink::per_fragment`] | when the next fragment begins, at the latest on close |
+/// | [`WavSink::per_contact`] | when the next contact begins, at the latest on close |
+/// | other [`WavSink`]s | on close |
 ///
-/// The `fanout` of futures sends one stream to two sinks. Its summary is the sum of both, so each item counts twice:
+/// The `fanout` of futures sends one stream to two sinks. The summary of the fanout adds up both sinks, so each item
+/// counts twice:
 ///
 /// ```
 /// use futures::SinkExt;

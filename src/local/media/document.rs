@@ -141,9 +141,9 @@ impl Document {
         self
     }
 
-    /// Sets the title, and the name of the muxing and writing application.
+    /// Sets the title, and one name (`app`) for both the muxing and the writing application.
     ///
-    /// Defaults: `kinesis-video` and `kinesis-video 1.0`, each with a NUL at the end.
+    /// Both are written as given. Defaults: `kinesis-video` and `kinesis-video 1.0`, which end with a NUL.
     #[must_use]
     pub fn titled(mut self, title: &str, app: &str) -> Self {
         self.title = title.into();

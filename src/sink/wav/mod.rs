@@ -116,7 +116,9 @@ enum Job {
 }
 
 impl WavSink {
-    /// Creates a sink that writes one conversation to the file `path`: stereo, or one party.
+    /// Creates a sink that writes one conversation to the file `path`.
+    ///
+    /// The file is stereo for [`StereoChunk`]s and mono for [`AudioChunk`]s of one party.
     pub fn create(path: impl Into<PathBuf>) -> Self {
         Self::new(Layout::One(path.into()))
     }
