@@ -10,10 +10,11 @@ use futures::stream::{BoxStream, FusedStream, StreamExt};
 use crate::error::Result;
 use crate::service::stream_id::StreamId;
 
-/// A stream of stored items. It sends nothing before it is polled.
+/// A stream of items read from stored media.
 ///
+/// Nothing is sent before the stream is polled.
 /// [`FragmentEntries`](crate::FragmentEntries), [`ClipStream`](crate::ClipStream) and
-/// [`ImageStream`](crate::ImageStream) are this type. After an error it is at its end, and its connections are closed.
+/// [`ImageStream`](crate::ImageStream) are this type. The stream ends after its first error and closes its connections.
 #[must_use = "streams do nothing unless polled"]
 pub struct ArchivedStream<T> {
     stream: StreamId,

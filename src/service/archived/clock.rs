@@ -2,12 +2,12 @@
 
 use crate::fragment::{Position, Timestamp};
 
-/// The clock on which a range of time is given.
+/// The clock on which a range of time is measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Clock {
-    /// The start of a fragment as the producer reports it.
+    /// The producer's clock: the start of a fragment as the producer reports it.
     Producer,
-    /// The time at which the service began to receive a fragment.
+    /// The service's clock: the time at which the service began to receive a fragment.
     #[default]
     Server,
 }

@@ -38,27 +38,35 @@ impl FragmentInfo {
         &self.number
     }
 
-    /// Returns the stored size in bytes. It includes the tags that the service adds.
+    /// Returns the stored size in bytes, including the tags that the service adds.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Returns the start of the fragment on the producer's clock.
+    ///
+    /// `None` if the listing has no such time.
     pub fn producer_time(&self) -> Option<Timestamp> {
         self.producer_time
     }
 
     /// Returns the time at which the service began to receive the fragment.
+    ///
+    /// `None` if the listing has no such time.
     pub fn server_time(&self) -> Option<Timestamp> {
         self.server_time
     }
 
-    /// Returns the duration. The service sometimes reports zero for fragments that do have a duration.
+    /// Returns the duration of the fragment, in whole milliseconds.
+    ///
+    /// The service sometimes reports zero for fragments that do have a duration.
     pub fn duration(&self) -> Duration {
         self.duration
     }
 
-    /// Returns the start of the fragment on a clock.
+    /// Returns the producer time or the server time of the fragment.
+    ///
+    /// `None` if the listing has no such time.
     pub fn time(&self, clock: Clock) -> Option<Timestamp> {
         match clock {
             Clock::Producer => self.producer_time,
@@ -66,7 +74,7 @@ impl FragmentInfo {
         }
     }
 
-    /// Returns the position right after the fragment.
+    /// Returns the position directly after the fragment, without a continuation token.
     pub fn position(&self) -> Position {
         Position::at(self.number.clone(), self.server_time, self.producer_time)
     }

@@ -35,11 +35,13 @@ const MAX_EMPTY_PAGES: u32 = 100;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NoImage {
-    /// No media are stored for that time. The service's `NO_MEDIA`.
+    /// No media are stored for the requested time. The service's `NO_MEDIA`.
     NoMedia,
     /// The stored media have no picture: they are audio only, or damaged. The service's `MEDIA_ERROR`.
     MediaError,
-    /// An error of the service that this crate does not know. Empty if the service sent neither error nor picture.
+    /// An error code of the service that this crate does not know.
+    ///
+    /// Empty if the service sent neither error nor picture.
     Other(String),
 }
 
@@ -65,12 +67,12 @@ pub struct ArchivedImage {
 }
 
 impl ArchivedImage {
-    /// Returns the time, on the [clock](Images::clock) of the request.
+    /// Returns the time of the picture, on the [clock](Images::clock) of the request.
     pub fn time(&self) -> Timestamp {
         self.time
     }
 
-    /// Returns the file format of the picture.
+    /// Returns the requested file format, even if there is no picture.
     pub fn format(&self) -> ImageFormat {
         self.format
     }
@@ -129,9 +131,9 @@ impl fmt::Debug for ArchivedImage {
 /// [`images`](Images::images) returns the pictures as a stream. It calls GetImages for as many pages as needed.
 ///
 /// The stream has one item for the start of the range and one for each [interval](Images::sample_every) after
-/// it, up to the end, in order. The service takes ranges of at most 5 minutes. A longer range is requested in
-/// pieces that continue the intervals without a break. A time without a picture is an [`ArchivedImage`] with the
-/// reason, not an error.
+/// it, in order. AWS does not document whether a picture at the exact end is included. The service takes ranges of at
+/// most 5 minutes. A longer range is requested in pieces that continue the intervals without a break. A time without a
+/// picture is an [`ArchivedImage`] with the reason, not an error.
 ///
 /// The first track must be video, in H.264 or H.265. To decode on your own machine, use
 /// [`frames`](crate::FragmentStreamExt).
@@ -208,7 +210,10 @@ impl Images {
         }
     }
 
-    /// Sets the range, both ends included, of any length. `time..=time` requests one picture.
+    /// Sets the range of the pictures, which can have any length.
+    ///
+    /// The first picture is at the start. `time..=time` requests one picture. A start after the end is an
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) error, which the stream yields first.
     pub fn range(mut self, range: RangeInclusive<Timestamp>) -> Self {
         self.range = Some(range);
         self
@@ -220,7 +225,10 @@ impl Images {
         self
     }
 
-    /// Sets the interval between pictures: at least 200 ms, in whole milliseconds. Default: 1 s.
+    /// Sets the interval between pictures. Default: 1 s.
+    ///
+    /// Less than 200 ms, or a part of a millisecond, is an [`InvalidArgument`](ErrorKind::InvalidArgument) error, which
+    /// the stream yields first.
     pub fn sample_every(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
@@ -232,25 +240,31 @@ impl Images {
         self
     }
 
-    /// Sets the JPEG quality, 1 to 100. Default: 80.
+    /// Sets the JPEG quality, 1 to 100. Default: the service's default, 80.
+    ///
+    /// Other values, and any quality with [`ImageFormat::Png`], are an
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) error, which the stream yields first.
     pub fn quality(mut self, quality: u8) -> Self {
         self.quality = Some(quality);
         self
     }
 
-    /// Sets the size of the pictures in pixels, at most 3840 by 2160. Default: the size of the video.
+    /// Sets the size of the pictures in pixels. Default: the size of the video.
     ///
-    /// Pictures are stretched to this size. The AWS documentation contradicts itself about a width or height
-    /// alone, so both are required.
+    /// The width is 1 to 3840, the height 1 to 2160. Other values are an
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) error, which the stream yields first. Pictures are
+    /// stretched to this size. The AWS documentation contradicts itself about a width or height alone, so both are
+    /// required.
     pub fn size(mut self, width: u32, height: u32) -> Self {
         self.size = Some((width, height));
         self
     }
 
-    /// Sets the number of pictures per page, 1 to 100. Default: 25, the most that the service returns.
+    /// Sets the maximum number of pictures per page, 1 to 100. Default: 25.
     ///
-    /// Each picture of a page costs one of the 500 media points that a stream has per second. A page also costs
-    /// 400 metadata points, plus one per picture, of 10,000 per second.
+    /// The service returns at most 25 pictures per page. A page of up to `n` pictures costs `n` media points and
+    /// `400 + n` metadata points. A stream has 500 media points and 10,000 metadata points per second. Other values are
+    /// an [`InvalidArgument`](ErrorKind::InvalidArgument) error, which the stream yields first.
     pub fn page_size(mut self, images: u32) -> Self {
         self.page_size = images;
         self
@@ -258,13 +272,15 @@ impl Images {
 
     /// Sets the retries of each page. Default: [`RetryConfig::default`].
     ///
-    /// Only [retryable](crate::Error::is_retryable) errors are retried.
+    /// Only [retryable](crate::Error::is_retryable) errors are retried. 0 attempts count as 1.
     pub fn retry(mut self, retry: RetryConfig) -> Self {
         self.retry = retry;
         self
     }
 
-    /// Sets the time limit of a response. Default: 60 s, since the service encodes a whole page first.
+    /// Sets the timeout of each attempt of a call. Default: 60 s.
+    ///
+    /// The service encodes a whole page before it responds.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self

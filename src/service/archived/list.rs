@@ -38,7 +38,8 @@ pub enum Order {
     Number,
     /// By start time on the [clock](Clock) of the range, then by number.
     ///
-    /// Fragments that a producer uploads late are sorted in where they belong.
+    /// A fragment that was uploaded late is sorted by its start, not by its arrival. The clock is set with
+    /// [`FragmentList::clock`] or [`Archive::clock`](crate::Archive::clock).
     Time,
 }
 
@@ -68,10 +69,11 @@ impl Order {
     }
 }
 
-/// Builder of a listing of stored fragments, from [`KinesisVideo::list_fragments`](crate::KinesisVideo::list_fragments).
+/// Builder of a listing of stored fragments, from
+/// [`KinesisVideo::list_fragments`](crate::KinesisVideo::list_fragments).
 ///
 /// [`entries`](FragmentList::entries) returns the entries as a stream. It calls ListFragments for as many
-/// pages as needed.
+/// pages as needed, one page at a time. If nothing is listed, one call of DescribeStream checks the retention.
 ///
 /// The service lists a fragment if its *start* is within the range, both ends included. A fragment that starts
 /// before the range and continues into it is not listed. A fragment can be listed about 1 s after it was
@@ -79,10 +81,16 @@ impl Order {
 /// [`order`](FragmentList::order). Repeated entries are dropped.
 ///
 /// # Errors
-/// A range whose start is after its end fails before anything is sent. Other errors are a stream that does not
-/// exist or may not be listed, and [`ErrorKind::Retention`](crate::ErrorKind::Retention) if the range ends
-/// before the oldest fragment that is kept. Throttling, broken connections and moved hosts are
-/// [retried](FragmentList::retry). Entries that arrived before an error are yielded before it.
+/// The stream yields an error as its last item. Entries that arrived before are yielded first. With an
+/// [order](FragmentList::order), an error replaces all entries.
+///
+/// - [`InvalidArgument`](crate::ErrorKind::InvalidArgument), before anything is sent, if the range starts after its
+///   end, or the [page size](FragmentList::page_size) is not allowed.
+/// - [`NotFound`](crate::ErrorKind::NotFound) or [`AccessDenied`](crate::ErrorKind::AccessDenied) for a stream that
+///   does not exist or may not be listed.
+/// - [`Retention`](crate::ErrorKind::Retention) if the service reports the range as too old, or nothing is listed and
+///   the stream has a retention of 0 hours.
+/// - Throttling, broken connections and moved hosts, after all [attempts](FragmentList::retry).
 ///
 /// # Cancel safety
 /// Dropping a `next()` future loses nothing.
@@ -139,7 +147,9 @@ impl FragmentList {
         Self { listing: Listing::new(client, stream), order: None }
     }
 
-    /// Sets the range in which fragments start, both ends included. Default: the service's own default.
+    /// Sets the range in which fragments start, both ends included.
+    ///
+    /// Default: no range is sent, and the service decides.
     pub fn range(mut self, range: RangeInclusive<Timestamp>) -> Self {
         self.listing.range = Some(range);
         self
@@ -151,7 +161,7 @@ impl FragmentList {
         self
     }
 
-    /// Sorts the entries. Default: as the service lists them.
+    /// Sets the order of the entries. Default: the order of the service.
     ///
     /// A sorted listing yields nothing before the last page has arrived.
     pub fn order(mut self, order: Order) -> Self {
@@ -161,15 +171,16 @@ impl FragmentList {
 
     /// Sets the number of fragments per page, 1 to 1000. Default: 1000.
     ///
-    /// Each fragment of a page costs one of the 10,000 metadata points that a stream has per second.
+    /// A page costs as many metadata points as this number. A stream has 10,000 points per second. Other numbers are an
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) error, which the stream yields first.
     pub fn page_size(mut self, fragments: u32) -> Self {
         self.listing.page_size = fragments;
         self
     }
 
-    /// Sets the number of pages that are requested ahead. Default: 1.
+    /// Sets the number of pages to buffer before the next page is requested. Default: 1.
     ///
-    /// With 0 the next page is requested once all entries of the current one have been yielded.
+    /// With 0 the next page is requested once all entries of the current page have been yielded.
     pub fn prefetch(mut self, pages: usize) -> Self {
         self.listing.prefetch = pages;
         self
@@ -177,22 +188,22 @@ impl FragmentList {
 
     /// Sets the retries of each page. Default: [`RetryConfig::default`].
     ///
-    /// Only [retryable](crate::Error::is_retryable) errors are retried.
+    /// Only [retryable](crate::Error::is_retryable) errors are retried. 0 attempts count as 1.
     pub fn retry(mut self, retry: RetryConfig) -> Self {
         self.listing.retry = retry;
         self
     }
 
-    /// Sets the time to wait after the end of the range before listing it. Default: 0 s.
+    /// Sets the time between the end of the range and the first call. Default: 0 s.
     ///
     /// The service lists a new fragment about 1 s after it was stored. A range that ended longer ago is listed
-    /// at once. A range that ends in the future is listed after this time, not after its end.
+    /// at once. If the range ends in the future, this time counts from the first poll. Without a range nothing waits.
     pub fn settle(mut self, settle: Duration) -> Self {
         self.listing.settle = settle;
         self
     }
 
-    /// Sets the time limit of a response. Default: 30 s.
+    /// Sets the timeout of each attempt of a call. Default: 30 s.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.listing.timeout = timeout;
         self

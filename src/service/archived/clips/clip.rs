@@ -28,13 +28,15 @@ const CHUNK: usize = 64 * 1024;
 
 /// Stream of the bytes of an MP4 file, from [`ClipStream`](super::ClipStream).
 ///
-/// The service makes the file of [these fragments](Clip::fragments). The bytes are yielded as they arrive.
+/// The service makes the file from the [fragments of the clip](Clip::fragments). The bytes are yielded as they arrive.
 /// [`into_async_read`](Clip::into_async_read) and [`write_to`](Clip::write_to) are alternatives to the stream.
 ///
 /// # Errors
-/// A broken connection, or silence for longer than the [read timeout](super::Clips::read_timeout). The clip is then
-/// incomplete; request it again by its [range](Clip::range). A response that is not media is
-/// [`WrongEndpoint`](crate::ErrorKind::WrongEndpoint).
+/// - A broken connection, or silence for longer than the [read timeout](super::Clips::read_timeout). The clip is then
+///   incomplete. Request the [range](Clip::range) again.
+/// - No first byte within the [call timeout](super::Clips::call_timeout).
+/// - [`Service`](crate::ErrorKind::Service) for a response without bytes.
+/// - [`WrongEndpoint`](crate::ErrorKind::WrongEndpoint) for a response that is not media.
 ///
 /// # Cancel safety
 /// Dropping a `next()` future loses nothing. Dropping the clip closes the connection.
@@ -60,8 +62,8 @@ impl Clip {
 
     /// Returns the requested range, on the [clock](super::Clips::clock) of the clips.
     ///
-    /// It goes from the start of the first fragment to the start of the last. If those are equal, it is 1 ms long.
-    /// Ranges of clips do not overlap.
+    /// The range goes from the start of the first fragment to the start of the last. If those are equal, the range is
+    /// extended by 1 ms at one end. Ranges of clips do not overlap.
     pub fn range(&self) -> RangeInclusive<Timestamp> {
         self.part.range.to_range()
     }
@@ -81,12 +83,12 @@ impl Clip {
         &self.part.left_out
     }
 
-    /// Returns the stored size of the fragments in bytes. The clip has about the same size.
+    /// Returns the listed size of the [fragments](Clip::fragments) in bytes. The clip has about the same size.
     pub fn listed_bytes(&self) -> u64 {
         self.part.fragments.iter().map(FragmentInfo::bytes).sum()
     }
 
-    /// Returns the media type that the service sent: `video/mp4`.
+    /// Returns the media type that the service sent, usually `video/mp4`.
     pub fn content_type(&self) -> Option<&str> {
         self.content_type.as_deref()
     }
@@ -102,7 +104,8 @@ impl Clip {
     /// once it is complete.
     ///
     /// # Errors
-    /// Errors of the clip and of the file system. The incomplete file is removed.
+    /// Errors of the clip and of the file system. The incomplete file is removed. A path without a file name is
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
     ///
     /// # Cancel safety
     /// Dropping the future leaves `NAME.part` in the folder.

@@ -57,12 +57,12 @@ const SETTLE: Duration = Duration::from_secs(2);
 ///
 /// With [`Clock::Producer`] the service leaves out some fragments:
 ///
-/// - Of several fragments with the same start it uses only the newest, which has the largest number.
-/// - It uses only fragments that were *ingested* consecutively, starting with the one ingested first.
+/// - Of several fragments with the same start the service uses only the newest, which has the largest number.
+/// - The service uses only fragments that were *ingested* consecutively, starting with the one ingested first.
 ///
 /// A producer that sends a few fragments again does not lose any: clips are divided there. But if the same time was
 /// uploaded at very different times, only the first upload is in the clip. [`Clip::left_out`] lists the fragments
-/// that a clip lacks by these rules, as far as the listing shows. To get them, use [`Clock::Server`] or read the
+/// that a clip lacks by these rules, as far as the listing shows. To read those, use [`Clock::Server`] or read the
 /// fragments with [`Archive`](crate::Archive).
 ///
 /// # Errors
@@ -70,9 +70,14 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// - [`Unsupported`](crate::ErrorKind::Unsupported) for media that do not fit into an MP4. The service takes H.264 or
 ///   H.265 with AAC or without audio, and H.264 with G.711 A-law, with length prefixes instead of start codes. All
 ///   fragments of a clip must have the same tracks and codec private data. Clips are divided where those change.
-/// - [`Limit`](crate::ErrorKind::Limit) if more fragments start at the same time than fit into a clip.
+///   It is also the error if fragments start 1 ms before, at and 1 ms after a time and must be divided there.
+/// - [`Limit`](crate::ErrorKind::Limit) if more fragments start at the same time than fit into a clip. A single
+///   fragment of more than 95 MB is requested.
+/// - [`NotFound`](crate::ErrorKind::NotFound), [`AccessDenied`](crate::ErrorKind::AccessDenied) and
+///   [`Retention`](crate::ErrorKind::Retention), as for [`FragmentList`](crate::FragmentList#errors).
 /// - Throttling, broken connections and moved hosts, after all [attempts](Clips::retry). They are retried until the
 ///   response to a call begins.
+/// - [`Service`](crate::ErrorKind::Service) for other errors of the service.
 ///
 /// Errors of a clip have its range. Another stream of clips can continue after it. Fragments that have expired
 /// since the listing are not in the clip. If none is left, the service's error is returned. A range without fragments
@@ -137,7 +142,11 @@ impl Clips {
         }
     }
 
-    /// Sets the range in which fragments start, both ends included, of any length. The end must be after the start.
+    /// Sets the range in which fragments start, both ends included. It can have any length.
+    ///
+    /// The end must be at least 1 ms after the start, else the stream yields an
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) error first. The range is listed 2 s after its end. If it
+    /// ends in the future, the range is listed 2 s after the first poll.
     pub fn range(mut self, range: RangeInclusive<Timestamp>) -> Self {
         self.range = Some(range);
         self
@@ -151,15 +160,16 @@ impl Clips {
 
     /// Sets the retries of each clip and of each page of the listing. Default: [`RetryConfig::default`].
     ///
-    /// Only [retryable](crate::Error::is_retryable) errors are retried.
+    /// Only [retryable](crate::Error::is_retryable) errors are retried. 0 attempts count as 1.
     pub fn retry(mut self, retry: RetryConfig) -> Self {
         self.retry = retry;
         self
     }
 
-    /// Sets how long each call may take to respond, and then a clip's first byte to arrive. Default: 60 s each.
+    /// Sets the timeout of each attempt of a call. Default: 60 s.
     ///
-    /// The service makes the whole clip before it sends the first byte.
+    /// The first byte of a clip has the same time again, after the response begins. The service makes the whole
+    /// clip before it sends the first byte.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self

@@ -35,8 +35,8 @@ use scheduler::{Budget, FetchScheduler};
 
 /// The handling of unavailable fragments.
 ///
-/// A fragment is unavailable if all attempts to get it fail: it is no longer kept, cannot be read yet, or is
-/// stored damaged.
+/// A fragment is unavailable if all attempts to get it fail, if it arrives damaged twice, or if the service reports an
+/// error that is not retryable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnUnavailable {
@@ -46,7 +46,7 @@ pub enum OnUnavailable {
     /// Yield the readable part, flagged as [`Cut`](crate::FragmentEnd::Cut), then continue with the next fragment.
     ///
     /// The next fragment carries a [discontinuity](crate::Discontinuity::SkippedFragment). After the last fragment,
-    /// [`ArchiveFragments::trailing`] has it.
+    /// [`ArchiveFragments::trailing`] has the discontinuity.
     Skip,
 }
 
@@ -197,7 +197,9 @@ impl Archive {
 
     /// Selects the fragments that start within a range, both ends included.
     ///
-    /// A fragment that starts before the range and continues into it is not selected.
+    /// A fragment that starts before the range and continues into it is not selected. Of `range`,
+    /// [`numbers`](Archive::numbers) and [`listed`](Archive::listed), the last call counts. Without any of them the
+    /// stream yields an [`InvalidArgument`](crate::ErrorKind::InvalidArgument) error first.
     pub fn range(mut self, range: RangeInclusive<Timestamp>) -> Self {
         self.selection = Selection::Range(range);
         self
@@ -215,7 +217,10 @@ impl Archive {
         self
     }
 
-    /// Selects fragments by number, in this order, instead of a range. Repeated numbers are dropped.
+    /// Selects fragments by number, in the given order, instead of a range.
+    ///
+    /// Repeated numbers are dropped. [`clock`](Archive::clock), [`order`](Archive::order) and
+    /// [`settle`](Archive::settle) have no effect.
     ///
     /// The sizes of these fragments are unknown, so fewer are requested at a time. Prefer
     /// [`listed`](Archive::listed) if a listing is at hand.
@@ -224,7 +229,10 @@ impl Archive {
         self
     }
 
-    /// Selects listed fragments, in this order, instead of a range. Repeated numbers are dropped.
+    /// Selects listed fragments, in the given order, instead of a range.
+    ///
+    /// Repeated numbers are dropped. [`clock`](Archive::clock), [`order`](Archive::order) and
+    /// [`settle`](Archive::settle) have no effect.
     ///
     /// ```no_run
     /// # use kinesis_video::{KinesisVideo, Result, Timestamp};
@@ -247,7 +255,11 @@ impl Archive {
     /// Continues after a position, for example one that another process has saved.
     ///
     /// Skips the fragment of the position and all before it in the [order](Archive::order). With
-    /// [`numbers`](Archive::numbers) or [`listed`](Archive::listed), the position's number must be one of them.
+    /// [`numbers`](Archive::numbers) or [`listed`](Archive::listed), their sequence counts.
+    ///
+    /// The stream yields an [`InvalidArgument`](crate::ErrorKind::InvalidArgument) error first in two cases. With a
+    /// range: the position lacks the number, or the time that [`Order::Time`] compares. Otherwise: its number is not
+    /// one of those selected.
     pub fn start_after(mut self, position: Position) -> Self {
         self.start_after = Some(position);
         self
@@ -261,7 +273,9 @@ impl Archive {
 
     /// Sets the maximum number of fragments per call, 1 to 1000. Default: 500.
     ///
-    /// The service allows 1000, but 1000 fragments cost more points than a stream has per second.
+    /// The service allows 1000, but 1000 fragments cost more points than a stream has per second. So
+    /// [`points_per_second`](Archive::points_per_second) is an upper bound too. Values out of range are an
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) error, which the stream yields first.
     pub fn batch(mut self, fragments: usize) -> Self {
         self.options.budget.batch = fragments;
         self
@@ -269,7 +283,8 @@ impl Archive {
 
     /// Sets the maximum number of calls at a time. Default: 5.
     ///
-    /// The service allows 5 per stream, shared by all readers of the stream.
+    /// The service allows 5 per stream, shared by all readers of the stream. 0 is an
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) error, which the stream yields first.
     pub fn connections(mut self, connections: usize) -> Self {
         self.options.budget.calls = connections;
         self
@@ -277,7 +292,8 @@ impl Archive {
 
     /// Sets the maximum number of bytes that are requested or buffered ahead of their turn. Default: 64 MiB.
     ///
-    /// The calls divide it between them.
+    /// Each call gets an equal share. The next fragment to yield is requested even if it is larger. So 0 requests one
+    /// fragment at a time.
     pub fn buffer_bytes(mut self, bytes: u64) -> Self {
         self.options.budget.bytes = bytes;
         self
@@ -296,35 +312,43 @@ impl Archive {
 
     /// Sets the retries of each fragment, and of calls that fail in a row. Default: [`RetryConfig::default`].
     ///
-    /// Only [retryable](crate::Error::is_retryable) errors are retried.
+    /// Only [retryable](crate::Error::is_retryable) errors are retried. The pages of the listing are retried in the
+    /// same way. 0 attempts are an [`InvalidArgument`](crate::ErrorKind::InvalidArgument) error, which the stream
+    /// yields first.
     pub fn retry(mut self, retry: RetryConfig) -> Self {
         self.options.budget.retry = retry;
         self
     }
 
-    /// Sets the time to wait after the end of a range before listing it. Default: 2 s.
+    /// Sets the time between the end of a range and its listing. Default: 2 s.
     ///
     /// The service lists a new fragment about 1 s after it was stored. A range that ended longer ago is listed
-    /// at once. A range that ends in the future is listed after this time, not after its end.
+    /// at once. If the range ends in the future, this time counts from the first poll.
     pub fn settle(mut self, settle: Duration) -> Self {
         self.settle = settle;
         self
     }
 
-    /// Sets the time limit of a response; the call is then repeated. Default: 30 s.
+    /// Sets the timeout of each attempt of a call. Default: 30 s.
+    ///
+    /// A call that timed out is [retried](Archive::retry).
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.options.call_timeout = timeout;
         self
     }
 
-    /// Sets the maximum silence within a body; missing fragments are then requested again. Default: 30 s.
+    /// Sets the maximum silence before and within a body. Default: 30 s.
+    ///
+    /// After a longer silence, the missing fragments are requested again.
     pub fn read_timeout(mut self, timeout: Duration) -> Self {
         self.options.read_timeout = timeout;
         self
     }
 
-    /// Sets the time between two fragments, on the producer's clock, above which a
-    /// [gap](crate::Discontinuity::Gap) is reported. Default: 500 ms.
+    /// Sets the largest time between two fragments that is not a gap. Default: 500 ms.
+    ///
+    /// The time goes from the end of one fragment to the start of the next, on the producer's clock. A longer time is
+    /// reported as a [gap](crate::Discontinuity::Gap).
     pub fn gap_tolerance(mut self, tolerance: Duration) -> Self {
         self.options.gap_tolerance = tolerance;
         self
@@ -332,8 +356,8 @@ impl Archive {
 
     /// Sets the parser's limits. Default: [`Limits::default`].
     ///
-    /// A fragment that exceeds them counts as damaged: it is requested once more, if the attempts allow it, and is then handled by
-    /// [`on_unavailable`](Archive::on_unavailable).
+    /// A fragment that exceeds the limits counts as damaged. It is requested once more if the attempts allow. Then
+    /// [`on_unavailable`](Archive::on_unavailable) applies.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.options.limits = limits;
         self
@@ -453,12 +477,14 @@ pub struct ArchiveFragments {
 }
 
 impl ArchiveFragments {
-    /// Returns a receiver of the progress, to read or to wait for changes.
+    /// Returns a watch receiver of the progress.
     pub fn progress(&self) -> watch::Receiver<ArchiveProgress> {
         self.progress.subscribe()
     }
 
-    /// Returns the discontinuities after the last fragment. Empty before the end of the stream.
+    /// Returns the discontinuities after the last fragment.
+    ///
+    /// Empty before the end of the stream, and if the stream ended with an error.
     pub fn trailing(&self) -> &[Discontinuity] {
         self.trailing.get().map_or(&[], Vec::as_slice)
     }

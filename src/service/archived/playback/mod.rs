@@ -1,7 +1,7 @@
 //! URLs for players: HLS and MPEG-DASH.
 //!
-//! [`KinesisVideo::hls`](crate::KinesisVideo::hls) and [`KinesisVideo::dash`](crate::KinesisVideo::dash) return a [`Session`], a builder of the request.
-//! [`url`](Session::url) sends it.
+//! [`KinesisVideo::hls`](crate::KinesisVideo::hls) and [`KinesisVideo::dash`](crate::KinesisVideo::dash) return a
+//! [`Session`], a builder of the request. [`Session::url`] sends the request.
 //!
 //! ```
 //! # #[cfg(feature = "local")]
@@ -139,11 +139,13 @@ pub enum Container {
     /// Fragmented MP4.
     #[default]
     FragmentedMp4,
-    /// MPEG transport stream. It is 5 to 25 % larger.
+    /// MPEG transport stream, 5 to 25 % larger than fragmented MP4.
     MpegTs,
 }
 
-/// Placement of discontinuity marks in an HLS playlist. Players reset their decoders there.
+/// Placement of discontinuity marks in an HLS playlist.
+///
+/// Players reset their decoders at these marks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Discontinuities {
@@ -241,60 +243,67 @@ impl<P, M> From<Request> for Session<P, M> {
 }
 
 impl<P> Session<P, LiveMode> {
-    /// Plays stored media as if they were live: `start..=end`, or `start..`, which continues with new fragments.
+    /// Selects stored media, played as if they were live.
     ///
-    /// The end must be after the start, by at most 24 h.
+    /// The range is `start..=end`, or `start..`, which continues with new fragments. The end must be after the start,
+    /// by at most 24 h. [`url`](Session::url) checks this.
     pub fn live_replay(self, range: impl Into<ReplayRange>) -> Session<P, LiveReplayMode> {
         Request { mode: Mode::LiveReplay(range.into()), ..self.request }.into()
     }
 
-    /// Plays stored media, up to [`max_fragments`](Session::max_fragments).
+    /// Selects stored media, all in one playlist that does not change.
     ///
-    /// The end must be after the start, by at most 24 h.
+    /// The playlist has at most [`max_fragments`](Session::max_fragments). The end must be after the start, by at most
+    /// 24 h. [`url`](Session::url) checks this.
     pub fn on_demand(self, range: RangeInclusive<Timestamp>) -> Session<P, OnDemandMode> {
         Request { mode: Mode::OnDemand(range.into()), ..self.request }.into()
     }
 }
 
 impl<P, M> Session<P, M> {
-    /// Sets the clock of the range and of the times in the media. Default: [`Clock::Server`].
+    /// Sets which clock the range and the shown times refer to. Default: [`Clock::Server`].
+    ///
+    /// In live mode no clock is sent unless it is set, and the service chooses.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.request.clock = Some(clock);
         self
     }
 
     /// Sets the lifetime of the URL: 5 min to 12 h, in whole seconds. Default: 5 min.
+    ///
+    /// [`url`](Session::url) fails for other values.
     pub fn expires(mut self, after: Duration) -> Self {
         self.request.expires = Some(after);
         self
     }
 
-    /// Sets the maximum number of fragments in a playlist or manifest, 1 to 5000. Default: 5, on demand 1000.
+    /// Sets the maximum number of fragments in a playlist or manifest, 1 to 5000.
     ///
-    /// For live media use 3 to 10. More fragments add latency, fewer may stall.
+    /// Default: 1000 on demand, 5 in the other modes. [`url`](Session::url) fails for other values. For live media use
+    /// 3 to 10. More fragments add latency, fewer may stall.
     pub fn max_fragments(mut self, fragments: u32) -> Self {
         self.request.max_fragments = Some(fragments);
         self
     }
 
-    /// Adds the start of each fragment, on the [clock](Session::clock), to the playlist. Default: false.
+    /// Sets whether the playlist shows the start of each fragment, on the [clock](Session::clock). Default: false.
     ///
-    /// It is `EXT-X-PROGRAM-DATE-TIME` in HLS and `kvs:ts` of each `S` in DASH. The timeline of a DASH manifest has no
-    /// gaps, so it does not show the time of day without this.
+    /// The start is `EXT-X-PROGRAM-DATE-TIME` in HLS and the attribute `kvs:ts` of each `S` element in DASH. Without
+    /// this option, a DASH manifest does not show the time of day, because its timeline has no gaps.
     pub fn display_timestamps(mut self, display: bool) -> Self {
         self.request.display_timestamps = Some(display);
         self
     }
 
-    /// Sets the retries. Default: [`RetryConfig::default`].
+    /// Sets the retries of the call. Default: [`RetryConfig::default`].
     ///
-    /// Only [retryable](crate::Error::is_retryable) errors are retried.
+    /// Only [retryable](crate::Error::is_retryable) errors are retried. 0 attempts count as 1.
     pub fn retry(mut self, retry: RetryConfig) -> Self {
         self.request.retry = retry;
         self
     }
 
-    /// Sets the time limit of a response. Default: 30 s.
+    /// Sets the timeout of each attempt of the call. Default: 30 s.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.request.timeout = timeout;
         self
@@ -310,7 +319,9 @@ impl<P, M> Session<P, M> {
     /// | [`NotFound`](crate::ErrorKind::NotFound) | no such stream, no fragment in the range, or, live, none in the last 30 s |
     /// | [`Unsupported`](crate::ErrorKind::Unsupported) | [media that cannot be played](self#supported-media) |
     /// | [`Retention`](crate::ErrorKind::Retention) | a stream that keeps nothing |
-    /// | [`WrongEndpoint`](crate::ErrorKind::WrongEndpoint) | a response without a URL |
+    /// | [`WrongEndpoint`](crate::ErrorKind::WrongEndpoint) | a response without a URL, or a host that does not serve the stream, after all [attempts](Session::retry) |
+    /// | [`AccessDenied`](crate::ErrorKind::AccessDenied) | credentials that do not permit the call |
+    /// | others | throttling, broken connections and errors of the service, after all attempts |
     ///
     /// # Cancel safety
     /// Dropping the future drops the call. The service may still have begun a session, which then expires unused.
@@ -326,7 +337,7 @@ impl<M> HlsSession<M> {
         self
     }
 
-    /// Sets where the playlist has discontinuity marks.
+    /// Sets the placement of discontinuity marks in the playlist.
     ///
     /// Default: [`Always`](Discontinuities::Always) with the server's clock, [`Never`](Discontinuities::Never) with
     /// the producer's.
@@ -337,7 +348,9 @@ impl<M> HlsSession<M> {
 }
 
 impl<M> DashSession<M> {
-    /// Adds the number of each fragment to the manifest, as `kvs:fn` of each `S`. Default: false.
+    /// Sets whether the DASH manifest shows fragment numbers. Default: false.
+    ///
+    /// The number is the attribute `kvs:fn` of each `S` element of the timeline.
     pub fn display_numbers(mut self, display: bool) -> Self {
         self.request.display_numbers = Some(display);
         self

@@ -56,20 +56,25 @@ impl PlaybackUrl {
         &self.url
     }
 
-    /// Returns when the URL expires, on the service's clock, to the second.
+    /// Returns the time at which the URL expires, on the service's clock, to the second.
     ///
+    /// If the response has no date, this machine's clock is used.
     /// Later requests are answered with status 403 and "Streaming session token is expired". A live session ends
     /// earlier if no fragment arrives for 30 s.
     pub fn expires(&self) -> Timestamp {
         self.expires
     }
 
-    /// Returns the time until the URL expires, or zero. It does not depend on this machine's clock.
+    /// Returns the time until the URL expires, or zero after that.
+    ///
+    /// Changes of this machine's clock do not matter.
     pub fn remaining(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
     }
 
-    /// Begins another session with the same options. This one continues until it expires.
+    /// Begins another session with the same options and returns its URL.
+    ///
+    /// The current session continues until it expires.
     ///
     /// A [replay](super::LiveReplayMode) starts at the beginning of its range again.
     ///
