@@ -55,7 +55,7 @@ pub enum ErrorKind {
     ///
     /// Check the credentials, the IAM policy, and the policy of the stream's KMS key.
     AccessDenied,
-    /// The stream has as many open GetMedia connections as the service allows.
+    /// All connections that the service allows a stream are in use: 3 for GetMedia, 5 for the archive.
     ///
     /// Close other connections, or retry later.
     ConnectionLimit,

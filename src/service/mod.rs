@@ -71,9 +71,10 @@ impl KinesisVideo {
 
     /// Creates a client from SDK clients, for other credentials or another HTTP stack.
     ///
-    /// This crate calls `media` and `archived` at the stream's data endpoint, whatever endpoint they were made with. It
-    /// turns off the SDK's retries and stalled-stream protection for its own calls. `control` keeps its endpoint. To replace the
-    /// data endpoint, use [`with_data_endpoint`](Self::with_data_endpoint).
+    /// The endpoints of `media` and `archived` are ignored: this crate uses the stream's data endpoint. `control` keeps
+    /// its endpoint. To replace the data endpoint, use [`with_data_endpoint`](Self::with_data_endpoint).
+    ///
+    /// For its own calls, this crate turns off the SDK's retries, and stalled-stream protection on data endpoints.
     pub fn with_clients(
         control: aws_sdk_kinesisvideo::Client,
         media: aws_sdk_kinesisvideomedia::Client,
@@ -84,7 +85,8 @@ impl KinesisVideo {
 
     /// Sets one data endpoint for all streams and APIs, so that GetDataEndpoint is not called.
     ///
-    /// Use it for a gateway, or for a local service whose GetDataEndpoint returns an unreachable host.
+    /// Use this for a gateway, or for a local service whose GetDataEndpoint returns an unreachable host. The URL is not
+    /// checked; calls to an invalid URL fail. Earlier clones keep their endpoints.
     ///
     /// ```
     /// # #[cfg(feature = "local")]
@@ -112,10 +114,12 @@ impl KinesisVideo {
 
     /// Returns the SDK's client of GetMedia for a stream, set to the stream's data endpoint.
     ///
-    /// It uses the same HTTP connections. Do not keep it for more than an hour, because the endpoint may change.
+    /// The returned client shares the HTTP connections. It keeps the SDK's retries and stalled-stream protection, and
+    /// ignores this crate's rate limits. Do not keep the client for more than an hour, because the endpoint may change.
     ///
     /// # Errors
-    /// Fails if the service does not return the endpoint within 10 s.
+    /// Fails if GetDataEndpoint fails or does not respond within 10 s. The call is not retried. If an
+    /// earlier endpoint is cached, a retryable failure returns a client for that endpoint instead.
     pub async fn media_client(&self, stream: impl Into<StreamId>) -> Result<aws_sdk_kinesisvideomedia::Client> {
         let endpoint = self.client.endpoint(&stream.into(), ApiName::GetMedia, ENDPOINT_TIMEOUT).await?;
         let config = self.client.media.config().to_builder().endpoint_url(&*endpoint).build();
@@ -130,7 +134,8 @@ impl KinesisVideo {
     /// [`hls`](Self::hls) and [`dash`](Self::dash), need no signature.
     ///
     /// # Errors
-    /// Fails if the service does not return the endpoint within 10 s.
+    /// Fails if GetDataEndpoint fails or does not respond within 10 s. The call is not retried. If an
+    /// earlier endpoint is cached, a retryable failure returns a client for that endpoint instead.
     pub async fn archived_client(
         &self,
         stream: impl Into<StreamId>,
@@ -141,47 +146,51 @@ impl KinesisVideo {
         Ok(aws_sdk_kinesisvideoarchivedmedia::Client::from_conf(config))
     }
 
-    /// Reads a stream live with GetMedia, and reconnects as needed.
+    /// Returns a builder for reading a stream live with GetMedia, over several connections.
     ///
     /// The stream is given by name or ARN. Nothing is sent before the first poll.
     pub fn live(&self, stream: impl Into<StreamId>) -> Live {
         Live::new(self.client.clone(), stream.into())
     }
 
-    /// Reads stored fragments with ListFragments and GetMediaForFragmentList.
+    /// Returns a builder for reading stored fragments with ListFragments and GetMediaForFragmentList.
     ///
-    /// It makes as many calls as it takes. Nothing is sent before the first poll.
+    /// Several calls are made if needed. Nothing is sent before the first poll.
     pub fn archive(&self, stream: impl Into<StreamId>) -> Archive {
         Archive::new(self.client.clone(), stream.into())
     }
 
-    /// Lists stored fragments with ListFragments.
+    /// Returns a builder for listing stored fragments with ListFragments.
     ///
-    /// It reads as many pages as it takes. Nothing is sent before the first poll.
+    /// All pages are read. Nothing is sent before the first poll.
     pub fn list_fragments(&self, stream: impl Into<StreamId>) -> FragmentList {
         FragmentList::new(self.client.clone(), stream.into())
     }
 
-    /// Exports stored media as MP4 files with GetClip.
+    /// Returns a builder for exporting stored media as MP4 files with GetClip.
     ///
-    /// It makes as many calls as it takes. Nothing is sent before the first poll.
+    /// Several calls are made if needed. Nothing is sent before the first poll.
     pub fn clips(&self, stream: impl Into<StreamId>) -> Clips {
         Clips::new(self.client.clone(), stream.into())
     }
 
-    /// Extracts images from stored media with GetImages.
+    /// Returns a builder for extracting images from stored media with GetImages.
     ///
-    /// It reads as many pages as it takes. Nothing is sent before the first poll.
+    /// All pages are read. Nothing is sent before the first poll.
     pub fn images(&self, stream: impl Into<StreamId>) -> Images {
         Images::new(self.client.clone(), stream.into())
     }
 
-    /// Requests a URL with which a player plays a stream over HLS. Default: live playback.
+    /// Returns a builder for the URL at which a player plays a stream over HLS.
+    ///
+    /// Default: live playback. Nothing is sent before the future of `url()` is polled.
     pub fn hls(&self, stream: impl Into<StreamId>) -> HlsSession {
         HlsSession::new(self.client.clone(), stream.into())
     }
 
-    /// Requests a URL with which a player plays a stream over MPEG-DASH. Default: live playback.
+    /// Returns a builder for the URL at which a player plays a stream over MPEG-DASH.
+    ///
+    /// Default: live playback. Nothing is sent before the future of `url()` is polled.
     pub fn dash(&self, stream: impl Into<StreamId>) -> DashSession {
         DashSession::new(self.client.clone(), stream.into())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 /// The name or the ARN of a stream.
 ///
-/// Amazon Connect provides only the ARN.
+/// The text is not validated before the first call. Amazon Connect provides only the ARN.
 ///
 /// ```
 /// use kinesis_video::StreamId;
@@ -24,12 +24,15 @@ impl StreamId {
         &self.0
     }
 
-    /// Returns whether this is an ARN. Names cannot contain a colon.
+    /// Returns whether the text begins with `arn:`. Stream names cannot contain a colon.
     pub fn is_arn(&self) -> bool {
         self.0.starts_with("arn:")
     }
 
-    /// Returns the name. An ARN contains it: `arn:aws:kinesisvideo:REGION:ACCOUNT:stream/NAME/CREATED`.
+    /// Returns the stream's name, which an ARN contains.
+    ///
+    /// An ARN has the form `arn:aws:kinesisvideo:REGION:ACCOUNT:stream/NAME/CREATED`. An ARN without `:stream/` is
+    /// returned whole.
     pub fn name(&self) -> &str {
         let name = self.is_arn().then(|| self.0.split_once(":stream/")).flatten().map(|(_, rest)| rest);
         name.map_or(&self.0, |rest| rest.split('/').next().unwrap_or(rest))

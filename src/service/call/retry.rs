@@ -6,7 +6,10 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::error::{Error, ErrorKind};
 
-/// Settings of the retries of failed API calls.
+/// Settings for the retries of failed API calls.
+///
+/// Only [retryable](Error::is_retryable) errors are retried. [`Live`](crate::Live) has its own retry rules and does not
+/// use these settings.
 ///
 /// | setting | default |
 /// |---|---|
@@ -21,7 +24,6 @@ use crate::error::{Error, ErrorKind};
 /// |---|---|---|
 /// | the service throttles the call | 5 × initial | 2 × max |
 /// | too many connections to the stream | 10 × initial | 3 × max |
-/// | access denied | 50 × initial | 12 × max |
 /// | wrong endpoint, the first time | 0 | 0 |
 /// | a stored fragment is missing | 2 × initial, at least half of it | max, at least half of it |
 ///
@@ -46,21 +48,27 @@ impl Default for RetryConfig {
 }
 
 impl RetryConfig {
-    /// Sets how often a call is made, the first time included. Default: 8.
+    /// Sets the maximum number of attempts for each call, the first one included. Default: 8.
+    ///
+    /// 0 counts as 1.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
         self
     }
 
-    /// Sets the upper bound of the first backoff. Default: 100 ms.
+    /// Sets the upper bound of the first backoff after most failures. Default: 100 ms.
+    ///
+    /// The table of [`RetryConfig`] lists the other failures. Zero disables the backoff.
     #[must_use]
     pub fn initial_backoff(mut self, backoff: Duration) -> Self {
         self.initial_backoff = backoff;
         self
     }
 
-    /// Sets the upper bound of every backoff. Default: 5 s.
+    /// Sets the largest upper bound of a backoff after most failures. Default: 5 s.
+    ///
+    /// The table of [`RetryConfig`] lists the failures with a multiple of it. Zero disables the backoff.
     #[must_use]
     pub fn max_backoff(mut self, backoff: Duration) -> Self {
         self.max_backoff = backoff;

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::demux::PacketStream;
 use crate::demux::{BodyStream, ChunkReader, FragmentStream};
 
-/// A reader of the response body of an AWS SDK call.
+/// A reader of the response body of an AWS SDK call. Created with `From<ByteStream>`.
 #[derive(Debug)]
 pub struct SdkBody(ChunkReader<Chunks, Bytes>);
 
@@ -63,7 +63,9 @@ impl FragmentStream<SdkBody> {
 }
 
 impl BodyStream<SdkBody> {
-    /// Creates a stream of fragments, faults and skipped bytes from the response body of an AWS SDK call.
+    /// Creates a stream of fragments, faults and skipped bytes from an AWS SDK response body.
+    ///
+    /// The notes of [`FragmentStream::from_byte_stream`] apply.
     pub fn from_byte_stream(body: ByteStream) -> Self {
         Self::new(body.into())
     }
@@ -71,6 +73,8 @@ impl BodyStream<SdkBody> {
 
 impl PacketStream<SdkBody> {
     /// Creates a stream of packets from the response body of an AWS SDK call.
+    ///
+    /// The notes of [`FragmentStream::from_byte_stream`] apply.
     pub fn from_byte_stream(body: ByteStream) -> Self {
         Self::new(body.into())
     }

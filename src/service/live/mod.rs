@@ -27,24 +27,29 @@ pub use stream::{LiveFragments, LivePackets, LiveStream, StopHandle};
 
 /// The action to take when the resume position is no longer retained.
 ///
-/// It happens to a consumer that was away for longer than the stream's retention, or is too slow for it.
+/// This happens if a consumer was away for longer than the stream's retention, or falls behind by more than it. The
+/// next fragment reports it as [`AgedOut`](crate::Discontinuity::AgedOut). With `reconnect(false)`, the stream always
+/// fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnAgedOut {
-    /// Ends the stream with the error.
+    /// Ends the stream with the service's error.
     Fail,
     /// Continues with the oldest retained fragment. No retained fragment is lost.
     #[default]
     Earliest,
-    /// Continues with the newest fragment.
+    /// Continues with the newest fragment. Older retained fragments are skipped.
     Now,
 }
 
-/// The action to take on a fragment that fails to parse twice at the same place.
+/// The action to take on a fragment that fails twice at the same byte.
+///
+/// A fragment fails if it does not parse or exceeds a [limit](Live::limits). A fragment that the connection cuts at the
+/// same byte for 30 s also counts. With `reconnect(false)`, the stream fails at the first damage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnDamage {
-    /// Ends the stream with the error.
+    /// Ends the stream with the parser's error.
     Fail,
     /// Yields the intact part, flagged as [`Cut`](crate::FragmentEnd::Cut), and continues after the fragment.
     ///
@@ -56,7 +61,7 @@ pub enum OnDamage {
 
 /// A builder for reading a stream live with GetMedia, from [`KinesisVideo::live`](crate::KinesisVideo::live).
 ///
-/// By default it reads for ever.
+/// By default, the stream has no end.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -93,16 +98,17 @@ pub enum OnDamage {
 /// | [`first_byte_timeout`](Self::first_byte_timeout) | 30 s |
 /// | [`read_timeout`](Self::read_timeout) | 30 s |
 /// | [`gap_tolerance`](Self::gap_tolerance) | 500 ms |
+/// | [`limits`](Self::limits) | [`Limits::default`] |
 ///
 /// # Reconnecting
 ///
 /// The service ends a body after 3 s without media, and every body after about 45 minutes. Connections break,
-/// calls are throttled, hosts change. None of that ends the stream: the next call starts after the last complete
-/// fragment.
+/// calls are throttled, hosts change. None of these ends the stream. The next call starts after the last fragment that
+/// was yielded.
 ///
 /// - A fragment that arrives again is dropped. Fragments are compared by number.
-/// - A fragment that was cut is yielded once it has arrived complete. If it does not arrive again, its intact part
-///   is yielded.
+/// - A fragment that was cut is yielded after it has arrived complete. If it does not arrive again, its intact part
+///   is yielded. [`LiveFragments`] drops it if the stream ends by a stop or a deadline.
 /// - Each event is reported on the [next fragment](crate::Fragment::discontinuities).
 ///
 /// # End of the stream
@@ -126,9 +132,10 @@ pub enum OnDamage {
 /// | failure | last bound |
 /// |---|---|
 /// | most failures | 5 s |
+/// | a body ends within 1 s without a complete fragment | 2 s |
 /// | the service throttles the call | 10 s |
 /// | too many connections to the stream | 15 s |
-/// | missing permissions or invalid credentials | 60 s |
+/// | access is denied and the call is retried | 60 s |
 ///
 /// A data endpoint is requested again after 40 minutes.
 ///
@@ -150,8 +157,8 @@ pub enum OnDamage {
 /// # Many streams
 ///
 /// Run one task for each stream, in a [`JoinSet`](tokio::task::JoinSet), over clones of one
-/// [`KinesisVideo`](crate::KinesisVideo). They share connections and endpoints, and need no thread of their own. The example `many_streams` adds and
-/// removes streams at run time.
+/// [`KinesisVideo`](crate::KinesisVideo). The clones share connections and endpoints. The example `many_streams` adds
+/// and removes streams at run time.
 ///
 /// Several consumers of *one* stream use [`share`](crate::FragmentStreamExt::share), because the service allows
 /// only three connections to a stream.
@@ -197,21 +204,26 @@ impl Live {
         Self { client, options }
     }
 
-    /// Sets where to start reading. Default: [`Start::Now`].
+    /// Sets the place at which to start reading. Default: [`Start::Now`].
+    ///
+    /// An empty token or an invalid start fails at the first poll. Replaces an earlier `start` or `start_after`.
     pub fn start(mut self, start: Start) -> Self {
         self.options.start = start;
         self
     }
 
     /// Starts reading after a saved [`Position`], as [`Start::AfterPosition`] does.
+    ///
+    /// An empty position counts as no longer retained: see [`on_aged_out`](Self::on_aged_out).
     pub fn start_after(self, position: Position) -> Self {
         self.start(Start::AfterPosition(position))
     }
 
-    /// Sets where to stop reading. Default: nowhere.
+    /// Sets the bound at which to stop reading. Default: no bound.
     ///
-    /// It works as [`FragmentStreamExt::until`](crate::FragmentStreamExt::until), with one addition: a time on the
-    /// server's clock also ends a stream that receives no more media.
+    /// The bound works as in [`FragmentStreamExt::until`](crate::FragmentStreamExt::until). In addition, a bound on the
+    /// server's clock ends a stream that receives no more media. This happens 30 s or more after the bound.
+    /// `Bound::Count(0)` ends the stream without a call.
     pub fn until(mut self, bound: impl Into<Bound>) -> Self {
         self.options.until = Some(bound.into());
         self
@@ -219,20 +231,25 @@ impl Live {
 
     /// Sets whether to reconnect after the end of a body. Default: true.
     ///
-    /// Without reconnecting, one body is read. Its end is
-    /// [`StreamEnd::EndOfMedia`](crate::StreamEnd::EndOfMedia), and its error is the stream's error.
+    /// With `false`, the stream reads one body, and ends with
+    /// [`StreamEnd::EndOfMedia`](crate::StreamEnd::EndOfMedia) after it. The first error ends the stream. Only a call
+    /// to a wrong endpoint is retried once.
     pub fn reconnect(mut self, reconnect: bool) -> Self {
         self.options.reconnect = reconnect;
         self
     }
 
     /// Sets the action to take when the resume position is no longer retained. Default: [`OnAgedOut::Earliest`].
+    ///
+    /// No effect with `reconnect(false)`.
     pub fn on_aged_out(mut self, action: OnAgedOut) -> Self {
         self.options.on_aged_out = action;
         self
     }
 
     /// Sets the action to take on a damaged fragment. Default: [`OnDamage::Skip`].
+    ///
+    /// No effect with `reconnect(false)`.
     pub fn on_damage(mut self, action: OnDamage) -> Self {
         self.options.on_damage = action;
         self
@@ -240,10 +257,10 @@ impl Live {
 
     /// Sets how long a reader waits for an item before the stream ends. Default: no limit.
     ///
-    /// The time starts at the first poll for an item. It does not run between an item and the next poll. If bytes have
-    /// arrived when it is over, it starts again. The end reason is
+    /// The time starts at the first poll for an item, and does not run between an item and the next poll. If a body is
+    /// open and bytes have arrived when the time is over, the time starts again. The end reason is
     /// [`StreamEnd::IdleTimeout`](crate::StreamEnd::IdleTimeout). If all calls so far have failed, the stream ends with
-    /// the error of the first one instead.
+    /// the error of the first call instead.
     ///
     /// The intact part of a cut fragment is yielded before the end. It is not saved as a checkpoint, because the
     /// fragment may be complete at the next attempt.
@@ -252,7 +269,10 @@ impl Live {
         self
     }
 
-    /// Sets how long the response to an API call may take before the call is retried. Default: 10 s.
+    /// Sets the timeout of the response to an API call. Default: 10 s.
+    ///
+    /// The timeout applies to GetDataEndpoint and to GetMedia, each on its own. Waiting for the rate limit does not
+    /// count. The call is then retried; with `reconnect(false)` the stream fails instead.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.options.call_timeout = timeout;
         self
@@ -260,7 +280,8 @@ impl Live {
 
     /// Sets how long the first byte of a body may take before reconnecting. Default: 30 s.
     ///
-    /// The service itself ends a body after 3 s without media.
+    /// The time starts when the body is first read and has no data. The service itself ends a body after 3 s without
+    /// media. With `reconnect(false)` the stream fails instead.
     pub fn first_byte_timeout(mut self, timeout: Duration) -> Self {
         self.options.first_byte_timeout = timeout;
         self
@@ -268,15 +289,17 @@ impl Live {
 
     /// Sets how long a body may be silent before reconnecting. Default: 30 s.
     ///
-    /// One fragment may take up to 20 s.
+    /// The time starts again with each byte. It applies after the first byte. One fragment may take up to 20 s. With
+    /// `reconnect(false)` the stream fails instead.
     pub fn read_timeout(mut self, timeout: Duration) -> Self {
         self.options.read_timeout = timeout;
         self
     }
 
-    /// Sets how much time between two fragments is reported as a gap. Default: more than 500 ms.
+    /// Sets the longest time between two fragments that is not a gap. Default: 500 ms.
     ///
-    /// The time is measured on the producer's clock and reported as [`Gap`](crate::Discontinuity::Gap).
+    /// The time runs from the end of one fragment to the start of the next, on the producer's clock. A longer time is
+    /// reported as [`Gap`](crate::Discontinuity::Gap). Fragments without a producer time report no gap.
     pub fn gap_tolerance(mut self, tolerance: Duration) -> Self {
         self.options.gap_tolerance = tolerance;
         self
@@ -284,7 +307,8 @@ impl Live {
 
     /// Sets the parser's limits. Default: [`Limits::default`].
     ///
-    /// A fragment that exceeds them counts as damaged, and is handled by [`on_damage`](Live::on_damage).
+    /// A fragment that exceeds a limit counts as damaged, and is handled by [`on_damage`](Live::on_damage). With
+    /// `reconnect(false)`, the stream fails with [`ErrorKind::Limit`](crate::ErrorKind::Limit).
     pub fn limits(mut self, limits: Limits) -> Self {
         self.options.limits = limits;
         self
@@ -295,7 +319,7 @@ impl Live {
         LiveFragments::fragments(self)
     }
 
-    /// Returns a stream of fragments that starts after a stored checkpoint, and a handle to acknowledge them.
+    /// Returns a stream of fragments that starts after a stored checkpoint, and an acknowledgement handle.
     ///
     /// Without a checkpoint in the store, the stream begins at the [start](Live::start).
     ///
@@ -307,7 +331,7 @@ impl Live {
     /// - acknowledged fragments that follow an unacknowledged one,
     /// - acknowledged fragments whose checkpoint was not yet saved.
     ///
-    /// Saving continues in the background. [`Acks::close`] waits for it.
+    /// Positions are saved in the background. [`Acks::close`] waits until the last one is saved.
     ///
     /// # Errors
     /// The stream ends with an error if the store cannot be read. It ends with

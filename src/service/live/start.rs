@@ -10,25 +10,27 @@ use crate::fragment::{FragmentNumber, Position, Timestamp};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Start {
-    /// Starts with the newest fragment.
+    /// Starts with the stream's newest fragment when the first call is made.
     #[default]
     Now,
     /// Starts with the oldest retained fragment.
     Earliest,
     /// Starts after the fragment with this number.
     ///
-    /// The fragment itself is not sent. To include it, start at its time.
+    /// The fragment itself is not sent. To include the fragment, start at its server time.
     AfterFragment(FragmentNumber),
     /// Starts with the fragment that the service was receiving at this time, on the service's clock.
     ServerTime(Timestamp),
     /// Starts with the fragment that the producer was making at this time, on the producer's clock.
     ProducerTime(Timestamp),
     /// Starts after the fragment with this [`continuation_token`](crate::Fragment::continuation_token).
+    ///
+    /// The stream fails at the first poll if the token is empty.
     Token(String),
     /// Starts after the fragment with this [`position`](crate::Fragment::position).
     ///
     /// The request uses the position's continuation token if it has one, else its fragment number, else its server
-    /// time.
+    /// time. If the service rejects one of them as invalid, the next is tried, unless `reconnect(false)` is set.
     AfterPosition(Position),
 }
 

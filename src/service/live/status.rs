@@ -16,23 +16,25 @@ use crate::service::stream_id::StreamId;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct LiveStatus {
-    /// When the current connection was established; `None` while there is none.
+    /// The time at which the current connection was opened. `None` while there is no connection.
     pub connected_since: Option<Instant>,
-    /// The lag of the last fragment behind the newest one of the stream when it was sent (`MILLIS_BEHIND_NOW`).
+    /// The last lag that the service reported with a fragment (`MILLIS_BEHIND_NOW`). `None` before the first report.
     pub behind_now: Option<Duration>,
-    /// The number of reconnects.
+    /// The number of connections opened after the first one. Failed calls do not count.
     pub reconnects: u64,
-    /// The number of bytes received, dropped ones included.
+    /// The number of body bytes received over all connections, dropped bytes included.
     ///
     /// Updated with each fragment and at the end of each connection.
     pub bytes: u64,
     /// The number of fragments yielded.
+    ///
+    /// A cut fragment counts, unless the stream ends with it by a stop, a deadline or an idle timeout.
     pub fragments: u64,
     /// The number of fragments dropped because they had been yielded before.
     pub repeated: u64,
-    /// The last error since the last fragment.
+    /// The last error of a call or a body. A yielded fragment resets it to `None`.
     pub error: Option<Error>,
-    /// The position of the last fragment that was yielded.
+    /// The position of the last fragment that was yielded. `None` before the first one.
     pub position: Option<Position>,
 }
 

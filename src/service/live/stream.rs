@@ -30,7 +30,10 @@ pub struct StopHandle(CancellationToken);
 impl StopHandle {
     /// Ends the stream after the fragment that is being received, or at once if there is none.
     ///
-    /// The stream waits at most 10 s for the rest of the fragment. The end reason is [`StreamEnd::Stopped`].
+    /// The stream must still be polled to its end. It waits at most 10 s for the rest of the fragment. After that,
+    /// [`LiveFragments`] drops the fragment, and [`LivePackets`] yields its end.
+    ///
+    /// The end reason is [`StreamEnd::Stopped`]. Further calls have no effect.
     pub fn stop(&self) {
         self.0.cancel();
     }
@@ -50,8 +53,9 @@ pub struct LiveStream<T> {
 /// A stream of fragments that are read live, from [`Live::fragments`].
 ///
 /// # Errors
-/// Only errors that retrying does not help end the stream: see [`Live`]. The error names the stream, the endpoint
-/// and the request. The intact part of a cut fragment is yielded before the error.
+/// The stream ends at an error that is not retried: see [`Live`]. With `reconnect(false)`, the first error ends the
+/// stream. Only a call to a wrong endpoint is retried once. The error contains the stream and, once known, the endpoint
+/// and the request ID. The intact part of a cut fragment is yielded before the error.
 ///
 /// # Cancel safety
 /// Dropping a `next()` future loses nothing. Dropping the stream closes the connection at once.
@@ -106,6 +110,8 @@ impl<T: Send + 'static> LiveStream<T> {
     }
 
     /// Returns why the stream has ended, or `None` while it continues.
+    ///
+    /// After an error, the reason is [`StreamEnd::Failed`].
     pub fn end_reason(&self) -> Option<StreamEnd> {
         self.reason.get().copied()
     }
@@ -115,7 +121,9 @@ impl<T: Send + 'static> LiveStream<T> {
         StopHandle(self.stop.clone())
     }
 
-    /// Returns the status of the stream, to read or to wait for changes.
+    /// Returns a receiver of the stream's status, to read or to wait for changes.
+    ///
+    /// `changed()` fails once the stream has ended or is dropped. The last status stays readable.
     ///
     /// ```no_run
     /// # async fn f(kvs: kinesis_video::KinesisVideo) {
