@@ -181,7 +181,8 @@ impl<S: Stream<Item = Result<Fragment>> + ?Sized> FragmentStreamExt for S {}
 pub trait PacketStreamExt: Stream<Item = Result<Packet>> {
     /// Yields only the key frames of video tracks. Other packets, audio included, are dropped.
     ///
-    /// A packet is a key frame if the key-frame flag of its block is set. Nothing is decoded.
+    /// A packet is a key frame if [`Packet::is_key`] is true: its SimpleBlock has the key flag, or its BlockGroup has no
+    /// references. Nothing is decoded.
     ///
     /// # Cancel safety
     /// Dropping a `next()` future loses nothing.
@@ -213,7 +214,8 @@ pub trait AudioStreamExt: Stream<Item = Result<AudioChunk>> {
     /// ([`Party::ToCustomer`](crate::Party::ToCustomer)): agents, prompts, bots and others in a conference.
     ///
     /// A chunk lasts 100 ms by default. A chunk is yielded when both parties' audio has arrived up to the end of the
-    /// chunk. A party whose audio lags by more than 2 s is not waited for.
+    /// chunk. If one party's audio ends more than 2 s before the other's, the missing part becomes
+    /// silence.
     ///
     /// See [`Stereo`] for chunk sizes, real time, errors, cancel safety and memory.
     ///

@@ -17,7 +17,8 @@ use crate::limits::Limits;
 ///
 /// A fragment is decoded at the last byte of the service's closing tags, before any byte of the next fragment
 /// has arrived. A fragment without closing tags is decoded where the next document begins, or at the end of
-/// the body. The decoder follows element headers and never scans payloads.
+/// the body. The decoder follows element headers. It scans bytes only after
+/// damage, with [`resync`](BodyDecoder::resync).
 ///
 /// Use it with [`FramedRead`](tokio_util::codec::FramedRead). Prefer [`BodyStream`](crate::BodyStream), which also
 /// yields the buffered part of a fragment when the transport fails.

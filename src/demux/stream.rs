@@ -162,7 +162,8 @@ impl<R: AsyncRead> FragmentStream<R> {
 
     /// Sets whether to resume after damage. See [`BodyDecoder::resync`]. Default: false.
     ///
-    /// Skipped bytes are a [`Discontinuity`] of the next fragment.
+    /// Skipped bytes are a [`Discontinuity`] of the next fragment. After the last fragment,
+    /// [`trailing`](Self::trailing) has them.
     pub fn resync(self, resync: bool) -> Self {
         Self { body: self.body.resync(resync), ..self }
     }

@@ -80,8 +80,9 @@ impl FrameOptions {
 
     /// Selects pictures 0, n, 2n, … of the fragment in presentation order. Default: all pictures.
     ///
-    /// Pictures are counted as in [`FrameInfo::index`](super::FrameInfo::index), or only the key frames with
-    /// [`keyframes`](FrameOptions::keyframes). If `n` is 0, the first item of the stream is an error. Replaces
+    /// With [`keyframes`](FrameOptions::keyframes), only key frames are counted. Otherwise pictures are counted as in
+    /// [`FrameInfo::index`](super::FrameInfo::index). If `n` is 0, the stream yields an
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) error first. Replaces
     /// [`sample_every`](FrameOptions::sample_every).
     #[must_use]
     pub fn sample_ratio(mut self, n: usize) -> Self {
@@ -129,7 +130,7 @@ impl FrameOptions {
         self
     }
 
-    /// Sets the maximum number of pixels of a picture. Default: 8192 x 4352, more than 8K.
+    /// Sets the maximum number of pixels of a picture. Default: 8192 × 4352 = 35,651,584.
     ///
     /// A larger picture counts as damaged. The stream declares the picture size, and a decoder keeps up to 16
     /// pictures. So this maximum bounds the memory of a decoder.

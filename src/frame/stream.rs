@@ -73,8 +73,9 @@ impl<S> Frames<S> {
 
     /// Selects pictures 0, n, 2n, … of each fragment in presentation order. Default: all pictures.
     ///
-    /// Pictures are counted as in [`FrameInfo::index`](super::FrameInfo::index), or only the key frames with
-    /// [`keyframes`](Frames::keyframes). If `n` is 0, the first item of the stream is an error. Replaces
+    /// With [`keyframes`](Frames::keyframes), only key frames are counted. Otherwise pictures are counted as in
+    /// [`FrameInfo::index`](super::FrameInfo::index). If `n` is 0, the stream yields an
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) error first. Replaces
     /// [`sample_every`](Frames::sample_every).
     pub fn sample_ratio(self, n: usize) -> Self {
         self.with(|options| options.sample_ratio(n))
@@ -110,7 +111,7 @@ impl<S> Frames<S> {
         self.with(|options| options.track(number))
     }
 
-    /// Sets the maximum number of pixels of a picture. Default: 8192 x 4352.
+    /// Sets the maximum number of pixels of a picture. Default: 8192 × 4352 = 35,651,584.
     ///
     /// A larger picture counts as damaged.
     pub fn max_pixels(self, pixels: u64) -> Self {

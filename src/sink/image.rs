@@ -154,7 +154,9 @@ impl ImageSink {
 
 #[cfg(feature = "ffmpeg")]
 impl ImageSink {
-    /// Returns the path of the file for this frame, if the frame is sent next.
+    /// Returns the path that this frame's file gets if it is sent next.
+    ///
+    /// Names can depend on earlier frames.
     pub fn path_of(&self, frame: &EncodedFrame) -> PathBuf {
         self.files.dir().join(self.frame_name(frame))
     }

@@ -143,7 +143,8 @@ impl Document {
 
     /// Sets the title, and one name (`app`) for both the muxing and the writing application.
     ///
-    /// Both are written as given. Defaults: `kinesis-video` and `kinesis-video 1.0`, which end with a NUL.
+    /// Both are written as given, without a NUL added. Default title: `kinesis-video\0`. Default app:
+    /// `kinesis-video 1.0\0`.
     #[must_use]
     pub fn titled(mut self, title: &str, app: &str) -> Self {
         self.title = title.into();

@@ -139,8 +139,9 @@ impl fmt::Debug for ArchivedImage {
 /// [`frames`](crate::FragmentStreamExt).
 ///
 /// # Errors
-/// Invalid options fail with [`InvalidArgument`](ErrorKind::InvalidArgument) before anything is sent. A missing
-/// stream is [`NotFound`](ErrorKind::NotFound), a stream that keeps nothing [`Retention`](ErrorKind::Retention).
+/// Invalid options fail with [`InvalidArgument`](ErrorKind::InvalidArgument) before anything is sent. If the stream does
+/// not exist, the error is [`NotFound`](ErrorKind::NotFound). If it has no retention, it is
+/// [`Retention`](ErrorKind::Retention).
 /// Throttling, broken connections and moved hosts are [retried](Images::retry). Pictures that arrived before an
 /// error are yielded before it.
 ///
@@ -262,9 +263,11 @@ impl Images {
 
     /// Sets the maximum number of pictures per page, 1 to 100. Default: 25.
     ///
-    /// The service returns at most 25 pictures per page. A page of up to `n` pictures costs `n` media points and
-    /// `400 + n` metadata points. A stream has 500 media points and 10,000 metadata points per second. Other values are
-    /// an [`InvalidArgument`](ErrorKind::InvalidArgument) error, which the stream yields first.
+    /// Values outside 1 to 100 are an [`InvalidArgument`](ErrorKind::InvalidArgument) error, which the stream yields
+    /// first. The service accepts up to 100 but returns at most 25, so a larger value only costs more points.
+    ///
+    /// A page of up to `n` pictures costs `n` media points and `400 + n` metadata points. A stream has 500 media points
+    /// and 10,000 metadata points per second.
     pub fn page_size(mut self, images: u32) -> Self {
         self.page_size = images;
         self

@@ -247,9 +247,9 @@ impl Live {
         self
     }
 
-    /// Sets the action to take on a damaged fragment. Default: [`OnDamage::Skip`].
+    /// Sets the action to take on a fragment that fails twice at the same byte. Default: [`OnDamage::Skip`].
     ///
-    /// No effect with `reconnect(false)`.
+    /// `Skip` yields the intact part. With `reconnect(false)` the stream fails at the first damage instead.
     pub fn on_damage(mut self, action: OnDamage) -> Self {
         self.options.on_damage = action;
         self

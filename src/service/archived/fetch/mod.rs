@@ -281,7 +281,9 @@ impl Archive {
         self
     }
 
-    /// Sets the maximum number of calls at a time. Default: 5.
+    /// Sets the maximum number of GetMediaForFragmentList calls at a time. Default: 5.
+    ///
+    /// Fewer are made while the service refuses more.
     ///
     /// The service allows 5 per stream, shared by all readers of the stream. 0 is an
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) error, which the stream yields first.

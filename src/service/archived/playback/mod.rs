@@ -318,7 +318,7 @@ impl<P, M> Session<P, M> {
     /// | [`InvalidArgument`](crate::ErrorKind::InvalidArgument) | invalid options, before anything is sent, or refused by the service |
     /// | [`NotFound`](crate::ErrorKind::NotFound) | no such stream, no fragment in the range, or, live, none in the last 30 s |
     /// | [`Unsupported`](crate::ErrorKind::Unsupported) | [media that cannot be played](self#supported-media) |
-    /// | [`Retention`](crate::ErrorKind::Retention) | a stream that keeps nothing |
+    /// | [`Retention`](crate::ErrorKind::Retention) | a stream without retention |
     /// | [`WrongEndpoint`](crate::ErrorKind::WrongEndpoint) | a response without a URL, or a host that does not serve the stream, after all [attempts](Session::retry) |
     /// | [`AccessDenied`](crate::ErrorKind::AccessDenied) | credentials that do not permit the call |
     /// | others | throttling, broken connections and errors of the service, after all attempts |
