@@ -50,7 +50,7 @@ impl Default for RetryConfig {
 impl RetryConfig {
     /// Sets the maximum number of attempts for each call, the first one included. Default: 8.
     ///
-    /// 0 counts as 1.
+    /// 0 counts as 1, except that [`Archive`](crate::Archive) refuses it as an invalid argument.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;

@@ -27,7 +27,7 @@ pub use stream::{LiveFragments, LivePackets, LiveStream, StopHandle};
 
 /// The action to take when the resume position is no longer retained.
 ///
-/// This happens if a consumer was away for longer than the stream's retention, or falls behind by more than it. The
+/// This happens if a consumer was away for longer than the retention, or reads so slowly that its lag exceeds it. The
 /// next fragment reports it as [`AgedOut`](crate::Discontinuity::AgedOut). With `reconnect(false)`, the stream always
 /// fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
