@@ -15,7 +15,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// The error of every operation in this crate.
 ///
 /// A program acts on [`kind`](Error::kind) and [`is_retryable`](Error::is_retryable). The text is for
-/// people. It is one line: kind, message, and these as far as they are known: code, byte offset,
+/// people. It is one line: kind, message, [hint](Error::hint), and these as far as they are known: code, byte offset,
 /// element path, fragment, track, stream, endpoint and request id. The text does not include the cause,
 /// which [`source`](StdError::source) returns.
 ///
@@ -39,6 +39,7 @@ pub struct Error(Arc<Inner>);
 struct Inner {
     kind: ErrorKind,
     message: Cow<'static, str>,
+    hint: Option<Box<str>>,
     position: ErrorPosition,
     context: ErrorContext,
     code: Option<Box<str>>,
@@ -202,6 +203,7 @@ impl Error {
         Self(Arc::new(Inner {
             kind,
             message: message.into(),
+            hint: None,
             position: ErrorPosition::default(),
             context: ErrorContext::default(),
             code: None,
@@ -217,6 +219,23 @@ impl Error {
     /// Returns the category of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
+    }
+
+    /// Returns the message: the text without kind, hint and place.
+    ///
+    /// ```
+    /// use kinesis_video::{Error, ErrorKind};
+    ///
+    /// let error = Error::new(ErrorKind::Io, "the disk is full").at(1200);
+    /// assert_eq!(error.message(), "the disk is full");
+    /// ```
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Returns advice about what to do, or `None` if the crate has none. The text includes it.
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
     }
 
     /// Returns the position in the body at which the error was found, as far as known.
@@ -307,6 +326,11 @@ impl Error {
     }
 
     #[cfg(feature = "aws")]
+    pub(crate) fn with_hint(self, hint: impl Into<Box<str>>) -> Self {
+        self.map(|e| e.hint = Some(hint.into()))
+    }
+
+    #[cfg(feature = "aws")]
     pub(crate) fn of_stream(self, stream: &str) -> Self {
         self.map(|e| e.context.stream = Some(stream.into()))
     }
@@ -329,8 +353,11 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, message, position, context, code, .. } = &*self.0;
+        let Inner { kind, message, hint, position, context, code, .. } = &*self.0;
         write!(f, "{kind}: {message}")?;
+        if let Some(hint) = hint {
+            write!(f, "; {hint}")?;
+        }
         let mut separator = " (";
         let mut place = |f: &mut fmt::Formatter<'_>, args: fmt::Arguments<'_>| {
             f.write_str(std::mem::replace(&mut separator, ", "))?;

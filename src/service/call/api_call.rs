@@ -14,7 +14,7 @@ use tracing::Instrument;
 
 use super::interceptor::ReplyInterceptor;
 use super::rate_limit::Rate;
-use super::retry::{Backoff, RetryConfig};
+use super::retry::{Backoff, RetryConfig, log_retry};
 use super::sdk_error::{from_sdk, is_about_clock, timed_out};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
@@ -143,9 +143,9 @@ impl Call<'_> {
                 return Err(error);
             }
             let pause = backoff.pause(Some(&error));
-            tracing::debug!(%error, ?pause, attempt, "before the next call");
-            sleep(pause).await;
             attempt += 1;
+            log_retry(self.stream, &error, pause, attempt);
+            sleep(pause).await;
         }
     }
 }

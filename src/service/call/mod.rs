@@ -17,6 +17,6 @@ pub(crate) use api_call::{Call, Origin, Reply, not_media, on_its_own};
 pub(crate) use endpoint::EndpointCache;
 pub(crate) use overrides::overrides;
 pub(crate) use rate_limit::{Rate, Rates};
-pub(crate) use retry::{Backoff, at};
+pub(crate) use retry::{Backoff, at, log_retry};
 pub(crate) use sdk_error::is_about_credentials;
 pub(crate) use timeout_body::TimeoutBody;

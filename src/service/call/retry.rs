@@ -1,10 +1,12 @@
 //! Retries: how many, and how long to wait before each.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
 use crate::error::{Error, ErrorKind};
+use crate::service::stream_id::StreamId;
 
 /// Settings for the retries of failed API calls.
 ///
@@ -141,6 +143,20 @@ impl Backoff {
         self.failures = self.failures.saturating_add(1);
         pause
     }
+}
+
+/// Logs that a failed call will be made again: the event of the target `kinesis_video::retry`.
+pub(crate) fn log_retry(stream: &StreamId, error: &Error, pause: Duration, attempt: u32) {
+    let cause = std::iter::successors(error.source(), |&cause| cause.source()).last();
+    tracing::warn!(
+        target: "kinesis_video::retry",
+        %stream,
+        %error,
+        cause = cause.map(tracing::field::display),
+        pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+        attempt,
+        "calling again"
+    );
 }
 
 /// Waits until an instant, or for ever if there is none.

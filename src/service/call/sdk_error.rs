@@ -1,5 +1,6 @@
 //! Conversion of the SDK's errors.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::error::{Error, ErrorKind};
 
-const EXPIRED: &str = "; the credentials have expired";
+const EXPIRED: &str = "the credentials have expired";
 
 /// Converts the SDK's error of a call of `operation`.
 ///
@@ -25,29 +26,28 @@ where
     let code = error.meta().code().map(str::to_owned).or_else(|| header("x-amz-errortype"));
     let code = code.as_deref().map(bare);
     let request_id = error.meta().extra("aws_request_id").map(str::to_owned).or_else(|| header("x-amz-requestid"));
-    let (kind, retryable, message) = match &error {
+    let (kind, retryable, message, hint) = match &error {
         SdkError::ServiceError(service) => {
             let said = service.err().message().unwrap_or("the service gave no reason");
             let (kind, retryable) = classify(code, said, service.raw().status().as_u16());
-            (kind, retryable, format!("{operation}: {said}{}", advice(kind, code, said, operation)))
+            (kind, retryable, format!("{operation}: {said}"), advice(kind, code, said, operation))
         }
         SdkError::ConstructionFailure(_) => {
-            (ErrorKind::InvalidArgument, false, format!("{operation}: the request could not be made"))
+            (ErrorKind::InvalidArgument, false, format!("{operation}: the request could not be made"), None)
         }
         // The SDK calls a connection that breaks before the response transient, neither I/O nor timeout.
         SdkError::DispatchFailure(failure)
             if failure.is_user() || (failure.is_other() && failure.as_other().is_none()) =>
         {
-            let message = format!(
-                "{operation}: the request could not be sent; check that credentials and a region are configured"
-            );
-            (ErrorKind::AccessDenied, false, message)
+            let message = format!("{operation}: the request could not be sent");
+            (ErrorKind::AccessDenied, false, message, Some("check that credentials and a region are configured".into()))
         }
-        SdkError::ResponseError(_) => (ErrorKind::Service, true, format!("{operation}: the response is invalid")),
-        _ => (ErrorKind::Io, true, format!("{operation}: the service could not be reached")),
+        SdkError::ResponseError(_) => (ErrorKind::Service, true, format!("{operation}: the response is invalid"), None),
+        _ => (ErrorKind::Io, true, format!("{operation}: the service could not be reached"), None),
     };
     let ours = Error::new(kind, message).retryable(retryable).with_request_id(request_id.as_deref());
     let ours = code.map_or(ours.clone(), |code| ours.with_code(code));
+    let ours = hint.map_or(ours.clone(), |hint| ours.with_hint(hint));
     ours.caused_by(error)
 }
 
@@ -145,67 +145,67 @@ fn classify(name: Option<&str>, said: &str, status: u16) -> (ErrorKind, bool) {
 }
 
 /// Returns the formats that an operation supports.
-fn unsupported(operation: &str) -> &'static str {
-    match operation {
+fn unsupported(operation: &str) -> Option<&'static str> {
+    Some(match operation {
         "GetHLSStreamingSessionURL" => {
-            "; HLS supports H.264 or H.265 with AAC or no audio, or AAC alone; frames must be length-prefixed, and each \
+            "HLS supports H.264 or H.265 with AAC or no audio, or AAC alone; frames must be length-prefixed, and each \
              track of each fragment needs codec private data"
         }
         "GetDASHStreamingSessionURL" => {
-            "; DASH supports H.264 or H.265 with AAC or no audio, H.264 with G.711, or AAC alone; frames must be \
+            "DASH supports H.264 or H.265 with AAC or no audio, H.264 with G.711, or AAC alone; frames must be \
              length-prefixed, and each track needs codec private data that does not change"
         }
         "GetClip" => {
-            "; a clip supports H.264 or H.265 with AAC or no audio, or H.264 with G.711 A-law; frames must be \
+            "a clip supports H.264 or H.265 with AAC or no audio, or H.264 with G.711 A-law; frames must be \
              length-prefixed, and tracks and codec private data must not change"
         }
-        _ => "",
-    }
+        _ => return None,
+    })
 }
 
 /// Returns advice to the user.
-fn advice(kind: ErrorKind, code: Option<&str>, said: &str, operation: &str) -> String {
+fn advice(kind: ErrorKind, code: Option<&str>, said: &str, operation: &str) -> Option<Cow<'static, str>> {
     let code = code.unwrap_or_default();
-    match kind {
-        ErrorKind::AccessDenied if is_clock_skew(Some(code), said) => "; check the clock of this machine".into(),
+    Some(match kind {
+        ErrorKind::AccessDenied if is_clock_skew(Some(code), said) => "check the clock of this machine".into(),
         ErrorKind::AccessDenied if code.starts_with("ExpiredToken") || said.contains("expired") => EXPIRED.into(),
         ErrorKind::AccessDenied if matches!(code, "InvalidClientTokenId" | "UnrecognizedClientException") => {
-            "; the credentials are unknown in this region".into()
+            "the credentials are unknown in this region".into()
         }
-        ErrorKind::AccessDenied if code.contains("Signature") => "; check the secret access key".into(),
+        ErrorKind::AccessDenied if code.contains("Signature") => "check the secret access key".into(),
         ErrorKind::AccessDenied if code.starts_with("MissingAuthenticationToken") => {
-            "; the request was not signed".into()
+            "the request was not signed".into()
         }
-        ErrorKind::AccessDenied if code == "OptInRequired" => "; the account has no access to this region".into(),
-        ErrorKind::AccessDenied => format!("; the caller needs kinesisvideo:{operation} on the stream"),
+        ErrorKind::AccessDenied if code == "OptInRequired" => "the account has no access to this region".into(),
+        ErrorKind::AccessDenied => format!("the caller needs kinesisvideo:{operation} on the stream").into(),
         ErrorKind::NotFound if operation.ends_with("StreamingSessionURL") => {
-            "; there is no such stream in this region, no fragment in the range, or, for live playback, no fragment in \
+            "there is no such stream in this region, no fragment in the range, or, for live playback, no fragment in \
              the last 30 seconds"
                 .into()
         }
         ErrorKind::NotFound if matches!(operation, "GetClip" | "GetImages") => {
-            "; there is no such stream in this region, or no fragment in the range".into()
+            "there is no such stream in this region, or no fragment in the range".into()
         }
-        ErrorKind::NotFound => "; check the stream name and the region".into(),
+        ErrorKind::NotFound => "check the stream name and the region".into(),
         ErrorKind::ConnectionLimit if operation == "GetMedia" => {
-            "; a stream allows 3 connections, and all are in use".into()
+            "a stream allows 3 connections, and all are in use".into()
         }
-        ErrorKind::ConnectionLimit => "; a stream allows 5 connections, and all are in use".into(),
+        ErrorKind::ConnectionLimit => "a stream allows 5 connections, and all are in use".into(),
         ErrorKind::Throttled if matches!(operation, "GetMedia" | "GetDataEndpoint") => {
-            "; a stream allows 5 calls per second, for all its readers together".into()
+            "a stream allows 5 calls per second, for all its readers together".into()
         }
         ErrorKind::Throttled => {
-            "; a stream allows 10,000 points of metadata and 500 points of media per second, and 5 connections, for all \
+            "a stream allows 10,000 points of metadata and 500 points of media per second, and 5 connections, for all \
              its readers together"
                 .into()
         }
         ErrorKind::Retention if code == "NoDataRetentionException" => {
-            "; the stream retains nothing (0 hours), so it can only be read live".into()
+            "the stream retains nothing (0 hours), so it can only be read live".into()
         }
-        ErrorKind::Unsupported => unsupported(operation).into(),
-        ErrorKind::WrongEndpoint => "; the data endpoint must be requested again".into(),
-        _ => String::new(),
-    }
+        ErrorKind::Unsupported => unsupported(operation)?.into(),
+        ErrorKind::WrongEndpoint => "the data endpoint must be requested again".into(),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::status::Observer;
 use super::{Live, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Bound, StreamEnd, Timestamp};
-use crate::service::call::{Backoff, Origin, Reply, SdkBody, TimeoutBody, at, is_about_credentials};
+use crate::service::call::{Backoff, Origin, Reply, SdkBody, TimeoutBody, at, is_about_credentials, log_retry};
 use crate::service::client::Client;
 
 /// The time that a fragment may still take after the stream was told to stop.
@@ -58,6 +58,8 @@ pub(super) struct Connection<B> {
     was_read: bool,
     /// The time to wait before the next call.
     pause: Duration,
+    /// The error that makes the next call necessary, until a body has begun.
+    failure: Option<Error>,
     outage: Option<Outage>,
 }
 
@@ -143,6 +145,7 @@ impl<B: ReadBody> Connection<B> {
             attempts: 0,
             was_read: false,
             pause: Duration::ZERO,
+            failure: None,
             outage: None,
         }
     }
@@ -194,6 +197,10 @@ impl<B: ReadBody> Connection<B> {
             return Ok(Event::Ended(StreamEnd::Stopped));
         }
         loop {
+            if let Some(error) = &self.failure {
+                let calls = self.outage.as_ref().map_or(0, |outage| outage.calls);
+                log_retry(&self.options.stream, error, self.pause, calls + 1);
+            }
             let start = resume.start();
             let call = Box::pin(call(&self.client, &self.options, self.pause, &start));
             let reply = tokio::select! {
@@ -216,6 +223,7 @@ impl<B: ReadBody> Connection<B> {
                 Err(error) => error,
             };
             self.observer.failed(&error);
+            self.failure = Some(error.clone());
             self.pause = self.backoff.pause(Some(&error));
             match &mut self.outage {
                 Some(outage) => outage.cause = outage.cause.take().or_else(|| Some(error.clone())),
@@ -258,6 +266,7 @@ impl<B: ReadBody> Connection<B> {
         let body = B::open(body, *limits, resync);
         self.body = Some(OpenBody { body, origin: reply.origin, date: reply.date, since: now });
         self.was_read = true;
+        self.failure = None;
     }
 
     /// Returns whether a call may be retried after an error.
@@ -301,6 +310,7 @@ impl<B: ReadBody> Connection<B> {
         } else {
             self.attempts = 0;
         }
+        self.failure.clone_from(&cause);
         self.pause = match &cause {
             None if made_progress || open.since.elapsed() >= WAITED_FOR_MEDIA => {
                 self.backoff.reset();

@@ -1,6 +1,5 @@
 //! The status of a live stream: counters, the log, the metrics.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -79,8 +78,7 @@ impl Observer {
 
     /// Reports that a call failed, or that a body ended with an error.
     pub(super) fn failed(&mut self, error: &Error) {
-        let cause = std::iter::successors(error.source(), |&cause| cause.source()).last();
-        tracing::warn!(%error, cause = cause.map(tracing::field::display), retryable = error.is_retryable(), "failed");
+        tracing::debug!(%error, retryable = error.is_retryable(), "failed");
         self.metrics.failed(error.kind());
         self.status.send_modify(|status| status.error = Some(error.clone()));
     }

@@ -18,7 +18,9 @@ use super::{FetchOptions, OnUnavailable};
 use crate::demux::{BodyItem, BodyStream};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Discontinuity, Fragment, FragmentEnd, FragmentNumber};
-use crate::service::call::{Backoff, Call, Origin, Rate, Reply, SdkBody, TimeoutBody, at, on_its_own, overrides};
+use crate::service::call::{
+    Backoff, Call, Origin, Rate, Reply, SdkBody, TimeoutBody, at, log_retry, on_its_own, overrides,
+};
 use crate::service::client::Client;
 use crate::service::continuity::Continuity;
 use crate::service::stream_id::StreamId;
@@ -275,7 +277,7 @@ impl Driver {
     fn pause(&mut self, cause: Option<&Error>, now: Instant) {
         let pause = self.backoff.pause(cause);
         match cause {
-            Some(error) => tracing::warn!(%error, ?pause, "pausing before the next call"),
+            Some(error) => log_retry(&self.stream, error, pause, self.failures + 1),
             None => tracing::debug!(?pause, "pausing before the next call"),
         }
         self.not_before = self.not_before.max(now.checked_add(pause));
