@@ -95,6 +95,7 @@
 //! | `local` | no | [`local::LocalEndpoint`]: the service on loopback |
 //! | `metrics` | no | metrics of live streams for the `metrics` facade: see [`Live`](Live#numbers) |
 //! | `serde` | with `aws` | [`Position`] serialises, as its text |
+//! | `cli` | no | the command `kvs`; includes `aws` and `local` |
 //!
 //! # Errors
 //!
@@ -102,6 +103,19 @@
 //! body, a [context](Error::context) (stream, endpoint, request), and says whether it
 //! [is retryable](Error::is_retryable). What a consumer survives is data, not an error: see [`Discontinuity`].
 //! After an error every stream is at its end.
+//!
+//! # Logs
+//!
+//! The crate logs with `tracing`. Events of the target `kinesis_video::retry` report that a failed call will be made
+//! again. They have the level `WARN` and these fields:
+//!
+//! | field | value |
+//! |---|---|
+//! | `stream` | the name or ARN of the stream |
+//! | `error` | the error, as text |
+//! | `cause` | the error's first cause, as text; absent if the error has none |
+//! | `pause_ms` | the milliseconds until the call |
+//! | `attempt` | the number of the attempt, from 1 after a connection was lost and from 2 after a failed call |
 //!
 //! # Cancel safety
 //!

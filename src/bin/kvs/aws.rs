@@ -1,0 +1,72 @@
+//! The connection to AWS, or to a local endpoint.
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use clap::Args;
+use kinesis_video::KinesisVideo;
+
+use crate::failure::{Failure, Result};
+
+/// The options of every command that calls the service.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AwsOptions {
+    /// The AWS region. Default: AWS_REGION, or that of the profile.
+    #[arg(long, global = true, value_name = "REGION", help_heading = "Global options")]
+    region: Option<String>,
+    /// The AWS profile. Default: AWS_PROFILE, or "default".
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    profile: Option<String>,
+    /// Call this URL instead of AWS, such as that of `kvs serve`. Default: AWS_ENDPOINT_URL.
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
+    endpoint_url: Option<String>,
+}
+
+impl AwsOptions {
+    /// Returns a client with the user's region, credentials and endpoint.
+    pub(crate) async fn kvs(&self) -> Result<KinesisVideo> {
+        Ok(KinesisVideo::new(&self.config().await?))
+    }
+
+    /// Returns the configuration of the SDK.
+    ///
+    /// An endpoint on this machine needs neither region nor credentials, so that `kvs serve` needs no configuration.
+    pub(crate) async fn config(&self) -> Result<SdkConfig> {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest());
+        if let Some(region) = &self.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(profile) = &self.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(url) = &self.endpoint_url {
+            loader = loader.endpoint_url(url);
+        }
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        if self.is_loopback() && self.profile.is_none() && !is_set("AWS_ACCESS_KEY_ID") && !is_set("AWS_PROFILE") {
+            let credentials = Credentials::new("local", "local", None, None, "kvs for a local endpoint");
+            loader = loader.credentials_provider(SharedCredentialsProvider::new(credentials));
+            if self.region.is_none() && !is_set("AWS_REGION") {
+                loader = loader.region(Region::new("us-west-2"));
+            }
+        }
+        let config = loader.load().await;
+        if config.region().is_none() {
+            return Err(Failure::other("no AWS region is set")
+                .why("there is none in --region, AWS_REGION and the profile")
+                .hint("--region us-west-2, or set AWS_REGION"));
+        }
+        Ok(config)
+    }
+
+    /// Returns the endpoint that replaces AWS, if there is one.
+    pub(crate) fn endpoint_url(&self) -> Option<String> {
+        self.endpoint_url.clone().or_else(|| std::env::var("AWS_ENDPOINT_URL").ok().filter(|url| !url.is_empty()))
+    }
+
+    fn is_loopback(&self) -> bool {
+        let url = self.endpoint_url().unwrap_or_default();
+        let host = url.split("://").nth(1).unwrap_or_default();
+        ["127.", "localhost", "[::1]"].iter().any(|loopback| host.starts_with(loopback))
+    }
+}

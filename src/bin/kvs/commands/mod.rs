@@ -1,0 +1,16 @@
+//! The commands, a file each.
+
+pub(crate) mod clip;
+pub(crate) mod completions;
+pub(crate) mod doctor;
+pub(crate) mod frames;
+pub(crate) mod images;
+pub(crate) mod inspect;
+pub(crate) mod list;
+pub(crate) mod ls;
+pub(crate) mod man;
+pub(crate) mod save;
+pub(crate) mod serve;
+pub(crate) mod tail;
+pub(crate) mod url;
+pub(crate) mod wav;

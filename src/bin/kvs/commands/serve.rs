@@ -1,0 +1,72 @@
+//! `kvs serve`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use kinesis_video::local::{ConnectCall, LocalEndpoint, Quotas};
+
+use crate::context::Context;
+use crate::failure::{Failure, Result};
+
+/// Serve streams on this machine, for development without an AWS account.
+///
+/// The first line is "listening on http://127.0.0.1:PORT". Any AWS SDK reads from it. `kvs` needs no credentials for it.
+/// The endpoint ends with Ctrl-C.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  kvs serve --port 8080 --loop camera=door.mkv
+  kvs tail camera --endpoint-url http://127.0.0.1:8080
+  AWS_ENDPOINT_URL=http://127.0.0.1:8080 aws kinesisvideo list-streams --region us-west-2")]
+pub(crate) struct Serve {
+    /// The port. Default: a free one.
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    port: u16,
+    /// Refuse calls and connections beyond the quotas of the service.
+    #[arg(long)]
+    quotas: bool,
+    /// Serve a payload file as a stream, byte for byte.
+    #[arg(long, value_name = "NAME=FILE", value_parser = name_and_file)]
+    stream: Vec<(String, PathBuf)>,
+    /// Serve a stream that plays a file in a loop, in real time.
+    #[arg(long = "loop", value_name = "NAME=FILE", value_parser = name_and_file)]
+    looped: Vec<(String, PathBuf)>,
+    /// Serve a stream of Amazon Connect conversations of ten seconds each, in real time.
+    #[arg(long, value_name = "NAME")]
+    call: Vec<String>,
+}
+
+fn name_and_file(text: &str) -> std::result::Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.into(), file.into())),
+        _ => Err("expected NAME=FILE".into()),
+    }
+}
+
+impl Serve {
+    pub(crate) async fn run(self, cx: &Context) -> Result<()> {
+        let quotas = match self.quotas {
+            true => Quotas::default(),
+            false => Quotas::default().calls_per_second(None).connections(None),
+        };
+        let endpoint = LocalEndpoint::start_with(self.port, quotas).await?;
+        for (name, file) in &self.stream {
+            endpoint
+                .serve_file(name, file)
+                .await
+                .map_err(|error| Failure::from(error).about(file.display().to_string()))?;
+        }
+        for (name, file) in &self.looped {
+            endpoint
+                .loop_file(name, file)
+                .await
+                .map_err(|error| Failure::from(error).about(file.display().to_string()))?;
+        }
+        for name in &self.call {
+            endpoint.loop_call(name, &ConnectCall::new("a-contact"));
+        }
+        cx.screen.line(&format!("listening on {}", endpoint.url()))?;
+        cx.signals.interrupted().await;
+        Ok(())
+    }
+}

@@ -1,0 +1,148 @@
+//! `kvs`: reads Kinesis Video Streams from the command line.
+
+mod aws;
+mod commands;
+mod context;
+mod failure;
+mod screen;
+mod signals;
+mod source;
+mod time;
+mod version;
+mod warnings;
+
+use std::process::ExitCode;
+
+use anstream::ColorChoice;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+
+use aws::AwsOptions;
+use commands::{clip, completions, doctor, frames, images, inspect, list, ls, man, save, serve, tail, url, wav};
+use context::Context;
+use failure::{Failure, INTERRUPTED, Result};
+use screen::Screen;
+use signals::Signals;
+
+/// Watch, save and examine Kinesis Video Streams.
+///
+/// SOURCE is a stream (name or ARN), a file, or - for standard input. What works on a stream works on a file, without
+/// AWS. Text with a slash, the name of an existing file and a name that ends in .mkv are files.
+#[derive(Parser)]
+#[command(name = "kvs", version = version::short(), long_version = version::long(), after_long_help = AFTER_HELP)]
+#[command(max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    aws: AwsOptions,
+    /// Print one JSON object per line instead of text.
+    #[arg(long, global = true, help_heading = "Global options")]
+    json: bool,
+    /// Also print what the library logs.
+    #[arg(short, long, global = true, conflicts_with = "quiet", help_heading = "Global options")]
+    verbose: bool,
+    /// Print no warnings, summaries and progress, only results and errors.
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    quiet: bool,
+    /// When to use colours.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = "Global options")]
+    color: Color,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Color {
+    Always,
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    Never,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Ls(ls::Ls),
+    Tail(tail::Tail),
+    List(list::List),
+    Save(save::Save),
+    Frames(frames::Frames),
+    Wav(wav::Wav),
+    Clip(clip::Clip),
+    Images(images::Images),
+    Url(url::Url),
+    Inspect(inspect::Inspect),
+    Serve(serve::Serve),
+    Doctor(doctor::Doctor),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  kvs serve --loop camera=door.mkv              a stream on this machine, to try things out
+  kvs tail front-door                           a line per fragment, as it arrives
+  kvs save front-door --start \"1h ago\" --end now -o recordings
+  kvs frames recording.mkv --every 10s -o pictures --sheet sheet.jpg
+  kvs wav call.mkv -o call.wav --waveform call.svg
+
+Exit codes:
+  0    done
+  1    failed
+  2    wrong arguments
+  3    nothing found: no such stream, no fragment, no picture, no audio
+  130  interrupted by Ctrl-C or SIGTERM, after the file at hand was finished";
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.color {
+        Color::Always => ColorChoice::Always.write_global(),
+        Color::Auto => {}
+        Color::Never => ColorChoice::Never.write_global(),
+    }
+    let screen = Screen::new(cli.json, cli.quiet);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            screen.failure(&Failure::other("cannot start").why(error.to_string()));
+            return ExitCode::FAILURE;
+        }
+    };
+    warnings::print(&screen, cli.verbose);
+    let code = runtime.block_on(async {
+        let context = Context { screen: screen.clone(), aws: cli.aws, signals: Signals::listen() };
+        let result = run(cli.command, &context).await;
+        match result {
+            Err(failure) => {
+                screen.failure(&failure);
+                match failure {
+                    Failure::ClosedPipe => failure.exit_code(),
+                    _ if context.signals.is_interrupted() => ExitCode::from(INTERRUPTED),
+                    _ => failure.exit_code(),
+                }
+            }
+            Ok(()) if context.signals.is_interrupted() => ExitCode::from(INTERRUPTED),
+            Ok(()) => ExitCode::SUCCESS,
+        }
+    });
+    // A read of standard input may never return.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(command: Command, cx: &Context) -> Result<()> {
+    match command {
+        Command::Ls(ls) => ls.run(cx).await,
+        Command::Tail(tail) => tail.run(cx).await,
+        Command::List(list) => list.run(cx).await,
+        Command::Save(save) => save.run(cx).await,
+        Command::Frames(frames) => frames.run(cx).await,
+        Command::Wav(wav) => wav.run(cx).await,
+        Command::Clip(clip) => clip.run(cx).await,
+        Command::Images(images) => images.run(cx).await,
+        Command::Url(url) => url.run(cx).await,
+        Command::Inspect(inspect) => inspect.run(cx).await,
+        Command::Serve(serve) => serve.run(cx).await,
+        Command::Doctor(doctor) => doctor.run(cx).await,
+        Command::Completions(completions) => completions.run(Cli::command(), cx),
+        Command::Man(man) => man.run(Cli::command(), cx),
+    }
+}

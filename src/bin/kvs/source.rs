@@ -1,0 +1,586 @@
+//! SOURCE: a stream, a file or standard input, and what to read of it.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use async_stream::try_stream;
+use clap::{Args, ValueEnum};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use indicatif::{HumanBytes, ProgressBar};
+use kinesis_video::{
+    Acks, ArchiveProgress, BodyItem, BodyStream, Bound, CheckpointStore, Clock, Error, ErrorKind, FileCheckpoint,
+    Fragment, FragmentNumber, FragmentStream, FragmentStreamExt, Limits, LiveStatus, Order, Position, Start, StreamEnd,
+    StreamId, Timestamp,
+};
+use tokio::io::AsyncRead;
+
+use crate::context::Context;
+use crate::failure::{Failure, Result};
+use crate::time;
+
+/// A stream by name or ARN, a file, or `-` for standard input.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    File(PathBuf),
+    Stdin,
+    Stream(StreamId),
+}
+
+impl FromStr for Source {
+    type Err = Infallible;
+
+    /// Text with a path separator, the name of an existing file, and a name that ends in `.mkv` are files.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let path = Path::new(text);
+        Ok(match text {
+            "-" => Self::Stdin,
+            _ if text.starts_with("arn:") => Self::Stream(text.into()),
+            _ if path.components().count() > 1 || text.ends_with(".mkv") || path.exists() => Self::File(path.into()),
+            _ => Self::Stream(text.into()),
+        })
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Stdin => f.write_str("standard input"),
+            Self::Stream(id) => f.write_str(id.name()),
+        }
+    }
+}
+
+/// The options that choose what to read of a SOURCE. They are the same for every command.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Selection {
+    /// Where to begin: now, earliest, a time, a fragment number or a saved position.
+    ///
+    /// Default: "now" for a stream, the beginning for a file. A fragment number or position stands for the first
+    /// fragment after it.
+    #[arg(long, value_name = "WHERE", help_heading = "What to read")]
+    start: Option<From>,
+    /// Read what is stored up to this time, instead of following the stream. Needs --start.
+    #[arg(long, value_name = "TIME", value_parser = time::parse, help_heading = "What to read", conflicts_with = "until")]
+    end: Option<Timestamp>,
+    /// Follow the stream until then: a time, a duration ("90s"), a count ("20 fragments") or a fragment number.
+    #[arg(long, value_name = "WHEN", help_heading = "What to read")]
+    until: Option<Until>,
+    /// End when no fragment has arrived for this long, such as "30s".
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration, help_heading = "What to read")]
+    idle: Option<Duration>,
+    /// Keep the position in this file, and continue after it the next time.
+    #[arg(long, value_name = "FILE", help_heading = "What to read")]
+    checkpoint: Option<PathBuf>,
+    /// The clock of --start, --end and --until.
+    #[arg(long, value_enum, default_value_t, help_heading = "What to read")]
+    clock: ClockName,
+}
+
+/// A clock, as an option names it.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum ClockName {
+    /// The clock of the producer, such as a camera.
+    Producer,
+    /// The clock of the service.
+    #[default]
+    Server,
+}
+
+impl std::convert::From<ClockName> for Clock {
+    fn from(name: ClockName) -> Self {
+        match name {
+            ClockName::Producer => Self::Producer,
+            ClockName::Server => Self::Server,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum From {
+    Earliest,
+    Now,
+    Position(Position),
+    Time(Timestamp),
+}
+
+/// Fewer digits are seconds since 1970.
+const FRAGMENT_NUMBER_DIGITS: usize = 20;
+
+fn fragment_number(text: &str) -> Option<FragmentNumber> {
+    (text.len() >= FRAGMENT_NUMBER_DIGITS).then(|| text.parse().ok()).flatten()
+}
+
+impl FromStr for From {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "now" => Self::Now,
+            "earliest" => Self::Earliest,
+            _ if text.starts_with("kvs1:") => {
+                Self::Position(text.parse().map_err(|error: Error| error.message().to_owned())?)
+            }
+            _ => match fragment_number(text) {
+                Some(number) => {
+                    let position = format!("kvs1:{number}:::").parse();
+                    Self::Position(position.map_err(|error: Error| error.message().to_owned())?)
+                }
+                None => Self::Time(time::parse(text)?),
+            },
+        })
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Until {
+    After(Duration),
+    Count(u64),
+    Fragment(FragmentNumber),
+    Time(Timestamp),
+}
+
+impl FromStr for Until {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if let Some(count) = text.strip_suffix("fragments").or_else(|| text.strip_suffix("fragment")) {
+            return count
+                .trim()
+                .parse()
+                .map(Self::Count)
+                .map_err(|_| format!("\"{text}\" is not a count of fragments"));
+        }
+        if let Some(number) = fragment_number(text) {
+            return Ok(Self::Fragment(number));
+        }
+        // A bare number would be seconds since 1970, which nobody means who writes a small one.
+        if text.parse::<f64>().is_ok_and(|number| number < 1e8) {
+            return Err(format!("\"{text}\" has no unit; write \"{text}s\" or \"{text} fragments\""));
+        }
+        match time::parse_duration(text) {
+            Ok(duration) if text.parse::<f64>().is_err() => Ok(Self::After(duration)),
+            _ => time::parse(text).map(Self::Time),
+        }
+    }
+}
+
+/// An opened SOURCE: its fragments, and what is known of how they are read.
+pub(crate) struct Input<T = Fragment> {
+    pub(crate) items: BoxStream<'static, kinesis_video::Result<T>>,
+    /// Present with --checkpoint. A fragment is acknowledged when its results are on disk or printed.
+    pub(crate) acks: Option<Acks>,
+    /// Shows how far reading is. It is drawn on a terminal only.
+    pub(crate) bar: ProgressBar,
+    end_reason: Arc<OnceLock<StreamEnd>>,
+}
+
+impl Input {
+    fn map<T: 'static>(self, convert: fn(Fragment) -> T) -> Input<T> {
+        let Self { items, acks, bar, end_reason } = self;
+        Input { items: items.map_ok(convert).boxed(), acks, bar, end_reason }
+    }
+}
+
+impl<T> Input<T> {
+    /// Returns why the live stream ended, once it has.
+    pub(crate) fn end_reason(&self) -> Option<StreamEnd> {
+        self.end_reason.get().copied()
+    }
+}
+
+/// Saves the last position. A command calls it after the last item, also after an error.
+pub(crate) async fn save_position(acks: Option<Acks>, cx: &Context) -> Result<()> {
+    if let Some(acks) = acks
+        && let Some(position) = acks.close().await?
+    {
+        let number = position.number().map_or_else(|| position.to_string(), ToString::to_string);
+        cx.screen.note(&format!("the next run continues after fragment {number}"));
+    }
+    Ok(())
+}
+
+impl Selection {
+    /// Opens a SOURCE for its fragments.
+    pub(crate) async fn open(&self, source: &Source, cx: &Context) -> Result<Input> {
+        match source {
+            Source::Stream(stream) if self.end.is_some() => self.open_archive(stream, cx).await,
+            Source::Stream(stream) => self.open_live(stream, cx).await,
+            Source::File(_) | Source::Stdin => {
+                let opened = OpenFile::open(source, cx).await?;
+                let fragments = FragmentStream::new(opened.reader).limits(file_limits()).boxed();
+                let Input { items, bar, end_reason, .. } = self.select(fragments, opened.bar, cx).await?;
+                let (items, acks) = self.acknowledged(items);
+                Ok(Input { items, acks, bar, end_reason })
+            }
+        }
+    }
+
+    /// Opens a SOURCE for all items of its body. A stream has only fragments, and so has a file with a checkpoint.
+    pub(crate) async fn open_body(&self, source: &Source, resync: bool, cx: &Context) -> Result<Input<BodyItem>> {
+        if resync && (self.checkpoint.is_some() || matches!(source, Source::Stream(_))) {
+            return Err(Failure::usage("--resync is for files, and not with --checkpoint"));
+        }
+        match source {
+            _ if self.checkpoint.is_some() => Ok(self.open(source, cx).await?.map(BodyItem::Fragment)),
+            Source::Stream(_) => Ok(self.open(source, cx).await?.map(BodyItem::Fragment)),
+            Source::File(_) | Source::Stdin => {
+                let opened = OpenFile::open(source, cx).await?;
+                let items = BodyStream::new(opened.reader).limits(file_limits()).resync(resync).boxed();
+                self.select(items, opened.bar, cx).await
+            }
+        }
+    }
+
+    async fn open_live(&self, stream: &StreamId, cx: &Context) -> Result<Input> {
+        let mut live = cx.aws.kvs().await?.live(stream);
+        live = live.start(match &self.start {
+            None | Some(From::Now) => Start::Now,
+            Some(From::Earliest) => Start::Earliest,
+            Some(From::Position(position)) => Start::AfterPosition(position.clone()),
+            Some(From::Time(time)) => match self.clock {
+                ClockName::Producer => Start::ProducerTime(*time),
+                ClockName::Server => Start::ServerTime(*time),
+            },
+        });
+        if let Some(until) = &self.until {
+            live = live.until(self.bound(until));
+        }
+        if let Some(idle) = self.idle {
+            live = live.idle_timeout(idle);
+        }
+        let (mut fragments, acks) = match &self.checkpoint {
+            Some(file) => {
+                let (fragments, acks) = live.checkpointed(FileCheckpoint::new(file));
+                (fragments, Some(acks))
+            }
+            None => (live.fragments(), None),
+        };
+        let (stop, interrupted) = (fragments.stop_handle(), cx.signals.interrupted());
+        tokio::spawn(async move {
+            interrupted.await;
+            stop.stop();
+        });
+        let (bar, status, end_reason) = (cx.screen.spinner(), fragments.status(), Arc::<OnceLock<_>>::default());
+        let (shown, end) = (bar.clone(), Arc::clone(&end_reason));
+        let items = try_stream! {
+            while let Some(fragment) = fragments.try_next().await? {
+                shown.set_message(live_message(&status.borrow()));
+                yield fragment;
+            }
+            if let Some(reason) = fragments.end_reason() {
+                let _ = end.set(reason);
+            }
+        };
+        Ok(Input { items: items.boxed(), acks, bar, end_reason })
+    }
+
+    async fn open_archive(&self, stream: &StreamId, cx: &Context) -> Result<Input> {
+        let range = self.archive_range()?;
+        let mut archive = cx.aws.kvs().await?.archive(stream).range(range).clock(self.clock.into()).order(Order::Time);
+        let saved = self.saved().await?;
+        let start = match &self.start {
+            Some(From::Position(position)) => Some(position.clone()),
+            _ => None,
+        };
+        if let Some(position) = saved.or(start) {
+            // A position may lack the time that orders by time.
+            let has_time = Clock::from(self.clock);
+            let time = match has_time {
+                Clock::Producer => position.producer_time(),
+                Clock::Server => position.server_time(),
+            };
+            let order = if time.is_some() { Order::Time } else { Order::Number };
+            archive = archive.order(order).start_after(position);
+        }
+        let fragments = archive.fragments();
+        let (bar, progress) = (cx.screen.bar(0), fragments.progress());
+        let shown = bar.clone();
+        let items = fragments.inspect_ok(move |_| show_archive(&shown, &progress.borrow()));
+        let items = idle(items.boxed(), self.idle).take_until(Box::pin(cx.signals.interrupted()));
+        let (items, acks) = self.acknowledged(items.boxed());
+        Ok(Input { items, acks, bar, end_reason: Arc::default() })
+    }
+
+    /// Returns the range of --start and --end.
+    fn archive_range(&self) -> Result<std::ops::RangeInclusive<Timestamp>> {
+        let end = self.end.unwrap_or_default();
+        let start = match &self.start {
+            None | Some(From::Now) => {
+                return Err(Failure::usage("--end needs a --start that is earlier").hint("--start \"1h ago\""));
+            }
+            Some(From::Earliest) => Timestamp::default(),
+            Some(From::Position(position)) => position.server_time().unwrap_or_default().min(end),
+            Some(From::Time(time)) => *time,
+        };
+        if start > end {
+            let what = format!("--start is after --end: {} and {}", time::local(start), time::local(end));
+            return Err(Failure::usage(what));
+        }
+        Ok(start..=end)
+    }
+
+    /// Selects from the items of a file, and saves their positions.
+    async fn select<T: Item>(
+        &self,
+        items: BoxStream<'static, kinesis_video::Result<T>>,
+        bar: ProgressBar,
+        cx: &Context,
+    ) -> Result<Input<T>> {
+        if matches!(self.start, Some(From::Now)) {
+            return Err(Failure::usage("a file has no \"now\"").hint("leave --start out to read all of it"));
+        }
+        if self.end.is_some() && self.start.is_some() {
+            self.archive_range()?;
+        }
+        let choice = Choice { selection: self.clone(), saved: self.saved().await?, count: 0 };
+        let shown = bar.clone();
+        let items = items.inspect_ok(move |item| shown.set_position(item.end_offset()));
+        let items = choose(idle(items.boxed(), self.idle), choice);
+        let deadline = match &self.until {
+            Some(Until::After(duration)) => Some(*duration),
+            _ => None,
+        };
+        let interrupted = cx.signals.interrupted();
+        let items = items.take_until(Box::pin(async move {
+            tokio::select! {
+                () = interrupted => {}
+                () = sleep(deadline) => {}
+            }
+        }));
+        Ok(Input { items: items.boxed(), acks: None, bar, end_reason: Arc::default() })
+    }
+
+    fn acknowledged(
+        &self,
+        fragments: BoxStream<'static, kinesis_video::Result<Fragment>>,
+    ) -> (BoxStream<'static, kinesis_video::Result<Fragment>>, Option<Acks>) {
+        match &self.checkpoint {
+            Some(file) => {
+                let (fragments, acks) = fragments.acknowledged(FileCheckpoint::new(file));
+                (fragments.boxed(), Some(acks))
+            }
+            None => (fragments, None),
+        }
+    }
+
+    /// Returns the position that the checkpoint has.
+    async fn saved(&self) -> Result<Option<Position>> {
+        match &self.checkpoint {
+            Some(file) => Ok(FileCheckpoint::new(file).load().await?),
+            None => Ok(None),
+        }
+    }
+
+    fn bound(&self, until: &Until) -> Bound {
+        match (until, self.clock) {
+            (Until::After(duration), _) => {
+                let now = Instant::now();
+                Bound::Deadline(now.checked_add(*duration).unwrap_or(now + Duration::from_secs(u32::MAX.into())))
+            }
+            (Until::Count(count), _) => Bound::Count(*count),
+            (Until::Fragment(number), _) => Bound::Fragment(number.clone()),
+            (Until::Time(time), ClockName::Producer) => Bound::ProducerTime(*time),
+            (Until::Time(time), ClockName::Server) => Bound::ServerTime(*time),
+        }
+    }
+}
+
+/// A file on this machine may have fragments of any size.
+fn file_limits() -> Limits {
+    Limits::default().fragment_bytes(u32::MAX >> 1).blocks(u32::MAX)
+}
+
+/// A file or standard input.
+struct OpenFile {
+    reader: Pin<Box<dyn AsyncRead + Send>>,
+    bar: ProgressBar,
+}
+
+impl OpenFile {
+    async fn open(source: &Source, cx: &Context) -> Result<Self> {
+        let Source::File(path) = source else {
+            return Ok(Self { reader: Box::pin(tokio::io::stdin()), bar: cx.screen.spinner() });
+        };
+        let failed = |error: std::io::Error| Failure::of_file("open", path, &error);
+        let file = tokio::fs::File::open(path).await.map_err(failed)?;
+        let metadata = file.metadata().await.map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(Failure::other(format!("cannot open {}", path.display())).why("it is a folder"));
+        }
+        Ok(Self { reader: Box::pin(file), bar: cx.screen.bar(metadata.len()) })
+    }
+}
+
+/// An item of a file.
+pub(crate) trait Item: Sized + Send + 'static {
+    fn fragment(&self) -> Option<&Fragment>;
+
+    /// Returns the offset after the item.
+    fn end_offset(&self) -> u64;
+}
+
+impl Item for Fragment {
+    fn fragment(&self) -> Option<&Fragment> {
+        Some(self)
+    }
+
+    fn end_offset(&self) -> u64 {
+        self.offset() + self.raw().len() as u64
+    }
+}
+
+impl Item for BodyItem {
+    fn fragment(&self) -> Option<&Fragment> {
+        match self {
+            Self::Fragment(fragment) => Some(fragment),
+            _ => None,
+        }
+    }
+
+    fn end_offset(&self) -> u64 {
+        match self {
+            Self::Fragment(fragment) => fragment.end_offset(),
+            Self::Fault(fault) => fault.offset() + fault.raw().len() as u64,
+            Self::Skipped(skipped) => skipped.offset() + skipped.length(),
+            _ => 0,
+        }
+    }
+}
+
+/// What to do with a fragment of a file.
+enum Verdict {
+    Skip,
+    Take,
+    TakeLast,
+    End,
+}
+
+/// Chooses from the fragments of a file, as the service chooses from a stream.
+struct Choice {
+    selection: Selection,
+    saved: Option<Position>,
+    count: u64,
+}
+
+impl Choice {
+    fn judge(&mut self, fragment: &Fragment) -> kinesis_video::Result<Verdict> {
+        let Selection { start, end, until, .. } = &self.selection;
+        let is_through = |position: &Position| match (fragment.number(), position.number()) {
+            (Some(number), Some(last)) => number <= last,
+            _ => fragment.server_time() <= position.server_time(),
+        };
+        if self.saved.as_ref().is_some_and(is_through) {
+            return Ok(Verdict::Skip);
+        }
+        match start {
+            Some(From::Position(position)) if is_through(position) => return Ok(Verdict::Skip),
+            Some(From::Time(start)) => {
+                let begins = self.time(fragment)?;
+                // A stream that is followed begins with the fragment that contains the time; a range, with the first
+                // that begins in it.
+                let ends = begins.as_nanos() + fragment.duration().as_nanos() as i64;
+                if begins < *start && (end.is_some() || ends <= start.as_nanos()) {
+                    return Ok(Verdict::Skip);
+                }
+            }
+            _ => {}
+        }
+        if let Some(end) = end
+            && self.time(fragment)? > *end
+        {
+            return Ok(Verdict::End);
+        }
+        let is_last = match until {
+            Some(Until::Count(count)) if self.count >= *count => return Ok(Verdict::End),
+            Some(Until::Count(count)) => self.count + 1 == *count,
+            Some(Until::Fragment(last)) if fragment.number().is_some_and(|number| number > last) => {
+                return Ok(Verdict::End);
+            }
+            Some(Until::Fragment(last)) => fragment.number() == Some(last),
+            Some(Until::Time(time)) if self.time(fragment)? >= *time => return Ok(Verdict::End),
+            _ => false,
+        };
+        self.count += 1;
+        Ok(if is_last { Verdict::TakeLast } else { Verdict::Take })
+    }
+
+    /// Returns the start of a fragment on the chosen clock, or else on the other one.
+    fn time(&self, fragment: &Fragment) -> kinesis_video::Result<Timestamp> {
+        let (server, producer) = (fragment.server_time(), fragment.producer_time());
+        let time = match self.selection.clock {
+            ClockName::Producer => producer.or(server),
+            ClockName::Server => server.or(producer),
+        };
+        let message = "its fragments have no time, so nothing can be selected by time";
+        time.ok_or_else(|| Error::new(ErrorKind::Unsupported, message))
+    }
+}
+
+fn choose<T: Item>(
+    mut items: BoxStream<'static, kinesis_video::Result<T>>,
+    mut choice: Choice,
+) -> BoxStream<'static, kinesis_video::Result<T>> {
+    try_stream! {
+        if matches!(choice.selection.until, Some(Until::Count(0))) {
+            return;
+        }
+        while let Some(item) = items.try_next().await? {
+            let verdict = item.fragment().map(|fragment| choice.judge(fragment)).transpose()?;
+            match verdict {
+                None | Some(Verdict::Take) => yield item,
+                Some(Verdict::Skip) => {}
+                Some(Verdict::TakeLast) => {
+                    yield item;
+                    return;
+                }
+                Some(Verdict::End) => return,
+            }
+        }
+    }
+    .boxed()
+}
+
+/// Ends a stream when no item has arrived for a time.
+fn idle<T: Send + 'static>(
+    mut items: BoxStream<'static, kinesis_video::Result<T>>,
+    limit: Option<Duration>,
+) -> BoxStream<'static, kinesis_video::Result<T>> {
+    let Some(limit) = limit else { return items };
+    try_stream! {
+        while let Ok(Some(item)) = tokio::time::timeout(limit, items.next()).await {
+            yield item?;
+        }
+    }
+    .boxed()
+}
+
+/// Waits for a time, or for ever.
+async fn sleep(duration: Option<Duration>) {
+    match duration {
+        Some(duration) => tokio::time::sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn live_message(status: &LiveStatus) -> String {
+    let behind = status.behind_now.map(|behind| format!(", {} behind", time::duration(behind))).unwrap_or_default();
+    let LiveStatus { fragments, bytes, reconnects, .. } = status;
+    let reconnects = if *reconnects == 0 { String::new() } else { format!(", {reconnects} reconnects") };
+    format!("{fragments} fragments, {}{behind}{reconnects}", HumanBytes(*bytes))
+}
+
+fn show_archive(bar: &ProgressBar, progress: &ArchiveProgress) {
+    if let (Some(bytes), Some(fragments)) = (progress.total_bytes, progress.total_fragments) {
+        bar.set_length(bytes);
+        bar.set_position(progress.bytes);
+        bar.set_message(format!("{}/{fragments} fragments", progress.fragments));
+    }
+}
