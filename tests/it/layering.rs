@@ -69,8 +69,16 @@ const NEVER: &[(&str, &str)] = &[
     ("local/operations/", "local/server/router.rs"),
 ];
 
+/// The library's files. Those of a program in `bin` are another crate's.
 fn crate_sources() -> Sources {
-    Sources::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+    let mut files = Sources::texts(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    files.retain(|(name, _)| !name.starts_with("bin/"));
+    Sources::new(files)
+}
+
+/// The files of the program `kvs`.
+fn program_sources() -> Sources {
+    Sources::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/kvs"))
 }
 
 /// The layer of a file: its folder, or its name directly below `src`.
@@ -133,6 +141,21 @@ fn no_files_import_each_other_in_a_circle() {
     let sources = crate_sources();
     let circles = sources.circles();
     assert!(circles.is_empty(), "{circles:#?}");
+}
+
+/// The commands share what is beside their folder, and do not use each other.
+#[test]
+fn commands_of_the_program_are_independent() {
+    let sources = program_sources();
+    assert!(sources.circles().is_empty(), "{:#?}", sources.circles());
+    let name = |index: usize| &sources.files[index].name[..];
+    let is_command = |name: &str| name.starts_with("commands/") && name != "commands/mod.rs";
+    let edges = sources.edges().into_iter();
+    let used = edges.filter(|edge| name(edge.from) != "main.rs" && is_command(name(edge.to)));
+    let used: Vec<String> = used.map(|edge| format!("{} uses {}", name(edge.from), name(edge.to))).collect();
+    assert_eq!(used, [""; 0]);
+    let edges = sources.edges();
+    assert!(edges.iter().any(|edge| name(edge.from) == "main.rs" && is_command(name(edge.to))), "nothing was found");
 }
 
 /// Breaks each rule in a copy of the sources.

@@ -15,6 +15,7 @@ mod demux;
 mod endpoint;
 mod errors;
 mod judges;
+mod kvs;
 mod layering;
 mod live;
 mod media;

@@ -53,9 +53,14 @@ enum Target {
 impl Sources {
     /// Reads all Rust files below a folder, except unit tests in a `tests.rs`.
     pub fn read(root: &Path) -> Self {
+        Self::new(Self::texts(root))
+    }
+
+    /// Returns the names and texts of all Rust files below a folder, except unit tests in a `tests.rs`.
+    pub fn texts(root: &Path) -> Vec<(String, String)> {
         let mut files = Vec::new();
         walk(root, root, &mut files);
-        Self::new(files)
+        files
     }
 
     /// Takes pairs of a path below `src` and a text.
