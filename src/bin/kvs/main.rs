@@ -1,6 +1,8 @@
 //! `kvs`: reads Kinesis Video Streams from the command line.
 
 mod aws;
+#[allow(dead_code, reason = "the sheet and the plots draw with it")]
+mod bitmap_text;
 mod commands;
 mod context;
 mod failure;
