@@ -10,6 +10,7 @@ mod source;
 mod time;
 mod version;
 mod warnings;
+mod words;
 
 use std::process::ExitCode;
 
