@@ -78,6 +78,7 @@
 //! | sink | takes | writes |
 //! |---|---|---|
 //! | [`MkvSink`] | fragments | an MKV file per fragment |
+//! | [`PayloadSink`] | fragments | one file with all fragments, as the service sends them |
 //! | [`ImageSink`] | encoded frames, archived images | a JPEG or PNG file per picture |
 //! | [`WavSink`] | audio, stereo or not | WAV files per conversation, contact, party or fragment |
 //!
@@ -183,7 +184,7 @@ pub use service::{
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use sink::ImageSink;
-pub use sink::{MediaSink, MkvSink, WavSink};
+pub use sink::{MediaSink, MkvSink, PayloadSink, WavSink};
 pub use summary::Summary;
 
 /// Compiles and runs the examples of the README and of the guides with the tests.

@@ -8,7 +8,13 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use crate::error::{Error, Result};
+use crate::fragment::{Discontinuity, Fragment, FragmentEnd};
 use crate::summary::Summary;
+
+/// Returns whether a fragment is incomplete, or media before it is missing.
+pub(super) fn is_gap(fragment: &Fragment) -> bool {
+    fragment.end_reason() == FragmentEnd::Cut || fragment.discontinuities().iter().any(Discontinuity::is_loss)
+}
 
 /// A folder, with the file that is being written into it.
 pub(super) struct Files {

@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 use futures::Sink;
 
 use super::MediaSink;
-use super::files::Files;
+use super::files::{Files, is_gap};
 use super::pattern::Pattern;
 use crate::error::{Error, Result};
-use crate::fragment::{Discontinuity, Fragment, FragmentEnd};
+use crate::fragment::{Fragment, FragmentEnd};
 use crate::summary::Summary;
 
 /// A sink that writes each fragment to an MKV file of its own.
@@ -28,7 +28,7 @@ use crate::summary::Summary;
 /// file replaces the earlier one. `{number}` and `{index}` prevent this.
 ///
 /// A fragment counts as a gap in the summary if it is cut, or if one of its discontinuities
-/// [is a loss](Discontinuity::is_loss).
+/// [is a loss](crate::Discontinuity::is_loss).
 ///
 /// # Errors
 /// Errors of writing, which name the path. An error is returned at the next item, flush or close.
@@ -128,9 +128,7 @@ impl Sink<Fragment> for MkvSink {
     fn start_send(mut self: Pin<&mut Self>, fragment: Fragment) -> Result<()> {
         let name = self.name(&fragment);
         self.index += 1;
-        let is_gap =
-            fragment.end_reason() == FragmentEnd::Cut || fragment.discontinuities().iter().any(Discontinuity::is_loss);
-        let gaps = u64::from(is_gap);
+        let gaps = u64::from(is_gap(&fragment));
         self.files.write(name, fragment.to_mkv(), gaps);
         Ok(())
     }

@@ -7,6 +7,7 @@ mod files;
 mod image;
 mod mkv;
 mod pattern;
+mod payload;
 mod record;
 mod wav;
 
@@ -19,6 +20,7 @@ use crate::summary::Summary;
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use image::ImageSink;
 pub use mkv::MkvSink;
+pub use payload::PayloadSink;
 pub use record::Record;
 pub use wav::WavSink;
 
@@ -33,7 +35,7 @@ pub use wav::WavSink;
 /// | [`MkvSink`], `ImageSink` | at the next item, flush or close |
 /// | [`WavSink::per_fragment`] | when the next fragment begins, at the latest on close |
 /// | [`WavSink::per_contact`] | when the next contact begins, at the latest on close |
-/// | other [`WavSink`]s | on close |
+/// | [`PayloadSink`], other [`WavSink`]s | on close |
 ///
 /// The `fanout` of futures sends one stream to two sinks. The summary of the fanout adds up both sinks, so each item
 /// counts twice:

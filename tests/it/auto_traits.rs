@@ -14,8 +14,8 @@ use kinesis_video::packet::{Keyframes, Packets};
 use kinesis_video::{
     Acks, AudioChunk, BodyDecoder, BodyItem, BodyStream, EncodedFrame, Error, FileCheckpoint, Fragment,
     FragmentDecoder, FragmentNumber, FragmentStream, Frame, ImageSink, KinesisVideo, Limits, Live, LiveFragments,
-    LivePackets, LiveStatus, MemoryCheckpoint, MkvSink, Packet, Position, RgbFrame, Share, Start, StereoChunk,
-    StopHandle, StreamId, Subscriber, Summary, Tags, Timestamp, Track, WavSink,
+    LivePackets, LiveStatus, MemoryCheckpoint, MkvSink, Packet, PayloadSink, Position, RgbFrame, Share, Start,
+    StereoChunk, StopHandle, StreamId, Subscriber, Summary, Tags, Timestamp, Track, WavSink,
 };
 use tokio::fs::File;
 
@@ -67,6 +67,7 @@ fn values_are_send_sync_and_clone() {
     part::<FragmentDecoder>();
     part::<ImageSink>();
     part::<MkvSink>();
+    part::<PayloadSink>();
     part::<PacketDecoder>();
     part::<WavSink>();
 }

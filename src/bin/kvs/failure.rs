@@ -187,7 +187,7 @@ fn hint_of(error: &Error) -> Option<String> {
 }
 
 /// Returns the text of an I/O error without the number of the operating system.
-fn io_text(error: &io::Error) -> String {
+pub(crate) fn io_text(error: &io::Error) -> String {
     let text = error.to_string();
     match text.rfind(" (os error ") {
         Some(end) => text[..end].to_lowercase(),

@@ -12,6 +12,7 @@ mod source;
 mod time;
 mod version;
 mod warnings;
+mod words;
 
 use std::process::ExitCode;
 

@@ -208,6 +208,11 @@ pub(crate) async fn save_position(acks: Option<Acks>, cx: &Context) -> Result<()
 }
 
 impl Selection {
+    /// Returns whether the position is to be kept.
+    pub(crate) fn has_checkpoint(&self) -> bool {
+        self.checkpoint.is_some()
+    }
+
     /// Opens a SOURCE for its fragments.
     pub(crate) async fn open(&self, source: &Source, cx: &Context) -> Result<Input> {
         match source {

@@ -7,7 +7,7 @@ use futures::{FutureExt, SinkExt, StreamExt, TryStreamExt, stream};
 use kinesis_video::local::{Document, LocalEndpoint};
 use kinesis_video::{
     EncodedFrame, Error, ErrorKind, Fragment, FragmentStream, FragmentStreamExt, FrameStreamExt, ImageFormat,
-    ImageSink, KinesisVideo, MediaSink, MkvSink, PacketStreamExt, RecordExt, Result, Timestamp,
+    ImageSink, KinesisVideo, MediaSink, MkvSink, PacketStreamExt, PayloadSink, RecordExt, Result, Timestamp,
 };
 
 use crate::support::bodies::{
@@ -29,6 +29,41 @@ async fn mkv_sinks_write_a_file_per_fragment() {
         assert_eq!(std::fs::read(file).unwrap(), fragment.to_mkv());
     }
     assert_eq!(file_names(&out).len(), 3, "no temporary file is left");
+}
+
+#[tokio::test]
+async fn a_payload_sink_writes_what_the_service_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("made/when/needed/door.mkv");
+    let body = live_body((1..=3).map(producer_document));
+    let mut sink = PayloadSink::create(&path);
+    for fragment in fragments(&body).await {
+        sink.send(fragment).await.unwrap();
+    }
+    // Until it is complete, the file has another name.
+    assert!(!path.exists());
+    assert_eq!(std::fs::read(path.with_file_name("door.mkv.part")).unwrap(), body);
+    assert_eq!(sink.summary().files(), 0);
+    sink.close().await.unwrap();
+    sink.close().await.unwrap();
+    assert_eq!(file_names(path.parent().unwrap()), ["door.mkv"]);
+    assert_eq!(std::fs::read(&path).unwrap(), body);
+    let summary = sink.summary();
+    assert_eq!((summary.items(), summary.files(), summary.bytes(), summary.gaps()), (3, 1, body.len() as u64, 0));
+
+    // What was read before an error is kept.
+    let cut = FragmentStream::new(&body[..body.len() - 10]);
+    let items = cut.chain(stream::iter([Err(Error::new(ErrorKind::Io, "gone"))]));
+    let error = items.record(PayloadSink::create(&path)).await.unwrap_err();
+    assert_eq!((error.summary().unwrap().items(), error.summary().unwrap().files()), (3, 1));
+    assert_eq!(fragments(&std::fs::read(&path).unwrap().into()).await.len(), 3);
+
+    let nothing = dir.path().join("nothing.mkv");
+    let summary = FragmentStream::new(&b""[..]).record(PayloadSink::create(&nothing)).await.unwrap();
+    assert!(summary.files() == 0 && !nothing.exists());
+
+    let error = FragmentStream::new(&body[..]).record(PayloadSink::create(path.join("below"))).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Io && error.to_string().contains("door.mkv"), "{error}");
 }
 
 #[tokio::test]

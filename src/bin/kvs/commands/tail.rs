@@ -1,40 +1,183 @@
 //! `kvs tail`.
 
 use clap::Args;
+use futures::stream::{self, StreamExt};
+use kinesis_video::{Discontinuity, Fragment, FragmentEnd, Packet};
+use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
-use crate::source::{Selection, Source, save_position};
+use crate::screen::{BOLD, DIM, WARNING};
+use crate::source::{Input, Selection, Source, save_position};
+use crate::{time, words};
 
-/// Follow one or more SOURCEs, a line per fragment.
+/// Follow streams, a line per fragment.
+///
+/// A line has the local time of the fragment, its duration, its lag, tracks, packets and size, and its number. Gaps,
+/// reconnects and other discontinuities are lines of their own. The time is the producer's, or else the service's.
 #[derive(Args)]
+#[command(after_long_help = "\
+With --json, one object per fragment:
+  source, fragment_number, producer_time, server_time, duration_ms, behind_now_ms, tracks (codec ids),
+  packets, key_frames, bytes, end, tags (pairs of name and value), discontinuities (texts), is_loss
+
+Examples:
+  kvs tail front-door
+  kvs tail front-door back-door --idle 30s
+  kvs tail front-door --start \"10m ago\" --until 14:00
+  kvs tail front-door --start earliest --checkpoint door.checkpoint --json
+  kvs tail recording.mkv")]
 pub(crate) struct Tail {
-    /// The streams or files to follow.
+    /// The streams or files. With several, each line begins with the name.
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<Source>,
     #[command(flatten)]
     selection: Selection,
 }
 
+/// What a source gives.
+enum Event {
+    Fragment(Fragment),
+    Failed(kinesis_video::Error),
+    Ended,
+}
+
 impl Tail {
     pub(crate) async fn run(self, cx: &Context) -> Result<()> {
-        use futures::TryStreamExt;
-        for source in &self.sources {
+        if self.sources.len() > 1 && self.selection.has_checkpoint() {
+            return Err(
+                Failure::usage("--checkpoint keeps the position of one source").hint("run one `kvs tail` for each")
+            );
+        }
+        let names: Vec<String> = self.sources.iter().map(ToString::to_string).collect();
+        let width = names.iter().map(|name| name.chars().count()).max().filter(|_| names.len() > 1).unwrap_or_default();
+        let (mut inputs, mut streams) = (Vec::new(), Vec::new());
+        for (at, source) in self.sources.iter().enumerate() {
             let mut input = self.selection.open(source, cx).await?;
-            let result = async {
-                while let Some(fragment) = input.items.try_next().await? {
-                    cx.screen.line(&format!("{:?}", fragment.number()))?;
-                    if let Some(acks) = &input.acks {
-                        acks.done(&fragment.position());
-                    }
-                }
-                Ok::<_, Failure>(())
+            let items = std::mem::replace(&mut input.items, stream::empty().boxed());
+            let events = items.map(|item| item.map_or_else(Event::Failed, Event::Fragment));
+            streams.push(events.chain(stream::iter([Event::Ended])).map(move |event| (at, event)).boxed());
+            inputs.push(input);
+        }
+        let mut tail = Lines { cx, names: &names, width, counts: vec![0; names.len()], failed: 0, last: None };
+        let mut events = stream::select_all(streams);
+        let result = loop {
+            let Some((at, event)) = events.next().await else { break Ok(()) };
+            if let Some(input) = inputs.get(at)
+                && let Err(failure) = tail.show(at, input, event)
+            {
+                break Err(failure);
             }
-            .await;
+        };
+        let (counts, failed, last) = (tail.counts, tail.failed, tail.last);
+        for input in inputs {
             input.bar.finish_and_clear();
             save_position(input.acks, cx).await?;
-            result.map_err(|f| f.about(source.to_string()))?;
+        }
+        result?;
+        match last {
+            // The only source failed: its error is the command's.
+            Some(failure) if names.len() == 1 => Err(failure),
+            _ if failed > 0 => Err(Failure::Printed),
+            _ if counts.iter().sum::<u64>() == 0 && !cx.signals.is_interrupted() => {
+                Err(Failure::nothing(format!("no fragment in {}", names.join(", "))))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+struct Lines<'a> {
+    cx: &'a Context,
+    names: &'a [String],
+    /// The width of the names, or 0 if they are not shown.
+    width: usize,
+    counts: Vec<u64>,
+    failed: usize,
+    /// The failure of the only source.
+    last: Option<Failure>,
+}
+
+impl Lines<'_> {
+    fn show(&mut self, at: usize, input: &Input, event: Event) -> Result<()> {
+        let Some(name) = self.names.get(at) else { return Ok(()) };
+        match event {
+            Event::Fragment(fragment) => {
+                if self.cx.screen.is_json() {
+                    self.cx.screen.object(&object(name, &fragment))?;
+                } else {
+                    for discontinuity in fragment.discontinuities() {
+                        self.line(name, &format!("{WARNING}-- {}{WARNING:#}", words::discontinuity(discontinuity)))?;
+                    }
+                    self.line(name, &text(&fragment))?;
+                }
+                if let Some(count) = self.counts.get_mut(at) {
+                    *count += 1;
+                }
+                if let Some(acks) = &input.acks {
+                    acks.done(&fragment.position());
+                }
+            }
+            // The other sources go on.
+            Event::Failed(error) => {
+                let failure = Failure::from(error).about(name);
+                self.failed += 1;
+                if self.names.len() == 1 {
+                    self.last = Some(failure);
+                } else {
+                    self.cx.screen.failure(&failure);
+                }
+            }
+            Event::Ended => {
+                let count = self.counts.get(at).copied().unwrap_or_default();
+                let reason = input.end_reason().map(|reason| format!(": {reason}")).unwrap_or_default();
+                self.cx.screen.note(&format!("{name}: {}{reason}", words::count(count, "fragment")));
+            }
         }
         Ok(())
     }
+
+    fn line(&self, name: &str, text: &str) -> Result<()> {
+        match self.width {
+            0 => self.cx.screen.line(text),
+            width => self.cx.screen.line(&format!("{BOLD}{name:<width$}{BOLD:#}  {text}")),
+        }
+    }
+}
+
+/// Returns the line of a fragment.
+fn text(fragment: &Fragment) -> String {
+    let begins = fragment.producer_time().or(fragment.server_time());
+    let behind = fragment.behind_now().map(|behind| format!("{} behind, ", time::duration(behind))).unwrap_or_default();
+    let codecs: Vec<_> = fragment.tracks().iter().map(|track| words::codec(track.codec_id())).collect();
+    let cut = if fragment.end_reason() == FragmentEnd::Cut { ", cut" } else { "" };
+    let number = fragment.number().map(|number| format!("  {DIM}{number}{DIM:#}")).unwrap_or_default();
+    format!(
+        "{}  {:.3} s, {behind}{}, {}, {}{cut}{number}",
+        time::local_or_dash(begins),
+        fragment.duration().as_secs_f64(),
+        codecs.join("+"),
+        words::count(fragment.packets().count() as u64, "packet"),
+        indicatif::HumanBytes(fragment.raw().len() as u64),
+    )
+}
+
+fn object(name: &str, fragment: &Fragment) -> Value {
+    let tags: Vec<_> = fragment.tags().iter().map(|tag| json!([tag.name(), tag.value().to_string()])).collect();
+    json!({
+        "source": name,
+        "fragment_number": fragment.number().map(ToString::to_string),
+        "producer_time": fragment.producer_time().map(|time| time.to_string()),
+        "server_time": fragment.server_time().map(|time| time.to_string()),
+        "duration_ms": fragment.duration().as_millis() as u64,
+        "behind_now_ms": fragment.behind_now().map(|behind| behind.as_millis() as u64),
+        "tracks": fragment.tracks().iter().map(|track| track.codec_id().to_owned()).collect::<Vec<_>>(),
+        "packets": fragment.packets().count(),
+        "key_frames": fragment.packets().filter(Packet::is_key).count(),
+        "bytes": fragment.raw().len(),
+        "end": fragment.end_reason().as_str(),
+        "tags": tags,
+        "discontinuities": fragment.discontinuities().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "is_loss": fragment.discontinuities().iter().any(Discontinuity::is_loss),
+    })
 }

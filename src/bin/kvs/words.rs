@@ -1,0 +1,40 @@
+//! Words for people: counts, codecs and discontinuities.
+
+use std::error::Error as StdError;
+use std::io;
+
+use kinesis_video::{Discontinuity, Error};
+
+use crate::failure::io_text;
+use crate::time;
+
+/// Returns a count with its noun: "1 gap", "2 gaps".
+pub(crate) fn count(n: u64, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Returns the last part of a codec id, such as "AVC" of V_MPEG4/ISO/AVC.
+pub(crate) fn codec(codec_id: &str) -> &str {
+    codec_id.rsplit('/').next().unwrap_or(codec_id)
+}
+
+/// Returns the text of a discontinuity, with durations in people's units.
+pub(crate) fn discontinuity(discontinuity: &Discontinuity) -> String {
+    match discontinuity {
+        Discontinuity::Gap { duration, .. } => format!("gap of {}", time::duration(*duration)),
+        Discontinuity::Reconnected { cause, calls, after, .. } => {
+            let cause = cause.as_ref().map_or_else(|| "the service had ended the connection".into(), reason);
+            format!("reconnected after {} and {}: {cause}", time::duration(*after), count((*calls).into(), "call"))
+        }
+        Discontinuity::SkippedFragment { number, cause, .. } => format!("fragment {number} skipped: {}", reason(cause)),
+        Discontinuity::TimelineReset { by, .. } => format!("the timeline went back by {}", time::duration(*by)),
+        other => other.to_string(),
+    }
+}
+
+/// Returns the shortest reason: what the operating system says, or else the message.
+fn reason(error: &Error) -> String {
+    let mut causes = std::iter::successors(error.source(), |&cause: &&(dyn StdError + 'static)| cause.source());
+    let io_error = causes.find_map(|cause| cause.downcast_ref::<io::Error>().filter(|error| error.get_ref().is_none()));
+    io_error.map_or_else(|| error.message().to_owned(), io_text)
+}
