@@ -47,6 +47,17 @@ impl FromStr for Source {
     }
 }
 
+impl Source {
+    /// The failure of a command that found none of what it looks for.
+    pub(crate) fn nothing(&self, noun: &str) -> Failure {
+        let failure = Failure::nothing(format!("no {noun} in {self}"));
+        match self {
+            Self::Stream(_) => failure.hint("`kvs ls` shows when the last fragment arrived"),
+            Self::File(_) | Self::Stdin => failure,
+        }
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -220,7 +231,8 @@ impl Selection {
             Source::Stream(stream) => self.open_live(stream, cx).await,
             Source::File(_) | Source::Stdin => {
                 let opened = OpenFile::open(source, cx).await?;
-                let fragments = FragmentStream::new(opened.reader).limits(file_limits()).boxed();
+                let fragments =
+                    FragmentStream::new(opened.reader).limits(file_limits()).detect_gaps(GAP_TOLERANCE).boxed();
                 let Input { items, bar, end_reason, .. } = self.select(fragments, opened.bar, cx).await?;
                 let (items, acks) = self.acknowledged(items);
                 Ok(Input { items, acks, bar, end_reason })
@@ -397,6 +409,9 @@ impl Selection {
         }
     }
 }
+
+/// The library's default for a stream.
+const GAP_TOLERANCE: Duration = Duration::from_millis(500);
 
 /// A file on this machine may have fragments of any size.
 fn file_limits() -> Limits {
