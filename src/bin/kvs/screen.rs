@@ -58,23 +58,29 @@ impl Screen {
 
     /// Prints a line on standard output. Colours are dropped where they do not belong.
     pub(crate) fn line(&self, text: &str) -> Result<()> {
-        let print = || {
+        self.print(|| {
             let mut out = anstream::stdout().lock();
             writeln!(out, "{text}").and_then(|()| out.flush())
-        };
-        let printed = if self.0.shares_terminal { self.0.bars.suspend(print) } else { print() };
-        printed.map_err(|error| of_output(&error))
+        })
     }
 
     /// Prints an object as one line of JSON on standard output.
     pub(crate) fn object(&self, object: &Value) -> Result<()> {
-        self.line(&object.to_string())
+        // Without the filter for colours, which would drop the character DEL from a text.
+        self.raw(format!("{object}\n").as_bytes())
     }
 
     /// Prints text on standard output as it is.
     pub(crate) fn raw(&self, text: &[u8]) -> Result<()> {
-        let mut out = io::stdout().lock();
-        out.write_all(text).and_then(|()| out.flush()).map_err(|error| of_output(&error))
+        self.print(|| {
+            let mut out = io::stdout().lock();
+            out.write_all(text).and_then(|()| out.flush())
+        })
+    }
+
+    fn print(&self, print: impl FnOnce() -> io::Result<()>) -> Result<()> {
+        let printed = if self.0.shares_terminal { self.0.bars.suspend(print) } else { print() };
+        printed.map_err(|error| of_output(&error))
     }
 
     /// Prints a line on standard error, unless the user wants it quiet: summaries and what else is good to know.
