@@ -19,6 +19,7 @@ use kinesis_video::{
     StreamId, Timestamp,
 };
 use tokio::io::AsyncRead;
+use tokio_util::io::ReaderStream;
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
@@ -241,16 +242,29 @@ impl Selection {
     }
 
     /// Opens a SOURCE for all items of its body. A stream has only fragments, and so has a file with a checkpoint.
-    pub(crate) async fn open_body(&self, source: &Source, resync: bool, cx: &Context) -> Result<Input<BodyItem>> {
-        if resync && (self.checkpoint.is_some() || matches!(source, Source::Stream(_))) {
-            return Err(Failure::usage("--resync is for files, and not with --checkpoint"));
+    ///
+    /// With `chunk`, a file is decoded in chunks of so many bytes.
+    pub(crate) async fn open_body(
+        &self,
+        source: &Source,
+        resync: bool,
+        chunk: Option<usize>,
+        cx: &Context,
+    ) -> Result<Input<BodyItem>> {
+        if self.checkpoint.is_some() || matches!(source, Source::Stream(_)) {
+            for (name, is_given) in [("--resync", resync), ("--chunk", chunk.is_some())] {
+                if is_given {
+                    return Err(Failure::usage(format!("{name} is for files, and not with --checkpoint")));
+                }
+            }
         }
         match source {
             _ if self.checkpoint.is_some() => Ok(self.open(source, cx).await?.map(BodyItem::Fragment)),
             Source::Stream(_) => Ok(self.open(source, cx).await?.map(BodyItem::Fragment)),
             Source::File(_) | Source::Stdin => {
                 let opened = OpenFile::open(source, cx).await?;
-                let items = BodyStream::new(opened.reader).limits(file_limits()).resync(resync).boxed();
+                let chunks = ReaderStream::with_capacity(opened.reader, chunk.unwrap_or(64 << 10));
+                let items = BodyStream::from_stream(chunks).limits(file_limits()).resync(resync).boxed();
                 self.select(items, opened.bar, cx).await
             }
         }
