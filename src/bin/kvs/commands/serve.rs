@@ -50,6 +50,9 @@ impl Serve {
             false => Quotas::default().calls_per_second(None).connections(None),
         };
         let endpoint = LocalEndpoint::start_with(self.port, quotas).await?;
+        for (_, file) in self.stream.iter().chain(&self.looped) {
+            tokio::fs::File::open(file).await.map_err(|error| Failure::of_file("open", file, &error))?;
+        }
         for (name, file) in &self.stream {
             endpoint
                 .serve_file(name, file)
