@@ -4,10 +4,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use kinesis_video::local::{Document, LocalEndpoint, Shape, Stamp, fragment_number};
-use serde_json::Value;
+use kinesis_video::local::{Document, LocalEndpoint, Quotas, Shape, Stamp, fragment_number};
 
-use crate::support::bodies::{CAPTURES, archive_body, bodies, capture, producer_document, stamp};
+use crate::support::bodies::{producer_document, stamp};
 
 /// The command of an example. `cargo test` has built it beside this binary.
 fn program(name: &str) -> Command {
@@ -15,117 +14,6 @@ fn program(name: &str) -> Command {
     path.pop();
     path.pop();
     Command::new(path.join("examples").join(name))
-}
-
-fn inspect(body: &[u8], arguments: &[&str]) -> Output {
-    let mut child = program("inspect")
-        .args(arguments)
-        .arg("-")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let body = body.to_vec();
-    let writer = std::thread::spawn(move || {
-        // The program may stop reading before the end.
-        let _ = stdin.write_all(&body);
-    });
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    output
-}
-
-fn json(output: &Output) -> Vec<Value> {
-    let text = std::str::from_utf8(&output.stdout).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-#[test]
-fn inspect_prints_every_member() {
-    let body = producer_document(1).to_bytes(&stamp(1), 5);
-    let output = inspect(&body, &["--json", "--packets"]);
-    assert!(output.status.success());
-    let lines = json(&output);
-    let expected = serde_json::json!({
-        "index": 0, "offset": 0, "length": body.len(), "end": "trailer",
-        "fragment_number": stamp(1).number.as_str(),
-        "server_timestamp_ms": 1_511_852_110_126_u64, "producer_timestamp_ms": 1_511_852_109_513_u64,
-        "millis_behind_now": 5, "continuation_token": stamp(1).number.as_str(),
-        "tags": [["ordinal", "1"]],
-        "tracks": [{
-            "number": 1, "uid": 1, "type": "video", "name": "kinesis_video", "codec_id": "V_MPEG4/ISO/AVC",
-            "codec_private_length": 40, "width": 640, "height": 480, "sampling_frequency": null, "channels": null,
-            "default_duration_ns": null,
-        }],
-        "packets": { "total": 5, "keyframes": 1, "bytes": 500, "by_track": { "1": 5 } },
-        "first_timecode_ns": 1_000_000_000, "last_timecode_ns": 1_800_000_000,
-    });
-    assert_eq!(lines[0], expected);
-    assert_eq!(lines.len(), 6);
-    assert_eq!(lines[2]["timecode_ns"], 1_200_000_000);
-    // The members have this order, for human readers.
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.starts_with(r#"{"index":0,"offset":0,"length":"#), "{text}");
-}
-
-#[test]
-fn inspect_prints_faults_skipped_bytes_and_errors() {
-    let lines = json(&inspect(&archive_body(), &["--json"]));
-    let fault = serde_json::json!({
-        "index": 1, "fault": { "id": 4000, "message": "not there", "fragment_number": stamp(2).number.as_str() }
-    });
-    assert_eq!(lines[1], fault);
-    let named = |name: &str| bodies().into_iter().find(|(known, _)| *known == name).unwrap().1;
-    let lines = json(&inspect(&named("behind the end"), &["--json"]));
-    assert_eq!(lines[1]["skipped"]["length"], 4);
-    let output = inspect(&named("damaged"), &["--json"]);
-    assert_eq!(output.status.code(), Some(1));
-    let error = &json(&output).pop().unwrap()["error"];
-    assert_eq!((&error["kind"], &error["offset"]), (&"Malformed".into(), &2712.into()));
-    assert_eq!(error["path"], "Segment/0x6E6F");
-}
-
-#[test]
-fn inspect_does_not_depend_on_the_chunk_size() {
-    for (name, body) in bodies() {
-        let whole = inspect(&body, &["--json", "--packets"]);
-        for chunk in ["1", "13", "4096"] {
-            let other = inspect(&body, &["--json", "--packets", "--chunk", chunk]);
-            assert_eq!(other, whole, "{name}, {chunk}");
-        }
-    }
-    for name in CAPTURES {
-        let Some(body) = capture(name) else { continue };
-        assert_eq!(inspect(&body, &["--json", "--chunk", "999"]), inspect(&body, &["--json"]), "{name}");
-    }
-}
-
-#[test]
-fn inspect_reads_files_and_refuses_missing_ones() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), producer_document(1).to_bytes(&stamp(1), 5)).unwrap();
-    let output = program("inspect").arg("--tree").arg(file.path()).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("\n  tag ordinal = \"1\"\n") && text.contains("\nSegment 0x18538067 @41"), "{text}");
-    let missing = program("inspect").arg("no/such/file").output().unwrap();
-    assert!(!missing.status.success() && !missing.stderr.is_empty());
-}
-
-#[test]
-fn local_endpoint_prints_its_url() {
-    let mut child = program("local_endpoint")
-        .args(["--stream", concat!("camera=", env!("CARGO_MANIFEST_DIR"), "/tests/data/camera.mkv")])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let port = line.trim_end().strip_prefix("listening on http://127.0.0.1:").map(str::parse::<u16>);
-    assert!(matches!(port, Some(Ok(1..))), "{line}");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The command `kvs`, as a user runs it.
 
-mod errors;
+mod completions;
+mod inspect;
 mod manners;
-mod save;
-mod tail;
+mod serve;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

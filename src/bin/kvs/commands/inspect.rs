@@ -12,6 +12,7 @@ use crate::failure::{Failure, Result};
 use crate::screen::{BOLD, DIM, Screen, WARNING};
 use crate::source::{Input, Selection, Source, save_position};
 use crate::time;
+use crate::words::{self, count};
 
 /// Print what a SOURCE contains: its fragments, tracks, tags and packets.
 ///
@@ -21,21 +22,24 @@ use crate::time;
 #[command(after_long_help = "\
 Examples:
   kvs inspect recording.mkv
-  kvs inspect damaged.mkv --resync              read on after damage
-  kvs inspect recording.mkv --tree | less       every element of the MKV file
+  kvs inspect damaged.mkv --resync            read on after damage
+  kvs inspect recording.mkv --tree | less     every element of the MKV file
   kvs inspect front-door --until \"1 fragment\" --packets --json
 
 With --json, one object per item:
-  fragment   index, offset, length, end (trailer, next, eof or cut), fragment_number, server_timestamp_ms,
-             producer_timestamp_ms, millis_behind_now, continuation_token,
-             tags: a list of [name, text] and [name, {hex}],
-             tracks: a list of {number, uid, type, name, codec_id, codec_private_length, width, height,
-             sampling_frequency, channels, default_duration_ns},
-             packets: {total, keyframes, bytes, by_track}, first_timecode_ns, last_timecode_ns
-  packet     fragment (its index), packet, track, timecode_ns, producer_time_ms, duration_ns, key, bytes
-  fault      index, fault: {id, message, fragment_number}
-  skipped    skipped: {offset, length, reason}
-  error      error: {kind, offset, path, message}, the last line, also explained on standard error
+  fragment  index, offset, length, end (trailer, next, eof or cut),
+            fragment_number, server_timestamp_ms, producer_timestamp_ms,
+            millis_behind_now, continuation_token, first_timecode_ns,
+            last_timecode_ns, tags: [[name, text or {hex}]],
+            tracks: [{number, uid, type, name, codec_id, codec_private_length,
+            width, height, sampling_frequency, channels, default_duration_ns}],
+            packets: {total, keyframes, bytes, by_track}
+  packet    fragment (its index), packet, track, timecode_ns, producer_time_ms,
+            duration_ns, key, bytes
+  fault     index, fault: {id, message, fragment_number}
+  skipped   skipped: {offset, length, reason}
+  error     error: {kind, offset, path, message}, the last line; the same in
+            words is on standard error
 Times are milliseconds since 1970. What is not known is null.")]
 pub(crate) struct Inspect {
     /// The stream, file, or - for standard input.
@@ -288,7 +292,7 @@ fn text_fragment(lines: &mut Lines<'_>, index: u64, fragment: &Fragment) -> Resu
     let (packets, keys) = (count(totals.packets, "packet"), count(totals.keyframes, "key frame"));
     let _ = writeln!(text, "{packets}, {keys}, {}", time::duration(fragment.duration()));
     for discontinuity in fragment.discontinuities() {
-        let _ = writeln!(text, "  {WARNING}{discontinuity}{WARNING:#}");
+        let _ = writeln!(text, "  {WARNING}{}{WARNING:#}", words::discontinuity(discontinuity));
     }
     for track in fragment.tracks().iter() {
         let _ = write!(text, "  track {} {} {}", track.number(), track.kind().name(), track.codec_id());
@@ -319,10 +323,6 @@ fn text_packet(lines: &mut Lines<'_>, packet: &Packet) -> Result<()> {
         packet.ordinal(),
         packet.track_number()
     ))
-}
-
-fn count(number: u64, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Text from the media, whose control characters would command the terminal.
