@@ -225,7 +225,7 @@ fn json_track(track: &Track) -> Value {
         "type": track.kind().name(),
         "name": track.name(),
         "codec_id": track.codec_id(),
-        "codec_private_length": track.codec_private().map(|private| private.len()),
+        "codec_private_length": track.codec_private().map(bytes::Bytes::len),
         "width": track.width(),
         "height": track.height(),
         "sampling_frequency": track.sampling_frequency(),
