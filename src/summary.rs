@@ -37,6 +37,39 @@ impl Summary {
         self.gaps
     }
 
+    /// Adds written items, for a sink of your own.
+    ///
+    /// ```
+    /// let summary = kinesis_video::Summary::default().plus_items(2).plus_bytes(100).plus_files(1);
+    /// assert_eq!(summary.plus_gaps(1).to_string(), "2 items, 100 bytes, 1 files, 1 gaps");
+    /// ```
+    #[must_use]
+    pub fn plus_items(mut self, items: u64) -> Self {
+        self.items += items;
+        self
+    }
+
+    /// Adds written bytes.
+    #[must_use]
+    pub fn plus_bytes(mut self, bytes: u64) -> Self {
+        self.bytes += bytes;
+        self
+    }
+
+    /// Adds complete files.
+    #[must_use]
+    pub fn plus_files(mut self, files: u64) -> Self {
+        self.files += files;
+        self
+    }
+
+    /// Adds items that were incomplete, or before which media was missing.
+    #[must_use]
+    pub fn plus_gaps(mut self, gaps: u64) -> Self {
+        self.gaps += gaps;
+        self
+    }
+
     /// Adds the totals of two sinks.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
