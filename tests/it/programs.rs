@@ -1,7 +1,8 @@
 //! The example programs, as a user runs them.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use kinesis_video::local::{Document, LocalEndpoint, Quotas, Shape, Stamp, fragment_number};
@@ -16,19 +17,86 @@ fn program(name: &str) -> Command {
     Command::new(path.join("examples").join(name))
 }
 
+/// Runs an example, which must end by itself, and returns what it printed.
+fn output(name: &str, arguments: &[&Path]) -> String {
+    let output = program(name).args(arguments).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[test]
-fn quickstart_serves_and_saves_a_file() {
-    let (dir, file) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
-    let body = crate::support::bodies::live_body((1..=3).map(producer_document));
-    std::fs::write(file.path(), &body).unwrap();
-    let output = program("quickstart").arg("--file").arg(file.path()).arg("--out").arg(dir.path()).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{text}");
-    assert!(
-        text.lines().last().unwrap().starts_with(&format!("3 items, {} bytes, 3 files, 0 gaps", body.len())),
-        "{text}"
-    );
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+fn quickstart_prints_three_fragments() {
+    let text = output("quickstart", &[]);
+    assert_eq!(text.matches(" packets, ").count(), 3, "{text}");
+    assert_eq!(text.matches("\n  track 1: V_MPEG4/ISO/AVC\n  track 2: A_AAC\n").count(), 3, "{text}");
+}
+
+#[test]
+fn resume_continues_after_the_first_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoint = dir.path().join("checkpoint");
+    let text = output("resume", &[&checkpoint]);
+    let times: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("run ")?.split_once(": ")).collect();
+    assert_eq!(times.iter().map(|(run, _)| *run).collect::<Vec<_>>(), ["1", "1", "2", "2"], "{text}");
+    // Each fragment comes once.
+    assert!(times.windows(2).all(|two| two[0].1 < two[1].1), "{text}");
+    assert!(std::fs::read_to_string(&checkpoint).unwrap().starts_with("kvs1:"));
+}
+
+#[test]
+fn archive_reads_a_range_in_order() {
+    let text = output("archive", &[Path::new("2")]);
+    let mut lines: Vec<_> = text.lines().collect();
+    let totals = lines.pop().unwrap();
+    assert!(totals.starts_with(&format!("{} fragments, ", lines.len())) && lines.len() >= 2, "{text}");
+    assert!(lines.is_sorted() && lines.iter().all(|line| line.ends_with(" packets")), "{text}");
+}
+
+#[test]
+fn pictures_are_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    let camera = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/camera.mkv");
+    let text = output("pictures", &[&camera, dir.path()]);
+    assert!(text.starts_with("6 items, ") && text.contains(" 6 files, 0 gaps, in "), "{text}");
+    for i in 0..6 {
+        let picture = dir.path().join(format!("0-{i}.jpg"));
+        let probe = ["-v", "error", "-show_entries", "stream=codec_name,width,height", "-of", "csv=p=0"];
+        let found = Command::new("ffprobe").args(probe).arg(picture).output().unwrap();
+        assert_eq!(String::from_utf8(found.stdout).unwrap().trim(), "mjpeg,160,120");
+    }
+}
+
+#[test]
+fn call_saves_both_parties() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("call.wav");
+    let text = output("call", &[&file]);
+    assert!(text.contains(" 1 files, 0 gaps, in "), "{text}");
+    assert_eq!(crate::support::conversation::probe_wav(&file), [(2, 3 * 8000); 2]);
+}
+
+#[test]
+fn own_sink_writes_a_line_per_coded_frame() {
+    let text = output("own_sink", &[]);
+    assert_eq!(text.lines().count(), 124, "{text}");
+    assert!(text.lines().all(|line| line.split(',').count() == 4), "{text}");
+}
+
+#[test]
+fn many_streams_outlive_the_failure_of_one() {
+    let text = output("many_streams", &[]);
+    assert!(text.contains("attic: not found: GetDataEndpoint: "), "{text}");
+    assert!(text.contains("door: 3 fragments\n") && text.contains("hall: 3 fragments\n"), "{text}");
+}
+
+#[test]
+fn concurrency_finishes_every_fragment() {
+    let text = output("concurrency", &[]);
+    let done: Vec<_> = text.lines().filter(|line| line.ends_with(" is done")).collect();
+    assert!(!done.is_sorted(), "{text}");
+    let expected: BTreeSet<_> = (1..=8).map(|n| format!("fragment {n} is done")).collect();
+    assert_eq!(done.iter().map(ToString::to_string).collect::<BTreeSet<_>>(), expected);
+    assert!(done.len() == 8 && text.contains("the next process resumes after kvs1:"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,43 +221,65 @@ async fn files_of_a_killed_recorder_can_be_read() {
     }
 }
 
-/// Streams that start, end and fail do not affect each other.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_streams_are_independent() {
-    let endpoint = LocalEndpoint::start().await.unwrap();
-    for name in ["a", "b", "c"] {
-        let stream = endpoint.create_stream(name);
-        (1..=3).for_each(|ordinal| drop(stream.push(&producer_document(ordinal))));
-    }
-    let mut child = program("many_streams")
-        .args(["--start", "earliest", "a", "nobody"])
-        .env("AWS_ENDPOINT_URL", endpoint.url())
-        .envs([("AWS_REGION", "us-west-2"), ("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "x")])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = tokio::task::spawn_blocking(move || {
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(b"+b\n+c\n-b\n").unwrap();
-        // Reads until the report is printed.
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut report = String::new();
-        while !report.contains("\nc: 3") && !report.starts_with("c: 3") {
-            assert!(out.read_line(&mut report).unwrap() > 0, "{report}");
+/// The fragment numbers that `follow` prints. It is killed after `kill_at` of them, and may print some more.
+fn followed(mut child: std::process::Child, kill_at: usize) -> Vec<String> {
+    let mut numbers = Vec::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
+        if !line.starts_with("--") {
+            numbers.push(line.split(' ').next().unwrap().to_owned());
         }
-        drop(stdin);
-        (report, child.wait_with_output().unwrap())
-    });
-    let (report, output) = output.await.unwrap();
-    assert!(output.status.success());
-    assert!(report.contains("a: 3 fragments"), "{report}");
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(errors.contains("nobody: not found: GetDataEndpoint: "), "{errors}");
-    for name in ["a", "b", "c"] {
-        assert!(errors.contains(&format!("{name}: stopped")), "{errors}");
+        if numbers.len() == kill_at {
+            child.kill().unwrap();
+        }
     }
+    child.wait().unwrap();
+    numbers
+}
+
+/// Kills the program at fifty random points. Nothing is lost, and only unsaved fragments are repeated.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn follow_resumes_after_it_was_killed() {
+    let quotas = Quotas::default().connections(None).calls_per_second(None);
+    let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
+    let stream = endpoint.create_stream("killed");
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().join("follow.checkpoint");
+    let follow = |more: &[&str]| {
+        let mut follow = program("follow");
+        follow.args(["--stream", "killed", "--start", "earliest", "--checkpoint"]).arg(&checkpoint).args(more);
+        follow.env("AWS_ENDPOINT_URL", endpoint.url()).env("AWS_REGION", "us-west-2");
+        follow.env("AWS_ACCESS_KEY_ID", "local").env("AWS_SECRET_ACCESS_KEY", "local");
+        follow.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut rng = fastrand::Rng::with_seed(7);
+    let mut pushed: Vec<String> = Vec::new();
+    let mut push = |count: usize| {
+        pushed.extend((0..count).map(|n| stream.push(&producer_document(n as u32 + 1)).number.to_string()));
+    };
+    let mut lines = Vec::<String>::new();
+    for _ in 0..50 {
+        push(40);
+        let child = follow(&[]);
+        let count = rng.usize(1..40);
+        let got = tokio::task::spawn_blocking(move || followed(child, count)).await.unwrap();
+        // The program may have been killed before the first save.
+        let saved = std::fs::read_to_string(&checkpoint).unwrap_or_default();
+        let saved = saved.strip_prefix("kvs1:").and_then(|rest| rest.split(':').next()).unwrap_or_default().to_owned();
+        lines.extend(got);
+        // Every saved fragment was printed before.
+        assert!(saved.is_empty() || lines.contains(&saved), "{saved} was saved but not printed");
+    }
+    let rest = follow(&["--idle", "4"]);
+    lines.extend(tokio::task::spawn_blocking(move || followed(rest, usize::MAX)).await.unwrap());
+    assert_eq!(pushed.len(), 50 * 40);
+    // The numbers increase, except at the 50 restarts. Each is printed at least once.
+    let steps_back = lines.windows(2).filter(|two| two[0] >= two[1]).count();
+    assert!(steps_back <= 50, "{steps_back}");
+    let unique: std::collections::BTreeSet<_> = lines.iter().cloned().collect();
+    assert!(unique.into_iter().eq(pushed.iter().cloned()), "lost something");
+    eprintln!("{} lines for {} fragments", lines.len(), pushed.len());
+    // Only the fragments since the last save are repeated, and saves follow one another.
+    assert!(lines.len() < pushed.len() + 50 * 40, "{} lines", lines.len());
 }
 
 /// Saves a range of an archive as files, images, a list, a URL and clips.
