@@ -1,9 +1,12 @@
 //! The command `kvs`, as a user runs it.
 
 mod completions;
+mod errors;
 mod inspect;
 mod manners;
+mod save;
 mod serve;
+mod tail;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
