@@ -157,8 +157,8 @@ pub enum OnDamage {
 /// # Many streams
 ///
 /// Run one task for each stream, in a [`JoinSet`](tokio::task::JoinSet), over clones of one
-/// [`KinesisVideo`](crate::KinesisVideo). The clones share connections and endpoints. The example `many_streams` adds
-/// and removes streams at run time.
+/// [`KinesisVideo`](crate::KinesisVideo). The clones share connections and endpoints. In the example
+/// `many_streams`, the failure of one stream does not end the others.
 ///
 /// Several consumers of *one* stream use [`share`](crate::FragmentStreamExt::share), because the service allows
 /// only three connections to a stream.
