@@ -54,7 +54,7 @@ impl Failure {
     pub(crate) fn hint(mut self, text: impl Into<String>) -> Self {
         match &mut self {
             Self::Nothing { hint, .. } | Self::Usage { hint, .. } | Self::Other { hint, .. } => {
-                *hint = Some(text.into())
+                *hint = Some(text.into());
             }
             Self::ClosedPipe | Self::Error { .. } | Self::Printed => {}
         }

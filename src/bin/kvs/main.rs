@@ -1,12 +1,15 @@
 //! `kvs`: reads Kinesis Video Streams from the command line.
 
 mod aws;
-#[allow(dead_code, reason = "the sheet and the plots draw with it")]
+#[cfg_attr(not(feature = "ffmpeg"), allow(dead_code, reason = "the plots draw with it"))]
 mod bitmap_text;
 mod commands;
 mod context;
 mod failure;
+mod files;
 mod screen;
+#[cfg(feature = "ffmpeg")]
+mod sheet;
 mod signals;
 mod source;
 mod time;

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::str::FromStr;
@@ -45,6 +46,28 @@ impl FromStr for Source {
             _ => Self::Stream(text.into()),
         })
     }
+}
+
+impl Source {
+    /// Returns the stream, for a command that has no use for files. `files` says what has.
+    pub(crate) fn only_stream(&self, files: &str) -> Result<&StreamId> {
+        match self {
+            Self::Stream(id) => Ok(id),
+            Self::File(_) | Self::Stdin => {
+                Err(Failure::usage(format!("{self} is not a stream, and only a stream has what the service makes"))
+                    .hint(files))
+            }
+        }
+    }
+}
+
+/// Returns the range of --start and --end.
+pub(crate) fn range(start: Timestamp, end: Timestamp) -> Result<RangeInclusive<Timestamp>> {
+    if start > end {
+        let what = format!("--start is after --end: {} and {}", time::local(start), time::local(end));
+        return Err(Failure::usage(what));
+    }
+    Ok(start..=end)
 }
 
 impl fmt::Display for Source {
@@ -315,7 +338,7 @@ impl Selection {
     }
 
     /// Returns the range of --start and --end.
-    fn archive_range(&self) -> Result<std::ops::RangeInclusive<Timestamp>> {
+    fn archive_range(&self) -> Result<RangeInclusive<Timestamp>> {
         let end = self.end.unwrap_or_default();
         let start = match &self.start {
             None | Some(From::Now) => {
@@ -325,11 +348,7 @@ impl Selection {
             Some(From::Position(position)) => position.server_time().unwrap_or_default().min(end),
             Some(From::Time(time)) => *time,
         };
-        if start > end {
-            let what = format!("--start is after --end: {} and {}", time::local(start), time::local(end));
-            return Err(Failure::usage(what));
-        }
-        Ok(start..=end)
+        range(start, end)
     }
 
     /// Selects from the items of a file, and saves their positions.
