@@ -42,7 +42,9 @@ impl FromStr for Source {
         Ok(match text {
             "-" => Self::Stdin,
             _ if text.starts_with("arn:") => Self::Stream(text.into()),
-            _ if path.components().count() > 1 || text.ends_with(".mkv") || path.exists() => Self::File(path.into()),
+            _ if path.components().count() > 1 || text.ends_with(".mkv") => Self::File(path.into()),
+            // A folder may well have the name of the stream whose pictures are in it.
+            _ if path.exists() && !path.is_dir() => Self::File(path.into()),
             _ => Self::Stream(text.into()),
         })
     }
