@@ -29,7 +29,6 @@ Examples:
   kvs frames front-door --start \"1h ago\" --end now --every 1m --sheet last-hour.jpg
   kvs frames front-door -o pictures --ratio 30 --name \"door-{time_ms}.{ext}\"")]
 #[cfg_attr(not(feature = "ffmpeg"), command(about = "Save pictures of a SOURCE (this build lacks the feature ffmpeg)"))]
-#[cfg_attr(not(feature = "ffmpeg"), expect(dead_code, reason = "nothing decodes pictures without FFmpeg"))]
 pub(crate) struct Frames {
     /// The stream or file to read.
     source: Source,
