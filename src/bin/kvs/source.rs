@@ -51,13 +51,12 @@ impl FromStr for Source {
 }
 
 impl Source {
-    /// Returns the stream, for a command that has no use for files. `files` says what has.
-    pub(crate) fn only_stream(&self, files: &str) -> Result<&StreamId> {
+    /// Returns the stream, for a command that does not read files. `hint` names one that does.
+    pub(crate) fn only_stream(&self, hint: &str) -> Result<&StreamId> {
         match self {
             Self::Stream(id) => Ok(id),
             Self::File(_) | Self::Stdin => {
-                Err(Failure::usage(format!("{self} is not a stream, and only a stream has what the service makes"))
-                    .hint(files))
+                Err(Failure::usage(format!("{self} is not a stream: this command reads streams only")).hint(hint))
             }
         }
     }

@@ -1,6 +1,10 @@
 //! The command `kvs`, as a user runs it.
 
+mod clip;
+mod frames;
+mod images;
 mod manners;
+mod url;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

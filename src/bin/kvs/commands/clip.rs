@@ -45,8 +45,9 @@ pub(crate) struct Clip {
 
 impl Clip {
     pub(crate) async fn run(self, cx: &Context) -> Result<()> {
-        let stream =
-            self.stream.only_stream("nothing cuts files into MP4 yet; `kvs save` saves parts of a file as MKV")?;
+        let stream = self.stream.only_stream(
+            "`kvs save FILE --start TIME --end TIME -o part.mkv` cuts a file; nothing makes MP4 of it yet",
+        )?;
         let range = source::range(self.start, self.end)?;
         let spinner = cx.screen.spinner();
         spinner.set_message("listing fragments");
@@ -70,7 +71,9 @@ impl Clip {
             spinner.set_message(format!("waiting for clip {}", count + 1));
         };
         spinner.finish_and_clear();
-        cx.screen.note(&format!("{} and {}", words::count(count, "clip"), HumanBytes(bytes)));
+        if count > 0 {
+            cx.screen.note(&format!("{}: {}", words::count(count, "clip"), HumanBytes(bytes)));
+        }
         result?;
         if count == 0 && !cx.signals.is_interrupted() {
             let (start, end) = (time::local(self.start), time::local(self.end));

@@ -126,7 +126,9 @@ impl Images {
             0 => String::new(),
             n => format!(", {n} could not be made"),
         };
-        cx.screen.note(&format!("{pictures} and {bytes} to {}{missing}", self.output.display()));
+        if saver.saved > 0 {
+            cx.screen.note(&format!("{pictures} to {}: {bytes}{missing}", self.output.display()));
+        }
         result?;
         if saver.saved == 0 && !cx.signals.is_interrupted() {
             return Err(self.failure(stream, &saver.missing));

@@ -6,7 +6,7 @@ mod run;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use kinesis_video::ImageFormat;
 
 use crate::source::{Selection, Source};
@@ -29,11 +29,12 @@ Examples:
   kvs frames front-door --start \"1h ago\" --end now --every 1m --sheet last-hour.jpg
   kvs frames front-door -o pictures --ratio 30 --name \"door-{time_ms}.{ext}\"")]
 #[cfg_attr(not(feature = "ffmpeg"), command(about = "Save pictures of a SOURCE (this build lacks the feature ffmpeg)"))]
+#[command(group(ArgGroup::new("outputs").args(["output", "sheet"]).required(true).multiple(true)))]
 pub(crate) struct Frames {
     /// The stream or file to read.
     source: Source,
     /// The folder for the pictures. It is created if it does not exist.
-    #[arg(short, long, value_name = "DIR", required_unless_present = "sheet")]
+    #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Also write a contact sheet: up to 60 pictures, evenly chosen, with their times. FILE ends in .jpg or .png.
     #[arg(long, value_name = "FILE", value_parser = sheet)]

@@ -58,14 +58,14 @@ impl Frames {
         let position = save_position(input.acks, cx).await;
 
         let Saver { sink, tally, .. } = saver;
-        if let (Some(sink), Some(dir)) = (&sink, &self.output) {
+        if let (Some(sink), Some(dir), 1..) = (&sink, &self.output, tally.pictures) {
             let bytes = MediaSink::<EncodedFrame>::summary(sink).bytes();
             let pictures = words::count(tally.pictures, "picture");
             let failed = match tally.undecoded {
                 0 => String::new(),
                 n => format!(", {n} could not be decoded"),
             };
-            cx.screen.note(&format!("{pictures} and {} to {}{failed}", HumanBytes(bytes), dir.display()));
+            cx.screen.note(&format!("{pictures} to {}: {}{failed}", dir.display(), HumanBytes(bytes)));
         }
         let sheet = match (&self.sheet, sheet) {
             (Some((path, format)), Some(sheet)) if tally.pictures > 0 => {
@@ -78,6 +78,9 @@ impl Frames {
         position?;
         sheet?;
         if tally.pictures == 0 && !cx.signals.is_interrupted() {
+            if lock(&seen).fragments == 0 && self.selection.has_checkpoint() {
+                return Err(Failure::nothing(format!("no new fragment in {name}")));
+            }
             return Err(lock(&seen).failure(&name, &tally));
         }
         Ok(())
@@ -255,10 +258,10 @@ fn warning(report: &FragmentReport, failed: u64, reasons: &BTreeMap<String, u64>
     let fragment = number.map_or_else(|| report.fragment_index().to_string(), ToString::to_string);
     let reasons: Vec<_> = match reasons.len() {
         1 => reasons.keys().cloned().collect(),
-        _ => reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect(),
+        _ => reasons.iter().map(|(reason, count)| format!("{reason} ({count})")).collect(),
     };
     let blocks = words::count(report.blocks().into(), "picture");
-    format!("fragment {fragment}: {failed} of {blocks} could not be decoded: {}", reasons.join(", "))
+    format!("fragment {fragment}: {failed} of {blocks} could not be decoded: {}", reasons.join("; "))
 }
 
 fn line(path: &Path, info: &FrameInfo) -> String {
