@@ -12,7 +12,7 @@ use crate::checkpoint::{Acknowledged, Acks, CheckpointStore};
 #[cfg(feature = "ffmpeg")]
 use crate::error::Error;
 use crate::error::Result;
-use crate::fragment::{Bound, Fragment, Share, Until};
+use crate::fragment::{Bound, DetectGaps, Fragment, Share, Until};
 #[cfg(feature = "ffmpeg")]
 use crate::frame::{Convert, EncodedFrame, Frame, Frames, RgbFrame};
 use crate::packet::{Keyframes, Packet, Packets};
@@ -45,6 +45,35 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
         Self: Sized,
     {
         assert_stream::<Packet, _>(Packets::new(self))
+    }
+
+    /// Reports gaps, timelines that go back and changed tracks as discontinuities of the fragments after them.
+    ///
+    /// A gap is a longer time than `tolerance` from the end of one fragment to the start of the next, on the
+    /// producer's clock. Fragments without a producer time report no gap. Use this for a file, a socket or one body.
+    /// Live and archive streams of [`KinesisVideo`](crate::KinesisVideo) report gaps already.
+    ///
+    /// # Cancel safety
+    /// Dropping a `next()` future loses nothing.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use futures::TryStreamExt;
+    /// use kinesis_video::{FragmentStream, FragmentStreamExt};
+    ///
+    /// # async fn f(body: &[u8]) -> kinesis_video::Result<()> {
+    /// let mut fragments = FragmentStream::new(body).detect_gaps(Duration::from_millis(500));
+    /// while let Some(fragment) = fragments.try_next().await? {
+    ///     fragment.discontinuities().iter().for_each(|found| println!("{found}"));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn detect_gaps(self, tolerance: Duration) -> DetectGaps<Self>
+    where
+        Self: Sized,
+    {
+        assert_stream::<Fragment, _>(DetectGaps::new(self, tolerance))
     }
 
     /// Yields fragments up to a [`Bound`]: a time, a fragment number, a count or a deadline.

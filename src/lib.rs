@@ -70,6 +70,7 @@
 //! | [`connect_audio`](FragmentStreamExt::connect_audio) | fragments | the audio of each party of a conversation |
 //! | [`stereo`](AudioStreamExt::stereo) | audio | both parties, interleaved, also in real time |
 //! | [`chunk_duration`](AudioStreamExt::chunk_duration), [`chunk_bytes`](AudioStreamExt::chunk_bytes) | audio | chunks of one length |
+//! | [`detect_gaps`](FragmentStreamExt::detect_gaps) | fragments | fragments with the gaps between them |
 //! | [`until`](FragmentStreamExt::until) | fragments | fragments up to a time, number, count or deadline |
 //! | [`share`](FragmentStreamExt::share) | fragments | one stream for several consumers |
 //! | [`acknowledged`](FragmentStreamExt::acknowledged) | fragments | fragments whose progress is [saved](checkpoint) |

@@ -11,7 +11,8 @@ use crate::error::Error;
 ///
 /// A single body reports only [`SkippedBytes`](Discontinuity::SkippedBytes). The other events come
 /// from sources that read more than one body: a live stream with its reconnects, the archive, or a
-/// [`share`](crate::FragmentStreamExt::share).
+/// [`share`](crate::FragmentStreamExt::share). [`detect_gaps`](crate::FragmentStreamExt::detect_gaps) reports
+/// gaps in a single body.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Discontinuity {

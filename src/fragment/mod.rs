@@ -4,6 +4,8 @@
 //! [`demux`](crate::demux) reads fragments from bytes.
 
 mod block;
+mod continuity;
+mod detect_gaps;
 mod discontinuity;
 mod duration;
 mod fault;
@@ -26,6 +28,7 @@ use bytes::{Bytes, BytesMut};
 use crate::ebml::Elements;
 
 pub use block::Block;
+pub use detect_gaps::DetectGaps;
 pub use discontinuity::Discontinuity;
 pub use fault::Fault;
 pub use number::FragmentNumber;
@@ -38,6 +41,7 @@ pub use track::{Track, TrackKind};
 pub use until::{Bound, StreamEnd, Until};
 
 pub(crate) use block::BlockEntry;
+pub(crate) use continuity::Continuity;
 #[cfg(any(feature = "aws", feature = "local"))]
 pub(crate) use duration::Extent;
 pub(crate) use service_tags::ServiceTags;

@@ -3,7 +3,6 @@
 mod archived;
 mod call;
 mod client;
-mod continuity;
 mod live;
 mod stream_id;
 

@@ -92,6 +92,7 @@ fn streams_are_send_unpin_and_fused() {
     stream::<kinesis_video::FragmentEntries>();
     stream::<kinesis_video::ImageStream>();
     stream::<kinesis_video::fragment::Until<LiveFragments>>();
+    stream::<kinesis_video::fragment::DetectGaps<FragmentStream<File>>>();
     stream::<PacketStream<File>>();
     stream::<Subscriber>();
     stream::<Packets<FragmentStream<File>>>();

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use kinesis_video::local::{Document, LocalEndpoint, Quotas, Shape, Stamp, fragment_number};
+use kinesis_video::local::{Document, LocalEndpoint, Shape, Stamp, fragment_number};
 use serde_json::Value;
 
 use crate::support::bodies::{CAPTURES, archive_body, bodies, capture, producer_document, stamp};
@@ -223,67 +223,6 @@ async fn files_of_a_killed_recorder_can_be_read() {
     for (read, said) in read.iter().zip(&said) {
         assert!(read[..] == said[..frames as usize]);
     }
-}
-
-/// The fragment numbers that `follow` prints. It is killed after `kill_at` of them, and may print some more.
-fn followed(mut child: std::process::Child, kill_at: usize) -> Vec<String> {
-    let mut numbers = Vec::new();
-    for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
-        if !line.starts_with("--") {
-            numbers.push(line.split(' ').next().unwrap().to_owned());
-        }
-        if numbers.len() == kill_at {
-            child.kill().unwrap();
-        }
-    }
-    child.wait().unwrap();
-    numbers
-}
-
-/// Kills the program at fifty random points. Nothing is lost, and only unsaved fragments are repeated.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn follow_resumes_after_it_was_killed() {
-    let quotas = Quotas::default().connections(None).calls_per_second(None);
-    let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
-    let stream = endpoint.create_stream("killed");
-    let folder = tempfile::tempdir().unwrap();
-    let checkpoint = folder.path().join("follow.checkpoint");
-    let follow = |more: &[&str]| {
-        let mut follow = program("follow");
-        follow.args(["--stream", "killed", "--start", "earliest", "--checkpoint"]).arg(&checkpoint).args(more);
-        follow.env("AWS_ENDPOINT_URL", endpoint.url()).env("AWS_REGION", "us-west-2");
-        follow.env("AWS_ACCESS_KEY_ID", "local").env("AWS_SECRET_ACCESS_KEY", "local");
-        follow.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
-    };
-    let mut rng = fastrand::Rng::with_seed(7);
-    let mut pushed: Vec<String> = Vec::new();
-    let mut push = |count: usize| {
-        pushed.extend((0..count).map(|n| stream.push(&producer_document(n as u32 + 1)).number.to_string()));
-    };
-    let mut lines = Vec::<String>::new();
-    for _ in 0..50 {
-        push(40);
-        let child = follow(&[]);
-        let count = rng.usize(1..40);
-        let got = tokio::task::spawn_blocking(move || followed(child, count)).await.unwrap();
-        // The program may have been killed before the first save.
-        let saved = std::fs::read_to_string(&checkpoint).unwrap_or_default();
-        let saved = saved.strip_prefix("kvs1:").and_then(|rest| rest.split(':').next()).unwrap_or_default().to_owned();
-        lines.extend(got);
-        // Every saved fragment was printed before.
-        assert!(saved.is_empty() || lines.contains(&saved), "{saved} was saved but not printed");
-    }
-    let rest = follow(&["--idle", "4"]);
-    lines.extend(tokio::task::spawn_blocking(move || followed(rest, usize::MAX)).await.unwrap());
-    assert_eq!(pushed.len(), 50 * 40);
-    // The numbers increase, except at the 50 restarts. Each is printed at least once.
-    let steps_back = lines.windows(2).filter(|two| two[0] >= two[1]).count();
-    assert!(steps_back <= 50, "{steps_back}");
-    let unique: std::collections::BTreeSet<_> = lines.iter().cloned().collect();
-    assert!(unique.into_iter().eq(pushed.iter().cloned()), "lost something");
-    eprintln!("{} lines for {} fragments", lines.len(), pushed.len());
-    // Only the fragments since the last save are repeated, and saves follow one another.
-    assert!(lines.len() < pushed.len() + 50 * 40, "{} lines", lines.len());
 }
 
 /// Streams that start, end and fail do not affect each other.

@@ -1,5 +1,6 @@
 //! The connection to AWS, or to a local endpoint.
 
+use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -32,12 +33,20 @@ impl AwsOptions {
     ///
     /// An endpoint on this machine needs neither region nor credentials, so that `kvs serve` needs no configuration.
     pub(crate) async fn config(&self) -> Result<SdkConfig> {
+        if let Some(url) = self.endpoint_url()
+            && !is_url(&url)
+        {
+            let what = format!("\"{url}\" is not the URL of an endpoint");
+            return Err(Failure::usage(what).hint("--endpoint-url http://127.0.0.1:8080"));
+        }
         let mut loader = aws_config::defaults(BehaviorVersion::latest());
         if let Some(region) = &self.region {
             loader = loader.region(Region::new(region.clone()));
         }
         if let Some(profile) = &self.profile {
-            loader = loader.profile_name(profile);
+            // The profile that was asked for goes before the credentials in the environment.
+            let credentials = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
+            loader = loader.profile_name(profile).credentials_provider(credentials);
         }
         if let Some(url) = &self.endpoint_url {
             loader = loader.endpoint_url(url);
@@ -51,7 +60,7 @@ impl AwsOptions {
             }
         }
         let config = loader.load().await;
-        if config.region().is_none() {
+        if config.region().is_none_or(|region| region.as_ref().is_empty()) {
             return Err(Failure::other("no AWS region is set")
                 .why("there is none in --region, AWS_REGION and the profile")
                 .hint("--region us-west-2, or set AWS_REGION"));
@@ -69,4 +78,10 @@ impl AwsOptions {
         let host = url.split("://").nth(1).unwrap_or_default();
         ["127.", "localhost", "[::1]"].iter().any(|loopback| host.starts_with(loopback))
     }
+}
+
+/// Returns whether the SDK can call this URL.
+fn is_url(url: &str) -> bool {
+    let host = ["http://", "https://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+    host.is_some_and(|host| !host.is_empty() && !host.starts_with(['/', ':']) && !host.contains(char::is_whitespace))
 }

@@ -93,7 +93,10 @@ impl Failure {
     pub(crate) fn text(&self) -> String {
         let (what, why, hint) = match self {
             Self::ClosedPipe | Self::Printed => return String::new(),
-            Self::Error { subject, error } => (what_of(subject.as_deref(), error), why_of(error), hint_of(error)),
+            Self::Error { subject, error } => {
+                let subject = subject.as_deref();
+                (what_of(subject, error), why_of(error), hint_of(subject, error))
+            }
             Self::Nothing { what, hint } | Self::Usage { what, hint } => (what.clone(), None, hint.clone()),
             Self::Other { what, why, hint } => (what.clone(), why.clone(), hint.clone()),
         };
@@ -142,12 +145,18 @@ fn why_of(error: &Error) -> Option<String> {
         ["dispatch failure", "io error", "service error", "response error", "request has timed out", "unhandled error"]
             .contains(&text)
             || text.starts_with("client error (")
+            // A request printed for programmers.
+            || text.contains(" { ")
+            || text.starts_with("unhandled error")
     };
     for cause in std::iter::successors(error.source(), |&cause| cause.source()) {
         let text = one_line(&match cause.downcast_ref::<io::Error>() {
             Some(error) => io_text(error),
             None => cause.to_string(),
         });
+        if is_about_credentials(&text) {
+            return Some("no credentials were found where they are configured".into());
+        }
         // The service's answer is in the message already.
         let is_known = error.message().contains(&text) || causes.iter().any(|known: &String| known.contains(&text));
         let is_answer = error.code().is_some_and(|code| text.starts_with(code));
@@ -166,24 +175,42 @@ fn why_of(error: &Error) -> Option<String> {
 }
 
 /// Returns the third line: the library's advice, or what helps with this kind of error.
-fn hint_of(error: &Error) -> Option<String> {
+fn hint_of(subject: Option<&str>, error: &Error) -> Option<String> {
+    let mut causes = std::iter::successors(error.source(), |&cause| cause.source());
+    if causes.any(|cause| is_about_credentials(&cause.to_string())) {
+        return Some("--profile NAME, set AWS_PROFILE, or run `aws configure`".into());
+    }
     if let Some(hint) = error.hint() {
         return Some(hint.into());
     }
     let io_error = std::iter::successors(error.source(), |&cause| cause.source())
         .find_map(|cause| cause.downcast_ref::<io::Error>());
     let hint = match error.kind() {
+        ErrorKind::AccessDenied if error.code().is_some_and(|code| code.starts_with("45")) => {
+            "allow the caller kms:Decrypt on the stream's KMS key, and check that the key is enabled"
+        }
         ErrorKind::AccessDenied => "`kvs doctor STREAM` checks the credentials and each permission",
         ErrorKind::ConnectionLimit => "close other readers of the stream, or wait a minute",
         ErrorKind::Io if error.context().stream().is_some() => "check the network, the region and --endpoint-url",
         ErrorKind::Io => io_error.and_then(io_hint)?,
-        ErrorKind::Malformed => "`kvs inspect --resync FILE` reads on after damage, and says which bytes it skipped",
+        ErrorKind::Malformed if error.position().offset() == Some(0) => "check that this is an MKV file or a payload",
+        ErrorKind::Malformed => {
+            let file = subject.unwrap_or("FILE");
+            return Some(format!(
+                "`kvs inspect --resync {file}` reads on after damage, and says which bytes it skipped"
+            ));
+        }
         ErrorKind::Retention => "set a data retention for the stream, or ask for a later time",
         ErrorKind::Throttled => "wait a moment; other readers of the stream share its quota",
         ErrorKind::WrongEndpoint => "check --endpoint-url and the region",
         _ => return None,
     };
     Some(hint.into())
+}
+
+/// Returns whether a cause says that there are no credentials, in the words of the SDK.
+fn is_about_credentials(text: &str) -> bool {
+    text.contains("no credentials found in chain") || text.contains("credential provider was not enabled")
 }
 
 /// Returns the text of an I/O error without the number of the operating system.

@@ -98,7 +98,11 @@ Exit codes:
   130  interrupted by Ctrl-C or SIGTERM, after the file at hand was finished";
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => return usage(&error),
+        Err(help) => help.exit(),
+    };
     match cli.color {
         Color::Always => ColorChoice::Always.write_global(),
         Color::Auto => {}
@@ -132,6 +136,27 @@ fn main() -> ExitCode {
     // A read of standard input may never return.
     runtime.shutdown_background();
     code
+}
+
+/// Prints what is wrong with the arguments, as any other failure.
+fn usage(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    let mut paragraphs = text.split("\n\n");
+    let what = paragraphs.next().unwrap_or_default();
+    let what = what.strip_prefix("error: ").unwrap_or(what).to_owned();
+    // A tip, if there is one; or else where to look it up.
+    let mut hint = text.lines().find_map(|line| line.trim().strip_prefix("tip: ").map(ToOwned::to_owned));
+    for paragraph in paragraphs {
+        if let Some(usage) = paragraph.strip_prefix("Usage: ") {
+            let words = usage.split_whitespace().take_while(|word| !word.starts_with(['[', '<', '-']));
+            let command = words.collect::<Vec<_>>().join(" ");
+            hint = hint.or_else(|| Some(format!("{command} --help")));
+        }
+    }
+    let hint = hint.unwrap_or_else(|| "kvs --help".into());
+    let failure = Failure::usage(what).hint(hint);
+    Screen::new(false, false).failure(&failure);
+    failure.exit_code()
 }
 
 async fn run(command: Command, cx: &Context) -> Result<()> {

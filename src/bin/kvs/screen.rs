@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, io_text};
 
 /// For what people seldom read, such as fragment numbers.
 pub(crate) const DIM: Style = Style::new().dimmed();
@@ -131,6 +131,6 @@ impl Screen {
 pub(crate) fn of_output(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
-        _ => Failure::other("cannot write to standard output").why(error.to_string()),
+        _ => Failure::other("cannot write to standard output").why(io_text(error)),
     }
 }

@@ -42,7 +42,7 @@ impl FromStr for Source {
         Ok(match text {
             "-" => Self::Stdin,
             _ if text.starts_with("arn:") => Self::Stream(text.into()),
-            _ if path.components().count() > 1 || text.ends_with(".mkv") => Self::File(path.into()),
+            _ if text.contains(std::path::is_separator) || text.ends_with(".mkv") => Self::File(path.into()),
             // A folder may well have the name of the stream whose pictures are in it.
             _ if path.exists() && !path.is_dir() => Self::File(path.into()),
             _ => Self::Stream(text.into()),
@@ -58,6 +58,15 @@ impl Source {
             Self::File(_) | Self::Stdin => {
                 Err(Failure::usage(format!("{self} is not a stream: this command reads streams only")).hint(hint))
             }
+        }
+    }
+
+    /// The failure of a command that found none of what it looks for.
+    pub(crate) fn nothing(&self, noun: &str) -> Failure {
+        let failure = Failure::nothing(format!("no {noun} in {self}"));
+        match self {
+            Self::Stream(_) => failure.hint("`kvs ls` shows when the last fragment arrived"),
+            Self::File(_) | Self::Stdin => failure,
         }
     }
 }
@@ -244,7 +253,8 @@ impl Selection {
             Source::Stream(stream) => self.open_live(stream, cx).await,
             Source::File(_) | Source::Stdin => {
                 let opened = OpenFile::open(source, cx).await?;
-                let fragments = FragmentStream::new(opened.reader).limits(file_limits()).boxed();
+                let fragments =
+                    FragmentStream::new(opened.reader).limits(file_limits()).detect_gaps(GAP_TOLERANCE).boxed();
                 let Input { items, bar, end_reason, .. } = self.select(fragments, opened.bar, cx).await?;
                 let (items, acks) = self.acknowledged(items);
                 Ok(Input { items, acks, bar, end_reason })
@@ -417,6 +427,9 @@ impl Selection {
         }
     }
 }
+
+/// The library's default for a stream.
+const GAP_TOLERANCE: Duration = Duration::from_millis(500);
 
 /// A file on this machine may have fragments of any size.
 fn file_limits() -> Limits {

@@ -10,7 +10,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::error::{Error, ErrorKind};
 
-const EXPIRED: &str = "the credentials have expired";
+const EXPIRED: &str = "renew the credentials, which have expired";
 
 /// Converts the SDK's error of a call of `operation`.
 ///
@@ -170,40 +170,39 @@ fn advice(kind: ErrorKind, code: Option<&str>, said: &str, operation: &str) -> O
         ErrorKind::AccessDenied if is_clock_skew(Some(code), said) => "check the clock of this machine".into(),
         ErrorKind::AccessDenied if code.starts_with("ExpiredToken") || said.contains("expired") => EXPIRED.into(),
         ErrorKind::AccessDenied if matches!(code, "InvalidClientTokenId" | "UnrecognizedClientException") => {
-            "the credentials are unknown in this region".into()
+            "check the access key, which is unknown in this region".into()
         }
         ErrorKind::AccessDenied if code.contains("Signature") => "check the secret access key".into(),
         ErrorKind::AccessDenied if code.starts_with("MissingAuthenticationToken") => {
-            "the request was not signed".into()
+            "check that credentials are configured; the request was not signed".into()
         }
-        ErrorKind::AccessDenied if code == "OptInRequired" => "the account has no access to this region".into(),
-        ErrorKind::AccessDenied => format!("the caller needs kinesisvideo:{operation} on the stream").into(),
+        ErrorKind::AccessDenied if code == "OptInRequired" => "enable the region for the account".into(),
+        ErrorKind::AccessDenied => format!("allow the caller kinesisvideo:{operation} on the stream").into(),
         ErrorKind::NotFound if operation.ends_with("StreamingSessionURL") => {
-            "there is no such stream in this region, no fragment in the range, or, for live playback, no fragment in \
-             the last 30 seconds"
+            "check the stream name, the region and the range; live playback needs a fragment of the last 30 seconds"
                 .into()
         }
         ErrorKind::NotFound if matches!(operation, "GetClip" | "GetImages") => {
-            "there is no such stream in this region, or no fragment in the range".into()
+            "check the stream name, the region and the range".into()
         }
         ErrorKind::NotFound => "check the stream name and the region".into(),
         ErrorKind::ConnectionLimit if operation == "GetMedia" => {
-            "a stream allows 3 connections, and all are in use".into()
+            "close another reader; a stream allows 3 connections, and all are in use".into()
         }
-        ErrorKind::ConnectionLimit => "a stream allows 5 connections, and all are in use".into(),
+        ErrorKind::ConnectionLimit => "close another reader; a stream allows 5 connections, and all are in use".into(),
         ErrorKind::Throttled if matches!(operation, "GetMedia" | "GetDataEndpoint") => {
-            "a stream allows 5 calls per second, for all its readers together".into()
+            "call less often; a stream allows 5 calls per second, for all its readers together".into()
         }
         ErrorKind::Throttled => {
-            "a stream allows 10,000 points of metadata and 500 points of media per second, and 5 connections, for all \
+            "call less often; a stream allows 10,000 points of metadata and 500 points of media per second, and 5 connections, for all \
              its readers together"
                 .into()
         }
         ErrorKind::Retention if code == "NoDataRetentionException" => {
-            "the stream retains nothing (0 hours), so it can only be read live".into()
+            "set a data retention, or read the stream live; it retains nothing (0 hours)".into()
         }
         ErrorKind::Unsupported => unsupported(operation)?.into(),
-        ErrorKind::WrongEndpoint => "the data endpoint must be requested again".into(),
+        ErrorKind::WrongEndpoint => "request the data endpoint again".into(),
         _ => return None,
     })
 }

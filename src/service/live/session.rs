@@ -11,9 +11,9 @@ use super::start::Start;
 use super::{OnAgedOut, OnDamage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{
-    Bound, Discontinuity, Fault, FragmentEnd, FragmentHeader, FragmentNumber, Position, SkipReason, Skipped, StreamEnd,
+    Bound, Continuity, Discontinuity, Fault, FragmentEnd, FragmentHeader, FragmentNumber, Position, SkipReason,
+    Skipped, StreamEnd,
 };
-use crate::service::continuity::Continuity;
 
 /// The time for which a stream waits for a late fragment after its bound. The service takes fragments of up to 20 s.
 const LATE: Duration = Duration::from_secs(30);

@@ -1,18 +1,21 @@
 //! The command `kvs`, as a user runs it.
 
 mod clip;
+mod errors;
 mod frames;
 mod images;
 mod manners;
+mod save;
+mod tail;
 mod url;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use kinesis_video::local::{LocalEndpoint, LocalStream, Stamp, fragment_number};
 use kinesis_video::{Fragment, Timestamp};
 
-use crate::support::bodies::{CAMERA, live_body, producer_document};
+use crate::support::bodies::{CAMERA, bodies};
 use crate::support::conversation::{audio_body, steady};
 use crate::support::endpoint::unlimited;
 use crate::support::footage;
@@ -34,7 +37,7 @@ pub const START: i64 = 1_795_168_800_000;
 /// | `door.mkv` | the payload of `front-door` |
 /// | `call.mkv` | the payload of `call` |
 /// | `plain.mkv` | pictures without any tag of the service, of several seconds in several Clusters |
-/// | `damaged.mkv` | three fragments; the second is damaged |
+/// | `damaged.mkv` | fragments; one of them is damaged |
 /// | `notes.mkv` | no MKV, but text |
 /// | `nothing.mkv` | no byte |
 pub struct Lab {
@@ -63,9 +66,7 @@ impl Lab {
         drop(endpoint.create_stream("empty"));
         endpoint.create_stream("forgetful").set_retention(std::time::Duration::ZERO);
         let dir = tempfile::tempdir().unwrap();
-        let mut damaged = live_body((1..=3).map(producer_document)).to_vec();
-        let middle = damaged.len() / 2;
-        damaged[middle - 100..middle + 100].fill(0x6E);
+        let damaged = bodies().into_iter().find(|(name, _)| *name == "damaged").unwrap().1;
         let files: [(&str, &[u8]); 6] = [
             ("door.mkv", &payload),
             ("call.mkv", &call),
@@ -105,7 +106,13 @@ impl Lab {
     pub async fn run(&self, line: &str) -> Output {
         let mut kvs = self.kvs();
         kvs.args(words(line));
-        tokio::task::spawn_blocking(move || kvs.stdin(std::process::Stdio::null()).output().unwrap()).await.unwrap()
+        output_of(kvs.stdin(Stdio::null())).await
+    }
+
+    /// Starts a command whose output is read while it runs.
+    pub fn start(&self, line: &str) -> Child {
+        let mut kvs = self.kvs();
+        kvs.args(words(line)).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// Runs command lines one after the other, and returns what a terminal would show.
@@ -135,6 +142,46 @@ impl Lab {
     }
 }
 
+/// Runs a command to its end. One that does not end is killed, and fails the test.
+pub async fn output_of(kvs: &mut Command) -> Output {
+    let child = kvs.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let id = child.id();
+    let mut waiting = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+    tokio::select! {
+        output = &mut waiting => output.unwrap(),
+        () = tokio::time::sleep(std::time::Duration::from_secs(120)) => {
+            drop(Command::new("kill").arg("-9").arg(id.to_string()).status());
+            panic!("{kvs:?} does not end: {:?}", waiting.await.unwrap());
+        }
+    }
+}
+
+/// Sends a signal, such as "INT", to a running command.
+pub fn signal(child: &Child, name: &str) {
+    let status = Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status();
+    assert!(status.unwrap().success());
+}
+
+/// Reads the next line that a running command prints.
+pub fn next_line(output: &mut impl std::io::BufRead) -> String {
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    line
+}
+
+/// Replaces request ids and times of this run.
+fn mask_varying(text: &str) -> String {
+    let mut words: Vec<String> = text.split(' ').map(ToOwned::to_owned).collect();
+    for at in 1..words.len() {
+        // A request id ends at the line, which is marked.
+        let (id, rest) = words[at].split_at(words[at].len().min(36));
+        if words[at - 1] == "request" && id.bytes().filter(|&byte| byte == b'-').count() == 4 {
+            words[at] = format!("[ID]{rest}");
+        }
+    }
+    words.join(" ")
+}
+
 /// Splits a command line at spaces that are not inside of double quotes.
 fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
@@ -158,6 +205,9 @@ pub fn assert_shown(name: &str, shown: &str) {
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.add_filter(r"request [0-9a-f-]{36}", "request [ID]");
+    settings.add_filter(r"[\d.]+ (ms|s|min \d+ s|h \d+ min|d \d+ h) behind", "[AGE] behind");
+    settings.add_filter(r#""behind_now_ms":\d+"#, r#""behind_now_ms":[AGE]"#);
+    settings.add_filter(r"[\d.]+ [KMG]?i?B/s", "[RATE]");
     settings.bind(|| insta::assert_snapshot!(name, shown));
 }
 

@@ -113,20 +113,25 @@ impl Save {
                 "gaps": summary.gaps(),
             }))?;
         }
-        let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-        cx.screen.note(&format!(
-            "{} and {} to {}, {}, {}/s{reason}",
-            words::count(summary.items(), "fragment"),
-            HumanBytes(summary.bytes()),
-            self.output.display(),
-            words::count(summary.gaps(), "gap"),
-            HumanBytes(per_second as u64),
-        ));
+        if summary.items() > 0 {
+            let gaps = match summary.gaps() {
+                0 => String::new(),
+                gaps => format!(", {}", words::count(gaps, "gap")),
+            };
+            let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+            cx.screen.note(&format!(
+                "{} to {}: {}, {}/s{gaps}{reason}",
+                words::count(summary.items(), "fragment"),
+                self.output.display(),
+                HumanBytes(summary.bytes()),
+                HumanBytes(per_second as u64),
+            ));
+        }
         result?;
         closed?;
         saved?;
         if summary.items() == 0 && !cx.signals.is_interrupted() {
-            return Err(Failure::nothing(format!("no fragment in {name}")));
+            return Err(self.source.nothing("fragment"));
         }
         Ok(())
     }

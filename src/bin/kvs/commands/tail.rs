@@ -59,7 +59,7 @@ impl Tail {
             streams.push(events.chain(stream::iter([Event::Ended])).map(move |event| (at, event)).boxed());
             inputs.push(input);
         }
-        let mut tail = Lines { cx, names: &names, width, counts: vec![0; names.len()], failed: 0, last: None };
+        let mut tail = Lines { cx, names: &names, width, counts: vec![0; names.len()], failed: Vec::new(), last: None };
         let mut events = stream::select_all(streams);
         let result = loop {
             let Some((at, event)) = events.next().await else { break Ok(()) };
@@ -78,9 +78,9 @@ impl Tail {
         match last {
             // The only source failed: its error is the command's.
             Some(failure) if names.len() == 1 => Err(failure),
-            _ if failed > 0 => Err(Failure::Printed),
+            _ if !failed.is_empty() => Err(Failure::Printed),
             _ if counts.iter().sum::<u64>() == 0 && !cx.signals.is_interrupted() => {
-                Err(Failure::nothing(format!("no fragment in {}", names.join(", "))))
+                Err(self.sources.first().map_or(Failure::Printed, |source| source.nothing("fragment")))
             }
             _ => Ok(()),
         }
@@ -93,7 +93,8 @@ struct Lines<'a> {
     /// The width of the names, or 0 if they are not shown.
     width: usize,
     counts: Vec<u64>,
-    failed: usize,
+    /// The indices of the sources that failed.
+    failed: Vec<usize>,
     /// The failure of the only source.
     last: Option<Failure>,
 }
@@ -121,13 +122,15 @@ impl Lines<'_> {
             // The other sources go on.
             Event::Failed(error) => {
                 let failure = Failure::from(error).about(name);
-                self.failed += 1;
+                self.failed.push(at);
                 if self.names.len() == 1 {
                     self.last = Some(failure);
                 } else {
                     self.cx.screen.failure(&failure);
                 }
             }
+            // What a failed source gave before is on the screen.
+            Event::Ended if self.has_failed(at) => {}
             Event::Ended => {
                 let count = self.counts.get(at).copied().unwrap_or_default();
                 let reason = input.end_reason().map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -135,6 +138,10 @@ impl Lines<'_> {
             }
         }
         Ok(())
+    }
+
+    fn has_failed(&self, at: usize) -> bool {
+        self.failed.contains(&at)
     }
 
     fn line(&self, name: &str, text: &str) -> Result<()> {

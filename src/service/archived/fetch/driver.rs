@@ -17,12 +17,11 @@ use super::scheduler::{BodyOutcome, CallId, FetchScheduler, Output, Placement};
 use super::{FetchOptions, OnUnavailable};
 use crate::demux::{BodyItem, BodyStream};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::{Discontinuity, Fragment, FragmentEnd, FragmentNumber};
+use crate::fragment::{Continuity, Discontinuity, Fragment, FragmentEnd, FragmentNumber};
 use crate::service::call::{
     Backoff, Call, Origin, Rate, Reply, SdkBody, TimeoutBody, at, log_retry, on_its_own, overrides,
 };
 use crate::service::client::Client;
-use crate::service::continuity::Continuity;
 use crate::service::stream_id::StreamId;
 
 const OPERATION: &str = "GetMediaForFragmentList";

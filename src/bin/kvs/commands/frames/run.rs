@@ -78,10 +78,12 @@ impl Frames {
         position?;
         sheet?;
         if tally.pictures == 0 && !cx.signals.is_interrupted() {
-            if lock(&seen).fragments == 0 && self.selection.has_checkpoint() {
-                return Err(Failure::nothing(format!("no new fragment in {name}")));
-            }
-            return Err(lock(&seen).failure(&name, &tally));
+            let seen = lock(&seen);
+            return Err(match (seen.fragments, self.selection.has_checkpoint()) {
+                (0, true) => self.source.nothing("new fragment"),
+                (0, false) => self.source.nothing("fragment"),
+                _ => seen.failure(&name, &tally),
+            });
         }
         Ok(())
     }
@@ -327,13 +329,11 @@ impl Seen {
         }
     }
 
-    /// Returns the failure for a SOURCE without a picture.
+    /// Returns the failure for fragments without a picture.
     fn failure(&self, source: &str, tally: &Tally) -> Failure {
         let tracks: Vec<_> = self.tracks.iter().map(|(kind, codec)| format!("{kind} {codec}")).collect();
         let has_video = self.tracks.iter().any(|(kind, _)| *kind == "video");
-        if self.fragments == 0 {
-            Failure::nothing(format!("no fragment in {source}"))
-        } else if tracks.is_empty() {
+        if tracks.is_empty() {
             Failure::nothing(format!("no picture in {source}: it has no tracks"))
         } else if !has_video {
             Failure::nothing(format!("no picture in {source}: it has no video, only {}", tracks.join(", ")))

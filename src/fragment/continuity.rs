@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::fragment::{Discontinuity, FragmentHeader, Timestamp, Track};
+use super::{Discontinuity, FragmentHeader, Timestamp, Track};
 
 /// Compares each fragment with the previous one.
 #[derive(Debug)]
