@@ -6,12 +6,14 @@ mod bitmap_text;
 mod commands;
 mod context;
 mod failure;
+mod report;
 mod screen;
 mod signals;
 mod source;
 mod time;
 mod version;
 mod warnings;
+mod witness;
 mod words;
 
 use std::process::ExitCode;

@@ -1,6 +1,8 @@
 //! The command `kvs`, as a user runs it.
 
+mod doctor;
 mod errors;
+mod ls;
 mod manners;
 mod save;
 mod tail;
