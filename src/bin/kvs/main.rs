@@ -7,6 +7,7 @@ mod commands;
 mod context;
 mod failure;
 mod files;
+mod report;
 mod screen;
 #[cfg(feature = "ffmpeg")]
 mod sheet;
@@ -15,6 +16,7 @@ mod source;
 mod time;
 mod version;
 mod warnings;
+mod witness;
 mod words;
 
 use std::process::ExitCode;

@@ -1,9 +1,11 @@
 //! The command `kvs`, as a user runs it.
 
 mod clip;
+mod doctor;
 mod errors;
 mod frames;
 mod images;
+mod ls;
 mod manners;
 mod save;
 mod tail;
