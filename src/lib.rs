@@ -47,7 +47,8 @@
 //! | the same, packet by packet as the bytes arrive | [`Live::packets`] |
 //! | the same, from where the last process stopped | [`Live::checkpointed`] |
 //! | a stored range, in order | [`KinesisVideo::archive`] |
-//! | a list of stored fragments | [`KinesisVideo::list_fragments`] |
+//! | a list of stored fragments, or the newest one | [`KinesisVideo::list_fragments`], then [`FragmentList::newest`] |
+//! | the streams of the account; one stream's settings | [`KinesisVideo::list_streams`], [`KinesisVideo::describe`] |
 //! | a stored range as MP4 files that the service makes | [`KinesisVideo::clips`] |
 //! | a stored range as pictures that the service makes | [`KinesisVideo::images`] |
 //! | a URL for a player | [`KinesisVideo::hls`], [`KinesisVideo::dash`] |
@@ -113,7 +114,7 @@
 //!
 //! | field | value |
 //! |---|---|
-//! | `stream` | the name or ARN of the stream |
+//! | `stream` | the name or ARN of the stream; absent for ListStreams |
 //! | `error` | the error, as text |
 //! | `cause` | the error's first cause, as text; absent if the error has none |
 //! | `pause_ms` | the milliseconds until the call |
@@ -181,7 +182,7 @@ pub use service::{
     Archive, ArchiveFragments, ArchiveProgress, ArchivedImage, ArchivedStream, Clip, ClipStream, Clips, Clock,
     DashSession, FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, KinesisVideo, Live,
     LiveFragments, LivePackets, LiveStatus, LiveStream, NoImage, OnAgedOut, OnDamage, OnUnavailable, Order,
-    PlaybackUrl, RetryConfig, Start, StopHandle, StreamId,
+    PlaybackUrl, RetryConfig, Start, StopHandle, StreamEntries, StreamId, StreamInfo, StreamList, StreamStatus,
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use sink::ImageSink;

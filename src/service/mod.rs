@@ -3,6 +3,7 @@
 mod archived;
 mod call;
 mod client;
+mod control;
 mod live;
 mod stream_id;
 
@@ -19,6 +20,7 @@ pub use archived::{
     Order, PlaybackUrl, playback,
 };
 pub use call::{RetryConfig, SdkBody};
+pub use control::{StreamEntries, StreamInfo, StreamList, StreamStatus};
 pub use live::{Live, LiveFragments, LivePackets, LiveStatus, LiveStream, OnAgedOut, OnDamage, Start, StopHandle};
 pub use stream_id::StreamId;
 
@@ -29,6 +31,9 @@ use crate::error::Result;
 
 /// The timeout of GetDataEndpoint for [`KinesisVideo::media_client`] and [`KinesisVideo::archived_client`].
 const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The timeout of each attempt of [`KinesisVideo::describe`].
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client of Kinesis Video Streams. Cheap to clone.
 ///
@@ -143,6 +148,22 @@ impl KinesisVideo {
         let endpoint = self.client.endpoint(&stream.into(), api, ENDPOINT_TIMEOUT).await?;
         let config = self.client.archived.config().to_builder().endpoint_url(&*endpoint).build();
         Ok(aws_sdk_kinesisvideoarchivedmedia::Client::from_conf(config))
+    }
+
+    /// Returns a builder for listing the streams of the account and region with ListStreams.
+    ///
+    /// All pages are read. Nothing is sent before the first poll.
+    pub fn list_streams(&self) -> StreamList {
+        StreamList::new(self.client.clone())
+    }
+
+    /// Describes a stream with DescribeStream: its status, its retention, its media type.
+    ///
+    /// # Errors
+    /// Fails with [`NotFound`](crate::ErrorKind::NotFound) if there is no such stream in the region. Retryable failures
+    /// are retried as [`RetryConfig::default`] says. Each attempt may take 10 s.
+    pub async fn describe(&self, stream: impl Into<StreamId>) -> Result<StreamInfo> {
+        control::describe(&self.client, &stream.into(), RetryConfig::default(), DESCRIBE_TIMEOUT).await
     }
 
     /// Returns a builder for reading a stream live with GetMedia, over several connections.

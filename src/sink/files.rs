@@ -49,7 +49,7 @@ impl Files {
         Poll::Ready(Ok(()))
     }
 
-    #[cfg(feature = "ffmpeg")]
+    #[cfg(any(feature = "aws", feature = "ffmpeg"))]
     pub(super) fn dir(&self) -> &std::path::Path {
         &self.dir
     }

@@ -198,6 +198,25 @@ impl ImageSink {
     }
 }
 
+#[cfg(feature = "aws")]
+impl ImageSink {
+    /// Returns the path that this image's file gets if it is sent next.
+    ///
+    /// An image without a picture gets no file.
+    pub fn path_of_archived(&self, image: &ArchivedImage) -> PathBuf {
+        self.files.dir().join(self.archived_name(image))
+    }
+
+    fn archived_name(&self, image: &ArchivedImage) -> String {
+        const DEFAULT: [(Placeholder, &str); 2] = [(Placeholder::TimeMillis, "."), (Placeholder::Extension, "")];
+        self.fill(&DEFAULT, |placeholder| match placeholder {
+            Placeholder::Extension => Some(image.format().extension().into()),
+            Placeholder::TimeMillis => Some(image.time().as_millis().to_string()),
+            _ => None,
+        })
+    }
+}
+
 #[cfg(feature = "ffmpeg")]
 fn fragment_of(info: &FrameInfo) -> (u64, Option<FragmentNumber>) {
     (info.fragment_index(), info.fragment().number().cloned())
@@ -238,12 +257,7 @@ impl Sink<ArchivedImage> for ImageSink {
     }
 
     fn start_send(mut self: Pin<&mut Self>, image: ArchivedImage) -> Result<()> {
-        const DEFAULT: [(Placeholder, &str); 2] = [(Placeholder::TimeMillis, "."), (Placeholder::Extension, "")];
-        let name = self.fill(&DEFAULT, |placeholder| match placeholder {
-            Placeholder::Extension => Some(image.format().extension().into()),
-            Placeholder::TimeMillis => Some(image.time().as_millis().to_string()),
-            _ => None,
-        });
+        let name = self.archived_name(&image);
         match image.into_content() {
             Ok(bytes) => {
                 self.index += 1;

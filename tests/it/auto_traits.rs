@@ -49,6 +49,9 @@ fn values_are_send_sync_and_clone() {
     value::<kinesis_video::DashSession>();
     value::<kinesis_video::HlsSession>();
     value::<kinesis_video::PlaybackUrl>();
+    value::<kinesis_video::StreamInfo>();
+    value::<kinesis_video::StreamList>();
+    value::<kinesis_video::StreamStatus>();
     value::<Position>();
     value::<RgbFrame>();
     value::<Start>();
@@ -91,6 +94,7 @@ fn streams_are_send_unpin_and_fused() {
     stream::<kinesis_video::ClipStream>();
     stream::<kinesis_video::FragmentEntries>();
     stream::<kinesis_video::ImageStream>();
+    stream::<kinesis_video::StreamEntries>();
     stream::<kinesis_video::fragment::Until<LiveFragments>>();
     stream::<kinesis_video::fragment::DetectGaps<FragmentStream<File>>>();
     stream::<PacketStream<File>>();

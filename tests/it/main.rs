@@ -11,6 +11,7 @@
 
 mod archived;
 mod auto_traits;
+mod control;
 mod demux;
 mod endpoint;
 mod errors;

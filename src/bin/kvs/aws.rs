@@ -30,8 +30,6 @@ impl AwsOptions {
     }
 
     /// Returns the configuration of the SDK.
-    ///
-    /// An endpoint on this machine needs neither region nor credentials, so that `kvs serve` needs no configuration.
     pub(crate) async fn config(&self) -> Result<SdkConfig> {
         if let Some(url) = self.endpoint_url()
             && !is_url(&url)
@@ -39,6 +37,19 @@ impl AwsOptions {
             let what = format!("\"{url}\" is not the URL of an endpoint");
             return Err(Failure::usage(what).hint("--endpoint-url http://127.0.0.1:8080"));
         }
+        let config = self.load().await;
+        if config.region().is_none_or(|region| region.as_ref().is_empty()) {
+            return Err(Failure::other("no AWS region is set")
+                .why("there is none in --region, AWS_REGION and the profile")
+                .hint("--region us-west-2, or set AWS_REGION"));
+        }
+        Ok(config)
+    }
+
+    /// Loads the configuration of the SDK, which may lack a region.
+    ///
+    /// An endpoint on this machine needs neither region nor credentials, so that `kvs serve` needs no configuration.
+    pub(crate) async fn load(&self) -> SdkConfig {
         let mut loader = aws_config::defaults(BehaviorVersion::latest());
         if let Some(region) = &self.region {
             loader = loader.region(Region::new(region.clone()));
@@ -51,21 +62,38 @@ impl AwsOptions {
         if let Some(url) = &self.endpoint_url {
             loader = loader.endpoint_url(url);
         }
-        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        if self.is_loopback() && self.profile.is_none() && !is_set("AWS_ACCESS_KEY_ID") && !is_set("AWS_PROFILE") {
+        if self.has_local_credentials() {
             let credentials = Credentials::new("local", "local", None, None, "kvs for a local endpoint");
             loader = loader.credentials_provider(SharedCredentialsProvider::new(credentials));
-            if self.region.is_none() && !is_set("AWS_REGION") {
+            if self.has_local_region() {
                 loader = loader.region(Region::new("us-west-2"));
             }
         }
-        let config = loader.load().await;
-        if config.region().is_none_or(|region| region.as_ref().is_empty()) {
-            return Err(Failure::other("no AWS region is set")
-                .why("there is none in --region, AWS_REGION and the profile")
-                .hint("--region us-west-2, or set AWS_REGION"));
+        loader.load().await
+    }
+
+    /// Returns whether the credentials are made up, since the endpoint is on this machine and there are no others.
+    pub(crate) fn has_local_credentials(&self) -> bool {
+        self.is_loopback() && self.profile.is_none() && !is_set("AWS_ACCESS_KEY_ID") && !is_set("AWS_PROFILE")
+    }
+
+    fn has_local_region(&self) -> bool {
+        self.has_local_credentials() && self.region.is_none() && !is_set("AWS_REGION")
+    }
+
+    /// Returns where the region comes from.
+    pub(crate) fn region_origin(&self) -> &'static str {
+        if self.region.is_some() {
+            "--region"
+        } else if self.has_local_region() {
+            "kvs, for an endpoint on this machine"
+        } else if is_set("AWS_REGION") {
+            "AWS_REGION"
+        } else if is_set("AWS_DEFAULT_REGION") {
+            "AWS_DEFAULT_REGION"
+        } else {
+            "the profile or the instance"
         }
-        Ok(config)
     }
 
     /// Returns the endpoint that replaces AWS, if there is one.
@@ -73,11 +101,21 @@ impl AwsOptions {
         self.endpoint_url.clone().or_else(|| std::env::var("AWS_ENDPOINT_URL").ok().filter(|url| !url.is_empty()))
     }
 
+    /// Returns the profile of --profile, the only place where its credentials are looked for.
+    pub(crate) fn profile(&self) -> Option<&str> {
+        self.profile.as_deref()
+    }
+
     fn is_loopback(&self) -> bool {
         let url = self.endpoint_url().unwrap_or_default();
         let host = url.split("://").nth(1).unwrap_or_default();
         ["127.", "localhost", "[::1]"].iter().any(|loopback| host.starts_with(loopback))
     }
+}
+
+/// Returns whether an environment variable has a value.
+fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
 /// Returns whether the SDK can call this URL.

@@ -54,7 +54,7 @@ impl Failure {
     pub(crate) fn hint(mut self, text: impl Into<String>) -> Self {
         match &mut self {
             Self::Nothing { hint, .. } | Self::Usage { hint, .. } | Self::Other { hint, .. } => {
-                *hint = Some(text.into())
+                *hint = Some(text.into());
             }
             Self::ClosedPipe | Self::Error { .. } | Self::Printed => {}
         }
@@ -138,12 +138,11 @@ fn what_of(subject: Option<&str>, error: &Error) -> String {
 }
 
 /// Returns the second line: the causes in words, the service's code and the request id.
-fn why_of(error: &Error) -> Option<String> {
+pub(crate) fn why_of(error: &Error) -> Option<String> {
     let mut causes = Vec::new();
     // The SDK's errors name their own layers before they come to the point.
     let is_layer = |text: &str| {
-        ["dispatch failure", "io error", "service error", "response error", "request has timed out", "unhandled error"]
-            .contains(&text)
+        ["dispatch failure", "io error", "service error", "response error", "request has timed out"].contains(&text)
             || text.starts_with("client error (")
             // A request printed for programmers.
             || text.contains(" { ")

@@ -1,17 +1,22 @@
 //! `kvs`: reads Kinesis Video Streams from the command line.
 
 mod aws;
-#[allow(dead_code, reason = "the sheet and the plots draw with it")]
+#[cfg_attr(not(feature = "ffmpeg"), allow(dead_code, reason = "the plots draw with it"))]
 mod bitmap_text;
 mod commands;
 mod context;
 mod failure;
+mod files;
+mod report;
 mod screen;
+#[cfg(feature = "ffmpeg")]
+mod sheet;
 mod signals;
 mod source;
 mod time;
 mod version;
 mod warnings;
+mod witness;
 mod words;
 
 use std::process::ExitCode;
@@ -171,6 +176,6 @@ async fn run(command: Command, cx: &Context) -> Result<()> {
         Command::Serve(serve) => serve.run(cx).await,
         Command::Doctor(doctor) => doctor.run(cx).await,
         Command::Completions(completions) => completions.run(Cli::command(), cx),
-        Command::Man(man) => man.run(Cli::command(), cx),
+        Command::Man(man) => man.run(Cli::command(), cx).await,
     }
 }

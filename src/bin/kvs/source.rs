@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::str::FromStr;
@@ -42,13 +43,25 @@ impl FromStr for Source {
         Ok(match text {
             "-" => Self::Stdin,
             _ if text.starts_with("arn:") => Self::Stream(text.into()),
-            _ if path.components().count() > 1 || text.ends_with(".mkv") || path.exists() => Self::File(path.into()),
+            _ if text.contains(std::path::is_separator) || text.ends_with(".mkv") => Self::File(path.into()),
+            // A folder may well have the name of the stream whose pictures are in it.
+            _ if path.exists() && !path.is_dir() => Self::File(path.into()),
             _ => Self::Stream(text.into()),
         })
     }
 }
 
 impl Source {
+    /// Returns the stream, for a command that does not read files. `hint` names one that does.
+    pub(crate) fn only_stream(&self, hint: &str) -> Result<&StreamId> {
+        match self {
+            Self::Stream(id) => Ok(id),
+            Self::File(_) | Self::Stdin => {
+                Err(Failure::usage(format!("{self} is not a stream: this command reads streams only")).hint(hint))
+            }
+        }
+    }
+
     /// The failure of a command that found none of what it looks for.
     pub(crate) fn nothing(&self, noun: &str) -> Failure {
         let failure = Failure::nothing(format!("no {noun} in {self}"));
@@ -57,6 +70,15 @@ impl Source {
             Self::File(_) | Self::Stdin => failure,
         }
     }
+}
+
+/// Returns the range of --start and --end.
+pub(crate) fn range(start: Timestamp, end: Timestamp) -> Result<RangeInclusive<Timestamp>> {
+    if start > end {
+        let what = format!("--start is after --end: {} and {}", time::local(start), time::local(end));
+        return Err(Failure::usage(what));
+    }
+    Ok(start..=end)
 }
 
 impl fmt::Display for Source {
@@ -341,7 +363,7 @@ impl Selection {
     }
 
     /// Returns the range of --start and --end.
-    fn archive_range(&self) -> Result<std::ops::RangeInclusive<Timestamp>> {
+    fn archive_range(&self) -> Result<RangeInclusive<Timestamp>> {
         let end = self.end.unwrap_or_default();
         let start = match &self.start {
             None | Some(From::Now) => {
@@ -351,11 +373,7 @@ impl Selection {
             Some(From::Position(position)) => position.server_time().unwrap_or_default().min(end),
             Some(From::Time(time)) => *time,
         };
-        if start > end {
-            let what = format!("--start is after --end: {} and {}", time::local(start), time::local(end));
-            return Err(Failure::usage(what));
-        }
-        Ok(start..=end)
+        range(start, end)
     }
 
     /// Selects from the items of a file, and saves their positions.

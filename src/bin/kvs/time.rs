@@ -70,10 +70,34 @@ pub(crate) fn local(time: Timestamp) -> String {
 }
 
 fn format_in(time: Timestamp, zone: TimeZone) -> String {
+    formatted(time, zone, "%Y-%m-%d %H:%M:%S%.3f %Z")
+}
+
+fn formatted(time: Timestamp, zone: TimeZone, format: &str) -> String {
     match jiff::Timestamp::from_millisecond(time.as_millis()) {
-        Ok(instant) => instant.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S%.3f %Z").to_string(),
+        Ok(instant) => instant.to_zoned(zone).strftime(format).to_string(),
         Err(_) => time.to_string(),
     }
+}
+
+/// Formats the day of a time in the time zone of this machine, such as "2026-11-20".
+#[cfg(feature = "ffmpeg")]
+pub(crate) fn local_day(time: Timestamp) -> String {
+    formatted(time, TimeZone::system(), "%Y-%m-%d")
+}
+
+/// Formats the time of day in the time zone of this machine, such as "10:00:01" or "10:00:01.250".
+#[cfg(feature = "ffmpeg")]
+pub(crate) fn local_time_of_day(time: Timestamp, has_millis: bool) -> String {
+    formatted(time, TimeZone::system(), if has_millis { "%H:%M:%S%.3f" } else { "%H:%M:%S" })
+}
+
+/// Formats a time in media that have no clock, such as "0:00:01.250".
+#[cfg(feature = "ffmpeg")]
+pub(crate) fn in_media(nanos: i64) -> String {
+    let (sign, millis) = (if nanos < 0 { "-" } else { "" }, nanos.unsigned_abs() / 1_000_000);
+    let (seconds, millis) = (millis / 1000, millis % 1000);
+    format!("{sign}{}:{:02}:{:02}.{millis:03}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 /// Formats a time as [`local`], or a dash if it is not known.

@@ -14,12 +14,17 @@ pub(crate) fn long() -> String {
         ("metrics", cfg!(feature = "metrics")),
     ];
     let enabled: Vec<_> = features.iter().filter(|(_, enabled)| *enabled).map(|(name, _)| *name).collect();
-    let mut text = format!("{}\nfeatures: {}", short(), enabled.join(", "));
-    #[cfg(feature = "ffmpeg")]
-    {
-        let version = ffmpeg_next::codec::version();
-        let (major, minor, micro) = (version >> 16, version >> 8 & 0xFF, version & 0xFF);
-        text.push_str(&format!("\nFFmpeg: libavcodec {major}.{minor}.{micro}"));
-    }
-    text
+    format!("{}\nfeatures: {}{}", short(), enabled.join(", "), ffmpeg())
+}
+
+#[cfg(feature = "ffmpeg")]
+fn ffmpeg() -> String {
+    let version = ffmpeg_next::codec::version();
+    let (major, minor, micro) = (version >> 16, version >> 8 & 0xFF, version & 0xFF);
+    format!("\nFFmpeg: libavcodec {major}.{minor}.{micro}")
+}
+
+#[cfg(not(feature = "ffmpeg"))]
+fn ffmpeg() -> &'static str {
+    ""
 }

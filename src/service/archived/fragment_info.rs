@@ -6,9 +6,9 @@ use aws_sdk_kinesisvideoarchivedmedia::types::Fragment as ListedFragment;
 use aws_smithy_types::date_time::DateTime;
 
 use super::Clock;
-use super::millis_range::timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{FragmentNumber, Position, Timestamp};
+use crate::service::call::timestamp;
 
 /// A stored fragment as ListFragments describes it.
 ///

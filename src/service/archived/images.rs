@@ -15,11 +15,11 @@ use futures::Stream;
 
 use super::Clock;
 use super::archived_stream::ArchivedStream;
-use super::millis_range::{MillisRange, date, invalid, timestamp, whole_millis};
+use super::millis_range::{MillisRange, date, invalid, whole_millis};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
 use crate::image_format::ImageFormat;
-use crate::service::call::{Call, Rate, RetryConfig, overrides};
+use crate::service::call::{Call, Rate, RetryConfig, overrides, timestamp};
 use crate::service::client::Client;
 use crate::service::stream_id::StreamId;
 

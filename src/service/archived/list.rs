@@ -21,10 +21,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{FragmentNumber, Position, Timestamp};
 use crate::service::call::{Call, Rate, RetryConfig, on_its_own, overrides};
 use crate::service::client::Client;
+use crate::service::control::describe;
 use crate::service::stream_id::StreamId;
 
 /// The number of consecutive pages without a new entry after which a listing fails.
-const MAX_BARREN_PAGES: u32 = 1000;
+pub(super) const MAX_BARREN_PAGES: u32 = 1000;
 
 /// The time limit of the DescribeStream call that explains an empty listing.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -74,6 +75,7 @@ impl Order {
 ///
 /// [`entries`](FragmentList::entries) returns the entries as a stream. It calls ListFragments for as many
 /// pages as needed, one page at a time. If nothing is listed, one call of DescribeStream checks the retention.
+/// [`newest`](FragmentList::newest) finds the newest fragment without listing them all.
 ///
 /// The service lists a fragment if its *start* is within the range, both ends included. A fragment that starts
 /// before the range and continues into it is not listed. A fragment can be listed about 1 s after it was
@@ -122,9 +124,9 @@ impl Order {
 /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone)]
-#[must_use = "nothing is listed before entries() is called and polled"]
+#[must_use = "nothing is listed before entries() or newest() is called and polled"]
 pub struct FragmentList {
-    listing: Listing,
+    pub(super) listing: Listing,
     order: Option<Order>,
 }
 
@@ -307,7 +309,7 @@ impl Listing {
     }
 
     /// Refuses invalid options before anything is sent.
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let invalid = |message: String| Err(Error::invalid_argument(message).of_stream(self.stream.as_str()));
         if !(1..=1000).contains(&self.page_size) {
             return invalid(format!("a page has 1 to 1000 fragments, not {}", self.page_size));
@@ -321,7 +323,7 @@ impl Listing {
     }
 
     /// Waits until the end of the range can be listed.
-    async fn settle(&self) {
+    pub(super) async fn settle(&self) {
         let Some(range) = &self.range else { return };
         let clock = self.client.archived.config().time_source().unwrap_or_default();
         let since_end = Timestamp::from(clock.now()).as_millis().saturating_sub(range.end().as_millis());
@@ -334,25 +336,21 @@ impl Listing {
     }
 
     /// Fails if the listing is empty because the stream keeps nothing.
-    async fn check_retention(&self) -> Result<()> {
+    pub(super) async fn check_retention(&self) -> Result<()> {
         let Self { client, stream, timeout, .. } = self;
-        let (name, arn) = stream.name_and_arn();
-        client.rates.admit(stream, Rate::call("DescribeStream")).await;
-        let timeout = (*timeout).min(DESCRIBE_TIMEOUT);
-        let call = client.control.describe_stream().set_stream_name(name).set_stream_arn(arn).send();
-        // Without the permission to describe the stream, an empty listing stays unexplained.
-        let Ok(Ok(output)) = tokio::time::timeout(timeout, call).await else { return Ok(()) };
-        match output.stream_info.and_then(|info| info.data_retention_in_hours) {
-            Some(0) => {
+        let once = RetryConfig::default().max_attempts(1);
+        match describe(client, stream, once, (*timeout).min(DESCRIBE_TIMEOUT)).await {
+            Ok(info) if info.retention() == Some(Duration::ZERO) => {
                 let message = "nothing is listed: the stream has a retention of 0 hours, and can only be read live";
                 Err(Error::new(ErrorKind::Retention, message).of_stream(stream.as_str()))
             }
+            // Without the permission to describe the stream, an empty listing stays unexplained.
             _ => Ok(()),
         }
     }
 
     /// Fetches the first page, or the page of a token.
-    fn page(&self, token: Option<String>) -> BoxFuture<'static, Result<Page>> {
+    pub(super) fn page(&self, token: Option<String>) -> BoxFuture<'static, Result<Page>> {
         let listing = self.clone();
         let page = async move {
             let Self { client, stream, page_size, retry, timeout, .. } = &listing;
@@ -394,6 +392,12 @@ impl Listing {
     }
 }
 
+/// Returns the error after too many consecutive pages without a new entry.
+pub(super) fn barren() -> Error {
+    let message = format!("ListFragments: {MAX_BARREN_PAGES} consecutive pages had nothing new");
+    Error::new(ErrorKind::Service, message).retryable(false)
+}
+
 /// Returns the value if it is ready.
 fn ready<T>(polled: Poll<T>) -> Option<T> {
     match polled {
@@ -402,9 +406,9 @@ fn ready<T>(polled: Poll<T>) -> Option<T> {
     }
 }
 
-struct Page {
-    infos: Vec<FragmentInfo>,
-    token: Option<String>,
+pub(super) struct Page {
+    pub(super) infos: Vec<FragmentInfo>,
+    pub(super) token: Option<String>,
 }
 
 /// The entries of the pages so far.
@@ -426,8 +430,7 @@ impl Found {
         self.barren = if seen.len() > before { 0 } else { self.barren + 1 };
         if self.barren >= MAX_BARREN_PAGES {
             self.token = None;
-            let message = format!("ListFragments: {MAX_BARREN_PAGES} consecutive pages had nothing new");
-            return Err(Error::new(ErrorKind::Service, message).retryable(false));
+            return Err(barren());
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ mod fragment_info;
 mod images;
 mod list;
 mod millis_range;
+mod newest;
 pub mod playback;
 
 pub use archived_stream::ArchivedStream;

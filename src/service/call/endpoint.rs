@@ -5,14 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_kinesisvideo::Client;
-use aws_sdk_kinesisvideo::config::Config;
-use aws_sdk_kinesisvideo::config::retry::RetryConfig;
 use aws_sdk_kinesisvideo::types::ApiName;
 use tokio::sync::OnceCell;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use super::rate_limit::{Rate, Rates};
-use super::sdk_error::{from_sdk, is_about_clock, timed_out};
+use super::control_call::ControlCall;
+use super::rate_limit::Rates;
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::stream_id::StreamId;
 
@@ -120,28 +118,13 @@ async fn request(
     api: ApiName,
     limit: Duration,
 ) -> Result<Arc<str>> {
-    let mut was_skewed = false;
-    let output = loop {
-        rates.admit(stream, Rate::call("GetDataEndpoint")).await;
-        // The rate limits would not count the SDK's own retries.
-        let overrides = Config::builder().retry_config(RetryConfig::disabled());
+    let call = ControlCall { rates, stream: Some(stream), operation: "GetDataEndpoint", limit };
+    let output = call.once(|overrides| {
         let (name, arn) = stream.name_and_arn();
-        let call = control.get_data_endpoint().set_stream_name(name).set_stream_arn(arn).api_name(api.clone());
-        let sent = call.customize().config_override(overrides).send();
-        let Ok(sent) = timeout(limit, sent).await else {
-            return Err(timed_out("GetDataEndpoint", limit).of_stream(stream.as_str()));
-        };
-        match sent {
-            Ok(output) => break output,
-            Err(error) => {
-                let error = from_sdk(error, "GetDataEndpoint").of_stream(stream.as_str());
-                // The SDK has corrected its clock by the response.
-                if !is_about_clock(&error) || std::mem::replace(&mut was_skewed, true) {
-                    return Err(error);
-                }
-            }
-        }
-    };
+        let request = control.get_data_endpoint().set_stream_name(name).set_stream_arn(arn).api_name(api.clone());
+        request.customize().config_override(overrides).send()
+    });
+    let output = output.await?;
     match output.data_endpoint {
         Some(endpoint) => {
             tracing::debug!(%stream, endpoint, "data endpoint");
@@ -150,8 +133,7 @@ async fn request(
         // A host that does not know the operation reports success with another response.
         None => {
             let message = "GetDataEndpoint: the answer names no endpoint; is this the address of a data endpoint?";
-            let error = Error::new(ErrorKind::WrongEndpoint, message);
-            Err(error.retryable(false).of_stream(stream.as_str()))
+            Err(call.name_in(Error::new(ErrorKind::WrongEndpoint, message).retryable(false)))
         }
     }
 }

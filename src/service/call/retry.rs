@@ -146,11 +146,13 @@ impl Backoff {
 }
 
 /// Logs that a failed call will be made again: the event of the target `kinesis_video::retry`.
-pub(crate) fn log_retry(stream: &StreamId, error: &Error, pause: Duration, attempt: u32) {
+///
+/// ListStreams is about no stream.
+pub(crate) fn log_retry<'a>(stream: impl Into<Option<&'a StreamId>>, error: &Error, pause: Duration, attempt: u32) {
     let cause = std::iter::successors(error.source(), |&cause| cause.source()).last();
     tracing::warn!(
         target: "kinesis_video::retry",
-        %stream,
+        stream = stream.into().map(tracing::field::display),
         %error,
         cause = cause.map(tracing::field::display),
         pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),

@@ -12,6 +12,33 @@ use crate::error::{Error, ErrorKind};
 
 const EXPIRED: &str = "renew the credentials, which have expired";
 
+impl Error {
+    /// Converts the error of an SDK call that this crate did not make.
+    ///
+    /// `operation` is the operation's name in IAM, such as `GetClip`. The [kind](Error::kind), the [code](Error::code),
+    /// the request id and the [hint](Error::hint) are those of this crate's own calls. The SDK's error becomes the
+    /// source.
+    ///
+    /// ```
+    /// # #[cfg(feature = "local")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use kinesis_video::local::LocalEndpoint;
+    /// use kinesis_video::{Error, ErrorKind, KinesisVideo};
+    ///
+    /// let endpoint = LocalEndpoint::start().await?;
+    /// let kvs = KinesisVideo::new(&endpoint.sdk_config());
+    /// let failed = kvs.control().describe_stream().stream_name("nobody").send().await.unwrap_err();
+    /// assert_eq!(Error::from_sdk(failed, "DescribeStream").kind(), ErrorKind::NotFound);
+    /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
+    /// ```
+    pub fn from_sdk<E>(error: SdkError<E, HttpResponse>, operation: &str) -> Self
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+    {
+        from_sdk(error, operation)
+    }
+}
+
 /// Converts the SDK's error of a call of `operation`.
 ///
 /// The service's error code decides before the HTTP status, because throttling and invalid arguments both have the
@@ -177,6 +204,7 @@ fn advice(kind: ErrorKind, code: Option<&str>, said: &str, operation: &str) -> O
             "check that credentials are configured; the request was not signed".into()
         }
         ErrorKind::AccessDenied if code == "OptInRequired" => "enable the region for the account".into(),
+        ErrorKind::AccessDenied if operation == "ListStreams" => "allow the caller kinesisvideo:ListStreams".into(),
         ErrorKind::AccessDenied => format!("allow the caller kinesisvideo:{operation} on the stream").into(),
         ErrorKind::NotFound if operation.ends_with("StreamingSessionURL") => {
             "check the stream name, the region and the range; live playback needs a fragment of the last 30 seconds"

@@ -16,7 +16,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::support::bodies::{AVCC, FRAME, stamp_at};
 use crate::support::endpoint::{attempts, now_millis, refusal, time, unlimited};
-use crate::support::stand_in::{Answer, Asked, stand_in};
+use crate::support::stand_in::{Answer, Asked, described, stand_in};
 
 const T: i64 = 1_700_000_000_126;
 const DAY: i64 = 24 * 3600 * 1000;
@@ -154,7 +154,7 @@ async fn archive(mut fragments: Vec<(u32, i64, u64)>) -> (KinesisVideo, Asked) {
             Answer { body: SdkBody::from("a clip"), ..Answer::json(Value::Null) }.with("content-type", "video/mp4")
         }
         // The client asks whether an empty list is due to missing retention.
-        "describeStream" => Answer::json(json!({ "StreamInfo": { "DataRetentionInHours": 24 } })),
+        "describeStream" => Answer::json(described(24)),
         other => panic!("{other}"),
     })
     .await

@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::bodies::numbers_of;
 use crate::support::endpoint::attempts;
-use crate::support::stand_in::{Answer, stand_in};
+use crate::support::stand_in::{Answer, described, stand_in};
 
 const START: i64 = 1_700_000_000_000;
 
@@ -238,7 +238,7 @@ async fn a_stream_without_retention_has_no_archive() {
 fn paged(pages: &'static [&'static str], retention: u32) -> impl Fn(&str, &Value) -> Answer + Send + Sync {
     move |path, body| {
         if path == "describeStream" {
-            return Answer::json(json!({ "StreamInfo": { "DataRetentionInHours": retention } }));
+            return Answer::json(described(retention));
         }
         assert_eq!(path, "listFragments");
         let page = body.get("NextToken").map_or(0, |token| token.as_str().unwrap().len());

@@ -131,6 +131,6 @@ async fn a_folder_that_cannot_be_made_is_told() {
     let shown = lab.session(&["man -o notes.mkv/pages"]).await;
     assert_eq!(
         shown,
-        "$ kvs man -o notes.mkv/pages\n! error: cannot create notes.mkv/pages\n!   why: not a directory\n? 1\n\n"
+        "$ kvs man -o notes.mkv/pages\n! error: cannot create the folder notes.mkv/pages\n!   why: not a directory\n? 1\n\n"
     );
 }

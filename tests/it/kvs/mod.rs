@@ -1,12 +1,18 @@
 //! The command `kvs`, as a user runs it.
 
+mod clip;
 mod completions;
+mod doctor;
 mod errors;
+mod frames;
+mod images;
 mod inspect;
+mod ls;
 mod manners;
 mod save;
 mod serve;
 mod tail;
+mod url;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

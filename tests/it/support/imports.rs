@@ -213,6 +213,7 @@ fn walk(root: &Path, dir: &Path, files: &mut Vec<(String, String)>) {
 
 fn source(name: String, text: &str) -> Source {
     let before_tests = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or(text);
+    let before_tests = before_tests.split("\n#[cfg(test)]\n#[expect(").next().unwrap_or(text);
     let code: String = before_tests
         .lines()
         .filter(|line| !line.trim_start().starts_with("//"))
@@ -238,7 +239,7 @@ fn source(name: String, text: &str) -> Source {
         }
     }
     let mut module: Module = name.trim_end_matches(".rs").split('/').map(ToOwned::to_owned).collect();
-    if matches!(&module.last().unwrap()[..], "mod" | "lib") {
+    if matches!(&module.last().unwrap()[..], "mod" | "lib" | "main") {
         module.pop();
     }
     Source { name, lines: text.lines().count(), code, module, uses, body }

@@ -41,6 +41,12 @@ impl Answer {
     }
 }
 
+/// The answer of DescribeStream for a stream with this retention in hours.
+pub fn described(retention: u32) -> Value {
+    let arn = "arn:aws:kinesisvideo:us-west-2:1:stream/door/1";
+    json!({ "StreamInfo": { "StreamName": "door", "StreamARN": arn, "DataRetentionInHours": retention } })
+}
+
 /// The received requests: paths and bodies, without GetDataEndpoint.
 #[derive(Clone, Debug, Default)]
 pub struct Asked(Arc<Mutex<Vec<(String, Value)>>>);

@@ -9,6 +9,7 @@ use jiff::Zoned;
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
+use crate::files;
 
 /// Print the manual page, or write the pages of all commands to a folder.
 #[derive(Args)]
@@ -23,19 +24,16 @@ pub(crate) struct Man {
 }
 
 impl Man {
-    pub(crate) fn run(self, command: Command, cx: &Context) -> Result<()> {
+    pub(crate) async fn run(self, command: Command, cx: &Context) -> Result<()> {
         let mut command = command.disable_help_subcommand(true);
         command.build();
         let rendered = |command: &Command| {
             page(command).map_err(|error| Failure::other("cannot write the page").why(error.to_string()))
         };
         let Some(dir) = self.output else { return cx.screen.raw(rendered(&command)?.as_bytes()) };
-        std::fs::create_dir_all(&dir).map_err(|error| Failure::of_file("create", &dir, &error))?;
         for command in std::iter::once(&command).chain(command.get_subcommands()) {
             let path = dir.join(format!("{}.1", page_name(command)));
-            let part = path.with_extension("1.part");
-            let written = std::fs::write(&part, rendered(command)?).and_then(|()| std::fs::rename(&part, &path));
-            written.map_err(|error| Failure::of_file("write", &path, &error))?;
+            files::save(&path, rendered(command)?.into_bytes()).await?;
         }
         Ok(())
     }

@@ -1,0 +1,137 @@
+//! `kvs frames`.
+
+#[cfg(feature = "ffmpeg")]
+mod run;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+use kinesis_video::ImageFormat;
+
+use crate::source::{Selection, Source};
+use crate::time;
+
+/// Save pictures of a SOURCE.
+///
+/// Without --ratio, --every and --keyframes, every picture is saved. Pictures that cannot be decoded are left out, with
+/// a warning per fragment. This needs the feature "ffmpeg".
+#[derive(Args)]
+#[command(after_long_help = "\
+With --json, one object per picture that is on disk:
+  path, fragment_number, fragment_index, picture_index, producer_time, timecode_ns, width, height, key, bytes
+and with --sheet one at the end:
+  sheet, tiles, pictures, width, height, bytes
+
+Examples:
+  kvs frames front-door -o pictures --every 10s
+  kvs frames recording.mkv -o pictures --keyframes --size 640x360 --png
+  kvs frames front-door --start \"1h ago\" --end now --every 1m --sheet last-hour.jpg
+  kvs frames front-door -o pictures --ratio 30 --name \"door-{time_ms}.{ext}\"")]
+#[cfg_attr(not(feature = "ffmpeg"), command(about = "Save pictures of a SOURCE (this build lacks the feature ffmpeg)"))]
+#[command(group(ArgGroup::new("outputs").args(["output", "sheet"]).required(true).multiple(true)))]
+pub(crate) struct Frames {
+    /// The stream or file to read.
+    source: Source,
+    /// The folder for the pictures. It is created if it does not exist.
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Also write a contact sheet: up to 60 pictures, evenly chosen, with their times. FILE ends in .jpg or .png.
+    #[arg(long, value_name = "FILE", value_parser = sheet)]
+    sheet: Option<(PathBuf, ImageFormat)>,
+    /// Pictures 0, N, 2N, ... of each fragment.
+    #[arg(long, value_name = "N", group = "sampling", value_parser = clap::value_parser!(u32).range(1..))]
+    ratio: Option<u32>,
+    /// The first picture of every interval, such as "10s" or "1m".
+    #[arg(long, value_name = "DURATION", group = "sampling", value_parser = interval)]
+    every: Option<Duration>,
+    /// Only key frames.
+    #[arg(long, group = "sampling")]
+    keyframes: bool,
+    /// Scale larger pictures down to fit: 640x360, or 640 for a width alone.
+    #[arg(long, value_name = "WxH", value_parser = size, requires = "output")]
+    size: Option<(u32, u32)>,
+    /// The quality of JPEG, from 1 to 100. Default: 80.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100), requires = "output")]
+    quality: Option<u8>,
+    /// Write PNG instead of JPEG.
+    #[arg(long, conflicts_with = "quality", requires = "output")]
+    png: bool,
+    /// The names of the files. Placeholders: {fragment}, {i}, {picture}, {index}, {time_ms}, {ext}.
+    ///
+    /// {fragment} is the fragment's number, {i} counts the saved pictures of the fragment, {picture} is the index among
+    /// all of them, {index} counts all saved pictures, {time_ms} is the producer's time in milliseconds since 1970.
+    /// Default: "{fragment}-{i}.{ext}".
+    #[arg(long, value_name = "PATTERN", requires = "output")]
+    name: Option<String>,
+    /// The number of fragments to decode at once. Default: the number of processors, at most 4.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    concurrency: Option<u32>,
+    #[command(flatten)]
+    selection: Selection,
+}
+
+#[cfg(not(feature = "ffmpeg"))]
+impl Frames {
+    pub(crate) async fn run(self, _: &crate::context::Context) -> crate::failure::Result<()> {
+        let what = "this kvs was built without the feature \"ffmpeg\", which decodes pictures";
+        Err(crate::failure::Failure::usage(what).hint("cargo install kinesis-video --features cli,ffmpeg"))
+    }
+}
+
+/// Parses the path of a sheet. Its extension is the format.
+fn sheet(text: &str) -> Result<(PathBuf, ImageFormat), String> {
+    let path = PathBuf::from(text);
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let format = match &extension[..] {
+        "jpg" | "jpeg" => ImageFormat::Jpeg,
+        "png" => ImageFormat::Png,
+        _ => return Err("the name of a sheet ends in .jpg or .png".into()),
+    };
+    match path.file_stem() {
+        Some(stem) if Path::new(stem) != Path::new("") => Ok((path, format)),
+        _ => Err(format!("\"{text}\" is not the name of a file")),
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    match time::parse_duration(text)? {
+        Duration::ZERO => Err("an interval is longer than zero".into()),
+        interval => Ok(interval),
+    }
+}
+
+/// Parses the largest width and height: "640x360", "640x", "x360" or "640".
+fn size(text: &str) -> Result<(u32, u32), String> {
+    let (width, height) = text.split_once(['x', 'X']).unwrap_or((text, ""));
+    let side = |side: &str| match side {
+        "" => Some(u32::MAX),
+        _ => side.parse().ok().filter(|&pixels| pixels > 0),
+    };
+    match (side(width), side(height)) {
+        (Some(width), Some(height)) if width.min(height) < u32::MAX => Ok((width, height)),
+        _ => Err(format!("\"{text}\" is not a size; write 640x360, or 640 for a width alone")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_sheets_are_read() {
+        assert_eq!(size("640x360"), Ok((640, 360)));
+        assert_eq!(
+            [size("320"), size("320x"), size("x240")],
+            [Ok((320, u32::MAX)), Ok((320, u32::MAX)), Ok((u32::MAX, 240))]
+        );
+        for text in ["", "x", "0x5", "axb", "1x2x3", "-4"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+        assert_eq!(sheet("a/b.JPEG"), Ok(("a/b.JPEG".into(), ImageFormat::Jpeg)));
+        assert_eq!(sheet("b.png"), Ok(("b.png".into(), ImageFormat::Png)));
+        for text in ["", "sheet", ".png", "sheet.gif"] {
+            assert!(sheet(text).is_err(), "{text}");
+        }
+    }
+}
