@@ -2,13 +2,7 @@
 //!
 //! The floor is a bare clap program with as many commands: this one. With the feature `ffmpeg`, the dynamic linker loads
 //! FFmpeg and all that FFmpeg uses; the second floor is the bare program with the same shared libraries preloaded.
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    missing_docs,
-    unused_crate_dependencies,
-    reason = "a program"
-)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, unused_crate_dependencies, reason = "a program")]
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -104,5 +98,9 @@ fn shared_libraries(program: &str) -> Vec<String> {
     let listed = Command::new("ldd").arg(program).output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     let paths = listed.lines().filter_map(|line| line.split("=> ").nth(1));
-    paths.filter_map(|path| path.split(' ').next()).filter(|path| path.starts_with('/')).map(ToOwned::to_owned).collect()
+    paths
+        .filter_map(|path| path.split(' ').next())
+        .filter(|path| path.starts_with('/'))
+        .map(ToOwned::to_owned)
+        .collect()
 }
