@@ -10,26 +10,9 @@ FUZZ_SECONDS = 60
 
 all: test
 
-## Plays a test stream through the local endpoint, the AWS SDK and the library. Writes to out/: each fragment as MKV,
-## one picture in ten as JPEG, and a contact sheet of the pictures.
+## Shows the command kvs on streams that it serves itself: tailed, saved, as pictures, as sound, and plotted, into out/.
 demo: setup
-	$(CARGO) build $(FEATURES) --example quickstart --example frames_to_jpeg
-	@set -e; play() { name="out/$$1"; shift; rm -rf "$$name" "$$name"-*; \
-		$(CARGO) run -q $(FEATURES) --example quickstart -- "$$@" --out "$$name"; \
-		cat "$$name"/*.mkv >"$$name-all.mkv"; \
-		echo "One picture in ten:"; \
-		$(CARGO) run -q $(FEATURES) --example frames_to_jpeg -- "$$name-all.mkv" --ratio 10 --concurrency 2 \
-			--max-width 320 --out "$$name-pictures"; \
-		[ -d "$$name-pictures" ] || return 0; \
-		ffmpeg -v error -y -pattern_type glob -i "$$name-pictures/*.jpg" -frames:v 1 \
-			-vf "tile=6x$$(( ($$(ls "$$name-pictures" | wc -l) + 5) / 6 )):padding=4" "$$name-sheet.jpg"; \
-		echo "Contact sheet: $$name-sheet.jpg"; \
-	}; \
-	play camera; \
-	if [ -n "$$KVS_CAPTURES" ]; then for file in "$$KVS_CAPTURES"/*.mkv; do \
-		name="$$(basename "$$file" .mkv)"; echo; echo "$$name, served by the local endpoint:"; \
-		play "$$name" --file "$$file"; \
-	done; fi
+	CARGO="$(CARGO)" .ci/demo $(FEATURES)
 
 ## Runs all tests, those in the documentation included.
 test: setup
@@ -63,7 +46,7 @@ proof: setup
 ## Measures costs, as ratios to a floor or a peer in the same run.
 bench: judges-installed
 	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) bench $(FEATURES) --bench decode --bench path --bench frames --bench calls \
-		--bench archive
+		--bench archive --bench start
 
 fmt:
 	$(CARGO) fmt

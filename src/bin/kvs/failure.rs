@@ -190,7 +190,10 @@ fn hint_of(subject: Option<&str>, error: &Error) -> Option<String> {
         }
         ErrorKind::AccessDenied => "`kvs doctor STREAM` checks the credentials and each permission",
         ErrorKind::ConnectionLimit => "close other readers of the stream, or wait a minute",
-        ErrorKind::Io if error.context().stream().is_some() => "check the network, the region and --endpoint-url",
+        // ListStreams is about no stream.
+        ErrorKind::Io if error.context().stream().is_some() || error.message().starts_with("ListStreams: ") => {
+            "check the network, the region and --endpoint-url"
+        }
         ErrorKind::Io => io_error.and_then(io_hint)?,
         ErrorKind::Malformed if error.position().offset() == Some(0) => "check that this is an MKV file or a payload",
         ErrorKind::Malformed => {

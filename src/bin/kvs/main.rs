@@ -143,19 +143,15 @@ fn main() -> ExitCode {
 /// Prints what is wrong with the arguments, as any other failure.
 fn usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
-    let mut paragraphs = text.split("\n\n");
-    let what = paragraphs.next().unwrap_or_default();
+    let what = text.split("\n\n").next().unwrap_or_default();
     let what = what.strip_prefix("error: ").unwrap_or(what).to_owned();
     // A tip, if there is one; or else where to look it up.
-    let mut hint = text.lines().find_map(|line| line.trim().strip_prefix("tip: ").map(ToOwned::to_owned));
-    for paragraph in paragraphs {
-        if let Some(usage) = paragraph.strip_prefix("Usage: ") {
-            let words = usage.split_whitespace().take_while(|word| !word.starts_with(['[', '<', '-']));
-            let command = words.collect::<Vec<_>>().join(" ");
-            hint = hint.or_else(|| Some(format!("{command} --help")));
-        }
-    }
-    let hint = hint.unwrap_or_else(|| "kvs --help".into());
+    let tip = text.lines().find_map(|line| line.trim().strip_prefix("tip: ").map(ToOwned::to_owned));
+    let hint = tip.unwrap_or_else(|| {
+        let commands = Cli::command();
+        let command = std::env::args().skip(1).find(|word| commands.find_subcommand(word).is_some());
+        format!("kvs {}--help", command.map(|name| name + " ").unwrap_or_default())
+    });
     let failure = Failure::usage(what).hint(hint);
     Screen::new(false, false).failure(&failure);
     failure.exit_code()

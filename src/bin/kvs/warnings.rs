@@ -67,7 +67,9 @@ impl Fields {
             0..50 => "now".into(),
             millis => format!("in {}", time::duration(Duration::from_millis(millis))),
         };
-        format!("{stream}: {reason}, retrying {pause} ({} try)", ordinal(*attempt))
+        // ListStreams is about no stream.
+        let subject = if stream.is_empty() { String::new() } else { format!("{stream}: ") };
+        format!("{subject}{reason}, retrying {pause} ({} try)", ordinal(*attempt))
     }
 
     fn text(&self) -> String {
@@ -128,6 +130,8 @@ mod tests {
             ..Fields::default()
         };
         assert_eq!(fields.retry(), "front-door: Connection reset by peer, retrying in 2.0 s (3rd try)");
+        let fields = Fields { stream: String::new(), ..fields };
+        assert_eq!(fields.retry(), "Connection reset by peer, retrying in 2.0 s (3rd try)");
         assert_eq!([1, 2, 11, 21, 112].map(ordinal), ["1st", "2nd", "11th", "21st", "112th"]);
     }
 }

@@ -302,7 +302,7 @@ async fn client_and_endpoint_refuse_the_same_arguments() {
 #[tokio::test]
 async fn exceptions_have_a_kind_and_advice() {
     for (name, status, kind, advice) in [
-        ("ResourceNotFoundException", 404, ErrorKind::NotFound, "no fragment in the range"),
+        ("ResourceNotFoundException", 404, ErrorKind::NotFound, "the region and the range"),
         ("NoDataRetentionException", 400, ErrorKind::Retention, "retains nothing (0 hours)"),
         ("UnsupportedStreamMediaTypeException", 400, ErrorKind::Unsupported, "a clip supports"),
         ("MissingCodecPrivateDataException", 400, ErrorKind::Unsupported, "a clip supports"),

@@ -204,7 +204,7 @@ async fn an_answer_without_a_url_is_a_wrong_endpoint() {
 #[tokio::test]
 async fn errors_have_a_kind_and_advice() {
     for (name, status, kind, advice) in [
-        ("ResourceNotFoundException", 404, ErrorKind::NotFound, "no fragment in the last 30 seconds"),
+        ("ResourceNotFoundException", 404, ErrorKind::NotFound, "a fragment of the last 30 seconds"),
         ("NoDataRetentionException", 400, ErrorKind::Retention, "retains nothing (0 hours)"),
         ("UnsupportedStreamMediaTypeException", 400, ErrorKind::Unsupported, "supports H.264 or H.265"),
         ("MissingCodecPrivateDataException", 400, ErrorKind::Unsupported, "codec private data"),

@@ -73,5 +73,7 @@ async fn a_stream_that_may_not_be_listed_does_not_end_the_others() {
     assert!(objects(&json.stdout)[0]["error"].as_str().unwrap().contains("ListFragments"), "{json:?}");
     lab.endpoint.inject(Operation::ListStreams, None, refuse());
     let shown = shown + &lab.session(&["ls"]).await;
+    // Nobody listens on this port.
+    let shown = shown + &lab.session(&["ls -q --endpoint-url http://127.0.0.1:9"]).await;
     assert_shown("ls_errors", &without_ages(&shown));
 }
