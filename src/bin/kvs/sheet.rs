@@ -53,7 +53,7 @@ impl Tile {
     pub(crate) fn of(frame: &Frame) -> kinesis_video::Result<Self> {
         let info = frame.info();
         let (wide, high) = info.sample_aspect_ratio().unwrap_or((1, 1));
-        let mut image = if wide == high {
+        let image = if wide == high {
             frame.scale_within(TILE, TILE)?.to_rgb()?
         } else {
             // Pixels that are not square are stretched in a second step, from a picture with some detail to spare.
@@ -64,13 +64,7 @@ impl Tile {
             let side = |length: f64| ((length * scale).round() as u32).max(1);
             imageops::resize(&image, side(width), side(height), FilterType::Triangle)
         };
-        // Counter-clockwise, while the functions turn clockwise.
-        image = match (info.rotation().unwrap_or_default() / 90.0).round() as i64 {
-            quarters if quarters.rem_euclid(4) == 1 => imageops::rotate270(&image),
-            quarters if quarters.rem_euclid(4) == 2 => imageops::rotate180(&image),
-            quarters if quarters.rem_euclid(4) == 3 => imageops::rotate90(&image),
-            _ => image,
-        };
+        let image = upright(image, info.rotation().unwrap_or_default());
         Ok(Self { image, time: info.producer_time(), timecode_ns: info.timecode_ns() })
     }
 
@@ -92,6 +86,17 @@ impl Tile {
 
     fn whole_time(&self) -> String {
         self.time.map_or_else(|| time::in_media(self.timecode_ns), time::local)
+    }
+}
+
+/// Turns a picture counter-clockwise, by the nearest quarter.
+fn upright(image: RgbImage, degrees: f64) -> RgbImage {
+    // The functions turn clockwise.
+    match ((degrees / 90.0).round() as i64).rem_euclid(4) {
+        1 => imageops::rotate270(&image),
+        2 => imageops::rotate180(&image),
+        3 => imageops::rotate90(&image),
+        _ => image,
     }
 }
 
@@ -331,6 +336,30 @@ mod tests {
             });
             assert!(edge.map(|(_, _, pixel)| *pixel).all(|pixel| pixel == BACKGROUND), "{pictures}");
         }
+    }
+
+    #[test]
+    fn pictures_are_turned_counter_clockwise() {
+        let [left, right] = [Rgb([1, 1, 1]), Rgb([2, 2, 2])];
+        let image = RgbImage::from_fn(2, 1, |x, _| if x == 0 { left } else { right });
+        let turned = |degrees: f64| upright(image.clone(), degrees).pixels().copied().collect::<Vec<_>>();
+        // What is on the right goes up.
+        assert_eq!(upright(image.clone(), 90.0).dimensions(), (1, 2));
+        assert_eq!(turned(90.0), [right, left]);
+        assert_eq!([turned(-90.0), turned(180.0), turned(0.0)], [[left, right], [right, left], [left, right]]);
+    }
+
+    #[test]
+    fn labels_are_short_and_tell_a_change_of_day() {
+        let at = |seconds: i64| Tile { time: Some(Timestamp::from_millis(seconds * 1000)), ..tile(0, 4, 4) };
+        let labels = |seconds: [i64; 3]| {
+            let sheet = Sheet { tiles: seconds.into_iter().map(at).collect(), pictures: 3, halvings: 0 };
+            sheet.labels().iter().map(String::len).collect::<Vec<_>>()
+        };
+        let (short, long) = ("10:00:00".len(), "2026-11-20 10:00:00".len());
+        assert_eq!(labels([0, 86_400, 86_401]), [short, long, short]);
+        let close = Sheet { tiles: vec![tile(0, 4, 4), at(0), at(0)], pictures: 3, halvings: 0 };
+        assert_eq!(close.labels()[1].len(), "10:00:00.000".len());
     }
 
     #[test]
