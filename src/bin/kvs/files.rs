@@ -12,7 +12,6 @@ use crate::failure::{Failure, Result};
 /// Writes a file and returns its size.
 ///
 /// It is written as `NAME.part` and then renamed. A missing folder is created, an existing file replaced.
-#[cfg(feature = "ffmpeg")]
 pub(crate) async fn save(path: &Path, content: Vec<u8>) -> Result<u64> {
     save_chunks(path, futures::stream::iter([Ok(content.into())])).await
 }

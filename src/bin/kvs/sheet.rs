@@ -289,7 +289,6 @@ pub(crate) fn encode(image: &RgbImage, format: ImageFormat) -> Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -120,7 +120,6 @@ pub(crate) fn duration(duration: Duration) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
