@@ -247,6 +247,11 @@ impl Selection {
         self.checkpoint.is_some()
     }
 
+    /// Selects the fragments that begin in a range.
+    pub(crate) fn of_range(start: Option<Timestamp>, end: Option<Timestamp>, clock: ClockName) -> Self {
+        Self { start: start.map(From::Time), end, clock, ..Self::default() }
+    }
+
     /// Opens a SOURCE for its fragments.
     pub(crate) async fn open(&self, source: &Source, cx: &Context) -> Result<Input> {
         match source {
