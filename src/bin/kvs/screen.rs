@@ -56,6 +56,11 @@ impl Screen {
         self.0.json
     }
 
+    /// Returns whether results and progress go to the same terminal.
+    pub(crate) fn shares_terminal(&self) -> bool {
+        self.0.shares_terminal
+    }
+
     /// Prints a line on standard output. Colours are dropped where they do not belong.
     pub(crate) fn line(&self, text: &str) -> Result<()> {
         self.print(|| {
