@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -36,7 +35,6 @@ struct Inner {
     bars: MultiProgress,
     /// Both outputs are terminals, so that a line would go through a bar.
     shares_terminal: bool,
-    has_printed_error: AtomicBool,
 }
 
 impl Screen {
@@ -47,7 +45,6 @@ impl Screen {
             quiet,
             bars: MultiProgress::with_draw_target(target),
             shares_terminal: io::stdout().is_terminal() && io::stderr().is_terminal(),
-            has_printed_error: AtomicBool::new(false),
         }))
     }
 
@@ -104,14 +101,8 @@ impl Screen {
     pub(crate) fn failure(&self, failure: &Failure) {
         let text = failure.text();
         if !text.is_empty() {
-            self.0.has_printed_error.store(true, Ordering::Relaxed);
             self.print_error_line(&text.replacen("error", &format!("{ERROR}error{ERROR:#}"), 1));
         }
-    }
-
-    /// Returns whether a failure was printed.
-    pub(crate) fn has_printed_error(&self) -> bool {
-        self.0.has_printed_error.load(Ordering::Relaxed)
     }
 
     fn print_error_line(&self, text: &str) {
