@@ -201,7 +201,7 @@ fn prefix(output: &Path) -> Result<PathBuf> {
 /// Returns the text of a track: its kind, codec and name.
 fn track_text(track: &Track) -> String {
     let name = track.name().filter(|name| !name.is_empty()).map(|name| format!(" \"{name}\"")).unwrap_or_default();
-    format!("{} {}{name}", track.kind().name(), track.codec_id())
+    format!("{} {}{name}", track.kind().name(), words::codec(track.codec_id()))
 }
 
 /// Renames complete files to their final names, and returns these.
