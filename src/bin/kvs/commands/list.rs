@@ -392,7 +392,9 @@ impl Listing {
     /// Returns how much of the range is covered in percent, rounded down, so that 100 means all.
     fn percent(&self, span: &Span) -> f64 {
         let length = span.duration().as_secs_f64();
-        let share = if length > 0.0 { self.covered.as_secs_f64() / length } else { 1.0 };
+        // The ends of the range are rounded to milliseconds.
+        let covered = self.covered + Duration::from_millis(1);
+        let share = if length > 0.0 { covered.as_secs_f64() / length } else { 1.0 };
         (share.min(1.0) * 1000.0).floor() / 10.0
     }
 

@@ -233,17 +233,26 @@ impl Coverage<'_> {
         let line = is_dense.then(|| sums.into_iter().map(mean).collect());
         let detail = if is_dense { " (line: mean, area: largest)" } else { "" };
         let mark = |fragment: &Stored| (f64::midpoint(fragment.start, fragment.end), value(fragment));
-        let pixels = self
-            .fragments
-            .first()
-            .zip(self.fragments.last())
-            .map_or(0, |(first, last)| axis.pixel(last.end, PLOT) - axis.pixel(first.start, PLOT));
-        let has_room = self.fragments.len() as i64 * i64::from(MARK_ROOM) <= i64::from(pixels);
-        let marks = if has_room { self.fragments.iter().map(mark).collect() } else { Vec::new() };
+        let marks = if self.has_room(axis) { self.fragments.iter().map(mark).collect() } else { Vec::new() };
         Panel { title: format!("{title}, {name}{detail}"), color, unit, fill: largest, line, columns, marks }
     }
 
+    /// Returns whether single fragments can be told apart.
+    fn has_room(&self, axis: &TimeAxis) -> bool {
+        let (Some(first), Some(last)) = (self.fragments.first(), self.fragments.last()) else { return false };
+        let pixels = axis.pixel(last.end, PLOT) - axis.pixel(first.start, PLOT);
+        self.fragments.len() as i64 * i64::from(MARK_ROOM) <= i64::from(pixels)
+    }
+
     fn bit_rate(&self, axis: &TimeAxis) -> Panel {
+        if self.has_room(axis) {
+            let rate = |fragment: &Stored| match fragment.end - fragment.start {
+                length if length > 0.0 => fragment.bytes as f64 * 8000.0 / length,
+                _ => 0.0,
+            };
+            let unit = rate_unit(self.fragments.iter().map(rate).fold(0.0, f64::max));
+            return self.each(axis, "Bit rate", RATE, unit, rate);
+        }
         let columns = Self::columns(axis, BIN);
         let mut bits = vec![0.0; columns.count];
         for fragment in self.fragments {
@@ -258,11 +267,7 @@ impl Coverage<'_> {
         let seconds = columns.width() / 1000.0;
         let rates: Vec<f64> = bits.into_iter().map(|bits| bits / seconds).collect();
         let highest = rates.iter().copied().fold(0.0, f64::max);
-        let (unit, name) = match highest {
-            ..1e4 => (1.0, "bit/s"),
-            1e4..1e6 => (1e3, "kbit/s"),
-            _ => (1e6, "Mbit/s"),
-        };
+        let (unit, name) = rate_unit(highest);
         let bin = time::duration(Duration::from_secs_f64(seconds));
         let title = format!("Bit rate, {name}: mean of each {bin}");
         let fill = rates.into_iter().map(|rate| (rate > 0.0).then_some(rate)).collect();
@@ -313,6 +318,15 @@ impl Panel {
         let marks = self.marks.iter().map(|(at, value)| Circle::new((*at, value / self.unit), 3, self.color.filled()));
         chart.draw_series(marks)?;
         Ok(())
+    }
+}
+
+/// Returns the unit of bit rates up to the highest, and its name.
+fn rate_unit(highest: f64) -> (f64, &'static str) {
+    match highest {
+        ..1e4 => (1.0, "bit/s"),
+        1e4..1e6 => (1e3, "kbit/s"),
+        _ => (1e6, "Mbit/s"),
     }
 }
 

@@ -129,7 +129,8 @@ fn text_style(size: f64, color: RGBColor, h_pos: HPos, v_pos: VPos) -> TextStyle
 
 /// Draws the first two lines of a picture: its title, and a line of facts.
 fn draw_title<B: DrawingBackend>(area: &Area<B>, title: &str, facts: &str) -> Drawn<B> {
-    let width = area.dim_in_pixel().0.saturating_sub(LEFT.unsigned_abs() / 2);
+    // The widths of SVG text are estimates, as the font is that of whoever looks at it.
+    let width = area.dim_in_pixel().0 * 4 / 5;
     for (text, size, color, top) in [(title, LARGE, INK, 10), (facts, SMALL, GREY, 36)] {
         let style = text_style(size, color, HPos::Left, VPos::Top);
         area.draw_text(&fitting(area, &printable(text), &style, width)?, &style, (LEFT / 3, top))?;
