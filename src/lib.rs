@@ -186,7 +186,7 @@ pub use service::{
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use sink::ImageSink;
-pub use sink::{MediaSink, MkvSink, PayloadSink, WavSink};
+pub use sink::{MediaSink, MkvSink, PayloadSink, WavFile, WavSink};
 pub use summary::Summary;
 
 /// Compiles and runs the examples of the README and of the guides with the tests.

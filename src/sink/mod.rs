@@ -22,7 +22,7 @@ pub use image::ImageSink;
 pub use mkv::MkvSink;
 pub use payload::PayloadSink;
 pub use record::Record;
-pub use wav::WavSink;
+pub use wav::{WavFile, WavSink};
 
 /// A sink with a [`Summary`] of everything it has recorded.
 ///
@@ -53,6 +53,13 @@ pub use wav::WavSink;
 pub trait MediaSink<Item>: Sink<Item, Error = Error> {
     /// Returns the totals of everything written so far. Items that wait in a buffer are not included.
     fn summary(&self) -> Summary;
+}
+
+/// A borrowed sink can be asked for more than its summary after a recording.
+impl<Item, S: MediaSink<Item> + Unpin + ?Sized> MediaSink<Item> for &mut S {
+    fn summary(&self) -> Summary {
+        (**self).summary()
+    }
 }
 
 impl<Item: Clone, A: MediaSink<Item>, B: MediaSink<Item>> MediaSink<Item> for Fanout<A, B> {

@@ -15,7 +15,7 @@ use kinesis_video::{
     Acks, AudioChunk, BodyDecoder, BodyItem, BodyStream, EncodedFrame, Error, FileCheckpoint, Fragment,
     FragmentDecoder, FragmentNumber, FragmentStream, Frame, ImageSink, KinesisVideo, Limits, Live, LiveFragments,
     LivePackets, LiveStatus, MemoryCheckpoint, MkvSink, Packet, PayloadSink, Position, RgbFrame, Share, Start,
-    StereoChunk, StopHandle, StreamId, Subscriber, Summary, Tags, Timestamp, Track, WavSink,
+    StereoChunk, StopHandle, StreamId, Subscriber, Summary, Tags, Timestamp, Track, WavFile, WavSink,
 };
 use tokio::fs::File;
 
@@ -63,6 +63,7 @@ fn values_are_send_sync_and_clone() {
     value::<Tags>();
     value::<Timestamp>();
     value::<Track>();
+    value::<WavFile>();
     value::<kinesis_video::local::ConnectCall>();
     value::<kinesis_video::local::LocalStream>();
     part::<kinesis_video::local::LocalEndpoint>();

@@ -1,12 +1,12 @@
 //! `kvs`: reads Kinesis Video Streams from the command line.
 
 mod aws;
-#[cfg_attr(not(feature = "ffmpeg"), allow(dead_code, reason = "the plots draw with it"))]
 mod bitmap_text;
 mod commands;
 mod context;
 mod failure;
 mod files;
+mod plot;
 mod report;
 mod screen;
 #[cfg(feature = "ffmpeg")]

@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -36,7 +35,6 @@ struct Inner {
     bars: MultiProgress,
     /// Both outputs are terminals, so that a line would go through a bar.
     shares_terminal: bool,
-    has_printed_error: AtomicBool,
 }
 
 impl Screen {
@@ -47,13 +45,17 @@ impl Screen {
             quiet,
             bars: MultiProgress::with_draw_target(target),
             shares_terminal: io::stdout().is_terminal() && io::stderr().is_terminal(),
-            has_printed_error: AtomicBool::new(false),
         }))
     }
 
     /// Returns whether lines are JSON objects.
     pub(crate) fn is_json(&self) -> bool {
         self.0.json
+    }
+
+    /// Returns whether results and progress go to the same terminal.
+    pub(crate) fn shares_terminal(&self) -> bool {
+        self.0.shares_terminal
     }
 
     /// Prints a line on standard output. Colours are dropped where they do not belong.
@@ -99,14 +101,8 @@ impl Screen {
     pub(crate) fn failure(&self, failure: &Failure) {
         let text = failure.text();
         if !text.is_empty() {
-            self.0.has_printed_error.store(true, Ordering::Relaxed);
             self.print_error_line(&text.replacen("error", &format!("{ERROR}error{ERROR:#}"), 1));
         }
-    }
-
-    /// Returns whether a failure was printed.
-    pub(crate) fn has_printed_error(&self) -> bool {
-        self.0.has_printed_error.load(Ordering::Relaxed)
     }
 
     fn print_error_line(&self, text: &str) {

@@ -247,6 +247,11 @@ impl Selection {
         self.checkpoint.is_some()
     }
 
+    /// Selects the fragments that begin in a range.
+    pub(crate) fn of_range(start: Option<Timestamp>, end: Option<Timestamp>, clock: ClockName) -> Self {
+        Self { start: start.map(From::Time), end, clock, ..Self::default() }
+    }
+
     /// Opens a SOURCE for its fragments.
     pub(crate) async fn open(&self, source: &Source, cx: &Context) -> Result<Input> {
         match source {
@@ -322,10 +327,11 @@ impl Selection {
             stop.stop();
         });
         let (bar, status, end_reason) = (cx.screen.spinner(), fragments.status(), Arc::<OnceLock<_>>::default());
-        let (shown, end) = (bar.clone(), Arc::clone(&end_reason));
+        let (shown, end, name) = (bar.clone(), Arc::clone(&end_reason), stream.name().to_owned());
+        shown.set_message(format!("{name}: connecting"));
         let items = try_stream! {
             while let Some(fragment) = fragments.try_next().await? {
-                shown.set_message(live_message(&status.borrow()));
+                shown.set_message(format!("{name}: {}", live_message(&status.borrow())));
                 yield fragment;
             }
             if let Some(reason) = fragments.end_reason() {
@@ -465,7 +471,8 @@ impl OpenFile {
         let file = tokio::fs::File::open(path).await.map_err(failed)?;
         let metadata = file.metadata().await.map_err(failed)?;
         if metadata.is_dir() {
-            return Err(Failure::other(format!("cannot open {}", path.display())).why("it is a folder"));
+            let hint = format!("cat {}*.mkv | kvs … -", path.join("").display());
+            return Err(Failure::other(format!("cannot open {}", path.display())).why("it is a folder").hint(hint));
         }
         Ok(Self { reader: Box::pin(file), bar: cx.screen.bar(metadata.len()) })
     }

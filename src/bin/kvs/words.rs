@@ -13,9 +13,16 @@ pub(crate) fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
-/// Returns the last part of a codec id, such as "AVC" of V_MPEG4/ISO/AVC.
+/// Returns the usual name of a codec, or else its Matroska codec id.
 pub(crate) fn codec(codec_id: &str) -> &str {
-    codec_id.rsplit('/').next().unwrap_or(codec_id)
+    match codec_id {
+        "V_MPEG4/ISO/AVC" => "H.264",
+        "V_MPEGH/ISO/HEVC" => "H.265",
+        "A_AAC" => "AAC",
+        "A_MS/ACM" => "G.711",
+        "A_PCM/INT/LIT" => "PCM",
+        other => other,
+    }
 }
 
 /// Returns the text of a discontinuity, with durations in people's units.

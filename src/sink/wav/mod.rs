@@ -3,8 +3,9 @@
 mod writer;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures::Sink;
@@ -12,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::MediaSink;
-use crate::audio::{AudioChunk, StereoChunk};
+use crate::audio::{AudioChunk, Party, StereoChunk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::summary::Summary;
 use writer::{LARGEST, Writer};
@@ -41,7 +42,8 @@ const BATCH: usize = 256 << 10;
 /// [`per_fragment`](WavSink::per_fragment) writes only the fragment's own audio, without filled silence. A party of
 /// which the sink receives no [`AudioChunk`] gets no file.
 ///
-/// Each file is written as `NAME.part` and renamed when it is complete. An existing file of the same name is replaced.
+/// Each file is written as `NAME.part` and renamed when it is complete. An existing file of the same name is replaced,
+/// unless [`keep_existing`](WavSink::keep_existing) is set. [`files`](WavSink::files) returns the complete files.
 ///
 /// Samples are written in batches of 256 KiB, and on flush. [`record`](crate::RecordExt::record) flushes when the
 /// stream has nothing more for now. Each batch updates the header, so a file can also be read after a crash.
@@ -89,6 +91,32 @@ pub struct WavSink {
     failure: Option<Error>,
     /// The totals after the last written batch.
     summary: Summary,
+    files: Vec<WavFile>,
+}
+
+/// A file that a [`WavSink`] has completed, from [`WavSink::files`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WavFile {
+    path: PathBuf,
+    contact: Option<Arc<str>>,
+    party: Option<Party>,
+}
+
+impl WavFile {
+    /// Returns the path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the contact id, or `None` if the audio had none.
+    pub fn contact_id(&self) -> Option<&str> {
+        self.contact.as_deref()
+    }
+
+    /// Returns the party, or `None` if the file is not of one party of several.
+    pub fn party(&self) -> Option<Party> {
+        self.party
+    }
 }
 
 enum State {
@@ -167,6 +195,23 @@ impl WavSink {
         self
     }
 
+    /// Sets whether existing files are kept. Default: false, and they are replaced.
+    ///
+    /// If a file of the name exists, the audio goes to `NAME-2.wav`, `NAME-3.wav` and so on.
+    pub fn keep_existing(mut self, keep: bool) -> Self {
+        if let State::Idle(writer) = &mut self.state {
+            writer.keeps_existing = keep;
+        }
+        self
+    }
+
+    /// Returns the files that are complete, in the order in which they were completed.
+    ///
+    /// To see all of them after a recording, [record](crate::RecordExt::record) to `&mut sink`.
+    pub fn files(&self) -> &[WavFile] {
+        &self.files
+    }
+
     fn new(layout: Layout) -> Self {
         Self {
             state: State::Idle(Box::new(Writer::new(layout))),
@@ -175,6 +220,7 @@ impl WavSink {
             is_closing: false,
             failure: None,
             summary: Summary::default(),
+            files: Vec::new(),
         }
     }
 
@@ -191,7 +237,7 @@ impl WavSink {
                 State::Working(_) if !all && self.bytes < BATCH => return Poll::Ready(Ok(())),
                 State::Working(work) => {
                     let written = ready!(Pin::new(work).poll(cx));
-                    let (writer, result) = match written {
+                    let (mut writer, result) = match written {
                         Ok(written) => written,
                         Err(error) => {
                             self.state = State::Lost;
@@ -199,6 +245,7 @@ impl WavSink {
                         }
                     };
                     self.summary = writer.summary;
+                    self.files.append(&mut writer.complete);
                     self.state = State::Idle(writer);
                     result?;
                 }

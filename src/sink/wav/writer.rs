@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hound::{SampleFormat, WavSpec, WavWriter};
 
-use super::{BATCH, Job, Layout, WavSink};
+use super::{BATCH, Job, Layout, WavFile, WavSink};
 use crate::audio::{AudioChunk, Party, SAMPLE_RATE, StereoChunk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::FragmentHeader;
@@ -24,6 +24,7 @@ pub(super) const LARGEST: u64 = u32::MAX as u64 - (64 << 10);
 pub(super) struct Writer {
     layout: Layout,
     pub(super) largest: u64,
+    pub(super) keeps_existing: bool,
     contact: Option<Arc<str>>,
     fragment: Option<Arc<FragmentHeader>>,
     /// The number of fragments before this one.
@@ -36,12 +37,15 @@ pub(super) struct Writer {
     names: HashSet<PathBuf>,
     failed: Option<Error>,
     pub(super) summary: Summary,
+    /// The files completed since the sink has last taken them.
+    pub(super) complete: Vec<WavFile>,
 }
 
 struct OpenFile {
     writer: WavWriter<BufWriter<File>>,
     path: PathBuf,
     part: PathBuf,
+    party: Option<Party>,
     channels: u16,
     bytes: u64,
     /// Frames written so far, including those of the files that this one continues.
@@ -53,6 +57,7 @@ impl Writer {
         Self {
             layout,
             largest: LARGEST,
+            keeps_existing: false,
             contact: None,
             fragment: None,
             fragments: 0,
@@ -61,6 +66,7 @@ impl Writer {
             names: HashSet::new(),
             failed: None,
             summary: Summary::default(),
+            complete: Vec::new(),
         }
     }
 
@@ -99,7 +105,10 @@ impl Writer {
         match self.layout {
             // A file of a fragment has only the audio received in it.
             Layout::Fragment(_) if chunk.is_filled() => return Ok(()),
-            Layout::Fragment(_) => self.begin_fragment(chunk.fragment())?,
+            Layout::Fragment(_) => {
+                self.begin_fragment(chunk.fragment())?;
+                self.contact = chunk.contact().cloned();
+            }
             _ => self.begin_contact(chunk.contact())?,
         }
         let (lane, of_party) = match self.layout {
@@ -207,7 +216,7 @@ impl Writer {
                 let full = slot.take();
                 let frames = full.as_ref().map_or(0, |file| file.frames);
                 full.map_or(Ok(()), |file| self.close_file(file))?;
-                let file = OpenFile::create(self.free_name(party), channels, frames)?;
+                let file = OpenFile::create(self.free_name(party), party, channels, frames)?;
                 self.names.insert(file.path.clone());
                 if let Some(slot) = self.files.get_mut(lane) {
                     *slot = Some(file);
@@ -242,22 +251,24 @@ impl Writer {
         self.unused(name.into(), &PathBuf::from(stem), "wav")
     }
 
-    /// Returns `path`, or a numbered variant if this sink has used the name before.
+    /// Returns `path`, or a numbered variant if this sink has used the name before, or the file is to be kept.
     fn unused(&self, path: PathBuf, stem: &Path, extension: &str) -> PathBuf {
         let numbered = (2u64..).map(|number| {
             let mut name = stem.as_os_str().to_owned();
             name.push(format!("-{number}.{extension}"));
             PathBuf::from(name)
         });
-        std::iter::once(path).chain(numbered).find(|path| !self.names.contains(path)).unwrap_or_default()
+        let is_taken = |path: &PathBuf| self.names.contains(path) || self.keeps_existing && path.exists();
+        std::iter::once(path).chain(numbered).find(|path| !is_taken(path)).unwrap_or_default()
     }
 
     fn close_file(&mut self, file: OpenFile) -> Result<()> {
-        let OpenFile { writer, path, part, bytes, .. } = file;
+        let OpenFile { writer, path, part, party, bytes, .. } = file;
         writer.finalize().map_err(|error| failed(&part, error))?;
         std::fs::rename(&part, &path).map_err(|error| Error::of_file("renaming to", &path, error))?;
         self.summary.files += 1;
         self.summary.bytes += bytes;
+        self.complete.push(WavFile { path, contact: self.contact.clone(), party });
         Ok(())
     }
 
@@ -292,7 +303,7 @@ impl Writer {
 }
 
 impl OpenFile {
-    fn create(path: PathBuf, channels: u16, frames: u64) -> Result<Self> {
+    fn create(path: PathBuf, party: Option<Party>, channels: u16, frames: u64) -> Result<Self> {
         let mut part = path.clone().into_os_string();
         part.push(".part");
         let part = PathBuf::from(part);
@@ -308,7 +319,7 @@ impl OpenFile {
             WavSpec { channels, sample_rate: SAMPLE_RATE, bits_per_sample: 16, sample_format: SampleFormat::Int };
         let writer =
             WavWriter::new(BufWriter::with_capacity(BATCH, file), spec).map_err(|error| failed(&part, error))?;
-        Ok(Self { writer, path, part, channels, bytes: HEADER, frames })
+        Ok(Self { writer, path, part, party, channels, bytes: HEADER, frames })
     }
 
     fn append(&mut self, samples: &[i16]) -> Result<()> {

@@ -7,12 +7,14 @@ mod errors;
 mod frames;
 mod images;
 mod inspect;
+mod list;
 mod ls;
 mod manners;
 mod save;
 mod serve;
 mod tail;
 mod url;
+mod wav;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

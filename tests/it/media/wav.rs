@@ -166,6 +166,37 @@ async fn every_layout_has_its_file_names() {
 }
 
 #[tokio::test]
+async fn the_sink_tells_its_files_and_can_keep_existing_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let body = audio_body(&call("contacts"));
+    std::fs::write(dir.path().join("c-b.wav"), "older").unwrap();
+    let mut sink = WavSink::per_contact(dir.path().join("c")).keep_existing(true);
+    let summary = audio(&body).stereo().record(&mut sink).await.unwrap();
+    assert_eq!(summary.files(), 3);
+    let told: Vec<_> =
+        sink.files().iter().map(|file| (file.path().to_owned(), file.contact_id(), file.party())).collect();
+    let expected = [("c-a.wav", "a"), ("c-b-2.wav", "b"), ("c-a-2.wav", "a")];
+    assert_eq!(told, expected.map(|(name, contact)| (dir.path().join(name), Some(contact), None)));
+    assert_eq!(std::fs::read_to_string(dir.path().join("c-b.wav")).unwrap(), "older");
+
+    let mut sink = WavSink::per_contact(dir.path().join("c"));
+    audio(&body).record(&mut sink).await.unwrap();
+    assert_eq!(sink.files().len(), 6);
+    assert_eq!(sink.files()[3].contact_id(), Some("b"));
+    assert_eq!(sink.files()[3].party(), Some(Party::ToCustomer));
+    // Without the option, an older file is replaced.
+    let mut sink = WavSink::per_contact(dir.path().join("c"));
+    audio(&body).contact("b").stereo().record(&mut sink).await.unwrap();
+    assert_eq!(sink.files()[0].path(), dir.path().join("c-b.wav"));
+    assert_eq!(wav_channels(&dir.path().join("c-b.wav")).len(), 2);
+
+    let mut sink = WavSink::per_fragment(dir.path().join("f"));
+    audio(&body).record(&mut sink).await.unwrap();
+    let contacts: Vec<_> = sink.files().iter().map(|file| file.contact_id().unwrap()).collect();
+    assert!(contacts.len() > 6 && contacts.windows(2).filter(|two| two[0] != two[1]).count() == 2, "{contacts:?}");
+}
+
+#[tokio::test]
 async fn large_files_are_split() {
     let dir = tempfile::tempdir().unwrap();
     let body = audio_body(&call("steady"));

@@ -25,7 +25,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Result, why_of};
 use crate::report::{Finding, Report};
 use crate::witness::Witness;
-use crate::{time, version};
+use crate::{time, version, words};
 
 /// The time that each check may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -610,13 +610,7 @@ fn of_codecs(tracks: &[Track]) -> Finding {
 }
 
 fn track_text(track: &Track) -> String {
-    let name = match track.codec_id() {
-        "V_MPEG4/ISO/AVC" => "H.264",
-        "V_MPEGH/ISO/HEVC" => "H.265",
-        "A_AAC" => "AAC",
-        "A_MS/ACM" => "G.711",
-        other => other,
-    };
+    let name = words::codec(track.codec_id());
     match (track.kind(), track.width(), track.height(), track.sampling_frequency()) {
         (TrackKind::Video, Some(width), Some(height), _) => format!("{name} {width}x{height}"),
         (TrackKind::Audio, _, _, Some(frequency)) => format!("{name} {frequency} Hz"),

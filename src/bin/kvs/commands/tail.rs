@@ -54,6 +54,10 @@ impl Tail {
         let (mut inputs, mut streams) = (Vec::new(), Vec::new());
         for (at, source) in self.sources.iter().enumerate() {
             let mut input = self.selection.open(source, cx).await?;
+            // The lines show that something happens.
+            if cx.screen.shares_terminal() {
+                input.bar.finish_and_clear();
+            }
             let items = std::mem::replace(&mut input.items, stream::empty().boxed());
             let events = items.map(|item| item.map_or_else(Event::Failed, Event::Fragment));
             streams.push(events.chain(stream::iter([Event::Ended])).map(move |event| (at, event)).boxed());
@@ -130,8 +134,9 @@ impl Lines<'_> {
                 }
             }
             // What a failed source gave before is on the screen.
-            Event::Ended if self.has_failed(at) => {}
+            Event::Ended if self.has_failed(at) => input.bar.finish_and_clear(),
             Event::Ended => {
+                input.bar.finish_and_clear();
                 let count = self.counts.get(at).copied().unwrap_or_default();
                 let reason = input.end_reason().map(|reason| format!(": {reason}")).unwrap_or_default();
                 self.cx.screen.note(&format!("{name}: {}{reason}", words::count(count, "fragment")));

@@ -331,7 +331,8 @@ impl Seen {
 
     /// Returns the failure for fragments without a picture.
     fn failure(&self, source: &str, tally: &Tally) -> Failure {
-        let tracks: Vec<_> = self.tracks.iter().map(|(kind, codec)| format!("{kind} {codec}")).collect();
+        let tracks: Vec<_> =
+            self.tracks.iter().map(|(kind, codec)| format!("{kind} {}", words::codec(codec))).collect();
         let has_video = self.tracks.iter().any(|(kind, _)| *kind == "video");
         if tracks.is_empty() {
             Failure::nothing(format!("no picture in {source}: it has no tracks"))
