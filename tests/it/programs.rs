@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use kinesis_video::local::{Document, LocalEndpoint, Shape, Stamp, fragment_number};
-
 /// The command of an example. `cargo test` has built it beside this binary.
 fn program(name: &str) -> Command {
     let mut path: PathBuf = std::env::current_exe().unwrap();
@@ -94,63 +92,4 @@ fn concurrency_finishes_every_fragment() {
     let expected: BTreeSet<_> = (1..=8).map(|n| format!("fragment {n} is done")).collect();
     assert_eq!(done.iter().map(ToString::to_string).collect::<BTreeSet<_>>(), expected);
     assert!(done.len() == 8 && text.contains("the next process resumes after kvs1:"), "{text}");
-}
-
-/// Saves a range of an archive as files, images and a list.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn archive_window_shows_stored_fragments() {
-    let endpoint = LocalEndpoint::start().await.unwrap();
-    let door = endpoint.create_stream("door");
-    let camera = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/camera.mkv")).unwrap();
-    let fragments = crate::support::bodies::fragments(&camera.into()).await;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
-    // Fragments of a minute ago. The third arrived half a minute late.
-    let times: Vec<i64> = [0, 4000, 34_000].iter().map(|millis| now - 60_000 + millis).collect();
-    for (n, (fragment, millis)) in (1..).zip(fragments.iter().cycle().zip(&times)) {
-        let time = kinesis_video::Timestamp::from_millis(*millis);
-        let number = fragment_number(n, *millis as u64);
-        let stamp = Stamp { number, server_time: time, producer_time: time };
-        let track = fragment.tracks()[0].clone();
-        let document = Document::new(Shape::Ffmpeg).codec_private(track.codec_private().unwrap());
-        let begins = fragment.packets().next().unwrap().timecode_ns();
-        let pictures = fragment.packets().filter(|packet| packet.track_number() == track.number());
-        let document = pictures.fold(document.video_track(track.number()), |document, packet| {
-            let millis = (packet.timecode_ns() - begins) / 1_000_000;
-            document.block(track.number(), millis as i16, packet.is_key(), packet.payload())
-        });
-        door.push_stamped(&document, stamp);
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let window = async |arguments: &[&str]| {
-        let mut window = program("archive_window");
-        window.args(["--stream", "door"]).args(arguments).current_dir(folder.path());
-        window.env("AWS_ENDPOINT_URL", endpoint.url()).env("AWS_REGION", "us-west-2").env("TZ", "UTC");
-        window.env("AWS_ACCESS_KEY_ID", "local").env("AWS_SECRET_ACCESS_KEY", "local");
-        let output = tokio::task::spawn_blocking(move || window.output().unwrap()).await.unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.success(), text(output.stdout), text(output.stderr))
-    };
-    let files = |dir: &str| std::fs::read_dir(folder.path().join(dir)).unwrap().count();
-
-    let (is_well, out, told) = window(&["--start", "2 minutes ago", "--list"]).await;
-    assert!(is_well && out.lines().count() == 3 && told.starts_with("3 fragments, "), "{out}{told}");
-    let second = out.lines().nth(1).unwrap().split("  ").nth(1).unwrap().to_owned();
-    // The range begins with the second, by its own time.
-    let (_, out, _) = window(&["--start", &second, "--end", "now", "--by", "producer", "--list"]).await;
-    assert_eq!(out.lines().count(), 2, "{out}");
-
-    let (is_well, _, told) = window(&["--start", "5m ago", "--mkv", "files"]).await;
-    assert!(is_well && files("files") == 3, "{told}");
-    assert!(told.contains("3 of 3 fragments") && told.contains("1 gaps and other discontinuities"), "{told}");
-    assert!(told.contains(": gap of 2"), "{told}");
-    let (is_well, _, told) = window(&["--start", "5m ago", "--jpeg", "pictures", "--ratio", "10"]).await;
-    assert!(is_well && files("pictures") >= 6, "{told}");
-    assert!(told.contains("3 of 3 fragments"), "{told}");
-
-    for arguments in
-        [&["--start", "someday", "--list"][..], &["--start", "1m ago"], &["--start", "1m ago", "--list", "--hls"]]
-    {
-        let (is_well, _, told) = window(arguments).await;
-        assert!(!is_well && told.contains("error: "), "{arguments:?}: {told}");
-    }
 }

@@ -160,3 +160,18 @@ async fn a_checkpoint_continues_after_the_last_saved_fragment() {
     let all = objects(&lab.run("frames door.mkv --ratio 10 -o all --json").await.stdout);
     assert_eq!(count(&lab.path("pictures")), all.len());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_range_has_the_pictures_of_the_file() {
+    let lab = Lab::new().await;
+    let pictures = async |source: &str, dir: &str| {
+        let output = lab.run(&format!("frames {source} --ratio 10 -o {dir}")).await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let files = std::fs::read_dir(lab.path(dir)).unwrap().map(|file| file.unwrap().path());
+        let named = files.map(|file| (file.file_name().unwrap().to_owned(), std::fs::read(file).unwrap()));
+        named.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let range = pictures("front-door --start 2026-11-20 --end 2026-11-21", "range").await;
+    assert_eq!(range.len(), 8);
+    assert!(range == pictures("door.mkv", "file").await);
+}
