@@ -153,6 +153,10 @@ pub(crate) fn why_of(error: &Error) -> Option<String> {
             Some(error) => io_text(error),
             None => cause.to_string(),
         });
+        // The SDK's parser of JSON, before a web page.
+        if text.starts_with("Error at offset") {
+            return Some("the answer is not one of Kinesis Video Streams".into());
+        }
         if is_about_credentials(&text) {
             return Some("no credentials were found where they are configured".into());
         }
@@ -204,6 +208,7 @@ fn hint_of(subject: Option<&str>, error: &Error) -> Option<String> {
         }
         ErrorKind::Retention => "set a data retention for the stream, or ask for a later time",
         ErrorKind::Throttled => "wait a moment; other readers of the stream share its quota",
+        ErrorKind::Service if error.code().is_none() => "check --endpoint-url and the region, or try again",
         ErrorKind::WrongEndpoint => "check --endpoint-url and the region",
         _ => return None,
     };
