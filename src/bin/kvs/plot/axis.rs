@@ -219,7 +219,6 @@ impl ValueFormatter<f64> for TimeAxis {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -373,7 +373,7 @@ mod tests {
         let extent =
             Extent { name: name.into(), start: BEGIN - 2000.0, end: end + 1000.0, zone: Some(TimeZone::UTC), facts };
         let drawn = format.encode(&Coverage { extent, fragments });
-        drawn.unwrap_or_else(|why| why.into_bytes())
+        drawn.unwrap_or_else(String::into_bytes)
     }
 
     #[test]

@@ -218,7 +218,6 @@ fn runs<T>(lane: &[Column], value: impl Fn(&Column) -> Option<T>) -> Vec<(usize,
 }
 
 #[cfg(test)]
-#[expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use crate::plot::Format;
