@@ -41,6 +41,7 @@ pub use track::{Track, TrackKind};
 pub use until::{Bound, StreamEnd, Until};
 
 pub(crate) use block::BlockEntry;
+#[cfg(feature = "aws")]
 pub(crate) use continuity::Continuity;
 #[cfg(any(feature = "aws", feature = "local"))]
 pub(crate) use duration::Extent;
