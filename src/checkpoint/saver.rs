@@ -56,7 +56,10 @@ impl Saver {
                     tracing::warn!(%error, "could not save the last checkpoint");
                     break;
                 }
-                tracing::warn!(%error, ?pause, "could not save a checkpoint, will retry");
+                {
+                    let cause = std::error::Error::source(&error).map(tracing::field::display);
+                    tracing::warn!(%error, cause, "could not save a checkpoint, which is tried again");
+                }
                 is_open = timeout(pause, all_dropped(&mut marks)).await.is_err();
                 pause = LONGEST_PAUSE.min(pause * 2);
             }

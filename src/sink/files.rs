@@ -49,7 +49,6 @@ impl Files {
         Poll::Ready(Ok(()))
     }
 
-    #[cfg(any(feature = "aws", feature = "ffmpeg"))]
     pub(super) fn dir(&self) -> &std::path::Path {
         &self.dir
     }

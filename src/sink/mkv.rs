@@ -100,6 +100,11 @@ impl MkvSink {
         Ok(self)
     }
 
+    /// Returns the path of the file that the sink will write for `fragment`, if it is sent next.
+    pub fn path_of(&self, fragment: &Fragment) -> PathBuf {
+        self.files.dir().join(self.name(fragment))
+    }
+
     fn name(&self, fragment: &Fragment) -> String {
         let mut name = self.pattern.fill(|placeholder| {
             let value = match placeholder {

@@ -22,7 +22,7 @@ impl<P: Copy> Pattern<P> {
     pub(super) fn parse(pattern: &str, known: &[(&str, P)]) -> Result<Self> {
         let refuse = |why: &str| Err(Error::invalid_argument(format!("the name pattern {pattern:?} {why}")));
         if pattern.contains(['/', '\\']) {
-            return refuse("contains a folder separator: pass the folder to `to_dir`");
+            return refuse("contains a folder separator: the folder is not part of the pattern");
         }
         let mut pieces = Vec::new();
         let mut rest = pattern;

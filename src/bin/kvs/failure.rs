@@ -46,7 +46,11 @@ impl Failure {
 
     /// The failure of a file operation, such as "open" or "write".
     pub(crate) fn of_file(verb: &str, path: &Path, error: &io::Error) -> Self {
-        let hint = io_hint(error).map(Into::into);
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied if verb == "open" => Some("check who may read the file"),
+            _ => io_hint(error),
+        };
+        let hint = hint.map(Into::into);
         Self::Other { what: format!("cannot {verb} {}", path.display()), why: Some(io_text(error)), hint }
     }
 
@@ -126,7 +130,7 @@ fn what_of(subject: Option<&str>, error: &Error) -> String {
     let position = error.position();
     let places = [
         position.offset().map(|offset| format!("at byte {offset}")),
-        position.path().map(|path| format!("in {path}")),
+        position.path().filter(|path| !path.is_empty()).map(|path| format!("in {path}")),
         position.fragment().map(|number| format!("fragment {number}")),
         position.track().map(|track| format!("track {track}")),
     ];
@@ -149,9 +153,10 @@ pub(crate) fn why_of(error: &Error) -> Option<String> {
             || text.starts_with("unhandled error")
     };
     for cause in std::iter::successors(error.source(), |&cause| cause.source()) {
-        let text = one_line(&match cause.downcast_ref::<io::Error>() {
-            Some(error) => io_text(error),
-            None => cause.to_string(),
+        let text = one_line(&match (cause.downcast_ref::<io::Error>(), cause.downcast_ref::<Error>()) {
+            (Some(error), _) => io_text(error),
+            (None, Some(error)) => error.message().to_owned(),
+            (None, None) => cause.to_string(),
         });
         // The SDK's parser of JSON, before a web page.
         if text.starts_with("Error at offset") {
@@ -183,6 +188,11 @@ fn hint_of(subject: Option<&str>, error: &Error) -> Option<String> {
     if causes.any(|cause| is_about_credentials(&cause.to_string())) {
         return Some("--profile NAME, set AWS_PROFILE, or run `aws configure`".into());
     }
+    if let (ErrorKind::NotFound, Some(name)) = (error.kind(), error.context().stream())
+        && Path::new(name).is_dir()
+    {
+        return Some(format!("if {name} is a folder: cat {name}/*.mkv | kvs COMMAND -"));
+    }
     if let Some(hint) = error.hint() {
         return Some(hint.into());
     }
@@ -199,7 +209,9 @@ fn hint_of(subject: Option<&str>, error: &Error) -> Option<String> {
             "check the network, the region and --endpoint-url"
         }
         ErrorKind::Io => io_error.and_then(io_hint)?,
-        ErrorKind::Malformed if error.position().offset() == Some(0) => "check that this is an MKV file or a payload",
+        ErrorKind::Malformed if error.position().offset() == Some(0) => {
+            "check that this is MKV; `ffmpeg -i FILE -c copy out.mkv` converts other media"
+        }
         ErrorKind::Malformed => {
             let file = subject.unwrap_or("FILE");
             return Some(format!(

@@ -22,6 +22,7 @@ mod words;
 use std::process::ExitCode;
 
 use anstream::ColorChoice;
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use aws::AwsOptions;
@@ -102,6 +103,8 @@ Exit codes:
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        // Without any argument, clap prints the help.
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
         Err(error) if error.use_stderr() => return usage(&error),
         Err(help) => help.exit(),
     };

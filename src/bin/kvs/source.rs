@@ -16,14 +16,15 @@ use futures::{StreamExt, TryStreamExt};
 use indicatif::{HumanBytes, ProgressBar};
 use kinesis_video::{
     Acks, ArchiveProgress, BodyItem, BodyStream, Bound, CheckpointStore, Clock, Error, ErrorKind, FileCheckpoint,
-    Fragment, FragmentNumber, FragmentStream, FragmentStreamExt, Limits, LiveStatus, Order, Position, Start, StreamEnd,
-    StreamId, Timestamp,
+    Fragment, FragmentEnd, FragmentNumber, FragmentStream, FragmentStreamExt, Limits, LiveStatus, Order, Position,
+    Start, StreamEnd, StreamId, Timestamp,
 };
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
+use crate::screen::Screen;
 use crate::time;
 
 /// A stream by name or ARN, a file, or `-` for standard input.
@@ -104,6 +105,8 @@ pub(crate) struct Selection {
     #[arg(long, value_name = "TIME", value_parser = time::parse, help_heading = "What to read", conflicts_with = "until")]
     end: Option<Timestamp>,
     /// Follow the stream until then: a time, a duration ("90s"), a count ("20 fragments") or a fragment number.
+    ///
+    /// A duration of a file is one of its own time.
     #[arg(long, value_name = "WHEN", help_heading = "What to read")]
     until: Option<Until>,
     /// End when no fragment has arrived for this long, such as "30s".
@@ -166,7 +169,12 @@ impl FromStr for From {
                     let position = format!("kvs1:{number}:::").parse();
                     Self::Position(position.map_err(|error: Error| error.message().to_owned())?)
                 }
-                None => Self::Time(time::parse(text)?),
+                None => Self::Time(time::parse(text).map_err(|_| {
+                    format!(
+                        "\"{text}\" is not a place to start; write now, earliest, a time (\"10m ago\", \"yesterday 14:00\", \
+                         \"2026-11-21 10:00\"), a fragment number or a saved position"
+                    )
+                })?),
             },
         })
     }
@@ -201,7 +209,12 @@ impl FromStr for Until {
         }
         match time::parse_duration(text) {
             Ok(duration) if text.parse::<f64>().is_err() => Ok(Self::After(duration)),
-            _ => time::parse(text).map(Self::Time),
+            _ => time::parse(text).map(Self::Time).map_err(|_| {
+                format!(
+                    "\"{text}\" is not an end; write a duration (\"90s\"), a count (\"20 fragments\"), a time (\"14:00\", \
+                     \"2026-11-21 10:00\") or a fragment number"
+                )
+            }),
         }
     }
 }
@@ -261,7 +274,7 @@ impl Selection {
                 let opened = OpenFile::open(source, cx).await?;
                 let fragments =
                     FragmentStream::new(opened.reader).limits(file_limits()).detect_gaps(GAP_TOLERANCE).boxed();
-                let Input { items, bar, end_reason, .. } = self.select(fragments, opened.bar, cx).await?;
+                let Input { items, bar, end_reason, .. } = self.select(source, fragments, opened.bar, cx).await?;
                 let (items, acks) = self.acknowledged(items);
                 Ok(Input { items, acks, bar, end_reason })
             }
@@ -292,7 +305,7 @@ impl Selection {
                 let opened = OpenFile::open(source, cx).await?;
                 let chunks = ReaderStream::with_capacity(opened.reader, chunk.unwrap_or(64 << 10));
                 let items = BodyStream::from_stream(chunks).limits(file_limits()).resync(resync).boxed();
-                self.select(items, opened.bar, cx).await
+                self.select(source, items, opened.bar, cx).await
             }
         }
     }
@@ -330,12 +343,19 @@ impl Selection {
         let (shown, end, name) = (bar.clone(), Arc::clone(&end_reason), stream.name().to_owned());
         shown.set_message(format!("{name}: connecting"));
         let items = try_stream! {
+            let mut is_empty = true;
             while let Some(fragment) = fragments.try_next().await? {
+                is_empty = false;
                 shown.set_message(format!("{name}: {}", live_message(&status.borrow())));
                 yield fragment;
             }
             if let Some(reason) = fragments.end_reason() {
                 let _ = end.set(reason);
+                // It did not end for want of media, but because no call came through.
+                let error = status.borrow().error.clone().filter(|_| is_empty && reason != StreamEnd::Stopped);
+                if let Some(error) = error {
+                    Err(error)?;
+                }
             }
         };
         Ok(Input { items: items.boxed(), acks, bar, end_reason })
@@ -373,7 +393,7 @@ impl Selection {
         let end = self.end.unwrap_or_default();
         let start = match &self.start {
             None | Some(From::Now) => {
-                return Err(Failure::usage("--end needs a --start that is earlier").hint("--start \"1h ago\""));
+                return Err(Failure::usage("--end needs --start").hint("--start \"1h ago\""));
             }
             Some(From::Earliest) => Timestamp::default(),
             Some(From::Position(position)) => position.server_time().unwrap_or_default().min(end),
@@ -385,6 +405,7 @@ impl Selection {
     /// Selects from the items of a file, and saves their positions.
     async fn select<T: Item>(
         &self,
+        source: &Source,
         items: BoxStream<'static, kinesis_video::Result<T>>,
         bar: ProgressBar,
         cx: &Context,
@@ -395,21 +416,17 @@ impl Selection {
         if self.end.is_some() && self.start.is_some() {
             self.archive_range()?;
         }
-        let choice = Choice { selection: self.clone(), saved: self.saved().await?, count: 0 };
-        let shown = bar.clone();
-        let items = items.inspect_ok(move |item| shown.set_position(item.end_offset()));
-        let items = choose(idle(items.boxed(), self.idle), choice);
-        let deadline = match &self.until {
-            Some(Until::After(duration)) => Some(*duration),
-            _ => None,
-        };
-        let interrupted = cx.signals.interrupted();
-        let items = items.take_until(Box::pin(async move {
-            tokio::select! {
-                () = interrupted => {}
-                () = sleep(deadline) => {}
+        let (selection, saved, screen) = (self.clone(), self.saved().await?, cx.screen.clone());
+        let choice = Choice { selection, saved, count: 0, first_ns: None, name: source.to_string(), screen };
+        let (shown, screen, name) = (bar.clone(), cx.screen.clone(), source.to_string());
+        let items = items.inspect_ok(move |item| {
+            shown.set_position(item.end_offset());
+            if item.fragment().is_some_and(|fragment| fragment.end_reason() == FragmentEnd::Cut) {
+                screen.warn(&format!("{name}: cut off inside the fragment that ends at byte {}", item.end_offset()));
             }
-        }));
+        });
+        let items = choose(idle(items.boxed(), self.idle), choice);
+        let items = items.take_until(Box::pin(cx.signals.interrupted()));
         Ok(Input { items: items.boxed(), acks: None, bar, end_reason: Arc::default() })
     }
 
@@ -471,7 +488,7 @@ impl OpenFile {
         let file = tokio::fs::File::open(path).await.map_err(failed)?;
         let metadata = file.metadata().await.map_err(failed)?;
         if metadata.is_dir() {
-            let hint = format!("cat {}*.mkv | kvs … -", path.join("").display());
+            let hint = format!("cat {}*.mkv | kvs COMMAND -", path.join("").display());
             return Err(Failure::other(format!("cannot open {}", path.display())).why("it is a folder").hint(hint));
         }
         Ok(Self { reader: Box::pin(file), bar: cx.screen.bar(metadata.len()) })
@@ -527,6 +544,10 @@ struct Choice {
     selection: Selection,
     saved: Option<Position>,
     count: u64,
+    /// The start of the first chosen fragment, in the file's own time.
+    first_ns: Option<i64>,
+    name: String,
+    screen: Screen,
 }
 
 impl Choice {
@@ -565,6 +586,22 @@ impl Choice {
             }
             Some(Until::Fragment(last)) => fragment.number() == Some(last),
             Some(Until::Time(time)) if self.time(fragment)? >= *time => return Ok(Verdict::End),
+            // A file is read faster than it was recorded, so its own time counts.
+            Some(Until::After(duration)) => {
+                let begins = self.time(fragment).map_or_else(|_| fragment.header().timecode_ns(), Timestamp::as_nanos);
+                let first = *self.first_ns.get_or_insert(begins);
+                let left = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX).saturating_sub(begins - first);
+                if left <= 0 {
+                    return Ok(Verdict::End);
+                }
+                let rest = fragment.duration().saturating_sub(Duration::from_nanos(left.unsigned_abs()));
+                if rest > Duration::from_secs(1) {
+                    let (name, rest) = (&self.name, time::duration(rest));
+                    self.screen
+                        .warn(&format!("{name}: fragments are read whole; the last one ends {rest} after --until"));
+                }
+                !rest.is_zero()
+            }
             _ => false,
         };
         self.count += 1;
@@ -578,7 +615,7 @@ impl Choice {
             ClockName::Producer => producer.or(server),
             ClockName::Server => server.or(producer),
         };
-        let message = "its fragments have no time, so nothing can be selected by time";
+        let message = "its fragments have no time of day, so nothing can be selected by time";
         time.ok_or_else(|| Error::new(ErrorKind::Unsupported, message))
     }
 }
@@ -619,14 +656,6 @@ fn idle<T: Send + 'static>(
         }
     }
     .boxed()
-}
-
-/// Waits for a time, or for ever.
-async fn sleep(duration: Option<Duration>) {
-    match duration {
-        Some(duration) => tokio::time::sleep(duration).await,
-        None => std::future::pending().await,
-    }
 }
 
 fn live_message(status: &LiveStatus) -> String {

@@ -62,7 +62,7 @@ impl Fields {
         let Self { stream, error, cause, attempt, .. } = self;
         // The cause says it in the words of the operating system; the error's text names the call.
         let reason = if cause.is_empty() { error } else { cause };
-        let reason = reason.split(" (os error ").next().unwrap_or(reason);
+        let reason = reason.split(" (os error ").next().unwrap_or(reason).trim_end_matches('.');
         let pause = match self.pause_ms {
             0..50 => "now".into(),
             millis => format!("in {}", time::duration(Duration::from_millis(millis))),
@@ -73,13 +73,9 @@ impl Fields {
     }
 
     fn text(&self) -> String {
-        let mut text = self.message.clone();
-        for (name, value) in [("stream", &self.stream), ("error", &self.error), ("cause", &self.cause)] {
-            if !value.is_empty() {
-                let _ = write!(text, ", {name} {value}");
-            }
-        }
-        text + &self.others
+        let parts = [&self.stream, &self.message, &self.error, &self.cause];
+        let parts: Vec<&str> = parts.into_iter().map(|part| &part[..]).filter(|part| !part.is_empty()).collect();
+        parts.join(": ") + &self.others
     }
 }
 

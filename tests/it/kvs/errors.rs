@@ -55,7 +55,7 @@ const MISTAKES: &[Mistake] = &[
     of("full disk", "save door.mkv -o full.mkv"),
     of("read-only folder", "save door.mkv -o /sys/kvs"),
     of("file where a folder should be", "save door.mkv -o notes.mkv.d/out"),
-    of("unknown placeholder", "save door.mkv -o out --name {what}"),
+    of("unknown placeholder", "save door.mkv -o out --name {what}.mkv"),
 ];
 
 const fn of(situation: &'static str, line: &'static str) -> Mistake {

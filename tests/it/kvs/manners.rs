@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Lab, assert_shown};
+use super::{Lab, assert_shown, output_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_version_tells_features_and_mistakes_are_explained() {
@@ -54,6 +54,28 @@ async fn a_selection_takes_the_same_of_a_stream_and_of_a_file() {
         assert_eq!(numbers(&format!("front-door {selection}")).await, expected, "stream, {selection}");
         assert_eq!(numbers(&format!("door.mkv {selection}")).await, expected, "file, {selection}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_have_their_own_time_and_say_where_they_are_cut() {
+    let lab = Lab::new().await;
+    let whole = std::fs::read(lab.path("door.mkv")).unwrap();
+    std::fs::write(lab.path("cut.mkv"), &whole[..whole.len() - 3000]).unwrap();
+    let lines = [
+        // The third fragment begins after 28 s.
+        "tail door.mkv --until 2s",
+        "tail door.mkv --until 1500ms",
+        // It has only one fragment.
+        "tail plain.mkv --until 2s",
+        "tail cut.mkv",
+    ];
+    assert_shown("file_time", &lab.session(&lines).await);
+    // A stream that was never reached is not an empty one.
+    let mut kvs = lab.kvs();
+    kvs.args(["tail", "door", "--until", "1s"]).env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+    let output = output_of(&mut kvs).await;
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && told.contains("error: door: I/O failed: "), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,6 +40,16 @@ async fn live_a_range_and_a_file_give_the_same_files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn standard_output_gets_the_payload_and_other_formats_are_refused() {
+    let lab = Lab::new().await;
+    let output = lab.run("save door.mkv -o -").await;
+    assert!(output.status.success() && output.stdout == std::fs::read(lab.path("door.mkv")).unwrap());
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "4 fragments, 59.83 KiB\n");
+    let lines = ["save door.mkv -o door.mp4", "save door.mkv -o - --json", "save door.mkv -o out --name {index}"];
+    assert_shown("save_formats", &lab.session(&lines).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_and_failures_leave_no_file_under_its_final_name() {
     let lab = Lab::new().await;
     let lines = [
@@ -70,7 +80,7 @@ async fn a_signal_finishes_the_file_at_hand() {
     lab.endpoint.inject(Operation::GetMedia, Some("front-door"), InjectedFault::Stall { after: 20_000, pause: STALL });
     let mut child = lab.start("save front-door --start earliest -o live --json");
     let mut out = BufReader::new(child.stdout.take().unwrap());
-    assert!(next_line(&mut out).starts_with("{\"fragment_number\":"));
+    assert!(next_line(&mut out).starts_with("{\"path\":\"live/91343"));
     signal(&child, "INT");
     let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));

@@ -75,14 +75,19 @@ async fn files_loops_and_calls_are_served() {
     assert_eq!(call[0]["tracks"][0]["name"], "AUDIO_FROM_CUSTOMER");
     let contact = serde_json::json!(["ContactId", "a-contact"]);
     assert!(call[0]["tags"].as_array().unwrap().contains(&contact), "{}", call[0]);
-    assert_eq!(served.end("-INT"), (Some(130), String::new()));
+    let (code, told) = served.end("-INT");
+    let (told, url) = told.rsplit_once("to read from it: export AWS_ENDPOINT_URL=").unwrap();
+    let expected =
+        "serving door: door.mkv, as it is\nserving camera: plain.mkv, in a loop\nserving call: calls of ten seconds\n";
+    assert!(code == Some(130) && told == expected && url.starts_with("http://127.0.0.1:"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_ends_it() {
     let lab = Lab::new().await;
     let served = Served::start(&lab, &["--loop", "camera=plain.mkv"]);
-    assert_eq!(served.end("-TERM"), (Some(130), String::new()));
+    let (code, told) = served.end("-TERM");
+    assert!(code == Some(130) && told.starts_with("serving camera: plain.mkv, in a loop\n"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

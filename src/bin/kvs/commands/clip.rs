@@ -45,9 +45,7 @@ pub(crate) struct Clip {
 
 impl Clip {
     pub(crate) async fn run(self, cx: &Context) -> Result<()> {
-        let stream = self.stream.only_stream(
-            "`kvs save FILE --start TIME --end TIME -o part.mkv` cuts a file; nothing makes MP4 of it yet",
-        )?;
+        let stream = self.stream.only_stream("`ffmpeg -ss 10 -t 5 -i FILE -c copy clip.mp4` cuts a file")?;
         let range = source::range(self.start, self.end)?;
         let spinner = cx.screen.spinner();
         spinner.set_message("listing fragments");

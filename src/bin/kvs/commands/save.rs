@@ -1,6 +1,7 @@
 //! `kvs save`.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
@@ -14,15 +15,18 @@ use crate::failure::{Failure, Result};
 use crate::source::{Selection, Source, save_position};
 use crate::{time, words};
 
+/// Endings of names that are meant for files of another kind.
+const OTHER_FORMATS: [&str; 8] = ["avi", "m4v", "mov", "mp4", "ts", "wav", "webm", "mpg"];
+
 /// Save fragments as MKV files, live or a stored range.
 ///
 /// With a folder, each fragment gets a file that players open, named by its number. With a name that ends in .mkv, all
 /// fragments go to that file as the service sends them, for other kvs commands to read. A cut fragment is saved as
-/// NAME.cut.mkv.
+/// NAME.cut.mkv. With -, they go to standard output.
 #[derive(Args)]
 #[command(after_long_help = "\
 With --json, one object per fragment that is on disk, with a folder:
-  fragment_number, producer_time, server_time, bytes, is_loss
+  path, fragment_number, producer_time, server_time, bytes, is_loss
 and one at the end:
   output, fragments, bytes, files, gaps
 
@@ -34,7 +38,7 @@ Examples:
 pub(crate) struct Save {
     /// The stream or file to read.
     source: Source,
-    /// The folder, or the .mkv file.
+    /// The folder, the .mkv file, or - for standard output.
     #[arg(short, long, value_name = "DIR|FILE")]
     output: PathBuf,
     /// The names in the folder: text with {number}, {index}, {producer_ms} or {server_ms}.
@@ -47,6 +51,18 @@ pub(crate) struct Save {
 impl Save {
     pub(crate) async fn run(self, cx: &Context) -> Result<()> {
         let is_file = self.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("mkv"));
+        if self.output.as_os_str() == "-" {
+            return self.print(cx).await;
+        }
+        if let Some(extension) = self.output.extension().and_then(OsStr::to_str)
+            && OTHER_FORMATS.contains(&&extension.to_ascii_lowercase()[..])
+            && !self.output.is_dir()
+        {
+            let what = format!("kvs save writes MKV, not {extension}");
+            return Err(
+                Failure::usage(what).hint(format!("-o {}, or -o DIR", self.output.with_extension("mkv").display()))
+            );
+        }
         if is_file && self.name.is_some() {
             return Err(Failure::usage("--name is for a folder, but -o is a file"));
         }
@@ -55,18 +71,64 @@ impl Save {
             return Err(Failure::usage(what).hint("-o DIR"));
         }
         if is_file {
-            self.save(PayloadSink::create(&self.output), false, cx).await
+            self.save(PayloadSink::create(&self.output), |_, _| None, cx).await
         } else {
             let sink = MkvSink::to_dir(&self.output);
             let sink = match &self.name {
+                // Without the ending, players do not take them for media.
+                Some(name) if !name.ends_with(".mkv") => {
+                    let what = "the pattern of --name does not end in .mkv";
+                    return Err(Failure::usage(what).hint(format!("--name \"{name}.mkv\"")));
+                }
                 Some(name) => sink.pattern(name).map_err(|error| Failure::usage(error.message().to_owned()))?,
                 None => sink,
             };
-            self.save(sink, true, cx).await
+            self.save(sink, |sink, fragment| Some(sink.path_of(fragment)), cx).await
         }
     }
 
-    async fn save(&self, mut sink: impl MediaSink<Fragment> + Unpin, is_dir: bool, cx: &Context) -> Result<()> {
+    /// Writes the fragments to standard output.
+    async fn print(&self, cx: &Context) -> Result<()> {
+        if cx.screen.is_json() || self.name.is_some() {
+            return Err(Failure::usage("-o - leaves no room for --json and --name"));
+        }
+        let name = self.source.to_string();
+        let mut input = self.selection.open(&self.source, cx).await?;
+        let (mut fragments, mut bytes) = (0, 0);
+        let result = loop {
+            match input.items.try_next().await {
+                Ok(Some(fragment)) => {
+                    let document = fragment.to_mkv();
+                    if let Err(failure) = cx.screen.raw(&document) {
+                        break Err(failure);
+                    }
+                    (fragments, bytes) = (fragments + 1, bytes + document.len() as u64);
+                    if let Some(acks) = &input.acks {
+                        acks.done(&fragment.position());
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(Failure::from(error).about(&name)),
+            }
+        };
+        input.bar.finish_and_clear();
+        let saved = save_position(input.acks, cx).await;
+        result?;
+        saved?;
+        if fragments == 0 && !cx.signals.is_interrupted() {
+            return Err(self.source.nothing("fragment"));
+        }
+        cx.screen.note(&format!("{}, {}", words::count(fragments, "fragment"), HumanBytes(bytes)));
+        Ok(())
+    }
+
+    /// Records to a sink. `path_of` returns the file of a fragment, if it has one of its own.
+    async fn save<S: MediaSink<Fragment> + Unpin>(
+        &self,
+        mut sink: S,
+        path_of: impl Fn(&S, &Fragment) -> Option<PathBuf>,
+        cx: &Context,
+    ) -> Result<()> {
         let (began, name) = (Instant::now(), self.source.to_string());
         let mut input = self.selection.open(&self.source, cx).await?;
         let result = loop {
@@ -79,7 +141,8 @@ impl Save {
                 let begins = time::local_or_dash(fragment.producer_time().or(fragment.server_time()));
                 cx.screen.note(&format!("{name}: {begins}: {}", words::discontinuity(discontinuity)));
             }
-            let (info, position) = (object(&fragment), fragment.position());
+            let file = path_of(&sink, &fragment).map(|path| (object(&path, &fragment), text(&path, &fragment)));
+            let position = fragment.position();
             let written = async {
                 sink.send(fragment).await?;
                 sink.flush().await
@@ -88,11 +151,11 @@ impl Save {
                 break Err(error.into());
             }
             // Its file is complete. The one file will be complete when the sink is closed.
-            if cx.screen.is_json()
-                && is_dir
-                && let Err(failure) = cx.screen.object(&info)
-            {
-                break Err(failure);
+            if let Some((object, text)) = file {
+                let shown = if cx.screen.is_json() { cx.screen.object(&object) } else { cx.screen.line(&text) };
+                if let Err(failure) = shown {
+                    break Err(failure);
+                }
             }
             if let Some(acks) = &input.acks {
                 acks.done(&position);
@@ -113,7 +176,7 @@ impl Save {
                 "gaps": summary.gaps(),
             }))?;
         }
-        if summary.items() > 0 {
+        if summary.items() > 0 && closed.is_ok() {
             let gaps = match summary.gaps() {
                 0 => String::new(),
                 gaps => format!(", {}", words::count(gaps, "gap")),
@@ -141,8 +204,15 @@ fn is_worth_telling(found: &Discontinuity) -> bool {
     found.is_loss() || matches!(found, Discontinuity::TimelineReset { .. } | Discontinuity::TracksChanged { .. })
 }
 
-fn object(fragment: &Fragment) -> Value {
+/// Returns the line of a saved fragment.
+fn text(path: &Path, fragment: &Fragment) -> String {
+    let begins = time::local_or_dash(fragment.producer_time().or(fragment.server_time()));
+    format!("{}  {begins}  {}", path.display(), HumanBytes(fragment.raw().len() as u64))
+}
+
+fn object(path: &Path, fragment: &Fragment) -> Value {
     json!({
+        "path": path.display().to_string(),
         "fragment_number": fragment.number().map(ToString::to_string),
         "producer_time": fragment.producer_time().map(|time| time.to_string()),
         "server_time": fragment.server_time().map(|time| time.to_string()),

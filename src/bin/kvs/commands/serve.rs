@@ -12,7 +12,7 @@ use crate::failure::{Failure, Result};
 
 /// Serve streams on this machine, for development without an AWS account.
 ///
-/// The first line is "listening on http://127.0.0.1:PORT". Any AWS SDK reads from it. `kvs` needs no credentials for it.
+/// Clips, HLS and DASH are placeholders, not media. The first line is "listening on http://127.0.0.1:PORT". Any AWS SDK reads from it. `kvs` needs no credentials for it.
 /// The endpoint ends with Ctrl-C.
 #[derive(Args)]
 #[command(after_long_help = "\
@@ -61,7 +61,13 @@ impl Serve {
     pub(crate) async fn run(self, cx: &Context) -> Result<()> {
         let quotas = match self.quotas {
             true => Quotas::default(),
-            false => Quotas::default().calls_per_second(None).connections(None),
+            false => Quotas::default()
+                .calls_per_second(None)
+                .connections(None)
+                .list_connections(None)
+                .metadata_points(None)
+                .media_points(None)
+                .sessions_per_second(None),
         };
         let endpoint = LocalEndpoint::start_with(self.port, quotas).await?;
         for (_, file) in self.stream.iter().chain(&self.looped) {
@@ -83,6 +89,19 @@ impl Serve {
             endpoint.loop_call(name, &ConnectCall::new("a-contact").voice(voice));
         }
         cx.screen.line(&format!("listening on {}", endpoint.url()))?;
+        let served = [(&self.stream, "as it is"), (&self.looped, "in a loop")];
+        for (name, file, how) in
+            served.into_iter().flat_map(|(all, how)| all.iter().map(move |(name, file)| (name, file, how)))
+        {
+            cx.screen.note(&format!("serving {name}: {}, {how}", file.display()));
+        }
+        for name in &self.call {
+            cx.screen.note(&format!("serving {name}: calls of ten seconds"));
+        }
+        if self.stream.is_empty() && self.looped.is_empty() && self.call.is_empty() {
+            cx.screen.warn("no stream is served; see --loop, --stream and --call");
+        }
+        cx.screen.note(&format!("to read from it: export AWS_ENDPOINT_URL={}", endpoint.url()));
         cx.signals.interrupted().await;
         Ok(())
     }

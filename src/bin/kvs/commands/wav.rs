@@ -194,6 +194,13 @@ fn prefix(output: &Path) -> Result<PathBuf> {
         let what = format!("-o needs the name of a file, but {text} is a folder");
         return Err(Failure::usage(what).hint(format!("-o {}", output.join("call.wav").display())));
     }
+    let others = ["aac", "flac", "m4a", "mkv", "mov", "mp3", "mp4", "ogg", "opus"];
+    if let Some(other) =
+        output.extension().and_then(|extension| extension.to_str()).filter(|other| others.contains(other))
+    {
+        let what = format!("kvs wav writes WAV, not {other}");
+        return Err(Failure::usage(what).hint(format!("-o {}", output.with_extension("wav").display())));
+    }
     let is_wav = output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("wav"));
     Ok(if is_wav { output.with_extension("") } else { output.to_owned() })
 }
