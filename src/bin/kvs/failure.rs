@@ -191,7 +191,7 @@ fn hint_of(subject: Option<&str>, error: &Error) -> Option<String> {
     if let (ErrorKind::NotFound, Some(name)) = (error.kind(), error.context().stream())
         && Path::new(name).is_dir()
     {
-        return Some(format!("if {name} is a folder: cat {name}/*.mkv | kvs COMMAND -"));
+        return Some(format!("check the stream name and the region; for the folder, write {name}/"));
     }
     if let Some(hint) = error.hint() {
         return Some(hint.into());

@@ -34,8 +34,8 @@ use signals::Signals;
 
 /// Watch, save and examine Kinesis Video Streams.
 ///
-/// SOURCE is a stream (name or ARN), a file, or - for standard input. What works on a stream works on a file, without
-/// AWS. Text with a slash, the name of an existing file and a name that ends in .mkv are files.
+/// SOURCE is a stream (name or ARN), a file, a folder/ of MKV files, or - for standard input. What works on a stream works
+/// on a file, without AWS. Text with a slash, the name of an existing file and a name that ends in .mkv are files.
 #[derive(Parser)]
 #[command(name = "kvs", version = version::short(), long_version = version::long(), after_long_help = AFTER_HELP)]
 #[command(max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]

@@ -1,5 +1,6 @@
 //! SOURCE: a stream, a file or standard input, and what to read of it.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use async_stream::try_stream;
 use clap::{Args, ValueEnum};
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use indicatif::{HumanBytes, ProgressBar};
 use kinesis_video::{
@@ -20,14 +21,14 @@ use kinesis_video::{
     Start, StreamEnd, StreamId, Timestamp,
 };
 use tokio::io::AsyncRead;
-use tokio_util::io::ReaderStream;
+use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::screen::Screen;
 use crate::time;
 
-/// A stream by name or ARN, a file, or `-` for standard input.
+/// A stream by name or ARN, a file, a folder of files, or `-` for standard input.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     File(PathBuf),
@@ -38,7 +39,7 @@ pub(crate) enum Source {
 impl FromStr for Source {
     type Err = Infallible;
 
-    /// Text with a path separator, the name of an existing file, and a name that ends in `.mkv` are files.
+    /// Text with a path separator, the name of an existing file, and a name that ends in `.mkv` are files or folders.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         let path = Path::new(text);
         Ok(match text {
@@ -473,7 +474,7 @@ fn file_limits() -> Limits {
     Limits::default().fragment_bytes(u32::MAX >> 1).blocks(u32::MAX)
 }
 
-/// A file or standard input.
+/// A file, a folder of files, or standard input.
 struct OpenFile {
     reader: Pin<Box<dyn AsyncRead + Send>>,
     bar: ProgressBar,
@@ -488,10 +489,28 @@ impl OpenFile {
         let file = tokio::fs::File::open(path).await.map_err(failed)?;
         let metadata = file.metadata().await.map_err(failed)?;
         if metadata.is_dir() {
-            let hint = format!("cat {}*.mkv | kvs COMMAND -", path.join("").display());
-            return Err(Failure::other(format!("cannot open {}", path.display())).why("it is a folder").hint(hint));
+            return Self::open_folder(path, cx).await;
         }
         Ok(Self { reader: Box::pin(file), bar: cx.screen.bar(metadata.len()) })
+    }
+
+    /// Opens the MKV files of a folder as one: in the order of their names, which `kvs save` makes that of the fragments.
+    async fn open_folder(dir: &Path, cx: &Context) -> Result<Self> {
+        let failed = |error: std::io::Error| Failure::of_file("read", dir, &error);
+        let mut entries = tokio::fs::read_dir(dir).await.map_err(failed)?;
+        let (mut files, mut bytes) = (BTreeSet::new(), 0);
+        while let Some(entry) = entries.next_entry().await.map_err(failed)? {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == "mkv") {
+                bytes += entry.metadata().await.map_err(failed)?.len();
+                files.insert(path);
+            }
+        }
+        if files.is_empty() {
+            return Err(Failure::nothing(format!("no .mkv file in {}", dir.display())));
+        }
+        let files = stream::iter(files).then(tokio::fs::File::open).map_ok(ReaderStream::new).try_flatten();
+        Ok(Self { reader: Box::pin(StreamReader::new(files)), bar: cx.screen.bar(bytes) })
     }
 }
 

@@ -46,7 +46,7 @@ const MISTAKES: &[Mistake] = &[
     of("range the wrong way round", "save door.mkv --start \"2026-11-20 12:00\" --end \"2026-11-20 11:00\" -o out"),
     of("range without a start", "save front-door --end now -o out"),
     of("missing file", "tail dor.mkv"),
-    of("folder for a file", "tail folder/"),
+    of("folder without MKV", "tail folder/"),
     of("not MKV", "save notes.mkv -o out"),
     of("damaged file", "tail damaged.mkv -q"),
     of("empty file", "tail nothing.mkv -q"),

@@ -95,7 +95,7 @@ async fn plots_are_drawn_of_streams_and_files() {
     for (source, name) in [(format!("front-door {RANGE}"), "door.svg"), ("plain.mkv".into(), "new/plain.png")] {
         let output = lab.run(&format!("list {source} --plot {name}")).await;
         let told = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success() && told.ends_with(&format!("plotted in {name}\n")), "{told}");
+        assert!(output.status.success() && told.ends_with(&format!("drawn in {name}\n")), "{told}");
     }
     let svg = std::fs::read_to_string(lab.path("door.svg")).unwrap();
     assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"), "{svg}");

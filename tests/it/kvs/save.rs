@@ -36,6 +36,9 @@ async fn live_a_range_and_a_file_give_the_same_files() {
         assert!(payloads[0].len() == 15 && payloads[0] == payloads[1] && payloads[0] == payloads[2]);
     }
     assert_eq!(std::fs::read(lab.path("again.mkv")).unwrap(), std::fs::read(lab.path("door.mkv")).unwrap());
+    // The files of a folder are the one file again.
+    let of_folder = lab.run("save file/ -o -").await;
+    assert!(of_folder.status.success() && of_folder.stdout == std::fs::read(lab.path("door.mkv")).unwrap());
     assert_eq!(names("late"), ["door-1795168828000.mkv", "door-1795168829000.mkv"]);
 }
 

@@ -276,7 +276,7 @@ fn text_fragment(lines: &mut Lines<'_>, index: u64, fragment: &Fragment) -> Resu
     }
     let end = match fragment.end_reason() {
         FragmentEnd::Cut => "cut off",
-        FragmentEnd::EndOfBody => "ended with the body",
+        FragmentEnd::EndOfBody => "up to the end of the input",
         FragmentEnd::NextDocument => "ended by the next one",
         FragmentEnd::Trailer => "complete",
         other => other.as_str(),

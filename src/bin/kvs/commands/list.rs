@@ -127,8 +127,7 @@ impl List {
         result?;
         if let Some(file) = &self.plot {
             let extent = listing.extent(&name, &span);
-            file.save(&Coverage { extent, fragments: &listing.plotted }).await?;
-            cx.screen.note(&format!("plotted in {}", file.path().display()));
+            file.save(&Coverage { extent, fragments: &listing.plotted }, &cx.screen).await?;
         }
         Ok(())
     }

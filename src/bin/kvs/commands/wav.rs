@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::plot::{Peaks, PictureFile, Waveform};
-use crate::screen::BOLD;
+use crate::screen::{BOLD, Screen};
 use crate::source::{Selection, Source, save_position};
 use crate::{time, words};
 
@@ -88,7 +88,7 @@ impl Wav {
             // Older files are replaced at the end, when the final names are known.
             false => WavSink::per_contact(&prefix).keep_existing(true),
         };
-        let recorder = Recorder::new(&self, &heard, input.acks.as_ref());
+        let recorder = Recorder::new(&self, &heard, input.acks.as_ref(), &cx.screen);
         let Recorded { received, written, drawn } = if self.per_fragment || self.per_party {
             recorder.record(audio, &mut sink).await
         } else {
@@ -116,7 +116,7 @@ impl Wav {
         let last = heard.lock().peaks.take();
         let drawing = last.and_then(|peaks| self.drawing(&calls, calls.len() - 1, peaks, is_several));
         let drawn = match drawing {
-            Some((file, waveform)) => drawn.and(file.save(&waveform).await),
+            Some((file, waveform)) => drawn.and(file.save(&waveform, &cx.screen).await),
             None => drawn,
         };
         if let (Some(acks), true) = (&input.acks, written.is_ok() && named.is_ok())
@@ -419,6 +419,7 @@ struct Recorder<'a> {
     command: &'a Wav,
     heard: &'a Heard,
     acks: Option<&'a Acks>,
+    screen: &'a Screen,
     /// The items that begin a contact, by their number and that of the contact. Their files are not complete yet.
     begun: VecDeque<(u64, usize)>,
     contact: Option<String>,
@@ -451,8 +452,8 @@ impl OfContact for StereoChunk {
 }
 
 impl<'a> Recorder<'a> {
-    fn new(command: &'a Wav, heard: &'a Heard, acks: Option<&'a Acks>) -> Self {
-        Self { command, heard, acks, begun: VecDeque::new(), contact: None, contacts: 0, drawn: Ok(()) }
+    fn new(command: &'a Wav, heard: &'a Heard, acks: Option<&'a Acks>, screen: &'a Screen) -> Self {
+        Self { command, heard, acks, screen, begun: VecDeque::new(), contact: None, contacts: 0, drawn: Ok(()) }
     }
 
     async fn record<T: OfContact>(
@@ -515,7 +516,7 @@ impl<'a> Recorder<'a> {
         for (at, peaks) in undrawn {
             let drawing = self.command.drawing(&self.heard.lock().calls, at, peaks, true);
             if let Some((file, waveform)) = drawing {
-                let saved = file.save(&waveform).await;
+                let saved = file.save(&waveform, self.screen).await;
                 self.drawn = std::mem::replace(&mut self.drawn, Ok(())).and(saved);
             }
         }

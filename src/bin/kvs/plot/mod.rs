@@ -6,7 +6,7 @@ mod coverage;
 mod png;
 mod waveform;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use plotters::coord::Shift;
@@ -15,6 +15,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::failure::{Failure, Result};
 use crate::files;
+use crate::screen::Screen;
 
 pub(crate) use coverage::{Coverage, Extent, Stored};
 pub(crate) use waveform::{Peaks, Waveform};
@@ -77,10 +78,6 @@ pub(crate) trait Picture {
 }
 
 impl PictureFile {
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Returns the file of the same folder and format whose name has `-TEXT` at its end.
     pub(crate) fn with_suffix(&self, text: &str) -> Self {
         let mut name = self.path.file_stem().unwrap_or_default().to_owned();
@@ -98,11 +95,13 @@ impl PictureFile {
         names.find(|file| !file.path.exists()).unwrap_or_else(|| self.clone())
     }
 
-    /// Draws a picture and saves it.
-    pub(crate) async fn save(&self, picture: &impl Picture) -> Result<()> {
+    /// Draws a picture, saves it and tells where it is.
+    pub(crate) async fn save(&self, picture: &impl Picture, screen: &Screen) -> Result<()> {
         let drawn = self.format.encode(picture);
         let bytes = drawn.map_err(|why| Failure::other(format!("cannot draw {}", self.path.display())).why(why))?;
-        files::save(&self.path, bytes).await.map(drop)
+        files::save(&self.path, bytes).await?;
+        screen.note(&format!("drawn in {}", self.path.display()));
+        Ok(())
     }
 }
 
@@ -200,7 +199,7 @@ mod tests {
         assert_eq!((format("a/b.svg"), format("B.PNG")), (Ok(Format::Svg), Ok(Format::Png)));
         assert!(format("a.jpg").is_err() && format("svg").is_err());
         let file: PictureFile = "a.b/c.d.svg".parse().unwrap();
-        assert_eq!(file.with_suffix("x").path(), Path::new("a.b/c.d-x.svg"));
+        assert_eq!(file.with_suffix("x").path, PathBuf::from("a.b/c.d-x.svg"));
     }
 
     #[test]
