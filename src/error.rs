@@ -391,8 +391,14 @@ impl fmt::Display for Error {
     }
 }
 
+/// Writes the text and the causes, for a `main` that returns the error. `{:#?}` writes the fields.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            write!(f, "{self}")?;
+            let mut causes = std::iter::successors(self.source(), |&cause| cause.source());
+            return causes.try_for_each(|cause| write!(f, ", caused by: {cause}"));
+        }
         f.debug_struct("Error")
             .field("kind", &self.0.kind)
             .field("message", &self.0.message)

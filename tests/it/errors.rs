@@ -46,6 +46,14 @@ fn an_error_does_not_repeat_its_source() {
 }
 
 #[test]
+fn a_main_that_returns_an_error_prints_it_readably() {
+    let io = std::io::Error::other("the cable is out");
+    let error = Error::new(ErrorKind::Io, "reading failed").caused_by(io).at(7);
+    assert_eq!(format!("{error:?}"), "I/O failed: reading failed (at byte 7), caused by: the cable is out");
+    assert!(format!("{error:#?}").starts_with("Error {\n    kind: Io,"), "{error:#?}");
+}
+
+#[test]
 fn an_error_survives_conversion_to_io_error() {
     let error = Error::new(ErrorKind::Limit, "too much").at(3);
     let back = Error::from(std::io::Error::from(error.clone()));
