@@ -39,7 +39,15 @@ impl StreamId {
     }
 
     /// Returns the name and the ARN for a request, which takes exactly one of them.
-    pub(crate) fn name_and_arn(&self) -> (Option<String>, Option<String>) {
+    ///
+    /// The SDK's requests of [`media_client`](crate::KinesisVideo::media_client) take both as options.
+    ///
+    /// ```
+    /// use kinesis_video::StreamId;
+    ///
+    /// assert_eq!(StreamId::from("front-door").name_and_arn(), (Some("front-door".into()), None));
+    /// ```
+    pub fn name_and_arn(&self) -> (Option<String>, Option<String>) {
         let text = Some(self.0.to_string());
         if self.is_arn() { (None, text) } else { (text, None) }
     }

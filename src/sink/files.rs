@@ -1,7 +1,7 @@
 //! Writes each item to a file of its own.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -10,6 +10,13 @@ use futures::future::BoxFuture;
 use crate::error::{Error, Result};
 use crate::fragment::{Discontinuity, Fragment, FragmentEnd};
 use crate::summary::Summary;
+
+/// Returns the temporary name of a file that is not complete.
+pub(super) fn part_of(path: &Path) -> PathBuf {
+    let mut part = path.file_name().unwrap_or_default().to_owned();
+    part.push(".part");
+    path.with_file_name(part)
+}
 
 /// Returns whether a fragment is incomplete, or media before it is missing.
 pub(super) fn is_gap(fragment: &Fragment) -> bool {
@@ -49,7 +56,7 @@ impl Files {
         Poll::Ready(Ok(()))
     }
 
-    pub(super) fn dir(&self) -> &std::path::Path {
+    pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
 
@@ -59,8 +66,8 @@ impl Files {
 }
 
 async fn write(dir: PathBuf, name: String, bytes: Bytes, gaps: u64) -> Result<Summary> {
-    let path = dir.join(&name);
-    let part = dir.join(name + ".part");
+    let path = dir.join(name);
+    let part = part_of(&path);
     // `fs::write` copies borrowed data for the thread that writes. Cloned `Bytes` are not copied.
     let mut written = tokio::fs::write(&part, bytes.clone()).await;
     if written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {

@@ -12,7 +12,7 @@ use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
 use super::MediaSink;
-use super::files::is_gap;
+use super::files::{is_gap, part_of};
 use crate::error::{Error, Result};
 use crate::fragment::Fragment;
 use crate::summary::Summary;
@@ -69,12 +69,6 @@ impl PayloadSink {
         Self { path: path.into(), state: State::Empty, summary: Summary::default() }
     }
 
-    fn part(&self) -> PathBuf {
-        let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(".part");
-        self.path.with_file_name(name)
-    }
-
     fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if let State::Writing(writing) = &mut self.state {
             let written = ready!(writing.as_mut().poll(cx));
@@ -121,7 +115,7 @@ impl Sink<Fragment> for PayloadSink {
         self.summary.items += 1;
         self.summary.bytes += bytes.len() as u64;
         self.summary.gaps += u64::from(is_gap(&fragment));
-        self.state = State::Writing(Box::pin(append(file, self.part(), bytes)));
+        self.state = State::Writing(Box::pin(append(file, part_of(&self.path), bytes)));
         Ok(())
     }
 
@@ -132,7 +126,7 @@ impl Sink<Fragment> for PayloadSink {
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         ready!(self.poll_written(cx))?;
         if let State::Open(_) = &self.state {
-            let (part, path) = (self.part(), self.path.clone());
+            let (part, path) = (part_of(&self.path), self.path.clone());
             // The file is flushed, so closing it needs no further write.
             self.state = State::Closing(Box::pin(async move {
                 tokio::fs::rename(&part, &path).await.map_err(|error| Error::of_file("renaming to", &path, error))

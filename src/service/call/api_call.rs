@@ -8,13 +8,13 @@ use aws_sdk_kinesisvideomedia::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::interceptor::ReplyInterceptor;
 use super::rate_limit::Rate;
-use super::retry::{Backoff, RetryConfig, log_retry};
+use super::retry::{RetryConfig, with_retries};
 use super::sdk_error::{from_sdk, is_about_clock, timed_out};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Timestamp;
@@ -129,24 +129,19 @@ impl Call<'_> {
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
-        let (mut backoff, mut attempt) = (Backoff::new(retry), 1);
-        loop {
-            let error = match self.once(&send).await {
-                Ok(reply) if is_answer(&reply.output) => return Ok(reply),
-                Ok(reply) => reply.origin.name_in(unknown_operation(self.operation)),
-                Err(error) => error,
-            };
-            if error.kind() == ErrorKind::WrongEndpoint {
-                self.client.endpoints.forget(self.stream, &self.api);
-            }
-            if attempt >= retry.attempts() || !error.is_retryable() {
-                return Err(error);
-            }
-            let pause = backoff.pause(Some(&error));
-            attempt += 1;
-            log_retry(self.stream, &error, pause, attempt);
-            sleep(pause).await;
-        }
+        let (send, is_answer) = (&send, &is_answer);
+        with_retries(retry, Some(self.stream), || async move {
+            let reply = self.once(send).await.and_then(|reply| match is_answer(&reply.output) {
+                true => Ok(reply),
+                false => Err(reply.origin.name_in(unknown_operation(self.operation))),
+            });
+            reply.inspect_err(|error| {
+                if error.kind() == ErrorKind::WrongEndpoint {
+                    self.client.endpoints.forget(self.stream, &self.api);
+                }
+            })
+        })
+        .await
     }
 }
 

@@ -7,10 +7,10 @@ use aws_sdk_kinesisvideo::config::{Builder, Config};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::rate_limit::{Rate, Rates};
-use super::retry::{Backoff, RetryConfig, log_retry};
+use super::retry::{RetryConfig, with_retries};
 use super::sdk_error::{from_sdk, is_about_clock, timed_out};
 use crate::error::{Error, Result};
 use crate::service::stream_id::StreamId;
@@ -65,20 +65,7 @@ impl ControlCall<'_> {
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
-        let (mut backoff, mut attempt) = (Backoff::new(retry), 1);
-        loop {
-            let error = match self.once(&send).await {
-                Ok(output) => return Ok(output),
-                Err(error) => error,
-            };
-            if attempt >= retry.attempts() || !error.is_retryable() {
-                return Err(error);
-            }
-            let pause = backoff.pause(Some(&error));
-            attempt += 1;
-            log_retry(self.stream, &error, pause, attempt);
-            sleep(pause).await;
-        }
+        with_retries(retry, self.stream, || self.once(&send)).await
     }
 
     /// Adds the stream to an error.

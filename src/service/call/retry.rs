@@ -3,9 +3,9 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 use crate::service::stream_id::StreamId;
 
 /// Settings for the retries of failed API calls.
@@ -142,6 +142,28 @@ impl Backoff {
         let pause = self.config.backoff(self.failures, error, &mut self.rng);
         self.failures = self.failures.saturating_add(1);
         pause
+    }
+}
+
+/// Calls until the service answers, and retries what is [retryable](Error::is_retryable).
+pub(crate) async fn with_retries<T, F: Future<Output = Result<T>>>(
+    config: RetryConfig,
+    stream: Option<&StreamId>,
+    call: impl Fn() -> F,
+) -> Result<T> {
+    let (mut backoff, mut attempt) = (Backoff::new(config), 1);
+    loop {
+        let error = match call().await {
+            Ok(output) => return Ok(output),
+            Err(error) => error,
+        };
+        if attempt >= config.attempts() || !error.is_retryable() {
+            return Err(error);
+        }
+        let pause = backoff.pause(Some(&error));
+        attempt += 1;
+        log_retry(stream, &error, pause, attempt);
+        sleep(pause).await;
     }
 }
 

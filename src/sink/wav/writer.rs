@@ -12,6 +12,7 @@ use super::{BATCH, Job, Layout, WavFile, WavSink};
 use crate::audio::{AudioChunk, Party, SAMPLE_RATE, StereoChunk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::FragmentHeader;
+use crate::sink::files::part_of;
 use crate::summary::Summary;
 
 /// Bytes of a WAV header.
@@ -304,9 +305,7 @@ impl Writer {
 
 impl OpenFile {
     fn create(path: PathBuf, party: Option<Party>, channels: u16, frames: u64) -> Result<Self> {
-        let mut part = path.clone().into_os_string();
-        part.push(".part");
-        let part = PathBuf::from(part);
+        let part = part_of(&path);
         let mut file = File::create(&part);
         if file.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
             && let Some(folder) = path.parent()

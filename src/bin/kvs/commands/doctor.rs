@@ -409,13 +409,8 @@ impl Patient {
         report.add(DASH, self.of_session(url.err().as_ref(), DASH))
     }
 
-    fn name_and_arn(&self) -> (Option<String>, Option<String>) {
-        let text = Some(self.stream.to_string());
-        if self.stream.is_arn() { (None, text) } else { (text, None) }
-    }
-
     async fn get_media(&self, media: &aws_sdk_kinesisvideomedia::Client) -> Finding {
-        let (name, arn) = self.name_and_arn();
+        let (name, arn) = self.stream.name_and_arn();
         let called = limited("GetMedia", async {
             let now = StartSelector::builder().start_selector_type(StartSelectorType::Now).build();
             let now = now.map_err(|error| Error::new(ErrorKind::InvalidArgument, error.to_string()))?;
@@ -453,7 +448,7 @@ impl Patient {
         const OPERATION: &str = "GetMediaForFragmentList";
 
         let number = newest.map_or(NO_FRAGMENT, |newest| newest.number().as_str());
-        let (name, arn) = self.name_and_arn();
+        let (name, arn) = self.stream.name_and_arn();
         let called = limited(OPERATION, async {
             let archive = self.kvs.archived_client(&self.stream, ApiName::GetMediaForFragmentList).await?;
             let call = archive.get_media_for_fragment_list().set_stream_name(name).set_stream_arn(arn);
@@ -474,7 +469,7 @@ impl Patient {
     }
 
     async fn get_clip(&self, newest: Option<Timestamp>) -> Finding {
-        let (name, arn) = self.name_and_arn();
+        let (name, arn) = self.stream.name_and_arn();
         let called = limited("GetClip", async {
             let archive = self.kvs.archived_client(&self.stream, ApiName::GetClip).await?;
             let range = moment(newest.unwrap_or_else(a_minute_ago));
