@@ -44,6 +44,11 @@ impl Failure {
         Self::Other { what: what.into(), why: None, hint: None }
     }
 
+    /// The failure of an argument that the library refuses.
+    pub(crate) fn of_argument(error: &Error) -> Self {
+        Self::usage(error.message())
+    }
+
     /// The failure of a file operation, such as "open" or "write".
     pub(crate) fn of_file(verb: &str, path: &Path, error: &io::Error) -> Self {
         let hint = match error.kind() {
@@ -120,6 +125,11 @@ impl From<Error> for Failure {
     }
 }
 
+/// Returns the causes of an error, the nearest first.
+pub(crate) fn causes(error: &dyn StdError) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    std::iter::successors(error.source(), |&cause| cause.source())
+}
+
 /// Returns the first line: the stream or file, the kind, the message and the place in the media.
 fn what_of(subject: Option<&str>, error: &Error) -> String {
     let mut text = String::new();
@@ -143,7 +153,7 @@ fn what_of(subject: Option<&str>, error: &Error) -> String {
 
 /// Returns the second line: the causes in words, the service's code and the request id.
 pub(crate) fn why_of(error: &Error) -> Option<String> {
-    let mut causes = Vec::new();
+    let mut texts = Vec::new();
     // The SDK's errors name their own layers before they come to the point.
     let is_layer = |text: &str| {
         ["dispatch failure", "io error", "service error", "response error", "request has timed out"].contains(&text)
@@ -152,7 +162,7 @@ pub(crate) fn why_of(error: &Error) -> Option<String> {
             || text.contains(" { ")
             || text.starts_with("unhandled error")
     };
-    for cause in std::iter::successors(error.source(), |&cause| cause.source()) {
+    for cause in causes(error) {
         let text = one_line(&match (cause.downcast_ref::<io::Error>(), cause.downcast_ref::<Error>()) {
             (Some(error), _) => io_text(error),
             (None, Some(error)) => error.message().to_owned(),
@@ -166,13 +176,13 @@ pub(crate) fn why_of(error: &Error) -> Option<String> {
             return Some("no credentials were found where they are configured".into());
         }
         // The service's answer is in the message already.
-        let is_known = error.message().contains(&text) || causes.iter().any(|known: &String| known.contains(&text));
+        let is_known = error.message().contains(&text) || texts.iter().any(|known: &String| known.contains(&text));
         let is_answer = error.code().is_some_and(|code| text.starts_with(code));
         if !is_layer(&text) && !is_known && !is_answer {
-            causes.push(text);
+            texts.push(text);
         }
     }
-    let mut text = causes.join(": ");
+    let mut text = texts.join(": ");
     if let Some(code) = error.code() {
         let _ = write!(text, "{}code {code}", if text.is_empty() { "" } else { ", " });
     }
@@ -184,8 +194,7 @@ pub(crate) fn why_of(error: &Error) -> Option<String> {
 
 /// Returns the third line: the library's advice, or what helps with this kind of error.
 fn hint_of(subject: Option<&str>, error: &Error) -> Option<String> {
-    let mut causes = std::iter::successors(error.source(), |&cause| cause.source());
-    if causes.any(|cause| is_about_credentials(&cause.to_string())) {
+    if causes(error).any(|cause| is_about_credentials(&cause.to_string())) {
         return Some("--profile NAME, set AWS_PROFILE, or run `aws configure`".into());
     }
     if let (ErrorKind::NotFound, Some(name)) = (error.kind(), error.context().stream())
@@ -196,8 +205,7 @@ fn hint_of(subject: Option<&str>, error: &Error) -> Option<String> {
     if let Some(hint) = error.hint() {
         return Some(hint.into());
     }
-    let io_error = std::iter::successors(error.source(), |&cause| cause.source())
-        .find_map(|cause| cause.downcast_ref::<io::Error>());
+    let io_error = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>());
     let hint = match error.kind() {
         ErrorKind::AccessDenied if error.code().is_some_and(|code| code.starts_with("45")) => {
             "allow the caller kms:Decrypt on the stream's KMS key, and check that the key is enabled"
@@ -250,6 +258,7 @@ fn io_hint(error: &io::Error) -> Option<&'static str> {
     })
 }
 
-fn one_line(text: &str) -> String {
+/// Replaces line breaks, and spaces in a row, by single spaces.
+pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,6 +1,6 @@
 //! Files that are complete under their name, or not there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -8,6 +8,17 @@ use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt;
 
 use crate::failure::{Failure, Result};
+
+/// Returns the path whose file name has `-TEXT` before its extension.
+pub(crate) fn with_suffix(path: &Path, text: &str) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{text}"));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
 
 /// Writes a file and returns its size.
 ///

@@ -3,8 +3,9 @@
 use anstyle::Style;
 use serde_json::json;
 
-use crate::failure::Result;
+use crate::failure::{Result, one_line};
 use crate::screen::{DIM, ERROR, OK, Screen, WARNING};
+use crate::words;
 
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ impl Outcome {
     }
 }
 
-/// What a check found, and what to do about it.
+/// The result of a check, with its details and advice.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
     pub(crate) outcome: Outcome,
@@ -93,7 +94,6 @@ impl<'a> Report<'a> {
         let Finding { outcome, detail, hint } = finding;
         self.problems += u32::from(outcome == Outcome::Problem);
         self.warnings += u32::from(outcome == Outcome::Warning);
-        let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let (detail, hint) = (one_line(&detail), hint.map(|hint| one_line(&hint)));
         if self.screen.is_json() {
             let object = json!({ "check": check, "result": outcome.name(), "detail": detail, "hint": hint });
@@ -118,10 +118,9 @@ impl<'a> Report<'a> {
 
     /// Returns how many problems and warnings there are, in words.
     pub(crate) fn summary(&self) -> String {
-        let count = |n: u32, what: &str| match n {
-            0 => format!("no {what}s"),
-            1 => format!("1 {what}"),
-            n => format!("{n} {what}s"),
+        let count = |n: u32, noun: &str| match n {
+            0 => format!("no {noun}s"),
+            n => words::count(n.into(), noun),
         };
         format!("{}, {}", count(self.problems, "problem"), count(self.warnings, "warning"))
     }

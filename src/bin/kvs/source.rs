@@ -74,6 +74,41 @@ impl Source {
     }
 }
 
+/// The options that choose a range of what is stored of a stream.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct StoredRange {
+    /// The start of the range, such as "10m ago" or "2026-11-21 10:00".
+    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    start: Timestamp,
+    /// The end of the range.
+    #[arg(long, value_name = "TIME", value_parser = time::parse, default_value = "now")]
+    end: Timestamp,
+    /// The clock of --start and --end, and of the times that are shown.
+    #[arg(long, value_enum, default_value_t)]
+    clock: ClockName,
+}
+
+impl StoredRange {
+    pub(crate) fn range(&self) -> Result<RangeInclusive<Timestamp>> {
+        range(self.start, self.end)
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock.into()
+    }
+
+    /// Returns the length in nanoseconds.
+    pub(crate) fn nanos(&self) -> i64 {
+        self.end.as_nanos() - self.start.as_nanos()
+    }
+}
+
+impl fmt::Display for StoredRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "from {} to {}", time::local(self.start), time::local(self.end))
+    }
+}
+
 /// Returns the range of --start and --end.
 pub(crate) fn range(start: Timestamp, end: Timestamp) -> Result<RangeInclusive<Timestamp>> {
     if start > end {
@@ -101,7 +136,7 @@ pub(crate) struct Selection {
     /// Default: "now" for a stream, the beginning for a file. A fragment number or position stands for the first
     /// fragment after it.
     #[arg(long, value_name = "WHERE", help_heading = "What to read")]
-    start: Option<From>,
+    start: Option<Begin>,
     /// Read what is stored up to this time, instead of following the stream. Needs --start.
     #[arg(long, value_name = "TIME", value_parser = time::parse, help_heading = "What to read", conflicts_with = "until")]
     end: Option<Timestamp>,
@@ -131,7 +166,17 @@ pub(crate) enum ClockName {
     Server,
 }
 
-impl std::convert::From<ClockName> for Clock {
+impl ClockName {
+    /// Returns the time on this clock, or else on the other one.
+    pub(crate) fn first_of(self, server: Option<Timestamp>, producer: Option<Timestamp>) -> Option<Timestamp> {
+        match self {
+            Self::Producer => producer.or(server),
+            Self::Server => server.or(producer),
+        }
+    }
+}
+
+impl From<ClockName> for Clock {
     fn from(name: ClockName) -> Self {
         match name {
             ClockName::Producer => Self::Producer,
@@ -141,7 +186,7 @@ impl std::convert::From<ClockName> for Clock {
 }
 
 #[derive(Clone, Debug)]
-enum From {
+enum Begin {
     Earliest,
     Now,
     Position(Position),
@@ -155,7 +200,7 @@ fn fragment_number(text: &str) -> Option<FragmentNumber> {
     (text.len() >= FRAGMENT_NUMBER_DIGITS).then(|| text.parse().ok()).flatten()
 }
 
-impl FromStr for From {
+impl FromStr for Begin {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -263,7 +308,7 @@ impl Selection {
 
     /// Selects the fragments that begin in a range.
     pub(crate) fn of_range(start: Option<Timestamp>, end: Option<Timestamp>, clock: ClockName) -> Self {
-        Self { start: start.map(From::Time), end, clock, ..Self::default() }
+        Self { start: start.map(Begin::Time), end, clock, ..Self::default() }
     }
 
     /// Opens a SOURCE for its fragments.
@@ -292,32 +337,28 @@ impl Selection {
         chunk: Option<usize>,
         cx: &Context,
     ) -> Result<Input<BodyItem>> {
-        if self.checkpoint.is_some() || matches!(source, Source::Stream(_)) {
+        let has_fragments_only = self.checkpoint.is_some() || matches!(source, Source::Stream(_));
+        if has_fragments_only {
             for (name, is_given) in [("--resync", resync), ("--chunk", chunk.is_some())] {
                 if is_given {
                     return Err(Failure::usage(format!("{name} is for files, and not with --checkpoint")));
                 }
             }
+            return Ok(self.open(source, cx).await?.map(BodyItem::Fragment));
         }
-        match source {
-            _ if self.checkpoint.is_some() => Ok(self.open(source, cx).await?.map(BodyItem::Fragment)),
-            Source::Stream(_) => Ok(self.open(source, cx).await?.map(BodyItem::Fragment)),
-            Source::File(_) | Source::Stdin => {
-                let opened = OpenFile::open(source, cx).await?;
-                let chunks = ReaderStream::with_capacity(opened.reader, chunk.unwrap_or(64 << 10));
-                let items = BodyStream::from_stream(chunks).limits(file_limits()).resync(resync).boxed();
-                self.select(source, items, opened.bar, cx).await
-            }
-        }
+        let opened = OpenFile::open(source, cx).await?;
+        let chunks = ReaderStream::with_capacity(opened.reader, chunk.unwrap_or(64 << 10));
+        let items = BodyStream::from_stream(chunks).limits(file_limits()).resync(resync).boxed();
+        self.select(source, items, opened.bar, cx).await
     }
 
     async fn open_live(&self, stream: &StreamId, cx: &Context) -> Result<Input> {
         let mut live = cx.aws.kvs().await?.live(stream);
         live = live.start(match &self.start {
-            None | Some(From::Now) => Start::Now,
-            Some(From::Earliest) => Start::Earliest,
-            Some(From::Position(position)) => Start::AfterPosition(position.clone()),
-            Some(From::Time(time)) => match self.clock {
+            None | Some(Begin::Now) => Start::Now,
+            Some(Begin::Earliest) => Start::Earliest,
+            Some(Begin::Position(position)) => Start::AfterPosition(position.clone()),
+            Some(Begin::Time(time)) => match self.clock {
                 ClockName::Producer => Start::ProducerTime(*time),
                 ClockName::Server => Start::ServerTime(*time),
             },
@@ -367,15 +408,14 @@ impl Selection {
         let mut archive = cx.aws.kvs().await?.archive(stream).range(range).clock(self.clock.into()).order(Order::Time);
         let saved = self.saved().await?;
         let start = match &self.start {
-            Some(From::Position(position)) => Some(position.clone()),
+            Some(Begin::Position(position)) => Some(position.clone()),
             _ => None,
         };
         if let Some(position) = saved.or(start) {
             // A position may lack the time that orders by time.
-            let has_time = Clock::from(self.clock);
-            let time = match has_time {
-                Clock::Producer => position.producer_time(),
-                Clock::Server => position.server_time(),
+            let time = match self.clock {
+                ClockName::Producer => position.producer_time(),
+                ClockName::Server => position.server_time(),
             };
             let order = if time.is_some() { Order::Time } else { Order::Number };
             archive = archive.order(order).start_after(position);
@@ -393,12 +433,12 @@ impl Selection {
     fn archive_range(&self) -> Result<RangeInclusive<Timestamp>> {
         let end = self.end.unwrap_or_default();
         let start = match &self.start {
-            None | Some(From::Now) => {
+            None | Some(Begin::Now) => {
                 return Err(Failure::usage("--end needs --start").hint("--start \"1h ago\""));
             }
-            Some(From::Earliest) => Timestamp::default(),
-            Some(From::Position(position)) => position.server_time().unwrap_or_default().min(end),
-            Some(From::Time(time)) => *time,
+            Some(Begin::Earliest) => Timestamp::default(),
+            Some(Begin::Position(position)) => position.server_time().unwrap_or_default().min(end),
+            Some(Begin::Time(time)) => *time,
         };
         range(start, end)
     }
@@ -411,7 +451,7 @@ impl Selection {
         bar: ProgressBar,
         cx: &Context,
     ) -> Result<Input<T>> {
-        if matches!(self.start, Some(From::Now)) {
+        if matches!(self.start, Some(Begin::Now)) {
             return Err(Failure::usage("a file has no \"now\"").hint("leave --start out to read all of it"));
         }
         if self.end.is_some() && self.start.is_some() {
@@ -467,7 +507,7 @@ impl Selection {
 }
 
 /// The library's default for a stream.
-const GAP_TOLERANCE: Duration = Duration::from_millis(500);
+pub(crate) const GAP_TOLERANCE: Duration = Duration::from_millis(500);
 
 /// A file on this machine may have fragments of any size.
 fn file_limits() -> Limits {
@@ -580,8 +620,8 @@ impl Choice {
             return Ok(Verdict::Skip);
         }
         match start {
-            Some(From::Position(position)) if is_through(position) => return Ok(Verdict::Skip),
-            Some(From::Time(start)) => {
+            Some(Begin::Position(position)) if is_through(position) => return Ok(Verdict::Skip),
+            Some(Begin::Time(start)) => {
                 let begins = self.time(fragment)?;
                 // A stream that is followed begins with the fragment that contains the time; a range, with the first
                 // that begins in it.
@@ -629,11 +669,7 @@ impl Choice {
 
     /// Returns the start of a fragment on the chosen clock, or else on the other one.
     fn time(&self, fragment: &Fragment) -> kinesis_video::Result<Timestamp> {
-        let (server, producer) = (fragment.server_time(), fragment.producer_time());
-        let time = match self.selection.clock {
-            ClockName::Producer => producer.or(server),
-            ClockName::Server => server.or(producer),
-        };
+        let time = self.selection.clock.first_of(fragment.server_time(), fragment.producer_time());
         let message = "its fragments have no time of day, so nothing can be selected by time";
         time.ok_or_else(|| Error::new(ErrorKind::Unsupported, message))
     }

@@ -1,11 +1,10 @@
 //! Words for people: counts, codecs and discontinuities.
 
-use std::error::Error as StdError;
 use std::io;
 
 use kinesis_video::{Discontinuity, Error};
 
-use crate::failure::io_text;
+use crate::failure::{causes, io_text};
 use crate::time;
 
 /// Returns a count with its noun: "1 gap", "2 gaps".
@@ -41,7 +40,7 @@ pub(crate) fn discontinuity(discontinuity: &Discontinuity) -> String {
 
 /// Returns the shortest reason: what the operating system says, or else the message.
 fn reason(error: &Error) -> String {
-    let mut causes = std::iter::successors(error.source(), |&cause: &&(dyn StdError + 'static)| cause.source());
-    let io_error = causes.find_map(|cause| cause.downcast_ref::<io::Error>().filter(|error| error.get_ref().is_none()));
+    let io_error =
+        causes(error).find_map(|cause| cause.downcast_ref::<io::Error>().filter(|error| error.get_ref().is_none()));
     io_error.map_or_else(|| error.message().to_owned(), io_text)
 }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use futures::TryStreamExt;
 use indicatif::HumanBytes;
-use kinesis_video::{Clip as MadeClip, FragmentInfo, StreamId, Timestamp};
+use kinesis_video::{Clip as MadeClip, FragmentInfo, StreamId};
 use serde_json::json;
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
-use crate::source::{self, ClockName, Source};
+use crate::source::{Source, StoredRange};
 use crate::{files, time, words};
 
 /// Save a stored range as MP4, made by the service.
@@ -29,27 +29,20 @@ pub(crate) struct Clip {
     /// The name or ARN of a stream.
     #[arg(value_name = "STREAM")]
     stream: Source,
-    /// The start of the range, such as "10m ago" or "2026-11-21 10:00".
-    #[arg(long, value_name = "TIME", value_parser = time::parse)]
-    start: Timestamp,
-    /// The end of the range.
-    #[arg(long, value_name = "TIME", value_parser = time::parse, default_value = "now")]
-    end: Timestamp,
+    #[command(flatten)]
+    range: StoredRange,
     /// The file.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// The clock of --start and --end.
-    #[arg(long, value_enum, default_value_t)]
-    clock: ClockName,
 }
 
 impl Clip {
     pub(crate) async fn run(self, cx: &Context) -> Result<()> {
         let stream = self.stream.only_stream("`ffmpeg -ss 10 -t 5 -i FILE -c copy clip.mp4` cuts a file")?;
-        let range = source::range(self.start, self.end)?;
+        let range = self.range.range()?;
         let spinner = cx.screen.spinner();
         spinner.set_message("listing fragments");
-        let mut clips = cx.aws.kvs().await?.clips(stream).range(range).clock(self.clock.into()).clips();
+        let mut clips = cx.aws.kvs().await?.clips(stream).range(range).clock(self.range.clock()).clips();
         let (mut count, mut bytes) = (0, 0);
         let result = loop {
             // A clip that has begun is finished.
@@ -74,8 +67,7 @@ impl Clip {
         }
         result?;
         if count == 0 && !cx.signals.is_interrupted() {
-            let (start, end) = (time::local(self.start), time::local(self.end));
-            return Err(Failure::nothing(format!("no fragment in {} from {start} to {end}", stream.name())));
+            return Err(Failure::nothing(format!("no fragment in {} {}", stream.name(), self.range)));
         }
         Ok(())
     }
@@ -118,16 +110,7 @@ fn left_out(info: &FragmentInfo) -> String {
 
 /// Returns FILE.mp4 for the first clip, then FILE-2.mp4 and so on.
 fn numbered(file: &Path, n: u64) -> PathBuf {
-    if n == 1 {
-        return file.to_owned();
-    }
-    let mut name = file.file_stem().unwrap_or_default().to_owned();
-    name.push(format!("-{n}"));
-    if let Some(extension) = file.extension() {
-        name.push(".");
-        name.push(extension);
-    }
-    file.with_file_name(name)
+    if n == 1 { file.to_owned() } else { files::with_suffix(file, &n.to_string()) }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use kinesis_video::{
 };
 
 use crate::context::Context;
-use crate::failure::{Failure, Result, why_of};
+use crate::failure::{Failure, Result, causes, why_of};
 use crate::report::{Finding, Report};
 use crate::witness::Witness;
 use crate::{time, version, words};
@@ -196,7 +196,7 @@ async fn examine_credentials(config: &SdkConfig, cx: &Context, report: &mut Repo
         }
         Ok(Err(error)) => {
             let mut text = error.to_string();
-            for cause in std::iter::successors(std::error::Error::source(&error), |&cause| cause.source()) {
+            for cause in causes(&error) {
                 let cause = cause.to_string();
                 if !text.contains(&cause) {
                     let _ = write!(text, ": {cause}");
@@ -346,7 +346,7 @@ struct Patient {
     stream: StreamId,
     /// The resource of the permissions, as IAM or a person names it.
     resource: String,
-    /// Why there may be no fragment to try an operation on.
+    /// The reason that an operation was tried without a fragment.
     nothing: &'static str,
 }
 
@@ -579,23 +579,18 @@ fn of_retention(info: &StreamInfo) -> Finding {
 
 /// Names the codecs, and what the service can make of them.
 fn of_codecs(tracks: &[Track]) -> Finding {
-    const H264: &str = "V_MPEG4/ISO/AVC";
-    const H265: &str = "V_MPEGH/ISO/HEVC";
-    const AAC: &str = "A_AAC";
-    const G711: &str = "A_MS/ACM";
-
-    let codecs: Vec<_> = tracks.iter().map(Track::codec_id).collect();
+    let codecs: Vec<_> = tracks.iter().map(|track| words::codec(track.codec_id())).collect();
     let players = match codecs[..] {
-        [H264 | H265] | [H264 | H265, AAC] => "HLS, DASH and clips",
-        [H264, G711] => "DASH and clips",
-        [AAC] => "HLS and DASH",
+        ["H.264" | "H.265"] | ["H.264" | "H.265", "AAC"] => "HLS, DASH and clips",
+        ["H.264", "G.711"] => "DASH and clips",
+        ["AAC"] => "HLS and DASH",
         _ => "",
     };
     let names: Vec<_> = tracks.iter().map(track_text).collect();
     let names = if names.is_empty() { "no track".into() } else { names.join(", ") };
     match (players, tracks.iter().find(|track| track.codec_private().is_none_or(bytes::Bytes::is_empty))) {
         ("", _) => Finding::ok(format!("{names}: neither HLS, DASH nor clips can play it; kvs can read it")),
-        (players, Some(track)) if track.codec_id() != G711 => Finding::warning(format!(
+        (players, Some(track)) if words::codec(track.codec_id()) != "G.711" => Finding::warning(format!(
             "{names}: {players} need codec private data, which track {} does not have",
             track.number()
         ))

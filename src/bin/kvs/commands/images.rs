@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
-use crate::source::{self, ClockName, Source};
+use crate::source::{Source, StoredRange};
 use crate::{time, words};
 
 /// Save pictures of a stored range, made by the service.
@@ -22,7 +22,7 @@ use crate::{time, words};
 #[command(after_long_help = "\
 With --json, one object per picture that is on disk, and per picture that the service could not make:
   path, image_time, bytes, error
-Of those, path and bytes, or else error, are null.
+If a picture was made, error is null; if not, path and bytes are null.
 
 Examples:
   kvs images front-door --start \"1h ago\" --every 1m -o pictures
@@ -31,12 +31,8 @@ pub(crate) struct Images {
     /// The name or ARN of a stream.
     #[arg(value_name = "STREAM")]
     stream: Source,
-    /// The start of the range, such as "10m ago" or "2026-11-21 10:00".
-    #[arg(long, value_name = "TIME", value_parser = time::parse)]
-    start: Timestamp,
-    /// The end of the range.
-    #[arg(long, value_name = "TIME", value_parser = time::parse, default_value = "now")]
-    end: Timestamp,
+    #[command(flatten)]
+    range: StoredRange,
     /// The folder. It is created if it does not exist.
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
@@ -55,9 +51,6 @@ pub(crate) struct Images {
     /// The names of the files: text with {time_ms}, {index} or {ext}. Default: "{time_ms}.{ext}".
     #[arg(long, value_name = "PATTERN")]
     name: Option<String>,
-    /// The clock of --start and --end, and of the pictures' times.
-    #[arg(long, value_enum, default_value_t)]
-    clock: ClockName,
 }
 
 const MIN_INTERVAL: Duration = Duration::from_millis(200);
@@ -83,10 +76,10 @@ fn size(text: &str) -> Result<(u32, u32), String> {
 impl Images {
     pub(crate) async fn run(self, cx: &Context) -> Result<()> {
         let stream = self.stream.only_stream("`kvs frames FILE -o DIR` decodes pictures of a file")?;
-        let range = source::range(self.start, self.end)?;
+        let range = self.range.range()?;
         let interval = self.every.unwrap_or(DEFAULT_INTERVAL);
         let mut images =
-            cx.aws.kvs().await?.images(stream).range(range).clock(self.clock.into()).sample_every(interval);
+            cx.aws.kvs().await?.images(stream).range(range).clock(self.range.clock()).sample_every(interval);
         if let Some((width, height)) = self.size {
             images = images.size(width, height);
         }
@@ -98,10 +91,10 @@ impl Images {
         }
         let sink = ImageSink::to_dir(&self.output);
         let sink = match &self.name {
-            Some(name) => sink.pattern(name).map_err(|error| Failure::usage(error.message().to_owned()))?,
+            Some(name) => sink.pattern(name).map_err(|error| Failure::of_argument(&error))?,
             None => sink,
         };
-        let wanted = (self.end.as_nanos() - self.start.as_nanos()) / (interval.as_nanos() as i64).max(1) + 1;
+        let wanted = self.range.nanos() / (interval.as_nanos() as i64).max(1) + 1;
         let mut saver = Saver { cx, sink, saved: 0, missing: Missing::default(), bar: cx.screen.spinner(), wanted };
         let mut images = images.images();
         let result = loop {
@@ -137,8 +130,7 @@ impl Images {
     }
 
     fn failure(&self, stream: &StreamId, missing: &Missing) -> Failure {
-        let (start, end) = (time::local(self.start), time::local(self.end));
-        let failure = Failure::nothing(format!("no picture of {} from {start} to {end}", stream.name()));
+        let failure = Failure::nothing(format!("no picture of {} {}", stream.name(), self.range));
         match missing.last {
             Some(NoImage::NoMedia) => {
                 failure.hint(format!("`kvs list {} --start TIME` lists what is stored", stream.name()))

@@ -159,7 +159,7 @@ struct Lines<'a> {
     text: String,
 }
 
-/// How many bytes of lines are held at most, before the line that passes it.
+/// The size at which held lines are printed, in bytes.
 const BUFFERED: usize = 64 << 10;
 
 impl Lines<'_> {

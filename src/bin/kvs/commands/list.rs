@@ -1,28 +1,25 @@
 //! `kvs list`.
 
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use futures::StreamExt;
 use futures::stream::{BoxStream, TryStreamExt};
 use indicatif::{HumanBytes, ProgressBar};
 use jiff::tz::TimeZone;
-use kinesis_video::{Clock, Fragment, FragmentInfo, Order, StreamId, Timestamp};
+use kinesis_video::{Fragment, FragmentInfo, Order, StreamId, Timestamp};
 use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::plot::{Coverage, Extent, PictureFile, Stored};
 use crate::screen::{DIM, WARNING};
-use crate::source::{self, ClockName, Selection, Source};
+use crate::source::{self, ClockName, GAP_TOLERANCE, Selection, Source};
 use crate::{time, words};
 
-/// What is listed of a stream without --start.
+/// The length of the listed range of a stream without --start.
 const DEFAULT_RANGE: Duration = Duration::from_secs(3600);
-
-/// Time between two fragments that is no gap yet, as in the library.
-const TOLERANCE: Duration = Duration::from_millis(500);
 
 /// List what is stored, without reading the media.
 ///
@@ -81,7 +78,7 @@ type Entries = BoxStream<'static, kinesis_video::Result<Entry>>;
 
 impl List {
     pub(crate) async fn run(self, cx: &Context) -> Result<()> {
-        let now = time::parse("now").map_err(Failure::other)?;
+        let now = Timestamp::from(SystemTime::now());
         let name = self.source.to_string();
         let (start, end) = match (&self.source, self.start) {
             (Source::Stream(_), None) => {
@@ -106,7 +103,7 @@ impl List {
                 (input.items.map_ok(|fragment| Entry::of_fragment(&fragment)).boxed(), input.bar)
             }
         };
-        let mut listing = Listing::new(self.clock.into(), self.plot.is_some());
+        let mut listing = Listing::new(self.clock, self.plot.is_some());
         let result = loop {
             let shown = match entries.try_next().await {
                 Ok(Some(entry)) => listing.add(entry, cx),
@@ -198,11 +195,8 @@ impl Entry {
     }
 
     /// Returns the start on a clock, or else on the other one.
-    fn time(&self, clock: Clock) -> Option<Timestamp> {
-        match clock {
-            Clock::Producer => self.producer_time.or(self.server_time),
-            Clock::Server => self.server_time.or(self.producer_time),
-        }
+    fn time(&self, clock: ClockName) -> Option<Timestamp> {
+        clock.first_of(self.server_time, self.producer_time)
     }
 
     /// Returns the starts of two fragments on a clock that both have: the producer's, if possible.
@@ -211,7 +205,7 @@ impl Entry {
         of_producer.or(self.server_time.zip(after.server_time)).or(self.timecode.zip(after.timecode))
     }
 
-    fn text(&self, clock: Clock) -> String {
+    fn text(&self, clock: ClockName) -> String {
         let begins = match (self.time(clock), self.timecode) {
             (None, Some(timecode)) => format!("at {:.3} s", timecode.as_millis() as f64 / 1000.0),
             (time, _) => time::local_or_dash(time),
@@ -233,7 +227,7 @@ impl Entry {
 
 /// The totals of what was listed.
 struct Listing {
-    clock: Clock,
+    clock: ClockName,
     before: Option<Entry>,
     /// The distance of the starts of the last two fragments without a gap between them.
     step: Duration,
@@ -267,7 +261,7 @@ fn millis(millis: f64) -> Duration {
 }
 
 impl Listing {
-    fn new(clock: Clock, is_plotted: bool) -> Self {
+    fn new(clock: ClockName, is_plotted: bool) -> Self {
         Self {
             clock,
             before: None,
@@ -333,7 +327,7 @@ impl Listing {
             return None;
         };
         let gap = distance.saturating_sub(expected);
-        if gap > TOLERANCE && !expected.is_zero() {
+        if gap > GAP_TOLERANCE && !expected.is_zero() {
             self.covered += expected;
             return Some(gap);
         }

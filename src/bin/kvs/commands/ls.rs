@@ -41,7 +41,7 @@ With --json, one object per stream:
   newest_fragment_age_ms: by the clocks of the service and of this machine
   error: why the newest fragment could not be found out, or null";
 
-/// What is known of the newest fragment of a stream.
+/// The newest fragment of a stream, if it has one, or the error of looking for it.
 type Newest = Result<Option<FragmentInfo>, kinesis_video::Error>;
 
 impl Ls {

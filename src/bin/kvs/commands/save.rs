@@ -80,7 +80,7 @@ impl Save {
                     let what = "the pattern of --name does not end in .mkv";
                     return Err(Failure::usage(what).hint(format!("--name \"{name}.mkv\"")));
                 }
-                Some(name) => sink.pattern(name).map_err(|error| Failure::usage(error.message().to_owned()))?,
+                Some(name) => sink.pattern(name).map_err(|error| Failure::of_argument(&error))?,
                 None => sink,
             };
             self.save(sink, |sink, fragment| Some(sink.path_of(fragment)), cx).await
@@ -141,24 +141,26 @@ impl Save {
                 let begins = time::local_or_dash(fragment.producer_time().or(fragment.server_time()));
                 cx.screen.note(&format!("{name}: {begins}: {}", words::discontinuity(discontinuity)));
             }
-            let file = path_of(&sink, &fragment).map(|path| (object(&path, &fragment), text(&path, &fragment)));
-            let position = fragment.position();
+            let file = path_of(&sink, &fragment);
             let written = async {
-                sink.send(fragment).await?;
+                sink.send(fragment.clone()).await?;
                 sink.flush().await
             };
             if let Err(error) = written.await {
                 break Err(error.into());
             }
             // Its file is complete. The one file will be complete when the sink is closed.
-            if let Some((object, text)) = file {
-                let shown = if cx.screen.is_json() { cx.screen.object(&object) } else { cx.screen.line(&text) };
+            if let Some(path) = file {
+                let shown = match cx.screen.is_json() {
+                    true => cx.screen.object(&object(&path, &fragment)),
+                    false => cx.screen.line(&text(&path, &fragment)),
+                };
                 if let Err(failure) = shown {
                     break Err(failure);
                 }
             }
             if let Some(acks) = &input.acks {
-                acks.done(&position);
+                acks.done(&fragment.position());
             }
         };
         let closed = sink.close().await.map_err(Failure::from);

@@ -35,7 +35,7 @@ pub(crate) struct Tail {
     selection: Selection,
 }
 
-/// What a source gives.
+/// An event of a source.
 enum Event {
     Fragment(Fragment),
     Failed(kinesis_video::Error),
@@ -133,7 +133,7 @@ impl Lines<'_> {
                     self.cx.screen.failure(&failure);
                 }
             }
-            // What a failed source gave before is on the screen.
+            // The failure is printed already, or is printed at the end.
             Event::Ended if self.has_failed(at) => input.bar.finish_and_clear(),
             Event::Ended => {
                 input.bar.finish_and_clear();

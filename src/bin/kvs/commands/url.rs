@@ -41,7 +41,7 @@ pub(crate) struct Url {
     /// The end of the range, at most 24 hours after --start.
     #[arg(long, value_name = "TIME", value_parser = time::parse, requires = "start")]
     end: Option<Timestamp>,
-    /// How long the URL is valid, from 5m to 12h. Default: 5m.
+    /// The lifetime of the URL, from 5m to 12h. Default: 5m.
     #[arg(long, value_name = "DURATION", value_parser = lifetime)]
     expires: Option<Duration>,
     /// The clock of --start, --end and --timestamps. Default: server.

@@ -245,7 +245,7 @@ fn give_names(
     files.iter().map(&mut rename).collect()
 }
 
-/// Prints what is known of each contact.
+/// Prints the totals and the files of each contact.
 fn show(calls: &[Call], files: &[(WavFile, PathBuf)], cx: &Context) -> Result<()> {
     let mut files = files.iter().peekable();
     for call in calls {
@@ -262,7 +262,7 @@ fn show(calls: &[Call], files: &[(WavFile, PathBuf)], cx: &Context) -> Result<()
     Ok(())
 }
 
-/// What was heard so far. Clones share it.
+/// The state of the conversations so far. Clones share it.
 #[derive(Clone, Default)]
 struct Heard(Arc<Mutex<State>>);
 
@@ -427,7 +427,7 @@ struct Recorder<'a> {
     drawn: Result<()>,
 }
 
-/// How the receiving, the writing and the drawing ended.
+/// The results of receiving, writing and drawing.
 struct Recorded {
     received: kinesis_video::Result<()>,
     written: Result<()>,

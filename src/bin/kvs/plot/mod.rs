@@ -80,12 +80,7 @@ pub(crate) trait Picture {
 impl PictureFile {
     /// Returns the file of the same folder and format whose name has `-TEXT` at its end.
     pub(crate) fn with_suffix(&self, text: &str) -> Self {
-        let mut name = self.path.file_stem().unwrap_or_default().to_owned();
-        name.push("-");
-        name.push(text);
-        name.push(".");
-        name.push(self.path.extension().unwrap_or_default());
-        Self { path: self.path.with_file_name(name), format: self.format }
+        Self { path: files::with_suffix(&self.path, text), format: self.format }
     }
 
     /// Returns the file, or one with a number at the end of its name if it exists.

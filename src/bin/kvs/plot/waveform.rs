@@ -38,7 +38,7 @@ pub(crate) struct Peaks {
     end: u64,
 }
 
-/// What is heard in a moment.
+/// The audio of a moment: its lowest and highest sample, and whether it was filled in.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Column {
     /// The lowest and the highest sample.

@@ -10,7 +10,7 @@ use futures::{SinkExt, StreamExt, TryStreamExt};
 use indicatif::HumanBytes;
 use kinesis_video::frame::{FragmentReport, Frame, FrameInfo, FrameItem, NoPicture, SkippedBlock};
 use kinesis_video::{
-    Acks, EncodedFrame, Fragment, FragmentStreamExt, FrameStreamExt, ImageFormat, ImageSink, MediaSink, TrackKind,
+    Acks, EncodedFrame, Fragment, FragmentStreamExt, FrameStreamExt, ImageFormat, ImageSink, MediaSink,
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -43,7 +43,7 @@ impl Frames {
             Some(name) => ImageSink::to_dir(dir).pattern(name),
             None => Ok(ImageSink::to_dir(dir)),
         });
-        let sink = sink.transpose().map_err(|error| Failure::usage(error.message().to_owned()))?;
+        let sink = sink.transpose().map_err(|error| Failure::of_argument(&error))?;
 
         let name = self.source.to_string();
         let mut input = self.selection.open(&self.source, cx).await?;
@@ -318,11 +318,7 @@ impl Seen {
     fn add(&mut self, fragment: &Fragment) {
         self.fragments += 1;
         for track in fragment.tracks().iter() {
-            let kind = match track.kind() {
-                TrackKind::Video => "video",
-                TrackKind::Audio => "audio",
-                _ => "other",
-            };
+            let kind = track.kind().name();
             if !self.tracks.iter().any(|(known, codec)| *known == kind && codec == track.codec_id()) {
                 self.tracks.insert((kind, track.codec_id().to_owned()));
             }
