@@ -4,26 +4,23 @@ use std::time::Duration;
 
 use indicatif::HumanBytes;
 use jiff::tz::TimeZone;
-use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::TimeAxis;
 use super::columns::Columns;
-use super::{Area, Drawn, GREY, INK, LEFT, PALE, Picture, RIGHT, SMALL, draw_legend, draw_title, text_style};
+use super::{
+    Area, Drawn, INK, LEFT, PALE, PLOT, Picture, SMALL, WIDTH, draw_legend, draw_mesh, draw_title, panel_area,
+    panel_chart, text_style,
+};
 use crate::{time, words};
 
-const WIDTH: u32 = 1200;
 const HEIGHT: u32 = 620;
-
-/// The left and right end of the plots.
-const PLOT: (i32, i32) = (LEFT, WIDTH as i32 - RIGHT);
 
 const BAR_TOP: i32 = 104;
 const BAR_BOTTOM: i32 = 136;
 const PANELS_TOP: i32 = 154;
 const PANEL_HEIGHT: i32 = 138;
-const PANEL_TITLE: i32 = 22;
 
 /// The most labels of gaps. They are those of the longest ones.
 const MOST_LABELS: usize = 24;
@@ -277,28 +274,11 @@ impl Coverage<'_> {
 
 impl Panel {
     fn draw<B: DrawingBackend>(&self, area: &Area<B>, axis: &TimeAxis, top: i32) -> Drawn<B> {
-        area.draw_text(&self.title, &text_style(SMALL, INK, HPos::Left, VPos::Top), (LEFT, top))?;
         let highest = self.fill.iter().flatten().copied().fold(0.0, f64::max) / self.unit;
         let highest = if highest > 0.0 { highest * 1.15 } else { 1.0 };
-        let part = area.clone().shrink((0, top + PANEL_TITLE), (WIDTH, PANEL_HEIGHT - PANEL_TITLE));
-        let vertical: RangedCoordf64 = (0.0..highest).into();
-        let mut chart = ChartBuilder::on(&part)
-            .set_left_and_bottom_label_area_size(0)
-            .y_label_area_size(LEFT)
-            .margin_right(RIGHT)
-            .margin_bottom(12)
-            .build_cartesian_2d(axis.clone(), vertical)?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(PALE)
-            .max_light_lines(0)
-            .y_labels(4)
-            .y_label_style(text_style(SMALL, GREY, HPos::Right, VPos::Center))
-            .y_label_formatter(&|value| number(*value))
-            .axis_style(GREY)
-            .set_all_tick_mark_size(4)
-            .draw()?;
+        let panel = panel_area(area, &self.title, (top, PANEL_HEIGHT))?;
+        let mut chart = panel_chart(&panel, axis, 0.0..highest)?;
+        draw_mesh(&mut chart, 4, &|value| number(*value))?;
         let scaled = |outline: Vec<(f64, f64)>| -> Vec<(f64, f64)> {
             outline.into_iter().map(|(at, value)| (at, value / self.unit)).collect()
         };

@@ -6,16 +6,20 @@ mod coverage;
 mod png;
 mod waveform;
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use plotters::coord::Shift;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::failure::{Failure, Result};
 use crate::files;
 use crate::screen::Screen;
+
+use axis::TimeAxis;
 
 pub(crate) use coverage::{Coverage, Extent, Stored};
 pub(crate) use waveform::{Peaks, Waveform};
@@ -32,12 +36,24 @@ const LEFT: i32 = 70;
 /// The columns of pixels right of the plots, for half a label of the time axis.
 const RIGHT: i32 = 40;
 
+/// The width of a picture.
+const WIDTH: u32 = 1200;
+
+/// The left and right end of the plots.
+const PLOT: (i32, i32) = (LEFT, WIDTH as i32 - RIGHT);
+
+/// The height of the title above a panel.
+const PANEL_TITLE: i32 = 22;
+
 const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
 const GREY: RGBColor = RGBColor(0x6B, 0x6B, 0x6B);
 const PALE: RGBColor = RGBColor(0xDC, 0xDC, 0xDC);
 
 /// A part of a picture, in pixels.
 type Area<B> = DrawingArea<B, Shift>;
+
+/// A chart over time.
+type Chart<'a, B> = ChartContext<'a, B, Cartesian2d<TimeAxis, RangedCoordf64>>;
 
 type Drawn<B> = std::result::Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
 
@@ -113,6 +129,45 @@ impl Format {
             }
         }
     }
+}
+
+/// Draws the title of a panel, and returns the area below it.
+fn panel_area<B: DrawingBackend>(
+    area: &Area<B>,
+    title: &str,
+    (top, height): (i32, i32),
+) -> std::result::Result<Area<B>, DrawingAreaErrorKind<B::ErrorType>> {
+    area.draw_text(title, &text_style(SMALL, INK, HPos::Left, VPos::Top), (LEFT, top))?;
+    Ok(area.clone().shrink((0, top + PANEL_TITLE), (WIDTH, height - PANEL_TITLE)))
+}
+
+/// Begins the chart of a panel, whose values are in the range `vertical`.
+fn panel_chart<'a, B: DrawingBackend>(
+    panel: &'a Area<B>,
+    axis: &TimeAxis,
+    vertical: Range<f64>,
+) -> std::result::Result<Chart<'a, B>, DrawingAreaErrorKind<B::ErrorType>> {
+    ChartBuilder::on(panel)
+        .set_left_and_bottom_label_area_size(0)
+        .y_label_area_size(LEFT)
+        .margin_right(RIGHT)
+        .margin_bottom(12)
+        .build_cartesian_2d(axis.clone(), vertical)
+}
+
+/// Draws the lines of a chart, and about so many labels of its values.
+fn draw_mesh<B: DrawingBackend>(chart: &mut Chart<'_, B>, labels: usize, format: &dyn Fn(&f64) -> String) -> Drawn<B> {
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(PALE)
+        .max_light_lines(0)
+        .y_labels(labels)
+        .y_label_style(text_style(SMALL, GREY, HPos::Right, VPos::Center))
+        .y_label_formatter(format)
+        .axis_style(GREY)
+        .set_all_tick_mark_size(4)
+        .draw()
 }
 
 /// Returns the style of text.

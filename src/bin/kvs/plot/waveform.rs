@@ -2,19 +2,18 @@
 
 use kinesis_video::Party;
 use kinesis_video::audio::SAMPLE_RATE;
-use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::TimeAxis;
-use super::{Area, Drawn, GREY, INK, LEFT, PALE, Picture, RIGHT, SMALL, draw_legend, draw_title, text_style};
+use super::{
+    Area, Drawn, GREY, PANEL_TITLE, PLOT, Picture, SMALL, WIDTH, draw_legend, draw_mesh, draw_title, panel_area,
+    panel_chart, text_style,
+};
 
-const WIDTH: u32 = 1200;
 const HEIGHT: u32 = 420;
-const PLOT: (i32, i32) = (LEFT, WIDTH as i32 - RIGHT);
 const LANES_TOP: i32 = 66;
 const LANE_HEIGHT: i32 = 150;
-const LANE_TITLE: i32 = 22;
 
 /// The most columns of a lane: two for each pixel. When they are full, pairs become one.
 const COLUMNS: usize = 2 * (PLOT.1 - PLOT.0).unsigned_abs() as usize;
@@ -148,15 +147,8 @@ impl Waveform {
         lane: &[Column],
     ) -> Drawn<B> {
         let title = format!("{name}, % of full scale");
-        area.draw_text(&title, &text_style(SMALL, INK, HPos::Left, VPos::Top), (LEFT, top))?;
-        let part = area.clone().shrink((0, top + LANE_TITLE), (WIDTH, LANE_HEIGHT - LANE_TITLE));
-        let vertical: RangedCoordf64 = (-full..full).into();
-        let mut chart = ChartBuilder::on(&part)
-            .set_left_and_bottom_label_area_size(0)
-            .y_label_area_size(LEFT)
-            .margin_right(RIGHT)
-            .margin_bottom(12)
-            .build_cartesian_2d(axis.clone(), vertical)?;
+        let panel = panel_area(area, &title, (top, LANE_HEIGHT))?;
+        let mut chart = panel_chart(&panel, axis, -full..full)?;
         let millis = self.peaks.samples_per_column as f64 * 1000.0 / f64::from(SAMPLE_RATE);
         let at = |column: usize| (column as f64 * millis).min(axis.end);
         // Below the lines of the mesh.
@@ -165,17 +157,7 @@ impl Waveform {
             .into_iter()
             .map(|(first, run)| Rectangle::new([(at(first), -full), (at(first + run.len()), full)], FILLED.filled()));
         chart.draw_series(bands)?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(PALE)
-            .max_light_lines(0)
-            .y_labels(3)
-            .y_label_style(text_style(SMALL, GREY, HPos::Right, VPos::Center))
-            .y_label_formatter(&|value| format!("{}", (value * 100.0).round() / 100.0))
-            .axis_style(GREY)
-            .set_all_tick_mark_size(4)
-            .draw()?;
+        draw_mesh(&mut chart, 3, &|value| format!("{}", (value * 100.0).round() / 100.0))?;
         let percent = |sample: i16| f64::from(sample) / 32_768.0 * 100.0;
         for (first, run) in runs(lane, |column| column.peaks) {
             let points = (first..).zip(&run);
@@ -193,7 +175,7 @@ impl Waveform {
         }
         if lane.iter().all(|column| column.peaks.is_none()) {
             let style = text_style(SMALL, GREY, HPos::Center, VPos::Center);
-            let middle = top + LANE_TITLE + (LANE_HEIGHT - LANE_TITLE - 12) / 2;
+            let middle = top + PANEL_TITLE + (LANE_HEIGHT - PANEL_TITLE - 12) / 2;
             area.draw_text("no audio", &style, (i32::midpoint(PLOT.0, PLOT.1), middle))?;
         }
         Ok(())
