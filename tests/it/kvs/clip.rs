@@ -1,12 +1,11 @@
 //! `kvs clip`.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use kinesis_video::Timestamp;
 use kinesis_video::local::{InjectedFault, Operation, Stamp, fragment_number};
 
-use super::{Lab, START, assert_shown};
+use super::{Lab, START, assert_shown, signal, until};
 use crate::support::footage;
 
 const RANGE: &str = "--start 2026-11-20T10:00:00Z --end 2026-11-20T10:01:00Z";
@@ -74,18 +73,10 @@ async fn an_interrupted_command_finishes_the_clip_at_hand() {
     let lab = busy_lab().await;
     let slow = InjectedFault::Trickle { bytes: 1000, pause: Duration::from_millis(100) };
     lab.endpoint.inject(Operation::GetClip, None, slow);
-    let (mut kvs, part) = (lab.kvs(), lab.path("busy.mp4.part"));
-    let child = kvs.args(BUSY.split(' ')).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let output = tokio::task::spawn_blocking(move || {
-        while !part.exists() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-        assert!(killed.unwrap().success());
-        child.wait_with_output().unwrap()
-    })
-    .await
-    .unwrap();
+    let child = lab.start(BUSY);
+    until(|| lab.path("busy.mp4.part").exists()).await;
+    signal(&child, "INT");
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
     assert_eq!(output.status.code(), Some(130));
     assert_eq!(clips(&lab, &output.stdout).len(), 1);
     assert!(lab.path("busy.mp4").exists() && !lab.path("busy-2.mp4").exists());

@@ -8,7 +8,7 @@ use kinesis_video::local::{InjectedFault, LocalEndpoint, Operation, Quotas};
 use kinesis_video::{KinesisVideo, Start};
 use serde_json::Value;
 
-use super::{Lab, assert_shown};
+use super::{Lab, assert_shown, output_of, signal};
 
 /// Replaces what differs between builds, and from run to run.
 fn mask(shown: &str) -> String {
@@ -55,7 +55,7 @@ async fn run(mut kvs: Command, variables: &[(&str, Option<&str>)], arguments: &[
         };
     }
     kvs.args(arguments);
-    tokio::task::spawn_blocking(move || kvs.output().unwrap()).await.unwrap()
+    output_of(&mut kvs).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,12 +236,9 @@ async fn an_interruption_ends_it_at_once() {
     // Accepts connections, and never answers.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
-    let mut kvs = lab.kvs();
-    kvs.args(["doctor", "--endpoint-url", &url]).stdout(std::process::Stdio::piped());
-    let child = kvs.spawn().unwrap();
+    let child = lab.start(&format!("doctor --endpoint-url {url}"));
     let connection = silent.accept().await.unwrap();
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(killed.success());
+    signal(&child, "INT");
     let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
     drop(connection);
     assert_eq!(output.status.code(), Some(130));

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::{Lab, assert_shown};
+use super::{Lab, assert_shown, signal};
 
 /// Returns the number of pictures in a folder.
 fn count(dir: &Path) -> usize {
@@ -121,9 +121,7 @@ async fn undecodable_pictures_are_counted_and_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_command_finishes_its_files() {
     let lab = Lab::new().await;
-    let mut kvs = lab.kvs();
-    kvs.args(["frames", "front-door", "--start", "earliest", "-o", "pictures", "--sheet", "sheet.png"]);
-    let mut child = kvs.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = lab.start("frames front-door --start earliest -o pictures --sheet sheet.png");
     let (lines, output) = tokio::task::spawn_blocking(move || {
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut lines = String::new();
@@ -131,8 +129,7 @@ async fn an_interrupted_command_finishes_its_files() {
             assert!(out.read_line(&mut lines).unwrap() > 0, "{lines}");
         }
         // It waits for the fifth fragment.
-        let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-        assert!(killed.unwrap().success());
+        signal(&child, "INT");
         out.read_to_string(&mut lines).unwrap();
         (lines, child.wait_with_output().unwrap())
     })

@@ -83,7 +83,7 @@ async fn times_are_in_the_local_time_zone() {
     let lab = Lab::new().await;
     let mut kvs = lab.kvs();
     kvs.args(["tail", "door.mkv"]).env("TZ", "America/New_York");
-    let output = tokio::task::spawn_blocking(move || kvs.output().unwrap()).await.unwrap();
+    let output = output_of(&mut kvs).await;
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.starts_with("2026-11-20 04:59:59.500 EST  "), "{text}");
 }
@@ -93,7 +93,7 @@ async fn standard_input_is_a_source_and_colours_are_for_terminals() {
     let lab = Lab::new().await;
     let mut kvs = lab.kvs();
     kvs.args(["tail", "-"]).stdin(std::fs::File::open(lab.path("door.mkv")).unwrap());
-    let of_stdin = tokio::task::spawn_blocking(move || kvs.output().unwrap()).await.unwrap();
+    let of_stdin = output_of(&mut kvs).await;
     let of_file = lab.run("tail door.mkv").await;
     assert_eq!(of_stdin.stdout, of_file.stdout);
     assert_eq!(String::from_utf8(of_stdin.stderr).unwrap(), "standard input: 4 fragments\n");

@@ -163,6 +163,17 @@ pub async fn output_of(kvs: &mut Command) -> Output {
     }
 }
 
+/// Waits until a condition holds, at most for half a minute.
+pub async fn until(condition: impl Fn() -> bool) {
+    for _ in 0..3000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the condition does not hold after half a minute");
+}
+
 /// Sends a signal, such as "INT", to a running command.
 pub fn signal(child: &Child, name: &str) {
     let status = Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status();

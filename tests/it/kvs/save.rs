@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kinesis_video::local::{InjectedFault, Operation};
 
-use super::{Lab, assert_shown, fragments_of, next_line, signal};
+use super::{Lab, assert_shown, fragments_of, next_line, signal, until};
 use crate::support::files::file_names;
 
 /// Longer than a fragment may take after a signal.
@@ -94,12 +94,7 @@ async fn a_signal_finishes_the_file_at_hand() {
     // One file is complete after the signal, too.
     let child = lab.start("save front-door --start earliest -o one.mkv");
     let part = lab.path("one.mkv.part");
-    for _ in 0..500 {
-        if std::fs::metadata(&part).is_ok_and(|part| part.len() > 0) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until(|| std::fs::metadata(&part).is_ok_and(|part| part.len() > 0)).await;
     signal(&child, "TERM");
     let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));

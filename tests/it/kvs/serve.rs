@@ -1,11 +1,11 @@
 //! `kvs serve`.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 
 use serde_json::Value;
 
-use super::{Lab, assert_shown};
+use super::{Lab, assert_shown, output_of, signal};
 
 /// A running `kvs serve`, and its URL.
 struct Served {
@@ -27,9 +27,8 @@ impl Served {
     }
 
     /// Sends a signal, and returns the exit code and what was printed after the first line.
-    fn end(mut self, signal: &str) -> (Option<i32>, String) {
-        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+    fn end(mut self, name: &str) -> (Option<i32>, String) {
+        signal(&self.child, name);
         let mut text = String::new();
         self.stdout.read_to_string(&mut text).unwrap();
         self.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
@@ -44,7 +43,7 @@ async fn read(lab: &Lab, served: &Served, line: &str) -> Vec<Value> {
     for name in ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
         kvs.env_remove(name);
     }
-    let output = tokio::task::spawn_blocking(move || kvs.output().unwrap()).await.unwrap();
+    let output = output_of(&mut kvs).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -75,7 +74,7 @@ async fn files_loops_and_calls_are_served() {
     assert_eq!(call[0]["tracks"][0]["name"], "AUDIO_FROM_CUSTOMER");
     let contact = serde_json::json!(["ContactId", "a-contact"]);
     assert!(call[0]["tags"].as_array().unwrap().contains(&contact), "{}", call[0]);
-    let (code, told) = served.end("-INT");
+    let (code, told) = served.end("INT");
     let (told, url) = told.rsplit_once("to read from it: export AWS_ENDPOINT_URL=").unwrap();
     let expected =
         "serving door: door.mkv, as it is\nserving camera: plain.mkv, in a loop\nserving call: calls of ten seconds\n";
@@ -86,7 +85,7 @@ async fn files_loops_and_calls_are_served() {
 async fn sigterm_ends_it() {
     let lab = Lab::new().await;
     let served = Served::start(&lab, &["--loop", "camera=plain.mkv"]);
-    let (code, told) = served.end("-TERM");
+    let (code, told) = served.end("TERM");
     assert!(code == Some(130) && told.starts_with("serving camera: plain.mkv, in a loop\n"), "{told}");
 }
 

@@ -1,11 +1,11 @@
 //! `kvs wav`.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
 
-use super::{Lab, assert_shown};
+use super::{Lab, assert_shown, signal, until};
 use crate::support::bodies::Chunking;
 use crate::support::conversation::{
     audio_body, audio_document, party_samples, probe_wav, read_audio, scenarios, steady, wav_channels,
@@ -158,13 +158,7 @@ async fn a_checkpoint_moves_on_with_each_contact() {
     kvs.args(["wav", "line", "--start", "earliest", "--checkpoint", "p", "-o", "c.wav", "--waveform", "c.png"]);
     let mut recorder = kvs.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let saved = || std::fs::read_to_string(lab.path("p")).unwrap_or_default();
-    for _ in 0..3000 {
-        if saved().contains(&numbers[5]) {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    assert!(saved().contains(&numbers[5]), "{}", saved());
+    until(|| saved().contains(&numbers[5])).await;
     recorder.kill().unwrap();
     recorder.wait().unwrap();
     let expected = ["c-a.png", "c-a.wav", "c-b.png", "c-b.wav", "c-c.wav.part"];
@@ -178,18 +172,10 @@ async fn a_checkpoint_moves_on_with_each_contact() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_recorder_completes_its_files() {
     let lab = Lab::new().await;
-    let mut kvs = lab.kvs();
-    kvs.args(["wav", "call", "--start", "earliest", "-o", "c.wav", "--waveform", "c.svg"]);
-    let recorder = kvs.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let recorder = lab.start("wav call --start earliest -o c.wav --waveform c.svg");
     let part = lab.path("c-a.wav.part");
-    for _ in 0..3000 {
-        if std::fs::metadata(&part).is_ok_and(|there| there.len() > 100_000) {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    let killed = Command::new("kill").args(["-INT", &recorder.id().to_string()]).status().unwrap();
-    assert!(killed.success());
+    until(|| std::fs::metadata(&part).is_ok_and(|there| there.len() > 100_000)).await;
+    signal(&recorder, "INT");
     let output = tokio::task::spawn_blocking(move || recorder.wait_with_output().unwrap()).await.unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8(output.stdout).unwrap().starts_with("contact a  from customer "));
@@ -230,12 +216,7 @@ async fn files_of_a_killed_recorder_can_be_read() {
     for (at, described) in (1..).zip(&call) {
         stream.push(&audio_document(described));
         let there = |path: &Path| std::fs::metadata(path).map_or(0, |there| there.len());
-        for _ in 0..3000 {
-            if there(&part) >= at * 8192 / 800 * 800 * 4 {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+        until(|| there(&part) >= at * 8192 / 800 * 800 * 4).await;
     }
     // The header may be written a moment after the samples.
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
