@@ -29,7 +29,7 @@ const LEADING: u32 = 4;
 /// Width by height that a sheet should have.
 const SHAPE: f64 = 1.5;
 
-/// How much an empty row at the end counts against a number of columns.
+/// The cost of an empty row at the end, for the choice of the number of columns.
 const EMPTINESS: f64 = 0.8;
 
 const BACKGROUND: Rgb<u8> = Rgb([30, 31, 34]);
@@ -106,7 +106,7 @@ pub(crate) struct Sheet {
     tiles: Vec<Tile>,
     /// All pictures, chosen or not.
     pictures: u64,
-    /// How often every second tile was dropped.
+    /// The number of times that every second tile was dropped.
     halvings: u32,
 }
 

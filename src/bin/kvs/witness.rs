@@ -18,7 +18,7 @@ use kinesis_video::{KinesisVideo, Timestamp};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Witness(Arc<Mutex<Seen>>);
 
-/// What was noted.
+/// The notes of a witness.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     /// The URL of the last call.

@@ -172,7 +172,7 @@ impl Search {
             }
             State::Narrowing(window) => {
                 let half = window.start + window.millis() / 2 + 1;
-                // What is known to be the newest so far may be after the middle.
+                // The newest fragment so far may be after the middle.
                 Some(MillisRange { start: self.known(window).unwrap_or(half).max(half), ..window })
             }
             State::Short(window) => Some(window),
