@@ -147,6 +147,7 @@ mod image_format;
 mod limits;
 #[cfg(feature = "local")]
 pub mod local;
+pub mod mux;
 pub mod packet;
 #[cfg(feature = "aws")]
 pub mod service;
@@ -176,6 +177,7 @@ pub use fragment::{
 pub use frame::{EncodedFrame, Frame, RgbFrame};
 pub use image_format::ImageFormat;
 pub use limits::Limits;
+pub use mux::Gaps;
 pub use packet::Packet;
 #[cfg(feature = "aws")]
 pub use service::{
@@ -186,7 +188,7 @@ pub use service::{
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use sink::ImageSink;
-pub use sink::{MediaSink, MkvSink, PayloadSink, WavFile, WavSink};
+pub use sink::{MediaSink, MkvFileSink, MkvSink, Mp4Sink, PayloadSink, RecordedFile, RecordingSink, WavFile, WavSink};
 pub use summary::Summary;
 
 /// Compiles and runs the examples of the README and of the guides with the tests.

@@ -97,7 +97,7 @@ impl Party {
 
     /// Returns the party of a track by the track's name. Track numbers change between fragments, and codec ids are
     /// wrong. Old streams have a single track, of the customer, which has no name or the name of its format.
-    fn of_track(track: &Track, is_only: bool) -> Option<Self> {
+    pub(crate) fn of_track(track: &Track, is_only: bool) -> Option<Self> {
         let is_of_connect = track.sampling_frequency().is_none_or(|hertz| hertz == f64::from(SAMPLE_RATE));
         match track.name().unwrap_or_default() {
             "AUDIO_FROM_CUSTOMER" => Some(Self::FromCustomer),

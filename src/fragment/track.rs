@@ -21,6 +21,15 @@ pub enum TrackKind {
 }
 
 impl TrackKind {
+    /// Returns the number from the RFC.
+    pub(crate) fn number(self) -> u64 {
+        match self {
+            Self::Video => 1,
+            Self::Audio => 2,
+            Self::Other(number) => number,
+        }
+    }
+
     /// Returns the name from the RFC, such as `audio`, `video` or `subtitle`.
     ///
     /// Returns `unknown` for a number that the RFC does not define.

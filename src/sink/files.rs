@@ -1,6 +1,7 @@
 //! Writes each item to a file of its own.
 
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll, ready};
 
@@ -16,6 +17,20 @@ pub(super) fn part_of(path: &Path) -> PathBuf {
     let mut part = path.file_name().unwrap_or_default().to_owned();
     part.push(".part");
     path.with_file_name(part)
+}
+
+/// Creates the temporary file for a path, and the folder if it is missing. Blocks the thread.
+pub(super) fn create_part(path: &Path) -> Result<(File, PathBuf)> {
+    let part = part_of(path);
+    let mut file = File::create(&part);
+    if file.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        && let Some(folder) = path.parent()
+    {
+        std::fs::create_dir_all(folder).map_err(|error| Error::of_file("creating the folder", folder, error))?;
+        file = File::create(&part);
+    }
+    let file = file.map_err(|error| Error::of_file("writing", &part, error))?;
+    Ok((file, part))
 }
 
 /// Returns whether a fragment is incomplete, or media before it is missing.

@@ -2,6 +2,7 @@
 //!
 //! All sinks implement [`MediaSink`]. They fail with the crate's [`Error`], so they can be combined.
 
+mod background;
 mod files;
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
 mod image;
@@ -9,6 +10,7 @@ mod mkv;
 mod pattern;
 mod payload;
 mod record;
+mod recording;
 mod wav;
 
 use futures::Sink;
@@ -22,6 +24,7 @@ pub use image::ImageSink;
 pub use mkv::MkvSink;
 pub use payload::PayloadSink;
 pub use record::Record;
+pub use recording::{Format, MkvFileSink, MkvFormat, Mp4Format, Mp4Sink, RecordedFile, RecordingSink};
 pub use wav::{WavFile, WavSink};
 
 /// A sink with a [`Summary`] of everything it has recorded.
@@ -35,6 +38,7 @@ pub use wav::{WavFile, WavSink};
 /// | [`MkvSink`], `ImageSink` | at the next item, flush or close |
 /// | [`WavSink::per_fragment`] | when the next fragment begins, at the latest on close |
 /// | [`WavSink::per_contact`] | when the next contact begins, at the latest on close |
+/// | [`Mp4Sink`], [`MkvFileSink`] | when the next file begins, at the latest on close |
 /// | [`PayloadSink`], other [`WavSink`]s | on close |
 ///
 /// The `fanout` of futures sends one stream to two sinks. The summary of the fanout adds up both sinks, so each item

@@ -6,15 +6,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use futures::Sink;
-use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 
 use super::MediaSink;
+use super::background::Background;
 use crate::audio::{AudioChunk, Party, StereoChunk};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::summary::Summary;
 use writer::{LARGEST, Writer};
 
@@ -83,12 +82,7 @@ const BATCH: usize = 256 << 10;
 /// ```
 #[must_use = "sinks do nothing unless something is sent to them"]
 pub struct WavSink {
-    state: State,
-    pending: Vec<Job>,
-    bytes: usize,
-    is_closing: bool,
-    /// The first error while closing.
-    failure: Option<Error>,
+    background: Background<Writer>,
     /// The totals after the last written batch.
     summary: Summary,
     files: Vec<WavFile>,
@@ -119,13 +113,6 @@ impl WavFile {
     }
 }
 
-enum State {
-    Idle(Box<Writer>),
-    Working(JoinHandle<(Box<Writer>, Result<()>)>),
-    /// The writer is lost because its thread failed.
-    Lost,
-}
-
 /// The names of the files, and the audio that goes into each.
 #[derive(Clone, Debug)]
 enum Layout {
@@ -135,12 +122,10 @@ enum Layout {
     Fragment(PathBuf),
 }
 
-/// A piece of work for the writer.
-enum Job {
+/// A chunk of audio to write.
+enum Chunk {
     Mono(AudioChunk),
     Stereo(StereoChunk),
-    /// Finish all files.
-    Finish,
 }
 
 impl WavSink {
@@ -189,7 +174,7 @@ impl WavSink {
     /// Default and maximum: 4,294,901,759 bytes, 64 KiB below the limit of WAV. Minimum: 1,024 bytes. Values outside
     /// these limits count as the nearer limit.
     pub fn roll_over_at(mut self, bytes: u64) -> Self {
-        if let State::Idle(writer) = &mut self.state {
+        if let Some(writer) = self.background.worker() {
             writer.largest = bytes.clamp(1024, LARGEST);
         }
         self
@@ -199,7 +184,7 @@ impl WavSink {
     ///
     /// If a file of the name exists, the audio goes to `NAME-2.wav`, `NAME-3.wav` and so on.
     pub fn keep_existing(mut self, keep: bool) -> Self {
-        if let State::Idle(writer) = &mut self.state {
+        if let Some(writer) = self.background.worker() {
             writer.keeps_existing = keep;
         }
         self
@@ -213,81 +198,22 @@ impl WavSink {
     }
 
     fn new(layout: Layout) -> Self {
-        Self {
-            state: State::Idle(Box::new(Writer::new(layout))),
-            pending: Vec::new(),
-            bytes: 0,
-            is_closing: false,
-            failure: None,
-            summary: Summary::default(),
-            files: Vec::new(),
-        }
+        let background = Background::new(Writer::new(layout), BATCH);
+        Self { background, summary: Summary::default(), files: Vec::new() }
     }
 
-    fn enqueue(&mut self, job: Job, bytes: usize) {
-        self.pending.push(job);
-        self.bytes += bytes;
+    fn push(&mut self, chunk: Chunk, samples: usize) -> Result<()> {
+        self.background.push(chunk, samples * 2 + 64)
     }
 
-    /// Writes the pending jobs when they fill a batch, or in any case if `all`. Is ready when there is room for
-    /// more jobs, or, if `all`, when all are written.
     fn poll_write(&mut self, cx: &mut Context<'_>, all: bool) -> Poll<Result<()>> {
-        loop {
-            match &mut self.state {
-                State::Working(_) if !all && self.bytes < BATCH => return Poll::Ready(Ok(())),
-                State::Working(work) => {
-                    let written = ready!(Pin::new(work).poll(cx));
-                    let (mut writer, result) = match written {
-                        Ok(written) => written,
-                        Err(error) => {
-                            self.state = State::Lost;
-                            return Poll::Ready(Err(lost().caused_by(error)));
-                        }
-                    };
-                    self.summary = writer.summary;
-                    self.files.append(&mut writer.complete);
-                    self.state = State::Idle(writer);
-                    result?;
-                }
-                State::Idle(_) if self.pending.is_empty() || !all && self.bytes < BATCH => return Poll::Ready(Ok(())),
-                State::Idle(_) => {
-                    let jobs = std::mem::take(&mut self.pending);
-                    self.bytes = 0;
-                    let executor = Handle::try_current().map_err(|error| {
-                        Error::new(ErrorKind::Unsupported, "writing audio needs a tokio runtime").caused_by(error)
-                    })?;
-                    let State::Idle(mut writer) = std::mem::replace(&mut self.state, State::Lost) else { continue };
-                    self.state = State::Working(executor.spawn_blocking(move || {
-                        let result = writer.run_all(jobs);
-                        (writer, result)
-                    }));
-                }
-                State::Lost => return Poll::Ready(Err(lost())),
-            }
-        }
+        let Self { background, summary, files } = self;
+        background.poll_write(cx, all, |writer| writer.report(summary, files))
     }
 
-    /// Writes the rest and finishes all files, also after an earlier failure.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if !self.is_closing {
-            self.is_closing = true;
-            self.enqueue(Job::Finish, 0);
-        }
-        loop {
-            let written = ready!(self.poll_write(cx, true));
-            let is_lost = matches!(self.state, State::Lost);
-            self.failure = self.failure.take().or(written.err());
-            if self.pending.is_empty() || is_lost {
-                return Poll::Ready(self.failure.take().map_or(Ok(()), Err));
-            }
-        }
-    }
-
-    fn check_open(&self) -> Result<()> {
-        match self.is_closing {
-            true => Err(Error::invalid_argument("the sink is closed")),
-            false => Ok(()),
-        }
+        let Self { background, summary, files } = self;
+        background.poll_close(cx, |writer| writer.report(summary, files))
     }
 }
 
@@ -299,10 +225,8 @@ impl Sink<AudioChunk> for WavSink {
     }
 
     fn start_send(mut self: Pin<&mut Self>, chunk: AudioChunk) -> Result<()> {
-        self.check_open()?;
-        let bytes = chunk.samples().len() * 2 + 64;
-        self.enqueue(Job::Mono(chunk), bytes);
-        Ok(())
+        let samples = chunk.samples().len();
+        self.push(Chunk::Mono(chunk), samples)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
@@ -322,14 +246,12 @@ impl Sink<StereoChunk> for WavSink {
     }
 
     fn start_send(mut self: Pin<&mut Self>, chunk: StereoChunk) -> Result<()> {
-        self.check_open()?;
         if chunk.is_real_time() {
             let message = "real-time audio may have samples missing: record audio made without `real_time`";
             return Err(Error::invalid_argument(message));
         }
-        let bytes = chunk.samples().len() * 2 + 64;
-        self.enqueue(Job::Stereo(chunk), bytes);
-        Ok(())
+        let samples = chunk.samples().len();
+        self.push(Chunk::Stereo(chunk), samples)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
@@ -353,23 +275,8 @@ impl MediaSink<StereoChunk> for WavSink {
     }
 }
 
-impl Drop for WavSink {
-    fn drop(&mut self) {
-        // Dropping an open file writes its header, which blocks the thread.
-        if let (State::Idle(writer), Ok(executor)) =
-            (std::mem::replace(&mut self.state, State::Lost), Handle::try_current())
-        {
-            drop(executor.spawn_blocking(move || drop(writer)));
-        }
-    }
-}
-
 impl fmt::Debug for WavSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WavSink").field("summary", &self.summary).finish_non_exhaustive()
     }
-}
-
-fn lost() -> Error {
-    Error::new(ErrorKind::Io, "the thread that writes audio panicked, or the runtime shut down").retryable(false)
 }

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use hound::{SampleFormat, WavSpec, WavWriter};
 
-use super::{BATCH, Job, Layout, WavFile, WavSink};
+use super::{BATCH, Chunk, Layout, WavFile, WavSink};
 use crate::audio::{AudioChunk, Party, SAMPLE_RATE, StereoChunk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::FragmentHeader;
-use crate::sink::files::part_of;
+use crate::sink::background::Worker;
+use crate::sink::files::create_part;
 use crate::summary::Summary;
 
 /// Bytes of a WAV header.
@@ -36,7 +37,6 @@ pub(super) struct Writer {
     files: [Option<OpenFile>; 2],
     /// The names used so far, so that no file replaces another.
     names: HashSet<PathBuf>,
-    failed: Option<Error>,
     pub(super) summary: Summary,
     /// The files completed since the sink has last taken them.
     pub(super) complete: Vec<WavFile>,
@@ -65,40 +65,15 @@ impl Writer {
             party: None,
             files: [None, None],
             names: HashSet::new(),
-            failed: None,
             summary: Summary::default(),
             complete: Vec::new(),
         }
     }
 
-    /// Runs the jobs and updates the headers. After a failure it writes no more audio, because later audio would
-    /// be in the wrong place.
-    pub(super) fn run_all(&mut self, jobs: Vec<Job>) -> Result<()> {
-        for job in jobs {
-            let is_finish = matches!(job, Job::Finish);
-            if self.failed.is_none() || is_finish {
-                let result = self.run(job);
-                if let Err(error) = &result
-                    && !is_finish
-                {
-                    self.failed = Some(error.clone());
-                    continue;
-                }
-                result?;
-            }
-        }
-        match &self.failed {
-            Some(error) => Err(error.clone()),
-            None => self.files.iter_mut().flatten().try_for_each(OpenFile::refresh),
-        }
-    }
-
-    fn run(&mut self, job: Job) -> Result<()> {
-        match job {
-            Job::Mono(chunk) => self.mono(&chunk),
-            Job::Stereo(chunk) => self.stereo(&chunk),
-            Job::Finish => self.finish(),
-        }
+    /// Adds what is new since the last report.
+    pub(super) fn report(&mut self, summary: &mut Summary, files: &mut Vec<WavFile>) {
+        *summary = self.summary;
+        files.append(&mut self.complete);
     }
 
     fn mono(&mut self, chunk: &AudioChunk) -> Result<()> {
@@ -287,15 +262,30 @@ impl Writer {
         let open = self.files.each_mut().map(Option::take);
         open.into_iter().flatten().try_for_each(|file| self.close_file(file))
     }
+}
 
-    fn finish(&mut self) -> Result<()> {
+impl Worker for Writer {
+    type Item = Chunk;
+
+    fn write(&mut self, chunk: Chunk) -> Result<()> {
+        match chunk {
+            Chunk::Mono(chunk) => self.mono(&chunk),
+            Chunk::Stereo(chunk) => self.stereo(&chunk),
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.files.iter_mut().flatten().try_for_each(OpenFile::refresh)
+    }
+
+    fn finish(&mut self, failed: Option<&Error>) -> Result<()> {
         // A file that could not be written completely keeps its temporary name.
-        if self.failed.as_ref().is_some_and(|error| error.kind() == ErrorKind::Io) {
+        if failed.is_some_and(|error| error.kind() == ErrorKind::Io) {
             return Ok(());
         }
         self.finish_files()?;
         match self.summary.files {
-            0 if self.failed.is_none() => {
+            0 if failed.is_none() => {
                 Err(Error::new(ErrorKind::NotFound, "the stream had no audio: no file was written"))
             }
             _ => Ok(()),
@@ -305,15 +295,7 @@ impl Writer {
 
 impl OpenFile {
     fn create(path: PathBuf, party: Option<Party>, channels: u16, frames: u64) -> Result<Self> {
-        let part = part_of(&path);
-        let mut file = File::create(&part);
-        if file.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-            && let Some(folder) = path.parent()
-        {
-            std::fs::create_dir_all(folder).map_err(|error| Error::of_file("creating the folder", folder, error))?;
-            file = File::create(&part);
-        }
-        let file = file.map_err(|error| Error::of_file("writing", &part, error))?;
+        let (file, part) = create_part(&path)?;
         let spec =
             WavSpec { channels, sample_rate: SAMPLE_RATE, bits_per_sample: 16, sample_format: SampleFormat::Int };
         let writer =

@@ -1,0 +1,92 @@
+//! Media as other containers describe it: MP4, Matroska and raw audio, without re-encoding.
+//!
+//! The [sinks](crate::sink) write files with it: [`Mp4Sink`](crate::Mp4Sink), [`MkvFileSink`](crate::MkvFileSink). Everything here is
+//! pure: no I/O and no clock.
+
+pub(crate) mod codec;
+pub(crate) mod mkv;
+pub(crate) mod mp4;
+pub(crate) mod timeline;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::fragment::{FragmentHeader, Tags};
+use crate::packet::Packet;
+
+pub use codec::audio::{AudioCodec, AudioConfig};
+pub use timeline::Gaps;
+
+pub(crate) use timeline::Timeline;
+
+/// Writes one file, by appending bytes to a buffer.
+pub(crate) trait Muxer: Sized + Send + 'static {
+    type Options: Clone + Default + Send + Sync + fmt::Debug + 'static;
+
+    /// Writes the start of the file. The caller then pushes `first`, and everything after it.
+    ///
+    /// # Errors
+    /// If the container has no place for a track.
+    fn begin(options: &Self::Options, first: &Placed, out: &mut Vec<u8>) -> Result<Self>;
+
+    /// Writes the media of a fragment. The bytes so far are then a file that plays.
+    ///
+    /// # Errors
+    /// If a packet cannot be read. Then nothing was appended to `out`.
+    fn push(&mut self, placed: &Placed, out: &mut Vec<u8>) -> Result<()>;
+
+    /// Returns the bytes that complete the file.
+    fn finish(self) -> Finish;
+
+    /// Returns the size in bytes at which the format needs a new file.
+    fn max_bytes(&self) -> u64 {
+        u64::MAX
+    }
+}
+
+/// The media of one fragment, placed on the time of a file.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) header: Arc<FragmentHeader>,
+    /// The producer's tags, before and after the media.
+    pub(crate) tags: Tags,
+    /// The packets in stored order.
+    pub(crate) samples: Vec<Sample>,
+}
+
+/// A packet with its times in a file, in nanoseconds from the start of the file.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    pub(crate) packet: Packet,
+    /// When it is presented. Never negative.
+    pub(crate) pts: i64,
+    /// When it is decoded. Negative at the start of a file if pictures are reordered.
+    pub(crate) dts: i64,
+    /// The time to the next sample of the track. Estimated for the last one of a fragment.
+    pub(crate) duration: i64,
+}
+
+impl Placed {
+    /// Returns the samples of one track, in stored order.
+    pub(crate) fn of_track(&self, number: u64) -> impl Iterator<Item = &Sample> {
+        self.samples.iter().filter(move |sample| sample.packet.track_number() == number)
+    }
+}
+
+/// What completes a file.
+#[derive(Debug, Default)]
+pub(crate) struct Finish {
+    /// The bytes to append, in pieces.
+    pub(crate) pieces: Vec<Vec<u8>>,
+    /// The bytes to overwrite afterwards.
+    pub(crate) patches: Vec<Patch>,
+}
+
+/// Bytes that replace others in a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Patch {
+    /// The offset in the file.
+    pub(crate) at: u64,
+    pub(crate) bytes: Vec<u8>,
+}

@@ -1,0 +1,193 @@
+//! The sample tables of a track (ISO/IEC 14496-12 section 8.6 and 8.7), which a finalised file ends with.
+
+use super::boxes::Pieces;
+
+/// The tables of one track. They grow by 4 bytes a sample, and by 8 for each change of duration or offset.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    samples: u32,
+    last_dts: Option<i64>,
+    /// stts: count and duration.
+    durations: Runs,
+    /// ctts: count and offset.
+    offsets: Runs,
+    has_offsets: bool,
+    has_negative_offsets: bool,
+    /// stsz. Empty while all samples have the same size.
+    sizes: Pages,
+    size: Option<u32>,
+    /// stss. Empty while all samples are key frames.
+    keys: Pages,
+    has_others: bool,
+    /// stsc: the samples of the last chunk, after the entries that are written.
+    chunks: u32,
+    chunk_samples: Option<u32>,
+    chunk_runs: Pages,
+    /// co64.
+    chunk_offsets: Pages,
+}
+
+/// Samples of one chunk that are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) dts: i64,
+    /// The time from decoding to presentation.
+    pub(super) offset: i32,
+    pub(super) duration: u32,
+    /// The bytes of each sample.
+    pub(super) size: u32,
+    /// The number of samples. More than one only for audio without compression, whose samples last one tick.
+    pub(super) count: u32,
+    pub(super) is_key: bool,
+}
+
+impl Tables {
+    /// Adds a chunk: samples that follow each other in the file.
+    pub(super) fn add_chunk(&mut self, offset: u64, entries: &[Entry]) {
+        let before = self.samples;
+        entries.iter().for_each(|entry| self.add(entry));
+        let samples = self.samples - before;
+        self.chunks += 1;
+        self.chunk_offsets.push(&offset.to_be_bytes());
+        if self.chunk_samples != Some(samples) {
+            self.chunk_samples = Some(samples);
+            for value in [self.chunks, samples, 1] {
+                self.chunk_runs.push(&value.to_be_bytes());
+            }
+        }
+    }
+
+    fn add(&mut self, entry: &Entry) {
+        if let Some(last) = self.last_dts {
+            self.durations.add(1, duration(last, entry.dts));
+        }
+        if entry.count > 1 {
+            self.durations.add(entry.count - 1, 1);
+        }
+        self.last_dts = Some(entry.dts + i64::from(entry.count.saturating_sub(1)));
+        self.has_offsets |= entry.offset != 0;
+        self.has_negative_offsets |= entry.offset < 0;
+        self.offsets.add(entry.count, entry.offset.cast_unsigned());
+        self.add_size(entry);
+        if !entry.is_key && !self.has_others {
+            self.has_others = true;
+            (1..=self.samples).for_each(|number| self.keys.push(&number.to_be_bytes()));
+        }
+        self.samples = self.samples.saturating_add(entry.count);
+        if entry.is_key && self.has_others {
+            self.keys.push(&self.samples.to_be_bytes());
+        }
+    }
+
+    fn add_size(&mut self, entry: &Entry) {
+        if self.sizes.is_empty() && self.size.is_none_or(|size| size == entry.size) {
+            self.size = Some(entry.size);
+            return;
+        }
+        if let (true, Some(size)) = (self.sizes.is_empty(), self.size) {
+            (0..self.samples).for_each(|_| self.sizes.push(&size.to_be_bytes()));
+        }
+        (0..entry.count).for_each(|_| self.sizes.push(&entry.size.to_be_bytes()));
+    }
+
+    /// Appends the tables. `last` is the duration of the last sample.
+    pub(super) fn write(mut self, last: u32, out: &mut Pieces) {
+        if self.samples > 0 {
+            self.durations.add(1, last);
+        }
+        table(b"stts", self.durations.finish(), 8, out);
+        if self.has_offsets {
+            // Version 1 has signed offsets.
+            let pages = self.offsets.finish();
+            let version = u8::from(self.has_negative_offsets);
+            let mut content = Pieces::from(vec![version, 0, 0, 0]);
+            content.push(count(&pages, 8));
+            pages.list.into_iter().for_each(|page| content.push(page));
+            out.boxed(b"ctts", content);
+        }
+        // Without this table every sample is a key frame.
+        if self.has_others {
+            table(b"stss", self.keys, 4, out);
+        }
+        table(b"stsc", self.chunk_runs, 12, out);
+        let size = if self.sizes.is_empty() { self.size.unwrap_or(0) } else { 0 };
+        let mut sizes = Pieces::from([size.to_be_bytes(), self.samples.to_be_bytes()].concat());
+        self.sizes.list.into_iter().for_each(|page| sizes.push(page));
+        out.full_box(b"stsz", sizes);
+        table(b"co64", self.chunk_offsets, 8, out);
+    }
+}
+
+/// Returns the time between two samples, as far as 32 bits hold it.
+fn duration(from: i64, to: i64) -> u32 {
+    u32::try_from(to.saturating_sub(from).max(0)).unwrap_or(u32::MAX)
+}
+
+fn count(pages: &Pages, width: u64) -> Vec<u8> {
+    u32::try_from(pages.length / width).unwrap_or(u32::MAX).to_be_bytes().to_vec()
+}
+
+/// Appends a table with entries of this width.
+fn table(kind: &[u8; 4], pages: Pages, width: u64, out: &mut Pieces) {
+    let mut content = Pieces::from(count(&pages, width));
+    pages.list.into_iter().for_each(|page| content.push(page));
+    out.full_box(kind, content);
+}
+
+/// Pairs of a count and a value. Equal values that follow each other share a pair.
+#[derive(Debug, Default)]
+struct Runs {
+    pages: Pages,
+    last: Option<(u32, u32)>,
+}
+
+impl Runs {
+    fn add(&mut self, count: u32, value: u32) {
+        match &mut self.last {
+            Some((total, same)) if *same == value => *total = total.saturating_add(count),
+            _ => {
+                self.flush();
+                self.last = Some((count, value));
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Some((count, value)) = self.last.take() {
+            self.pages.push(&count.to_be_bytes());
+            self.pages.push(&value.to_be_bytes());
+        }
+    }
+
+    fn finish(mut self) -> Pages {
+        self.flush();
+        self.pages
+    }
+}
+
+/// Bytes that grow without being copied, as a growing vector would.
+#[derive(Debug, Default)]
+struct Pages {
+    list: Vec<Vec<u8>>,
+    length: u64,
+}
+
+const PAGE: usize = 16 << 10;
+
+impl Pages {
+    fn push(&mut self, bytes: &[u8]) {
+        self.length += bytes.len() as u64;
+        match self.list.last_mut() {
+            Some(page) if page.len() + bytes.len() <= PAGE => page.extend_from_slice(bytes),
+            _ => {
+                let mut page = Vec::with_capacity(PAGE);
+                page.extend_from_slice(bytes);
+                self.list.push(page);
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+}
