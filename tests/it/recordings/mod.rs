@@ -1,0 +1,5 @@
+//! Recordings as files that players open: judged by other programs.
+
+mod corpus;
+mod judges;
+mod remux;
