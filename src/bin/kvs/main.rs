@@ -7,6 +7,7 @@ mod context;
 mod failure;
 mod files;
 mod plot;
+mod recording;
 mod report;
 mod screen;
 #[cfg(feature = "ffmpeg")]
@@ -26,7 +27,9 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use aws::AwsOptions;
-use commands::{clip, completions, doctor, frames, images, inspect, list, ls, man, save, serve, tail, url, wav};
+use commands::{
+    clip, completions, doctor, frames, images, inspect, list, ls, man, record, save, serve, tail, url, wav,
+};
 use context::Context;
 use failure::{Failure, INTERRUPTED, Result};
 use screen::Screen;
@@ -72,6 +75,7 @@ enum Command {
     Ls(ls::Ls),
     Tail(tail::Tail),
     List(list::List),
+    Record(record::Record),
     Save(save::Save),
     Frames(frames::Frames),
     Wav(wav::Wav),
@@ -89,7 +93,7 @@ const AFTER_HELP: &str = "\
 Examples:
   kvs serve --loop camera=door.mkv              a stream on this machine, to try things out
   kvs tail front-door                           a line per fragment, as it arrives
-  kvs save front-door --start \"1h ago\" --end now -o recordings
+  kvs record front-door --start \"1h ago\" --end now -o front-door.mp4
   kvs frames recording.mkv --every 10s -o pictures --sheet sheet.jpg
   kvs wav call.mkv -o call.wav --waveform call.svg
 
@@ -165,6 +169,7 @@ async fn run(command: Command, cx: &Context) -> Result<()> {
         Command::Ls(ls) => ls.run(cx).await,
         Command::Tail(tail) => tail.run(cx).await,
         Command::List(list) => list.run(cx).await,
+        Command::Record(record) => record.run(cx).await,
         Command::Save(save) => save.run(cx).await,
         Command::Frames(frames) => frames.run(cx).await,
         Command::Wav(wav) => wav.run(cx).await,

@@ -9,6 +9,7 @@ pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod ls;
 pub(crate) mod man;
+pub(crate) mod record;
 pub(crate) mod save;
 pub(crate) mod serve;
 pub(crate) mod tail;

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use futures::{SinkExt, TryStreamExt};
+use futures::TryStreamExt;
 use indicatif::HumanBytes;
 use kinesis_video::{Discontinuity, Fragment, MediaSink, MkvSink, PayloadSink};
 use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
+use crate::recording::record;
 use crate::source::{Selection, Source, save_position};
 use crate::{time, words};
 
@@ -129,44 +130,17 @@ impl Save {
         path_of: impl Fn(&S, &Fragment) -> Option<PathBuf>,
         cx: &Context,
     ) -> Result<()> {
-        let (began, name) = (Instant::now(), self.source.to_string());
-        let mut input = self.selection.open(&self.source, cx).await?;
-        let result = loop {
-            let fragment = match input.items.try_next().await {
-                Ok(Some(fragment)) => fragment,
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(Failure::from(error).about(&name)),
-            };
-            for discontinuity in fragment.discontinuities().iter().filter(|found| is_worth_telling(found)) {
-                let begins = time::local_or_dash(fragment.producer_time().or(fragment.server_time()));
-                cx.screen.note(&format!("{name}: {begins}: {}", words::discontinuity(discontinuity)));
-            }
-            let file = path_of(&sink, &fragment);
-            let written = async {
-                sink.send(fragment.clone()).await?;
-                sink.flush().await
-            };
-            if let Err(error) = written.await {
-                break Err(error.into());
-            }
+        let began = Instant::now();
+        let input = self.selection.open(&self.source, cx).await?;
+        let shows = |_: &S, fragment: &Fragment, path: Option<PathBuf>| {
             // Its file is complete. The one file will be complete when the sink is closed.
-            if let Some(path) = file {
-                let shown = match cx.screen.is_json() {
-                    true => cx.screen.object(&object(&path, &fragment)),
-                    false => cx.screen.line(&text(&path, &fragment)),
-                };
-                if let Err(failure) = shown {
-                    break Err(failure);
-                }
-            }
-            if let Some(acks) = &input.acks {
-                acks.done(&fragment.position());
+            let Some(path) = path else { return Ok(()) };
+            match cx.screen.is_json() {
+                true => cx.screen.object(&object(&path, fragment)),
+                false => cx.screen.line(&text(&path, fragment)),
             }
         };
-        let closed = sink.close().await.map_err(Failure::from);
-        input.bar.finish_and_clear();
-        let reason = input.end_reason();
-        let saved = save_position(input.acks, cx).await;
+        let recorded = record(input, &mut sink, &self.source, path_of, shows, cx).await;
         let summary = sink.summary();
         let per_second = summary.bytes() as f64 / began.elapsed().as_secs_f64().max(0.001);
         if cx.screen.is_json() {
@@ -178,12 +152,12 @@ impl Save {
                 "gaps": summary.gaps(),
             }))?;
         }
-        if summary.items() > 0 && closed.is_ok() {
+        if summary.items() > 0 && recorded.closed.is_ok() {
             let gaps = match summary.gaps() {
                 0 => String::new(),
                 gaps => format!(", {}", words::count(gaps, "gap")),
             };
-            let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+            let reason = recorded.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
             cx.screen.note(&format!(
                 "{} to {}: {}, {}/s{gaps}{reason}",
                 words::count(summary.items(), "fragment"),
@@ -192,18 +166,12 @@ impl Save {
                 HumanBytes(per_second as u64),
             ));
         }
-        result?;
-        closed?;
-        saved?;
+        recorded.result()?;
         if summary.items() == 0 && !cx.signals.is_interrupted() {
             return Err(self.source.nothing("fragment"));
         }
         Ok(())
     }
-}
-
-fn is_worth_telling(found: &Discontinuity) -> bool {
-    found.is_loss() || matches!(found, Discontinuity::TimelineReset { .. } | Discontinuity::TracksChanged { .. })
 }
 
 /// Returns the line of a saved fragment.
