@@ -47,7 +47,7 @@ proof: setup
 ## Measures costs, as ratios to a floor or a peer in the same run.
 bench: judges-installed
 	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) bench $(FEATURES) --bench decode --bench path --bench frames --bench calls \
-		--bench archive --bench start
+		--bench archive --bench remux --bench start
 
 fmt:
 	$(CARGO) fmt

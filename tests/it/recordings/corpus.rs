@@ -44,7 +44,7 @@ pub struct SourcePacket {
 }
 
 /// The time of the first media of most films, in milliseconds: an absolute time, as producers send it.
-const START: i64 = 1_764_061_387_250;
+pub const START: i64 = 1_764_061_387_250;
 
 impl Film {
     /// A film whose packets this crate reads from the body. Other tests judge that reading.
@@ -132,8 +132,11 @@ pub fn document(tracks: &[u8], packets: &[Packet], start: i64, ordinal: u32) -> 
     let first = packets.first().map_or(start, millis);
     let number = stamp_at(ordinal, START + first + 600, 0).number;
     let clock = START - start + first;
-    let stamp =
-        Stamp { number, server_time: Timestamp::from_millis(clock + 600), producer_time: Timestamp::from_millis(clock) };
+    let stamp = Stamp {
+        number,
+        server_time: Timestamp::from_millis(clock + 600),
+        producer_time: Timestamp::from_millis(clock),
+    };
     let mut out = Writer::new();
     out.master(id::EBML, Width::Octets(8), |ebml| {
         ebml.text(id::DOC_TYPE, "matroska");
@@ -159,7 +162,8 @@ pub fn document(tracks: &[u8], packets: &[Packet], start: i64, ordinal: u32) -> 
         for packet in packets {
             let relative = i16::try_from(millis(packet) - first).unwrap();
             let flags = if packet.is_key() { 0x80 } else { 0 };
-            let head = [0x80 | packet.track_number() as u8, relative.to_be_bytes()[0], relative.to_be_bytes()[1], flags];
+            let head =
+                [0x80 | packet.track_number() as u8, relative.to_be_bytes()[0], relative.to_be_bytes()[1], flags];
             cluster.binary(id::SIMPLE_BLOCK, &[&head[..], packet.payload()].concat());
         }
     });
@@ -257,7 +261,8 @@ pub async fn with_open_groups() -> Film {
 }
 
 pub async fn h265() -> Film {
-    let h265 = "-c:v libx265 -preset ultrafast -x265-params keyint=15:min-keyint=15:bframes=3:open-gop=0:log-level=none";
+    let h265 =
+        "-c:v libx265 -preset ultrafast -x265-params keyint=15:min-keyint=15:bframes=3:open-gop=0:log-level=none";
     Film::encoded("H.265 and AAC", START, &format!("{PICTURES} {TONE} {h265} -c:a aac")).await
 }
 
@@ -293,8 +298,9 @@ pub async fn with_late_audio() -> Film {
 
 pub async fn at_varying_rates() -> Film {
     // Between 36 and 97 milliseconds from picture to picture, also with B-frames.
-    let varying = "-vf setpts='(N+0.45*sin(N*2))/15/TB' -fps_mode vfr -enc_time_base 1:1000";
-    let film = Film::encoded("varying rates", START, &format!("{PICTURES} {TONE} {varying} {H264} -bf 2 -c:a aac")).await;
+    let varying = "-vf settb=1/1000,setpts='(N+0.45*sin(N*2))/15/TB' -fps_mode vfr -enc_time_base 1:1000";
+    let film =
+        Film::encoded("varying rates", START, &format!("{PICTURES} {TONE} {varying} {H264} -bf 2 -c:a aac")).await;
     let mut times: Vec<i64> = film.tracks[0].packets.iter().map(|packet| packet.millis as i64).collect();
     times.sort_unstable();
     let mut steps: Vec<i64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();

@@ -2,4 +2,5 @@
 
 mod corpus;
 mod judges;
+mod killed;
 mod remux;

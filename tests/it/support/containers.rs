@@ -236,7 +236,8 @@ pub fn matroska(file: &[u8]) -> Checked<Matroska> {
             }
             0x1F43_B675 => {
                 found.clusters.push(at as u64);
-                found.blocks += children(file, content, end)?.iter().filter(|(id, ..)| [0xA3, 0xA0].contains(id)).count();
+                found.blocks +=
+                    children(file, content, end)?.iter().filter(|(id, ..)| [0xA3, 0xA0].contains(id)).count();
                 at = end;
             }
             // SeekHead: pairs of an id and a position.
@@ -288,7 +289,8 @@ fn element(file: &[u8], at: usize, end: usize) -> Checked<(u64, usize, usize)> {
     }
     let size = number(&file[size_at..content]) & ((1 << (7 * size_length)) - 1);
     let last = content.checked_add(size as usize).filter(|last| *last <= end);
-    let last = last.ok_or_else(|| format!("the element at {at} declares {size} bytes, and there are {}", end - content))?;
+    let last =
+        last.ok_or_else(|| format!("the element at {at} declares {size} bytes, and there are {}", end - content))?;
     Ok((number(&file[at..size_at]), content, last))
 }
 
