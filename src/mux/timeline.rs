@@ -141,14 +141,19 @@ impl Timeline {
     }
 
     /// Places the packets of a fragment.
+    ///
+    /// Media that cannot continue the file, but is placed in it, follows without a gap.
     pub(crate) fn place(&mut self, media: Media, fragment: &Fragment) -> Placed {
-        match (&self.previous, self.gap_before(&media), self.gaps) {
-            (None, ..) => self.origin = media.start,
-            (Some(_), Some(gap), Gaps::Close) => {
-                let gap = i64::try_from(gap.as_nanos()).unwrap_or(i64::MAX);
-                self.origin = self.origin.saturating_add(gap);
+        let gap = self.gap_before(&media);
+        match &self.previous {
+            None => self.origin = media.start,
+            Some(previous) => {
+                let follows = gap.is_some() && self.gaps == Gaps::Close;
+                if follows || self.split_before(&media).is_some() {
+                    let moved = media.start.saturating_sub(previous.end);
+                    self.origin = self.origin.saturating_add(moved);
+                }
             }
-            _ => {}
         }
         let mut samples: Vec<_> = media.packets.into_iter().map(|packet| self.sample(packet)).collect();
         let mut end = media.last;
