@@ -141,14 +141,19 @@ impl Timeline {
     }
 
     /// Places the packets of a fragment.
+    ///
+    /// Media that cannot continue the file, but is placed in it, follows without a gap.
     pub(crate) fn place(&mut self, media: Media, fragment: &Fragment) -> Placed {
-        match (&self.previous, self.gap_before(&media), self.gaps) {
-            (None, ..) => self.origin = media.start,
-            (Some(_), Some(gap), Gaps::Close) => {
-                let gap = i64::try_from(gap.as_nanos()).unwrap_or(i64::MAX);
-                self.origin = self.origin.saturating_add(gap);
+        let gap = self.gap_before(&media);
+        match &self.previous {
+            None => self.origin = media.start,
+            Some(previous) => {
+                let follows = gap.is_some() && self.gaps == Gaps::Close;
+                if follows || self.split_before(&media).is_some() {
+                    let moved = media.start.saturating_sub(previous.end);
+                    self.origin = self.origin.saturating_add(moved);
+                }
             }
-            _ => {}
         }
         let mut samples: Vec<_> = media.packets.into_iter().map(|packet| self.sample(packet)).collect();
         let mut end = media.last;
@@ -210,5 +215,111 @@ impl Lane {
             last.duration = duration;
         }
         sorted.last().copied().unwrap_or(0).saturating_add(duration)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::demux::FragmentDecoder;
+    use crate::ebml::id;
+    use crate::ebml::writer::{Width, Writer};
+
+    /// A document with one video track and these times of blocks, in milliseconds and in stored order.
+    fn fragment(cluster: u64, blocks: &[i16]) -> Fragment {
+        use tokio_util::codec::Decoder as _;
+
+        let mut writer = Writer::new();
+        writer.master(id::EBML, Width::Minimal, |header| header.text(id::DOC_TYPE, "matroska"));
+        writer.unknown(id::SEGMENT, 8);
+        writer.master(id::TRACKS, Width::Minimal, |tracks| {
+            tracks.master(id::TRACK_ENTRY, Width::Minimal, |entry| {
+                entry.uint(id::TRACK_NUMBER, 1);
+                entry.uint(id::TRACK_TYPE, 1);
+            });
+        });
+        writer.master(id::CLUSTER, Width::Minimal, |content| {
+            content.uint(id::TIMESTAMP, cluster);
+            for time in blocks {
+                let [high, low] = time.to_be_bytes();
+                content.binary(id::SIMPLE_BLOCK, &[0x81, high, low, 0x80, 1, 2, 3]);
+            }
+        });
+        let mut bytes = bytes::BytesMut::from(writer.as_bytes());
+        FragmentDecoder::new().decode_eof(&mut bytes).unwrap().unwrap()
+    }
+
+    fn place(timeline: &mut Timeline, fragment: &Fragment) -> Placed {
+        timeline.place(Media::of(fragment).unwrap(), fragment)
+    }
+
+    fn millis(placed: &Placed, of: fn(&Sample) -> i64) -> Vec<i64> {
+        placed.samples.iter().map(|sample| of(sample) / 1_000_000).collect()
+    }
+
+    #[test]
+    fn reordered_pictures_are_decoded_before_they_are_shown() {
+        let mut timeline = Timeline::new(Gaps::Keep);
+        // I P B B, and the same again.
+        let first = place(&mut timeline, &fragment(1000, &[0, 120, 40, 80]));
+        assert_eq!(millis(&first, |sample| sample.pts), [0, 120, 40, 80]);
+        assert_eq!(millis(&first, |sample| sample.dts), [-40, 0, 40, 80]);
+        let second = place(&mut timeline, &fragment(1160, &[0, 120, 40, 80]));
+        assert_eq!(millis(&second, |sample| sample.pts), [160, 280, 200, 240]);
+        assert_eq!(millis(&second, |sample| sample.dts), [120, 160, 200, 240]);
+        assert_eq!(timeline.duration(), Duration::from_millis(320));
+    }
+
+    #[test]
+    fn gaps_are_kept_or_closed() {
+        for (gaps, expected) in [(Gaps::Keep, [5000, 5040]), (Gaps::Close, [80, 120])] {
+            let mut timeline = Timeline::new(gaps);
+            place(&mut timeline, &fragment(0, &[0, 40]));
+            let after = fragment(5000, &[0, 40]);
+            let media = Media::of(&after).unwrap();
+            assert_eq!(timeline.gap_before(&media), Some(Duration::from_millis(4920)));
+            assert_eq!(timeline.split_before(&media), None);
+            assert_eq!(millis(&place(&mut timeline, &after), |sample| sample.pts), expected);
+            assert_eq!(timeline.gap_before(&Media::of(&fragment(5080, &[0])).unwrap()), None);
+        }
+    }
+
+    #[test]
+    fn a_timeline_that_goes_back_splits() {
+        let mut timeline = Timeline::new(Gaps::Keep);
+        place(&mut timeline, &fragment(10_000, &[0, 40]));
+        assert_eq!(timeline.split_before(&Media::of(&fragment(0, &[0])).unwrap()), Some(Split::Reset));
+        let days_later = Media::of(&fragment(10_000 + 13 * 3_600_000, &[0])).unwrap();
+        assert_eq!(timeline.split_before(&days_later), Some(Split::LongGap));
+        // Where it is not split, the media follows.
+        assert_eq!(millis(&place(&mut timeline, &fragment(0, &[0, 40])), |sample| sample.pts), [80, 120]);
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_times_rise_and_come_before_presentation(
+            fragments in prop::collection::vec((prop::collection::btree_set(0i16..2000, 1..20), any::<u64>()), 1..6),
+            gaps in prop_oneof![Just(Gaps::Keep), Just(Gaps::Close)],
+        ) {
+            let mut timeline = Timeline::new(gaps);
+            let mut last = i64::MIN;
+            for (index, (times, seed)) in fragments.iter().enumerate() {
+                let mut times: Vec<i16> = times.iter().copied().collect();
+                // Pictures of a group are reordered by a few places.
+                let mut random = fastrand::Rng::with_seed(*seed);
+                times.chunks_mut(4).for_each(|group| random.shuffle(group));
+                let placed = place(&mut timeline, &fragment(index as u64 * 2000, &times));
+                prop_assert_eq!(placed.samples.len(), times.len());
+                for sample in &placed.samples {
+                    prop_assert!(sample.dts > last, "{} after {}", sample.dts, last);
+                    prop_assert!(sample.pts >= 0 && sample.duration > 0);
+                    // Only where a fragment needs more delay than those before it, the rise comes first.
+                    prop_assert!(sample.dts <= sample.pts || sample.dts < last + 20);
+                    last = sample.dts;
+                }
+            }
+        }
     }
 }
