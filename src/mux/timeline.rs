@@ -24,7 +24,7 @@ pub enum Gaps {
 pub(crate) enum Split {
     /// The tracks differ, for example in their codec private data.
     Tracks,
-    /// The time of the media went back, or moved differently from the producer's clock.
+    /// The time of the media or the producer's clock went back.
     Reset,
     /// The gap is longer than the tables of MP4 can hold.
     LongGap,
@@ -33,7 +33,7 @@ pub(crate) enum Split {
 /// The longest time without media that is a gap and not a part of the rhythm of the fragments.
 const TOLERANCE: i64 = 500_000_000;
 
-/// The largest difference between the producer's clock and the timeline from one fragment to the next.
+/// The largest difference between the producer's clock and its timeline at which the timeline tells.
 const CLOCK_TOLERANCE: i64 = 1_000_000_000;
 
 /// The longest gap in a file: 12 hours. MP4 stores durations in 32 bits, at 90,000 a second.
@@ -64,26 +64,33 @@ impl Media {
     pub(crate) fn header(&self) -> &FragmentHeader {
         &self.header
     }
+
+    /// Returns the producer's clock at the start of the media.
+    fn clock(&self) -> Option<Timestamp> {
+        let time = self.header.producer_time()?;
+        Some(time.plus_nanos(self.start.saturating_sub(self.header.timecode_ns())))
+    }
 }
 
 /// The time of one file.
 #[derive(Debug)]
 pub(crate) struct Timeline {
     gaps: Gaps,
-    /// The time of the producer that is 0 in the file, as gaps are closed.
+    /// The time on the timeline of the producer that is 0 in the file. It moves where the clock tells or a gap is closed.
     origin: i64,
     lanes: BTreeMap<u64, Lane>,
     previous: Option<Previous>,
 }
 
-/// The fragment before the next one.
+/// The fragment before the next one. Its times in the file are in nanoseconds.
 #[derive(Debug)]
 struct Previous {
     tracks: Arc<[Track]>,
     start: i64,
     last: i64,
     end: i64,
-    /// The producer's clock at `start`.
+    /// The start on the timeline of the producer, and on the producer's clock.
+    timecode: i64,
     clock: Option<Timestamp>,
 }
 
@@ -109,82 +116,77 @@ impl Timeline {
         if !Arc::ptr_eq(&previous.tracks, tracks) && previous.tracks != *tracks {
             return Some(Split::Tracks);
         }
-        let clock = previous.clock.zip(clock_at(&media.header, media.start));
-        let differs = clock.is_some_and(|(before, now)| {
-            let moved = now.as_nanos().saturating_sub(before.as_nanos());
-            moved.saturating_sub(media.start.saturating_sub(previous.start)).saturating_abs() > CLOCK_TOLERANCE
-        });
-        if media.start < previous.start || media.start < previous.last.saturating_sub(TOLERANCE) || differs {
+        let start = self.start_of(media);
+        let clock_goes_back = previous.clock.zip(media.clock()).is_some_and(|(before, now)| now < before);
+        let overlaps = start < previous.start || start < previous.last.saturating_sub(TOLERANCE);
+        if media.start < previous.timecode || clock_goes_back || overlaps {
             return Some(Split::Reset);
         }
-        (media.start.saturating_sub(previous.end) > LONGEST_GAP).then_some(Split::LongGap)
+        (start.saturating_sub(previous.end) > LONGEST_GAP).then_some(Split::LongGap)
     }
 
     /// Returns the gap between the file so far and this media. `None` if there is none.
     pub(crate) fn gap_before(&self, media: &Media) -> Option<Duration> {
-        let gap = media.start.saturating_sub(self.previous.as_ref()?.end);
-        (gap > TOLERANCE).then(|| Duration::from_nanos(gap.unsigned_abs()))
+        let gap = self.start_of(media).saturating_sub(self.previous.as_ref()?.end);
+        (gap > TOLERANCE).then(|| nanos(gap))
     }
 
     /// Returns the time in the file at which this media would begin.
     pub(crate) fn elapsed(&self, media: &Media) -> Duration {
-        self.since_origin(media.start)
+        nanos(self.start_of(media))
     }
 
     /// Returns the time in the file at which its media ends.
     pub(crate) fn duration(&self) -> Duration {
-        self.previous.as_ref().map_or(Duration::ZERO, |previous| self.since_origin(previous.end))
+        nanos(self.previous.as_ref().map_or(0, |previous| previous.end))
     }
 
-    fn since_origin(&self, time: i64) -> Duration {
-        Duration::from_nanos(u64::try_from(time.saturating_sub(self.origin)).unwrap_or(0))
+    /// Returns the time in the file at which media begins if gaps are kept.
+    ///
+    /// The timeline of the producer tells. If the producer's clock has moved differently, the clock tells.
+    fn start_of(&self, media: &Media) -> i64 {
+        let Some(previous) = &self.previous else { return 0 };
+        let start = media.start.saturating_sub(self.origin);
+        let Some((before, now)) = previous.clock.zip(media.clock()) else { return start };
+        let by_clock = previous.start.saturating_add(now.as_nanos().saturating_sub(before.as_nanos()));
+        if by_clock.saturating_sub(start).saturating_abs() > CLOCK_TOLERANCE { by_clock } else { start }
     }
 
     /// Places the packets of a fragment.
     ///
     /// Media that cannot continue the file, but is placed in it, follows without a gap.
     pub(crate) fn place(&mut self, media: Media, fragment: &Fragment) -> Placed {
-        let gap = self.gap_before(&media);
-        match &self.previous {
-            None => self.origin = media.start,
-            Some(previous) => {
-                let follows = gap.is_some() && self.gaps == Gaps::Close;
-                if follows || self.split_before(&media).is_some() {
-                    let moved = media.start.saturating_sub(previous.end);
-                    self.origin = self.origin.saturating_add(moved);
-                }
-            }
-        }
+        let is_closed = self.gaps == Gaps::Close && self.gap_before(&media).is_some();
+        let start = match &self.previous {
+            Some(previous) if is_closed || self.split_before(&media).is_some() => previous.end,
+            _ => self.start_of(&media),
+        };
+        let clock = media.clock();
+        self.origin = media.start.saturating_sub(start);
+        let last = media.last.saturating_sub(self.origin);
         let mut samples: Vec<_> = media.packets.into_iter().map(|packet| self.sample(packet)).collect();
-        let mut end = media.last;
+        let mut end = last;
         let mut numbers: Vec<u64> = samples.iter().map(|sample| sample.packet.track_number()).collect();
         numbers.sort_unstable();
         numbers.dedup();
         for number in numbers {
             let of_track: Vec<&mut Sample> =
                 samples.iter_mut().filter(|sample| sample.packet.track_number() == number).collect();
-            end = end.max(self.lanes.entry(number).or_default().order(of_track).saturating_add(self.origin));
+            end = end.max(self.lanes.entry(number).or_default().order(of_track));
         }
-        self.previous = Some(Previous {
-            tracks: Arc::clone(media.header.tracks()),
-            start: media.start,
-            last: media.last,
-            end,
-            clock: clock_at(&media.header, media.start),
-        });
+        let tracks = Arc::clone(media.header.tracks());
+        self.previous = Some(Previous { tracks, start, last, end, timecode: media.start, clock });
         Placed { header: media.header, tags: fragment.tags().clone(), samples }
     }
 
     fn sample(&self, packet: Packet) -> Sample {
-        // A leading picture may start a little before the fragment whose gap was closed.
         let pts = packet.timecode_ns().saturating_sub(self.origin).max(0);
         Sample { packet, pts, dts: pts, duration: 0 }
     }
 }
 
-/// Returns the producer's clock at a time of its timeline.
-fn clock_at(header: &FragmentHeader, time: i64) -> Option<Timestamp> {
-    Some(header.producer_time()?.plus_nanos(time.saturating_sub(header.timecode_ns())))
+fn nanos(nanos: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
 }
 
 impl Lane {
