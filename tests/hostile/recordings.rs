@@ -50,7 +50,7 @@ async fn recorded<F: Format>(
         Err(error) => {
             // The text says in which fragment or track.
             let position = error.position();
-            let kinds = [ErrorKind::Unsupported, ErrorKind::Malformed, ErrorKind::LimitExceeded];
+            let kinds = [ErrorKind::Unsupported, ErrorKind::Malformed, ErrorKind::Limit];
             assert!(kinds.contains(&error.kind()), "{error}");
             assert!(
                 position.track().is_some() || position.fragment().is_some(),
