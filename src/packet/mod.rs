@@ -19,7 +19,6 @@ pub use keyframes::Keyframes;
 pub use packets::Packets;
 pub use trim::Trim;
 
-#[cfg(feature = "ffmpeg")]
 pub(crate) use annex_b::is_byte_stream;
 #[cfg(feature = "ffmpeg")]
 pub(crate) use nal::{NalCodec, PictureUnits};

@@ -8,9 +8,8 @@ use std::time::Duration;
 use super::RecordedFile;
 use super::names::Names;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::{Fragment, FragmentHeader};
-use crate::mux::timeline::Media;
-use crate::mux::{Gaps, Muxer, Timeline};
+use crate::fragment::{Fragment, FragmentHeader, FragmentNumber};
+use crate::mux::{Gaps, Media, Muxer, Timeline};
 use crate::sink::background::Worker;
 use crate::sink::files::{create_part, is_gap};
 use crate::summary::Summary;
@@ -154,7 +153,10 @@ impl<M: Muxer> Worker for Recorder<M> {
 
     fn write(&mut self, fragment: Fragment) -> Result<()> {
         match Media::of(&fragment) {
-            Some(media) => self.record(media, &fragment),
+            Some(media) => {
+                let number = fragment.number().map(FragmentNumber::as_str);
+                self.record(media, &fragment).map_err(|error| error.in_fragment(number))
+            }
             // A fragment without media adds nothing to a file.
             None => {
                 self.summary.items += 1;

@@ -11,6 +11,7 @@ mod inspect;
 mod list;
 mod ls;
 mod manners;
+mod record;
 mod save;
 mod serve;
 mod tail;

@@ -1,0 +1,9 @@
+//! Recordings as files that players open: judged by other programs.
+
+mod browser;
+mod corpus;
+mod judges;
+mod killed;
+mod remux;
+mod seek;
+mod sync;
