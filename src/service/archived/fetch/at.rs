@@ -50,11 +50,11 @@ impl Archive {
     /// let endpoint = LocalEndpoint::start().await?;
     /// let door = endpoint.create_stream("door");
     /// let document = Document::new(Shape::Ffmpeg).video_track(1).block(1, 0, true, b"coded frame");
-    /// let (first, last) = (door.push(&document), door.push(&document));
+    /// let stored = door.push(&document);
     ///
     /// let archive = KinesisVideo::new(&endpoint.sdk_config()).archive("door").clock(Clock::Producer);
-    /// let fragment = archive.fragment_at(first.producer_time).await?.expect("it is stored");
-    /// assert_eq!(fragment.number(), Some(&first.number));
+    /// let fragment = archive.fragment_at(stored.producer_time).await?.expect("it is stored");
+    /// assert_eq!(fragment.number(), Some(&stored.number));
     /// # Ok::<(), kinesis_video::Error>(()) }).unwrap();
     /// ```
     pub async fn fragment_at(self, time: Timestamp) -> Result<Option<Fragment>> {
