@@ -1,9 +1,11 @@
 pub mod colors;
 pub mod concurrency;
 pub mod connect_audio;
+pub mod frame_at;
 pub mod frame_cases;
 pub mod frames;
 pub mod share;
 pub mod sinks;
+pub mod trim;
 pub mod until;
 pub mod wav;
