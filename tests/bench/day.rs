@@ -78,8 +78,9 @@ fn main() {
     );
     for is_fragmented in [true, false] {
         let path = folder.path().join(if is_fragmented { "fragmented.mp4" } else { "day.mp4" });
-        runtime.block_on(record(&groups, hours * 1800, is_fragmented, &path));
+        let (grown, limit) = runtime.block_on(record(&groups, hours * 1800, is_fragmented, &path));
         check(&path, hours);
+        assert!(grown <= limit, "memory grew by {grown} bytes of {limit}");
         std::fs::remove_file(&path).unwrap();
     }
 }
@@ -135,7 +136,8 @@ async fn fragment(group: &Group, ordinal: u32) -> Fragment {
     FragmentStream::new(&bytes[..]).try_next().await.unwrap().unwrap()
 }
 
-async fn record(groups: &[Group], fragments: u32, is_fragmented: bool, path: &Path) {
+/// Records the day. Returns the bytes by which memory grew, and the limit.
+async fn record(groups: &[Group], fragments: u32, is_fragmented: bool, path: &Path) -> (i64, i64) {
     let mut sink = Mp4Sink::create(path).fragmented(is_fragmented);
     let mut samples = 0;
     let mut settled = (0, 0);
@@ -170,7 +172,7 @@ async fn record(groups: &[Group], fragments: u32, is_fragmented: bool, path: &Pa
     );
     // Without tables, memory is flat. With them, it is within 16 bytes a sample, also while they are written.
     let limit = if is_fragmented { 64 << 10 } else { 16 * counted as i64 + (64 << 10) };
-    assert!(grown <= limit && at_close <= limit, "{name}: {grown} bytes more, and {at_close} at its close, of {limit}");
+    (grown.max(at_close), limit)
 }
 
 /// Checks a file with our own reader of its tables, ffprobe and FFmpeg.

@@ -36,7 +36,7 @@ use recorder::Recorder;
 /// index at its end: every player can seek in it. Set [`fragmented`](Mp4Sink::fragmented) to keep it fragmented.
 ///
 /// # Memory
-/// Two fragments, the bytes of one of them as they are written, and for the index about 12 bytes a frame. Fragmented files have
+/// Two fragments, the bytes of one of them as they are written, and for the index about 8 bytes a frame. Fragmented files have
 /// no index.
 ///
 /// ```no_run
