@@ -177,7 +177,7 @@ pub use fragment::{
 pub use frame::{EncodedFrame, Frame, RgbFrame};
 pub use image_format::ImageFormat;
 pub use limits::Limits;
-pub use mux::Gaps;
+pub use mux::{AudioPacket, Gaps};
 pub use packet::Packet;
 #[cfg(feature = "aws")]
 pub use service::{
@@ -188,7 +188,10 @@ pub use service::{
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use sink::ImageSink;
-pub use sink::{MediaSink, MkvFileSink, MkvSink, Mp4Sink, PayloadSink, RecordedFile, RecordingSink, WavFile, WavSink};
+pub use sink::{
+    AudioSink, MediaSink, MkvFileSink, MkvSink, Mp4Sink, PayloadSink, PipeEnd, PipeSink, RecordedFile, RecordingSink,
+    WavFile, WavSink,
+};
 pub use summary::Summary;
 
 /// Compiles and runs the examples of the README and of the guides with the tests.

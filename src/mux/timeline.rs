@@ -128,7 +128,13 @@ impl Timeline {
 
     /// Returns the time in the file at which this media would begin.
     pub(crate) fn elapsed(&self, media: &Media) -> Duration {
-        self.since_origin(media.start)
+        self.since_origin(media.start.saturating_sub(self.closed_before(media)))
+    }
+
+    /// Returns the part of the gap before this media that is closed, in nanoseconds.
+    fn closed_before(&self, media: &Media) -> i64 {
+        let gap = self.gap_before(media).filter(|_| self.gaps == Gaps::Close);
+        gap.map_or(0, |gap| i64::try_from(gap.as_nanos()).unwrap_or(i64::MAX))
     }
 
     /// Returns the time in the file at which its media ends.
@@ -140,15 +146,29 @@ impl Timeline {
         Duration::from_nanos(u64::try_from(time.saturating_sub(self.origin)).unwrap_or(0))
     }
 
+    /// Makes media that [cannot continue](Timeline::split_before) the file follow the media before it, in a file that cannot
+    /// be split.
+    ///
+    /// Without [`Gaps::Close`], the time between them is that of the producer's clock, if it is known and went forward.
+    pub(crate) fn rejoin(&mut self, media: &Media) {
+        let Some(previous) = &mut self.previous else { return };
+        let clock = previous.clock.zip(clock_at(&media.header, media.start));
+        let gap = clock.map_or(0, |(before, now)| {
+            let moved = now.as_nanos().saturating_sub(before.as_nanos());
+            moved.saturating_sub(previous.end.saturating_sub(previous.start))
+        });
+        let gap = if self.gaps == Gaps::Keep && (0..LONGEST_GAP).contains(&gap) { gap } else { 0 };
+        let end = previous.end.saturating_sub(self.origin);
+        self.origin = media.start.saturating_sub(end.saturating_add(gap));
+        (previous.start, previous.last, previous.end) = (media.start, media.start, media.start);
+        previous.clock = None;
+    }
+
     /// Places the packets of a fragment.
     pub(crate) fn place(&mut self, media: Media, fragment: &Fragment) -> Placed {
-        match (&self.previous, self.gap_before(&media), self.gaps) {
-            (None, ..) => self.origin = media.start,
-            (Some(_), Some(gap), Gaps::Close) => {
-                let gap = i64::try_from(gap.as_nanos()).unwrap_or(i64::MAX);
-                self.origin = self.origin.saturating_add(gap);
-            }
-            _ => {}
+        match &self.previous {
+            None => self.origin = media.start,
+            Some(_) => self.origin = self.origin.saturating_add(self.closed_before(&media)),
         }
         let mut samples: Vec<_> = media.packets.into_iter().map(|packet| self.sample(packet)).collect();
         let mut end = media.last;
