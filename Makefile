@@ -18,14 +18,15 @@ demo: setup
 test: setup
 	$(CARGO) test $(FEATURES)
 
-## Checks the local endpoint with boto3, ebmlite and Pillow, and our client with moto: independent judges.
+## Checks the local endpoint with boto3, ebmlite and Pillow, our client with moto, and recordings with mkvmerge and pymp4:
+## independent judges.
 judges: judges-installed
-	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) test $(FEATURES) --test it judges:: -- --nocapture
+	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) test $(FEATURES) --test it -- judges:: recordings:: --nocapture
 
 judges-installed: setup
-	.ci/setup python3-venv
+	.ci/setup mkvtoolnix python3-venv
 	python3 -m venv $(JUDGES)
-	$(JUDGES)/bin/pip install -q boto3 ebmlite av imageio 'moto[server]' pillow
+	$(JUDGES)/bin/pip install -q boto3 ebmlite av imageio 'moto[server]' pillow pymp4
 
 ## Runs what takes too long for the suite: more random rounds, a thousand live streams, ten minutes of faults over a
 ## hundred streams, each fuzz target for a minute, cargo-deny, and a build of the packaged crate.
@@ -46,7 +47,7 @@ proof: setup
 ## Measures costs, as ratios to a floor or a peer in the same run.
 bench: judges-installed
 	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) bench $(FEATURES) --bench decode --bench path --bench frames --bench calls \
-		--bench archive --bench start
+		--bench archive --bench remux --bench start
 
 fmt:
 	$(CARGO) fmt

@@ -9,7 +9,7 @@
 //!  file, socket,                           ├─▶ frames    decoded pictures ──▶ RGB, JPEG, PNG
 //!  SDK body                                ├─▶ audio     Amazon Connect ──▶ stereo, WAV
 //!                                          ├─▶ elements  a searchable tree
-//!                                          └─▶ MKV files
+//!                                          └─▶ mux       MP4 and MKV files
 //!
 //!  service: GetMedia and the archive       where bytes come from in AWS
 //!  local:   an endpoint on this machine    the same wire format for development and tests
@@ -79,6 +79,8 @@
 //!
 //! | sink | takes | writes |
 //! |---|---|---|
+//! | [`Mp4Sink`] | fragments | one MP4 or MOV file, without re-encoding |
+//! | [`MkvFileSink`] | fragments | one MKV file, without re-encoding |
 //! | [`MkvSink`] | fragments | an MKV file per fragment |
 //! | [`PayloadSink`] | fragments | one file with all fragments, as the service sends them |
 //! | [`ImageSink`] | encoded frames, archived images | a JPEG or PNG file per picture |
@@ -213,5 +215,6 @@ mod guides {
         Live: "docs/live.md"
         LocalEndpoint: "docs/local-endpoint.md"
         Pictures: "docs/pictures.md"
+        Recordings: "docs/recordings.md"
     }
 }

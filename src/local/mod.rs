@@ -51,7 +51,7 @@ use store::streams::Stream;
 /// | GetDataEndpoint, DescribeStream, ListStreams | as the service's |
 /// | GetMedia | as the service's |
 /// | ListFragments, GetMediaForFragmentList | as the service's |
-/// | GetClip | an MP4 file without media: a `ftyp` box and a `free` box with one fragment number per line |
+/// | GetClip | MP4, of at most 200 fragments or 100 MB, without re-encoding |
 /// | GetImages | images, with the feature `ffmpeg`; `NotImplementedException` without |
 /// | GetHLSStreamingSessionURL, GetDASHStreamingSessionURL | a URL that answers 501, or 403 after it has expired |
 ///

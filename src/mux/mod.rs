@@ -18,6 +18,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::Result;
+#[cfg(feature = "local")]
+use crate::fragment::Fragment;
 use crate::fragment::{FragmentHeader, Tags};
 use crate::packet::Packet;
 
@@ -26,7 +28,7 @@ pub use audio_packets::AudioPackets;
 pub use codec::audio::{AudioCodec, AudioConfig};
 pub use timeline::Gaps;
 
-pub(crate) use timeline::Timeline;
+pub(crate) use timeline::{Media, Timeline};
 
 /// Writes one file, by appending bytes to a buffer.
 pub(crate) trait Muxer: Sized + Send + 'static {
@@ -116,4 +118,47 @@ pub(crate) struct Patch {
     /// The offset in the file.
     pub(crate) at: u64,
     pub(crate) bytes: Vec<u8>,
+}
+
+/// Returns a whole file, in one part per fragment.
+///
+/// # Errors
+/// If the container has no place for a track, or a packet cannot be read.
+#[cfg(feature = "local")]
+pub(crate) fn to_parts<M: Muxer>(options: &M::Options, fragments: &[Fragment]) -> Result<Vec<Vec<u8>>> {
+    let mut timeline = Timeline::new(Gaps::Keep);
+    let (mut muxer, mut parts) = (None, Vec::new());
+    for fragment in fragments {
+        let Some(media) = Media::of(fragment) else { continue };
+        let (placed, mut part) = (timeline.place(media, fragment), Vec::new());
+        let open = match &mut muxer {
+            Some(open) => open,
+            None => muxer.insert(M::begin(options, &placed, &mut part)?),
+        };
+        open.push(&placed, &mut part)?;
+        parts.push(part);
+    }
+    let finish = muxer.map(M::finish).unwrap_or_default();
+    for patch in finish.patches {
+        patch.apply(&mut parts);
+    }
+    parts.extend(finish.pieces);
+    Ok(parts)
+}
+
+#[cfg(feature = "local")]
+impl Patch {
+    /// Overwrites bytes of a file in parts.
+    fn apply(&self, parts: &mut [Vec<u8>]) {
+        let mut starts = 0;
+        for part in parts {
+            for (at, byte) in (self.at..).zip(&self.bytes) {
+                let here = at.checked_sub(starts).and_then(|at| part.get_mut(usize::try_from(at).ok()?));
+                if let Some(here) = here {
+                    *here = *byte;
+                }
+            }
+            starts += part.len() as u64;
+        }
+    }
 }

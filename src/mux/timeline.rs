@@ -24,7 +24,7 @@ pub enum Gaps {
 pub(crate) enum Split {
     /// The tracks differ, for example in their codec private data.
     Tracks,
-    /// The time of the media went back, or moved differently from the producer's clock.
+    /// The time of the media or the producer's clock went back.
     Reset,
     /// The gap is longer than the tables of MP4 can hold.
     LongGap,
@@ -33,7 +33,7 @@ pub(crate) enum Split {
 /// The longest time without media that is a gap and not a part of the rhythm of the fragments.
 const TOLERANCE: i64 = 500_000_000;
 
-/// The largest difference between the producer's clock and the timeline from one fragment to the next.
+/// The largest difference between the producer's clock and its timeline at which the timeline tells.
 const CLOCK_TOLERANCE: i64 = 1_000_000_000;
 
 /// The longest gap in a file: 12 hours. MP4 stores durations in 32 bits, at 90,000 a second.
@@ -64,26 +64,33 @@ impl Media {
     pub(crate) fn header(&self) -> &FragmentHeader {
         &self.header
     }
+
+    /// Returns the producer's clock at the start of the media.
+    fn clock(&self) -> Option<Timestamp> {
+        let time = self.header.producer_time()?;
+        Some(time.plus_nanos(self.start.saturating_sub(self.header.timecode_ns())))
+    }
 }
 
 /// The time of one file.
 #[derive(Debug)]
 pub(crate) struct Timeline {
     gaps: Gaps,
-    /// The time of the producer that is 0 in the file, as gaps are closed.
+    /// The time on the timeline of the producer that is 0 in the file. It moves where the clock tells or a gap is closed.
     origin: i64,
     lanes: BTreeMap<u64, Lane>,
     previous: Option<Previous>,
 }
 
-/// The fragment before the next one.
+/// The fragment before the next one. Its times in the file are in nanoseconds.
 #[derive(Debug)]
 struct Previous {
     tracks: Arc<[Track]>,
     start: i64,
     last: i64,
     end: i64,
-    /// The producer's clock at `start`.
+    /// The start on the timeline of the producer, and on the producer's clock.
+    timecode: i64,
     clock: Option<Timestamp>,
 }
 
@@ -109,97 +116,85 @@ impl Timeline {
         if !Arc::ptr_eq(&previous.tracks, tracks) && previous.tracks != *tracks {
             return Some(Split::Tracks);
         }
-        let clock = previous.clock.zip(clock_at(&media.header, media.start));
-        let differs = clock.is_some_and(|(before, now)| {
-            let moved = now.as_nanos().saturating_sub(before.as_nanos());
-            moved.saturating_sub(media.start.saturating_sub(previous.start)).saturating_abs() > CLOCK_TOLERANCE
-        });
-        if media.start < previous.start || media.start < previous.last.saturating_sub(TOLERANCE) || differs {
+        let start = self.start_of(media);
+        let clock_goes_back = previous.clock.zip(media.clock()).is_some_and(|(before, now)| now < before);
+        let overlaps = start < previous.start || start < previous.last.saturating_sub(TOLERANCE);
+        if media.start < previous.timecode || clock_goes_back || overlaps {
             return Some(Split::Reset);
         }
-        (media.start.saturating_sub(previous.end) > LONGEST_GAP).then_some(Split::LongGap)
+        (start.saturating_sub(previous.end) > LONGEST_GAP).then_some(Split::LongGap)
     }
 
     /// Returns the gap between the file so far and this media. `None` if there is none.
     pub(crate) fn gap_before(&self, media: &Media) -> Option<Duration> {
-        let gap = media.start.saturating_sub(self.previous.as_ref()?.end);
-        (gap > TOLERANCE).then(|| Duration::from_nanos(gap.unsigned_abs()))
+        let gap = self.start_of(media).saturating_sub(self.previous.as_ref()?.end);
+        (gap > TOLERANCE).then(|| nanos(gap))
     }
 
     /// Returns the time in the file at which this media would begin.
     pub(crate) fn elapsed(&self, media: &Media) -> Duration {
-        self.since_origin(media.start.saturating_sub(self.closed_before(media)))
-    }
-
-    /// Returns the part of the gap before this media that is closed, in nanoseconds.
-    fn closed_before(&self, media: &Media) -> i64 {
-        let gap = self.gap_before(media).filter(|_| self.gaps == Gaps::Close);
-        gap.map_or(0, |gap| i64::try_from(gap.as_nanos()).unwrap_or(i64::MAX))
+        nanos(self.placed_start(media))
     }
 
     /// Returns the time in the file at which its media ends.
     pub(crate) fn duration(&self) -> Duration {
-        self.previous.as_ref().map_or(Duration::ZERO, |previous| self.since_origin(previous.end))
+        nanos(self.previous.as_ref().map_or(0, |previous| previous.end))
     }
 
-    fn since_origin(&self, time: i64) -> Duration {
-        Duration::from_nanos(u64::try_from(time.saturating_sub(self.origin)).unwrap_or(0))
-    }
-
-    /// Makes media that [cannot continue](Timeline::split_before) the file follow the media before it, in a file that cannot
-    /// be split.
+    /// Returns the time in the file at which media begins if gaps are kept.
     ///
-    /// Without [`Gaps::Close`], the time between them is that of the producer's clock, if it is known and went forward.
-    pub(crate) fn rejoin(&mut self, media: &Media) {
-        let Some(previous) = &mut self.previous else { return };
-        let clock = previous.clock.zip(clock_at(&media.header, media.start));
-        let gap = clock.map_or(0, |(before, now)| {
-            let moved = now.as_nanos().saturating_sub(before.as_nanos());
-            moved.saturating_sub(previous.end.saturating_sub(previous.start))
-        });
-        let gap = if self.gaps == Gaps::Keep && (0..LONGEST_GAP).contains(&gap) { gap } else { 0 };
-        let end = previous.end.saturating_sub(self.origin);
-        self.origin = media.start.saturating_sub(end.saturating_add(gap));
-        (previous.start, previous.last, previous.end) = (media.start, media.start, media.start);
-        previous.clock = None;
+    /// The timeline of the producer tells. If the producer's clock has moved differently, the clock tells.
+    fn start_of(&self, media: &Media) -> i64 {
+        let Some(previous) = &self.previous else { return 0 };
+        let start = media.start.saturating_sub(self.origin);
+        let Some((before, now)) = previous.clock.zip(media.clock()) else { return start };
+        let by_clock = previous.start.saturating_add(now.as_nanos().saturating_sub(before.as_nanos()));
+        if by_clock.saturating_sub(start).saturating_abs() > CLOCK_TOLERANCE { by_clock } else { start }
+    }
+
+    /// Returns the time in the file at which media is placed.
+    fn placed_start(&self, media: &Media) -> i64 {
+        let start = self.start_of(media);
+        let Some(previous) = &self.previous else { return start };
+        let after = start.saturating_sub(previous.end);
+        let is_closed = self.gaps == Gaps::Close && after > TOLERANCE;
+        // The clock can tell where media begins although the timeline has restarted.
+        let is_lost = self.split_before(media).is_some() && !(0..=LONGEST_GAP).contains(&after);
+        if is_closed || is_lost { previous.end } else { start }
     }
 
     /// Places the packets of a fragment.
+    ///
+    /// Media that cannot continue the file, but is placed in it, follows the media before it: by the producer's clock, or
+    /// without a gap if the clock does not tell.
     pub(crate) fn place(&mut self, media: Media, fragment: &Fragment) -> Placed {
-        match &self.previous {
-            None => self.origin = media.start,
-            Some(_) => self.origin = self.origin.saturating_add(self.closed_before(&media)),
-        }
+        let start = self.placed_start(&media);
+        let clock = media.clock();
+        self.origin = media.start.saturating_sub(start);
+        let last = media.last.saturating_sub(self.origin);
         let mut samples: Vec<_> = media.packets.into_iter().map(|packet| self.sample(packet)).collect();
-        let mut end = media.last;
+        let mut end = last;
         let mut numbers: Vec<u64> = samples.iter().map(|sample| sample.packet.track_number()).collect();
         numbers.sort_unstable();
         numbers.dedup();
         for number in numbers {
             let of_track: Vec<&mut Sample> =
                 samples.iter_mut().filter(|sample| sample.packet.track_number() == number).collect();
-            end = end.max(self.lanes.entry(number).or_default().order(of_track).saturating_add(self.origin));
+            end = end.max(self.lanes.entry(number).or_default().order(of_track));
         }
-        self.previous = Some(Previous {
-            tracks: Arc::clone(media.header.tracks()),
-            start: media.start,
-            last: media.last,
-            end,
-            clock: clock_at(&media.header, media.start),
-        });
+        let tracks = Arc::clone(media.header.tracks());
+        self.previous = Some(Previous { tracks, start, last, end, timecode: media.start, clock });
         Placed { header: media.header, tags: fragment.tags().clone(), samples }
     }
 
     fn sample(&self, packet: Packet) -> Sample {
-        // A leading picture may start a little before the fragment whose gap was closed.
         let pts = packet.timecode_ns().saturating_sub(self.origin).max(0);
         Sample { packet, pts, dts: pts, duration: 0 }
     }
 }
 
-/// Returns the producer's clock at a time of its timeline.
-fn clock_at(header: &FragmentHeader, time: i64) -> Option<Timestamp> {
-    Some(header.producer_time()?.plus_nanos(time.saturating_sub(header.timecode_ns())))
+fn nanos(nanos: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
 }
 
 impl Lane {
@@ -230,5 +225,111 @@ impl Lane {
             last.duration = duration;
         }
         sorted.last().copied().unwrap_or(0).saturating_add(duration)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::demux::FragmentDecoder;
+    use crate::ebml::id;
+    use crate::ebml::writer::{Width, Writer};
+
+    /// A document with one video track and these times of blocks, in milliseconds and in stored order.
+    fn fragment(cluster: u64, blocks: &[i16]) -> Fragment {
+        use tokio_util::codec::Decoder as _;
+
+        let mut writer = Writer::new();
+        writer.master(id::EBML, Width::Minimal, |header| header.text(id::DOC_TYPE, "matroska"));
+        writer.unknown(id::SEGMENT, 8);
+        writer.master(id::TRACKS, Width::Minimal, |tracks| {
+            tracks.master(id::TRACK_ENTRY, Width::Minimal, |entry| {
+                entry.uint(id::TRACK_NUMBER, 1);
+                entry.uint(id::TRACK_TYPE, 1);
+            });
+        });
+        writer.master(id::CLUSTER, Width::Minimal, |content| {
+            content.uint(id::TIMESTAMP, cluster);
+            for time in blocks {
+                let [high, low] = time.to_be_bytes();
+                content.binary(id::SIMPLE_BLOCK, &[0x81, high, low, 0x80, 1, 2, 3]);
+            }
+        });
+        let mut bytes = bytes::BytesMut::from(writer.as_bytes());
+        FragmentDecoder::new().decode_eof(&mut bytes).unwrap().unwrap()
+    }
+
+    fn place(timeline: &mut Timeline, fragment: &Fragment) -> Placed {
+        timeline.place(Media::of(fragment).unwrap(), fragment)
+    }
+
+    fn millis(placed: &Placed, of: fn(&Sample) -> i64) -> Vec<i64> {
+        placed.samples.iter().map(|sample| of(sample) / 1_000_000).collect()
+    }
+
+    #[test]
+    fn reordered_pictures_are_decoded_before_they_are_shown() {
+        let mut timeline = Timeline::new(Gaps::Keep);
+        // I P B B, and the same again.
+        let first = place(&mut timeline, &fragment(1000, &[0, 120, 40, 80]));
+        assert_eq!(millis(&first, |sample| sample.pts), [0, 120, 40, 80]);
+        assert_eq!(millis(&first, |sample| sample.dts), [-40, 0, 40, 80]);
+        let second = place(&mut timeline, &fragment(1160, &[0, 120, 40, 80]));
+        assert_eq!(millis(&second, |sample| sample.pts), [160, 280, 200, 240]);
+        assert_eq!(millis(&second, |sample| sample.dts), [120, 160, 200, 240]);
+        assert_eq!(timeline.duration(), Duration::from_millis(320));
+    }
+
+    #[test]
+    fn gaps_are_kept_or_closed() {
+        for (gaps, expected) in [(Gaps::Keep, [5000, 5040]), (Gaps::Close, [80, 120])] {
+            let mut timeline = Timeline::new(gaps);
+            place(&mut timeline, &fragment(0, &[0, 40]));
+            let after = fragment(5000, &[0, 40]);
+            let media = Media::of(&after).unwrap();
+            assert_eq!(timeline.gap_before(&media), Some(Duration::from_millis(4920)));
+            assert_eq!(timeline.split_before(&media), None);
+            assert_eq!(millis(&place(&mut timeline, &after), |sample| sample.pts), expected);
+            assert_eq!(timeline.gap_before(&Media::of(&fragment(5080, &[0])).unwrap()), None);
+        }
+    }
+
+    #[test]
+    fn a_timeline_that_goes_back_splits() {
+        let mut timeline = Timeline::new(Gaps::Keep);
+        place(&mut timeline, &fragment(10_000, &[0, 40]));
+        assert_eq!(timeline.split_before(&Media::of(&fragment(0, &[0])).unwrap()), Some(Split::Reset));
+        let days_later = Media::of(&fragment(10_000 + 13 * 3_600_000, &[0])).unwrap();
+        assert_eq!(timeline.split_before(&days_later), Some(Split::LongGap));
+        // Where it is not split, the media follows.
+        assert_eq!(millis(&place(&mut timeline, &fragment(0, &[0, 40])), |sample| sample.pts), [80, 120]);
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_times_rise_and_come_before_presentation(
+            fragments in prop::collection::vec((prop::collection::btree_set(0i16..2000, 1..20), any::<u64>()), 1..6),
+            gaps in prop_oneof![Just(Gaps::Keep), Just(Gaps::Close)],
+        ) {
+            let mut timeline = Timeline::new(gaps);
+            let mut last = i64::MIN;
+            for (index, (times, seed)) in fragments.iter().enumerate() {
+                let mut times: Vec<i16> = times.iter().copied().collect();
+                // Pictures of a group are reordered by a few places.
+                let mut random = fastrand::Rng::with_seed(*seed);
+                times.chunks_mut(4).for_each(|group| random.shuffle(group));
+                let placed = place(&mut timeline, &fragment(index as u64 * 2000, &times));
+                prop_assert_eq!(placed.samples.len(), times.len());
+                for sample in &placed.samples {
+                    prop_assert!(sample.dts > last, "{} after {}", sample.dts, last);
+                    prop_assert!(sample.pts >= 0 && sample.duration > 0);
+                    // Only where a fragment needs more delay than those before it, the rise comes first.
+                    prop_assert!(sample.dts <= sample.pts || sample.dts < last + 20);
+                    last = sample.dts;
+                }
+            }
+        }
     }
 }

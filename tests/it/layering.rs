@@ -22,7 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sink", &["error", "summary", "image_format", "fragment", "packet", "audio", "mux", "frame", "service"]),
     ("ext", &["error", "fragment", "packet", "audio", "mux", "checkpoint", "frame", "sink"]),
     ("service", &["error", "limits", "image_format", "fragment", "packet", "demux", "checkpoint"]),
-    ("local", &["error", "limits", "ebml", "fragment", "packet", "demux", "frame"]),
+    ("local", &["error", "limits", "ebml", "fragment", "packet", "demux", "mux", "frame"]),
     (
         "lib",
         &[

@@ -21,4 +21,5 @@ mod layering;
 mod live;
 mod media;
 mod programs;
+mod recordings;
 mod support;

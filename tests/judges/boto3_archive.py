@@ -167,11 +167,11 @@ clip = calls["GetClip"]("door")
 same("GetClip", clip["ContentType"], "video/mp4")
 content, boxes = clip["Payload"].read(), []
 while content:
-    size, kind = struct.unpack(">I4s", content[:8])
-    boxes.append((kind, content[8:size]))
-    content = content[size:]
-same("its boxes", [kind for kind, _ in boxes], [b"ftyp", b"free"])
-same("its fragments", boxes[1][1].decode().split(), numbers)
+    size, kind, long_size = struct.unpack(">I4sQ", content[:16])
+    boxes.append((kind, content[:long_size if size == 1 else size]))
+    content = content[len(boxes[-1][1]):]
+same("its boxes", [kind for kind, _ in boxes], [b"ftyp", b"mdat", b"moov"])
+same("its codec", b"avc1" in boxes[2][1], True)
 
 for operation, call in calls.items():
     refused("ResourceNotFoundException", f"{operation} of nobody", lambda: call("nobody"))

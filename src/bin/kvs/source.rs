@@ -64,6 +64,14 @@ impl Source {
         }
     }
 
+    /// Returns the text that stands for this source on a command line.
+    pub(crate) fn as_argument(&self) -> String {
+        match self {
+            Self::Stdin => "-".into(),
+            Self::File(_) | Self::Stream(_) => self.to_string(),
+        }
+    }
+
     /// The failure of a command that found none of what it looks for.
     pub(crate) fn nothing(&self, noun: &str) -> Failure {
         let failure = Failure::nothing(format!("no {noun} in {self}"));

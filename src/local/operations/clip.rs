@@ -8,6 +8,7 @@ use axum::response::IntoResponse;
 use bytes::Bytes;
 use serde::Deserialize;
 
+use crate::fragment::Fragment;
 use crate::local::faults::operation::Operation;
 use crate::local::faults::quotas::Points;
 use crate::local::media::payload::blocking;
@@ -19,6 +20,8 @@ use crate::local::server::connection::Resetter;
 use crate::local::server::state::Server;
 use crate::local::server::wire::{self, Answer, ErrorResponse, FragmentSelector, StreamRequest};
 use crate::local::store::streams::{Listed, Stream};
+use crate::mux::mp4::{Mp4, Mp4Options};
+use crate::mux::to_parts;
 
 /// The limits of a clip. A longer one is cut silently.
 const MAX_FRAGMENTS: usize = 200;
@@ -32,9 +35,9 @@ struct GetClipRequest {
     selector: Option<FragmentSelector>,
 }
 
-/// Answers with an MP4 file without media, since the endpoint has no MP4 writer.
+/// Answers with an MP4 file of the fragments, without re-encoding.
 ///
-/// The file is a `ftyp` box and a `free` box with one line per fragment: its number.
+/// The body has a part per fragment, so that faults can count fragments, and one for the index.
 pub(crate) async fn get_clip(
     State(server): State<Arc<Server>>,
     ConnectInfo(connection): ConnectInfo<Resetter>,
@@ -52,12 +55,9 @@ pub(crate) async fn get_clip(
     }
     server.spend(&stream, Points::Metadata, fragments.len() as u64)?;
     server.spend(&stream, Points::Media, fragments.len() as u64)?;
-    let numbers: Vec<_> = fragments.iter().map(|fragment| fragment.number.clone()).collect();
     let source = Arc::clone(&stream);
-    blocking(move || check(&source, &fragments)).await.map_err(unfinished)??;
+    let parts = blocking(move || clip(&source, &fragments)).await.map_err(unfinished)??;
     let fault = server.take_fault(Operation::GetClip, Some(&stream))?;
-    let lines = numbers.iter().map(|number| format!("{number}\n"));
-    let parts = file(lines.collect());
     let body = server.body(Source::Parts(parts.into_iter())).fault(fault).connection(connection);
     let mut response = body.into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
@@ -76,38 +76,21 @@ fn bounded(mut fragments: Vec<Listed>) -> Vec<Listed> {
     fragments
 }
 
-/// Checks that the media of these fragments can be made into one clip.
-fn check(stream: &Stream, fragments: &[Listed]) -> Result<(), ErrorResponse> {
-    let mut first = None;
-    for listed in fragments {
-        let Some(fragment) = read_fragment(stream, listed) else {
-            let message = format!("Fragment {} could not be parsed", listed.number);
-            return Err(ErrorResponse::new("InvalidMediaFrameException", message));
-        };
+/// Makes one file of these fragments, if their media can be made into one.
+fn clip(stream: &Stream, listed: &[Listed]) -> Result<Vec<Bytes>, ErrorResponse> {
+    let invalid = |message: String| ErrorResponse::new("InvalidMediaFrameException", message);
+    let mut fragments: Vec<Fragment> = Vec::new();
+    for listed in listed {
+        let fragment = read_fragment(stream, listed)
+            .ok_or_else(|| invalid(format!("Fragment {} could not be parsed", listed.number)))?;
         codecs::check(fragment.tracks(), Played::Clip)?;
-        let tracks = Arc::clone(fragment.tracks());
-        codecs::check_same(first.get_or_insert(tracks), fragment.tracks())?;
+        codecs::check_same(fragments.first().unwrap_or(&fragment).tracks(), fragment.tracks())?;
         codecs::check_frames(&fragment)?;
+        fragments.push(fragment);
     }
-    Ok(())
-}
-
-/// Makes a file of these lines, in one part per line, so that faults can count fragments.
-fn file(lines: Vec<String>) -> Vec<Bytes> {
-    let ftyp = make_box(*b"ftyp", b"isom\0\0\x02\0isomiso2mp41");
-    let free = make_box(*b"free", lines.concat().as_bytes());
-    let mut parts: Vec<Vec<u8>> = lines.into_iter().map(String::into_bytes).collect();
-    if let Some(first) = parts.first_mut() {
-        let head = free.get(..8).unwrap_or_default();
-        *first = [&ftyp[..], head, first].concat();
-    }
-    parts.into_iter().map(Bytes::from).collect()
-}
-
-/// Makes a box (ISO/IEC 14496-12 section 4.2).
-fn make_box(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
-    let size = u32::try_from(content.len() + 8).unwrap_or(u32::MAX);
-    [&size.to_be_bytes()[..], &kind, content].concat()
+    let parts = to_parts::<Mp4>(&Mp4Options::default(), &fragments);
+    let parts = parts.map_err(|error| invalid(format!("The clip could not be made: {error}")))?;
+    Ok(parts.into_iter().map(Bytes::from).collect())
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ fn late(track: &Mp4Track) -> u64 {
 
 /// Returns how long the media of a track is presented, in the time scale of the file.
 fn shown(track: &Mp4Track) -> u64 {
-    scaled(track.duration(), track.timescale)
+    scaled(track.presented(), track.timescale)
 }
 
 fn scaled(ticks: i64, timescale: u32) -> u64 {

@@ -191,3 +191,68 @@ impl Pages {
         self.length == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(dts: i64, size: u32, is_key: bool) -> Entry {
+        Entry { dts, offset: 0, duration: 10, size, count: 1, is_key }
+    }
+
+    /// The content of each table, without version and flags.
+    fn tables(tables: Tables, last: u32) -> Vec<(String, Vec<u32>)> {
+        let mut out = Pieces::new();
+        tables.write(last, &mut out);
+        let (bytes, mut found, mut at) = (out.into_list().concat(), Vec::new(), 0);
+        while at < bytes.len() {
+            let word = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+            let size = word(at) as usize;
+            let kind = String::from_utf8(bytes[at + 4..at + 8].to_vec()).unwrap();
+            found.push((kind, (at + 12..at + size).step_by(4).map(word).collect()));
+            at += size;
+        }
+        found
+    }
+
+    fn of(kind: &str, found: &[(String, Vec<u32>)]) -> Option<Vec<u32>> {
+        found.iter().find(|(name, _)| name == kind).map(|(_, values)| values.clone())
+    }
+
+    #[test]
+    fn equal_samples_share_their_entries() {
+        let mut all = Tables::default();
+        all.add_chunk(100, &[entry(0, 7, true), entry(10, 7, true)]);
+        all.add_chunk(200, &[entry(20, 7, true), entry(30, 7, true)]);
+        let found = tables(all, 10);
+        assert_eq!(of("stts", &found), Some(vec![1, 4, 10]));
+        assert_eq!((of("ctts", &found), of("stss", &found)), (None, None));
+        assert_eq!(of("stsz", &found), Some(vec![7, 4]));
+        assert_eq!(of("stsc", &found), Some(vec![1, 1, 2, 1]));
+        assert_eq!(of("co64", &found), Some(vec![2, 0, 100, 0, 200]));
+    }
+
+    #[test]
+    fn the_time_to_the_next_sample_is_the_duration() {
+        let mut all = Tables::default();
+        let late = Entry { offset: -5, ..entry(100, 9, false) };
+        all.add_chunk(1 << 32, &[entry(0, 7, true), late]);
+        let found = tables(all, 3);
+        assert_eq!(of("stts", &found), Some(vec![2, 1, 100, 1, 3]));
+        assert_eq!(of("ctts", &found), Some(vec![2, 1, 0, 1, (-5i32).cast_unsigned()]));
+        assert_eq!(of("stss", &found), Some(vec![1, 1]));
+        assert_eq!(of("stsz", &found), Some(vec![0, 2, 7, 9]));
+        assert_eq!(of("co64", &found), Some(vec![1, 1, 0]));
+    }
+
+    #[test]
+    fn audio_without_compression_has_a_sample_a_tick() {
+        let mut all = Tables::default();
+        let block = |dts, count| Entry { dts, offset: 0, duration: 1, size: 2, count, is_key: true };
+        all.add_chunk(0, &[block(0, 160), block(160, 160), block(1000, 80)]);
+        let found = tables(all, 1);
+        assert_eq!(of("stts", &found), Some(vec![3, 319, 1, 1, 681, 80, 1]));
+        assert_eq!(of("stsz", &found), Some(vec![2, 400]));
+        assert_eq!(of("stsc", &found), Some(vec![1, 1, 400, 1]));
+    }
+}

@@ -24,6 +24,8 @@ pub(super) struct Mp4Track {
     /// The decoding time of the first sample, in ticks.
     pub(super) start: Option<i64>,
     last: Option<Last>,
+    /// The end of the sample that is presented last.
+    end: i64,
     pub(super) tables: Tables,
 }
 
@@ -74,7 +76,7 @@ impl Mp4Track {
         let presented = first.of_track(number).map(|sample| sample.pts).min();
         let decoded = first.of_track(number).next().map(|sample| sample.dts);
         let delay = presented.zip(decoded).map_or(0, |(presented, decoded)| ticks(presented - decoded, timescale));
-        Ok(Self { id, number, entry, timescale, delay, start: None, last: None, tables: Tables::default() })
+        Ok(Self { id, number, entry, timescale, delay, start: None, last: None, end: 0, tables: Tables::default() })
     }
 
     /// Converts the samples of a fragment. Changes nothing.
@@ -150,6 +152,8 @@ impl Mp4Track {
         let (Some(first), Some(last)) = (run.entries.first(), run.entries.last()) else { return };
         self.start = self.start.or(Some(first.dts));
         self.last = Some(Last::of(last));
+        let ends = run.entries.iter().map(|entry| Last::of(entry).end() + i64::from(entry.offset));
+        self.end = self.end.max(ends.max().unwrap_or(0));
         if keeps_tables {
             self.tables.add_chunk(offset, &run.entries);
         }
@@ -186,9 +190,14 @@ impl Mp4Track {
         Trun { data_offset: None, samples: TrunSamples::Explicit(entries.iter().map(sample).collect()) }
     }
 
-    /// Returns the duration of the media, in ticks.
+    /// Returns the time from the first decoding to the end of the last, in ticks.
     pub(super) fn duration(&self) -> i64 {
         self.last.zip(self.start).map_or(0, |(last, start)| last.end() - start)
+    }
+
+    /// Returns the time from the first presentation to the end of the last, in ticks.
+    pub(super) fn presented(&self) -> i64 {
+        self.start.map_or(0, |start| self.end - start - self.delay)
     }
 
     /// Returns the duration of the last sample, in ticks.

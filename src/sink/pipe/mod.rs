@@ -16,8 +16,8 @@ use super::files::is_gap;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::Fragment;
 use crate::mux::mkv::{Mkv, MkvOptions};
-use crate::mux::timeline::{Media, Split};
-use crate::mux::{Gaps, Muxer, Timeline};
+use crate::mux::timeline::Split;
+use crate::mux::{Gaps, Media, Muxer, Timeline};
 use crate::summary::Summary;
 use program::Program;
 
@@ -180,10 +180,7 @@ impl PipeSink {
                     match timeline.split_before(&media) {
                         None => {}
                         Some(Split::Tracks) => return Err(tracks_changed(fragment)),
-                        Some(Split::Reset | Split::LongGap) => {
-                            is_gap = true;
-                            timeline.rejoin(&media);
-                        }
+                        Some(Split::Reset | Split::LongGap) => is_gap = true,
                     }
                     mkv.push(&timeline.place(media, fragment), &mut self.buffer)?;
                 }

@@ -114,12 +114,12 @@ impl Container for MkvFormat {
 /// A new file begins at the start of a fragment when
 /// - a limit is reached: [`every`](RecordingSink::every), [`max_bytes`](RecordingSink::max_bytes);
 /// - the tracks change, for example their codec private data;
-/// - the timeline of the producer goes back, or moves more than 1 s differently from the producer's clock;
+/// - the timeline or the clock of the producer goes back: it has restarted;
 /// - there is no media for more than 12 hours.
 ///
 /// # Time
 /// Every file begins at time 0, with the first picture or sound of its first fragment. Pictures keep the times of their
-/// blocks. Audio frames follow each other without a gap as long as the times of their blocks are at most 30 ms away. See
+/// blocks. Where the producer's clock moves more than 1 s differently from the times of the blocks, the clock counts. Audio frames follow each other without a gap as long as the times of their blocks are at most 30 ms away. See
 /// [`gaps`](RecordingSink::gaps) for time without media. A fragment counts as a gap in the summary if media before it is missing, if
 /// there is a gap before it of more than 500 ms, or if it is cut.
 ///

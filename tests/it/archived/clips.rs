@@ -9,12 +9,12 @@ use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
 use aws_sdk_kinesisvideoarchivedmedia::types::{ClipFragmentSelector, ClipTimestampRange};
 use aws_smithy_types::body::SdkBody;
 use futures::{StreamExt, TryStreamExt};
-use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Shape};
+use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Shape, Stamp};
 use kinesis_video::{Clip, Clock, ErrorKind, KinesisVideo};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
-use crate::support::bodies::{AVCC, FRAME, stamp_at};
+use crate::support::bodies::{AVCC, FRAME, frame_of, numbers_in, stamp_at};
 use crate::support::endpoint::{attempts, now_millis, refusal, time, unlimited};
 use crate::support::stand_in::{Answer, Asked, described, stand_in};
 
@@ -22,15 +22,19 @@ const T: i64 = 1_700_000_000_126;
 const DAY: i64 = 24 * 3600 * 1000;
 
 fn push(stream: &LocalStream, ordinal: u32, server: i64, producer: i64) {
-    let document = Document::new(Shape::Ffmpeg).codec_private(AVCC).video_track(1).block(1, 0, true, FRAME);
-    stream.push_stamped(&document, stamp_at(ordinal, server, producer));
+    push_with(stream, AVCC, stamp_at(ordinal, server, producer));
 }
 
-/// The numbers that the local endpoint writes into a clip: those of the fragments it covers.
+/// Pushes a fragment with its number in its frame.
+fn push_with(stream: &LocalStream, private: &[u8], stamp: Stamp) {
+    let document = Document::new(Shape::Ffmpeg).codec_private(private).video_track(1);
+    stream.push_stamped(&document.block(1, 0, true, &frame_of(&stamp.number)), stamp);
+}
+
+/// The numbers of the fragments that a clip of the local endpoint covers.
 fn covered(file: &[u8]) -> Vec<String> {
     assert_eq!(&file[4..8], b"ftyp");
-    let free = u32::from_be_bytes(file[..4].try_into().unwrap()) as usize;
-    std::str::from_utf8(&file[free + 8..]).unwrap().lines().map(str::to_owned).collect()
+    numbers_in(file)
 }
 
 fn numbers(clip: &Clip) -> Vec<String> {
@@ -420,9 +424,8 @@ async fn a_range_is_cut_where_the_media_change() {
     other[last] ^= 1;
     for ordinal in 0..300u32 {
         let private = if (70..90).contains(&ordinal) { &other } else { AVCC };
-        let document = Document::new(Shape::Ffmpeg).codec_private(private).video_track(1).block(1, 0, true, FRAME);
         let time = base + i64::from(ordinal) * 2000;
-        door.push_stamped(&document, stamp_at(ordinal + 1, time, time));
+        push_with(&door, private, stamp_at(ordinal + 1, time, time));
     }
     let kvs = KinesisVideo::new(&endpoint.in_process_config());
     for clock in [Clock::Server, Clock::Producer] {

@@ -10,6 +10,7 @@ mod inspect;
 mod list;
 mod ls;
 mod manners;
+mod record;
 mod save;
 mod serve;
 mod tail;

@@ -22,6 +22,21 @@ pub const AVCC: &[u8] = &[1, 0x64, 0, 12, 0xFF, 0xE1, 0, 2, 0x67, 0x64, 1, 0, 2,
 /// A frame of H.264 whose NAL unit lengths add up.
 pub const FRAME: &[u8] = &[0, 0, 0, 2, 0x65, 0x88];
 
+/// A frame of H.264 that contains a fragment number, so that it can be found again in a file.
+pub fn frame_of(number: &FragmentNumber) -> Vec<u8> {
+    let unit = format!("{NUMBER_BEGINS}{number};");
+    [&(unit.len() as u32 + 1).to_be_bytes()[..], &[0x65], unit.as_bytes()].concat()
+}
+
+/// The fragment numbers in the frames of a file, in their order.
+pub fn numbers_in(file: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(file);
+    let found = text.split(NUMBER_BEGINS).skip(1);
+    found.map(|rest| rest.split(';').next().unwrap().to_owned()).collect()
+}
+
+const NUMBER_BEGINS: &str = "fragment ";
+
 /// A captured payload. `None` and a message without `KVS_CAPTURES`.
 pub fn capture(name: &str) -> Option<Bytes> {
     let Some(folder) = std::env::var_os("KVS_CAPTURES") else {

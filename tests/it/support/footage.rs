@@ -75,9 +75,9 @@ pub fn groups(file: &Fragment) -> Vec<Document> {
 }
 
 /// The hash of each picture that FFmpeg decodes of a file.
-pub fn judged_pictures(mkv: &[u8]) -> Vec<String> {
-    let file = tempfile::NamedTempFile::with_suffix(".mkv").unwrap();
-    std::fs::write(file.path(), mkv).unwrap();
+pub fn judged_pictures(media: &[u8]) -> Vec<String> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), media).unwrap();
     let output = Command::new("ffmpeg")
         .args(["-v", "error", "-threads", "1", "-i"])
         .arg(file.path())

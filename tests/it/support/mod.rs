@@ -1,6 +1,7 @@
 //! Helpers of the tests: media, endpoints and judges.
 
 pub mod bodies;
+pub mod containers;
 pub mod conversation;
 pub mod endpoint;
 pub mod ffmpeg;

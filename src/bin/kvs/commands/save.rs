@@ -60,9 +60,13 @@ impl Save {
             && !self.output.is_dir()
         {
             let what = format!("kvs save writes MKV, not {extension}");
-            return Err(
-                Failure::usage(what).hint(format!("-o {}, or -o DIR", self.output.with_extension("mkv").display()))
-            );
+            let hint = match extension {
+                "m4v" | "mov" | "mp4" => {
+                    format!("kvs record {} -o {}", self.source.as_argument(), self.output.display())
+                }
+                _ => format!("-o {}, or -o DIR", self.output.with_extension("mkv").display()),
+            };
+            return Err(Failure::usage(what).hint(hint));
         }
         if is_file && self.name.is_some() {
             return Err(Failure::usage("--name is for a folder, but -o is a file"));

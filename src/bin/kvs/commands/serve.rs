@@ -12,7 +12,7 @@ use crate::failure::{Failure, Result};
 
 /// Serve streams on this machine, for development without an AWS account.
 ///
-/// Clips, HLS and DASH are placeholders, not media. The first line is "listening on http://127.0.0.1:PORT". Any AWS SDK reads from it. `kvs` needs no credentials for it.
+/// HLS and DASH are placeholders, not media. The first line is "listening on http://127.0.0.1:PORT". Any AWS SDK reads from it. `kvs` needs no credentials for it.
 /// The endpoint ends with Ctrl-C.
 #[derive(Args)]
 #[command(after_long_help = "\

@@ -1,0 +1,6 @@
+//! Recordings as files that players open: judged by other programs.
+
+mod corpus;
+mod judges;
+mod killed;
+mod remux;
