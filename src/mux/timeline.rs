@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::codec::audio::AudioConfig;
 use super::{Placed, Sample};
 use crate::fragment::{Fragment, FragmentHeader, Timestamp, Track};
 use crate::packet::Packet;
@@ -197,6 +198,13 @@ fn nanos(nanos: i64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
 }
 
+/// Returns the duration of an audio packet, if its length or its codec tells.
+fn audio_duration(packet: &Packet) -> Option<i64> {
+    let config = AudioConfig::of_track(packet.track()?, packet.fragment().tracks()).ok()?;
+    let samples = config.samples_in(packet.payload()).filter(|samples| *samples > 0)?;
+    Some(i64::from(samples) * 1_000_000_000 / i64::from(config.sample_rate()))
+}
+
 impl Lane {
     /// Sets the decoding times and durations of a fragment's samples. Returns the end of the last one presented.
     ///
@@ -219,8 +227,10 @@ impl Lane {
             self.step = Some(sample.duration);
         }
         let last = samples.last_mut();
-        let declared = last.as_ref().and_then(|sample| sample.packet.duration_ns()).filter(|ns| *ns > 0);
-        let duration = declared.or(self.step).unwrap_or(FALLBACK_DURATION);
+        let packet = last.as_ref().map(|sample| &sample.packet);
+        let declared = packet.and_then(Packet::duration_ns).filter(|ns| *ns > 0);
+        let coded = || packet.and_then(audio_duration);
+        let duration = declared.or_else(coded).or(self.step).unwrap_or(FALLBACK_DURATION);
         if let Some(last) = last {
             last.duration = duration;
         }

@@ -52,7 +52,7 @@ mod tests {
             let mut tail = Tail::default();
             pieces.iter().for_each(|piece| tail.push(piece));
             let all = pieces.concat();
-            prop_assert_eq!(tail.text().as_bytes(), &all[all.len().saturating_sub(KEPT)..]);
+            prop_assert_eq!(tail.text().into_bytes(), &all[all.len().saturating_sub(KEPT)..]);
         }
 
         #[test]

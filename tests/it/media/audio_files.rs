@@ -74,7 +74,10 @@ fn judged(path: &Path) -> Vec<u8> {
     let sox = run("sox", &[&kind[..], &["-t", "raw", "-e", "signed", "-b", "16", "-L", "-D", "-"]].concat());
     assert!(sox.status.success() && sox.stderr.is_empty(), "{}", String::from_utf8_lossy(&sox.stderr));
     let ffmpeg = run("ffmpeg", &["-v", "warning", "-xerror", "-f", "wav", "-i", text, "-f", "s16le", "-"]);
-    assert!(ffmpeg.status.success() && ffmpeg.stderr.is_empty(), "{}", String::from_utf8_lossy(&ffmpeg.stderr));
+    // A file with two channels does not say which speakers they are for.
+    let warnings = String::from_utf8_lossy(&ffmpeg.stderr);
+    let is_usual = |line: &str| line.is_empty() || line.starts_with("Guessed Channel Layout");
+    assert!(ffmpeg.status.success() && warnings.lines().all(is_usual), "{warnings}");
     assert!(sox.stdout == ffmpeg.stdout, "{} and {} bytes", sox.stdout.len(), ffmpeg.stdout.len());
     sox.stdout
 }
@@ -128,7 +131,7 @@ fn every_sample_of_a_wav_file_is_at_its_time() {
         let summary = runtime.block_on(record(&body, sink)).unwrap();
         prop_assert_eq!((summary.items(), summary.files()), (described.len() as u64, 1));
         prop_assert_eq!(summary.bytes(), std::fs::metadata(&path).unwrap().len());
-        prop_assert_eq!(samples(&path), (6, painted(&described)));
+        prop_assert!(samples(&path) == (6, painted(&described)));
         Ok(())
     };
     runner.run(&fragments, property).unwrap();
@@ -235,7 +238,8 @@ async fn aac_becomes_adts() {
         camera.packets().filter(|packet| packet.track_number() == 2).map(|packet| packet.payload().len() + 7).collect();
     assert_eq!(sizes, frames);
     assert!(listed.contains("stream,aac,"), "{listed}");
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let warnings = String::from_utf8_lossy(&output.stderr);
+    assert!(warnings.lines().all(|line| line.contains("Estimating duration")), "{warnings}");
 }
 
 /// An hour without audio is an hour of silence, and takes no memory. Closed, it takes no time either.
@@ -256,7 +260,7 @@ async fn gaps_are_kept_or_closed() {
     let sink = AudioSink::create(&closed).gaps(Gaps::Close).every(Duration::from_secs(60));
     let summary = record(&body, sink).await.unwrap();
     assert_eq!((summary.files(), summary.gaps()), (1, 1), "the closed gap does not count for the length");
-    assert_eq!(samples(&closed).1, [vec![1; 800], vec![2; 800]].concat());
+    assert!(samples(&closed).1 == [vec![1; 800], vec![2; 800]].concat());
 
     // A gap that does not fit begins another file.
     let mut sink = AudioSink::create(dir.path().join("small.wav")).max_bytes(1 << 20);
@@ -264,7 +268,7 @@ async fn gaps_are_kept_or_closed() {
     assert_eq!(summary.files(), 2);
     let names: Vec<PathBuf> = sink.files().iter().map(|file| file.path().to_owned()).collect();
     assert_eq!(names, [dir.path().join("small.wav"), dir.path().join("small-2.wav")]);
-    assert_eq!(samples(&names[1]).1, vec![2; 800]);
+    assert!(samples(&names[1]).1 == vec![2; 800]);
 }
 
 /// Audio that is stored a little after the pictures of its time is not taken for missing.
@@ -285,7 +289,7 @@ async fn late_audio_finds_its_place() {
     });
     let body: Vec<u8> = documents.collect::<Vec<_>>().concat();
     record(&body, AudioSink::create(&path).track(2)).await.unwrap();
-    assert_eq!(samples(&path).1, [vec![1; 16_000], vec![3; 16_000]].concat());
+    assert!(samples(&path).1 == [vec![1; 16_000], vec![3; 16_000]].concat());
 }
 
 #[tokio::test]
@@ -321,28 +325,21 @@ async fn what_has_no_place_is_refused() {
             .filter(|packet| packet.track_number() == track)
             .flat_map(|packet| packet.payload().to_vec())
             .collect();
-        assert_eq!(samples(&path), (1, expected));
+        assert!(samples(&path) == (1, expected), "track {track}");
     }
 }
 
-/// Blocks of one fragment that are years apart.
+/// Blocks of one fragment that are so far apart that silence between them does not fit into memory.
 #[tokio::test]
 async fn an_absurd_hole_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
-    let mut described = vec![vec![(0, vec![1; 800])]];
-    described.extend([vec![(100, vec![2; 800]), (200, vec![3; 800])]]);
-    let whole = telephone(ALAW, &described);
-    // A time scale of 2^40 ns makes milliseconds of years.
-    let marker = [0x2A, 0xD7, 0xB1];
-    let at = whole.windows(3).rposition(|window| window == marker).unwrap();
-    let mut body = whole.to_vec();
-    let width = usize::from(body[at + 3] & 0x7F);
-    assert!(width > 0 && width < 9, "{width}");
-    body[at + 4..at + 4 + width].fill(0xFF);
     let path = dir.path().join("call.wav");
+    // 192 kHz and 16 channels.
+    let private = &[6, 0, 16, 0, 0x00, 0xEE, 2, 0, 0, 0, 0, 0, 16, 0, 8, 0, 0, 0];
+    let body = telephone(private, &[vec![(0, vec![1; 160])], vec![(100, vec![2; 160]), (32_100, vec![3; 160])]]);
     let error = record(&body, AudioSink::create(&path)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Malformed, "{error}");
-    assert!(error.to_string().contains("track 1"), "{error}");
+    assert!(error.to_string().contains("leave 31 s out") && error.to_string().contains("track 1"), "{error}");
     assert_eq!(error.summary().unwrap().files(), 1, "what came before is kept");
-    assert_eq!(samples(&path).1, vec![1; 800]);
+    assert!(samples(&path).1 == vec![1; 160]);
 }

@@ -151,13 +151,13 @@ async fn adts_frames_are_those_of_the_source() {
         let hashes: Vec<&str> = listed
             .lines()
             .filter(|line| !line.starts_with('#'))
-            .map(|line| line.rsplit(',').next().unwrap().trim())
+            .map(|line| line.split(',').nth(5).unwrap().trim())
             .collect();
         let expected: Vec<String> = packets
             .iter()
             .map(|audio| Sha256::digest(audio.packet().payload()).iter().map(|byte| format!("{byte:02x}")).collect())
             .collect();
-        assert_eq!(hashes, expected, "{rate} Hz, {channels} channels");
+        assert!(hashes == expected, "{rate} Hz, {channels} channels: {listed}");
         assert!(listed.contains(&format!("#sample_rate 0: {rate}")), "{listed}");
         assert!(ffmpeg_bytes(&["-xerror", "-i", path], &["-f", "s16le"]).len() > 2 * rate as usize);
     }
