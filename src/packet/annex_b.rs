@@ -193,7 +193,6 @@ impl ParameterSets {
     /// Creates the value for a track without codec private data.
     ///
     /// Its parameter sets are in its packets, and lengths have four bytes.
-    #[cfg(feature = "ffmpeg")]
     pub(crate) fn in_band() -> Self {
         Self { sets: Vec::new(), length_size: 4 }
     }

@@ -17,7 +17,6 @@ pub use annex_b::ParameterSets;
 pub use keyframes::Keyframes;
 pub use packets::Packets;
 
-#[cfg(feature = "ffmpeg")]
 pub(crate) use annex_b::is_byte_stream;
 #[cfg(feature = "ffmpeg")]
 pub(crate) use nal::{NalCodec, PictureUnits};

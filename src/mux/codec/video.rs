@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::Track;
+use crate::fragment::{FragmentNumber, Track};
 use crate::packet::{Packet, ParameterSets, is_byte_stream};
 
 /// What a container says of a track of H.264 or H.265.
@@ -127,7 +127,7 @@ impl VideoConfig {
 
 /// Adds the fragment and track of a packet to an error.
 pub(crate) fn located(error: Error, packet: &Packet) -> Error {
-    error.in_fragment(packet.fragment().number().map(|number| number.as_str())).on_track(packet.track_number())
+    error.in_fragment(packet.fragment().number().map(FragmentNumber::as_str)).on_track(packet.track_number())
 }
 
 /// Returns the parameter sets in the first key frame. Packets whose units cannot be read have none.

@@ -20,7 +20,7 @@ use super::{Finish, Muxer, Patch, Placed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Track, TrackKind};
 use boxes::{encode, header, long_header};
-use track::Mp4Track;
+use track::{Mp4Track, Run};
 
 /// The format of a file of boxes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Muxer for Mp4 {
         if runs.iter().all(|run| run.entries.is_empty()) {
             return Ok(());
         }
-        let media: u64 = runs.iter().map(|run| run.bytes()).sum();
+        let media: u64 = runs.iter().map(Run::bytes).sum();
         let mdat = header(b"mdat", media);
         // The offsets in a `moof` count from its start, and they do not change its size.
         let mut moof = Vec::new();
@@ -165,7 +165,7 @@ impl Mp4 {
     }
 
     /// Returns the `moof` for media that begins `before` bytes after its start.
-    fn moof(&self, runs: &[track::Run], before: u64) -> Result<Moof> {
+    fn moof(&self, runs: &[Run], before: u64) -> Result<Moof> {
         let mut offset = before;
         let mut traf = Vec::new();
         for (track, run) in self.tracks.iter().zip(runs) {

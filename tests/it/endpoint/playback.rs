@@ -708,7 +708,7 @@ async fn exceptions_are_typed_and_body_faults_apply() {
         .unwrap();
     let payload = async || {
         let call = client.get_clip().stream_name("door").clip_fragment_selector(selector.clone());
-        call.send().await.unwrap().payload.collect().await.map(|body| body.into_bytes())
+        call.send().await.unwrap().payload.collect().await.map(|body| body.to_vec())
     };
     assert_eq!(numbers_in(&payload().await.unwrap()).len(), 5);
     endpoint.inject(Operation::GetClip, Some("door"), InjectedFault::BreakOff(50));
