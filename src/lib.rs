@@ -65,6 +65,7 @@
 //! |---|---|---|
 //! | [`packets`](FragmentStreamExt::packets) | fragments | all coded frames |
 //! | [`keyframes`](PacketStreamExt::keyframes) | packets | the key frames of video tracks |
+//! | [`audio`](PacketStreamExt::audio) | packets | coded audio with its codec configuration |
 //! | [`frames`](FragmentStreamExt::frames) | fragments | decoded pictures, all or [some](frame#sampling) |
 //! | [`scale_within`](FrameStreamExt::scale_within) | frames | smaller pictures |
 //! | [`rgb`](FrameStreamExt::rgb), [`jpeg`](FrameStreamExt::jpeg), [`png`](FrameStreamExt::png) | frames | converted pictures |
@@ -81,6 +82,8 @@
 //! |---|---|---|
 //! | [`Mp4Sink`] | fragments | one MP4 or MOV file, without re-encoding |
 //! | [`MkvFileSink`] | fragments | one MKV file, without re-encoding |
+//! | [`AudioSink`] | fragments | one audio track as ADTS or WAV, without re-encoding |
+//! | [`PipeSink`] | fragments | one MKV to the standard input of a program |
 //! | [`MkvSink`] | fragments | an MKV file per fragment |
 //! | [`PayloadSink`] | fragments | one file with all fragments, as the service sends them |
 //! | [`ImageSink`] | encoded frames, archived images | a JPEG or PNG file per picture |

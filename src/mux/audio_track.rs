@@ -3,6 +3,7 @@
 use super::Placed;
 use super::codec::audio::{AudioConfig, is_audio};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fragment::FragmentNumber;
 
 /// The track that an audio file has.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ impl AudioTrack {
         let tracks = first.header.tracks();
         let is_wanted = |wanted: u64| number.is_none_or(|number| number == wanted);
         let track = tracks.iter().find(|track| is_wanted(track.number()) && is_audio(track, tracks));
-        let located = |error: Error| error.in_fragment(first.header.number().map(|number| number.as_str()));
+        let located = |error: Error| error.in_fragment(first.header.number().map(FragmentNumber::as_str));
         let track = track.ok_or_else(|| {
             let found = tracks.iter().map(|track| format!("{} ({})", track.number(), track.codec_id()));
             let found = found.collect::<Vec<_>>().join(", ");

@@ -1,7 +1,8 @@
 //! Media as other containers describe it: MP4, Matroska and raw audio, without re-encoding.
 //!
-//! The [sinks](crate::sink) write files with it: [`Mp4Sink`](crate::Mp4Sink), [`MkvFileSink`](crate::MkvFileSink). Everything here is
-//! pure: no I/O and no clock.
+//! The [sinks](crate::sink) write files with it: [`Mp4Sink`](crate::Mp4Sink), [`MkvFileSink`](crate::MkvFileSink),
+//! [`AudioSink`](crate::AudioSink). [`audio`](crate::PacketStreamExt::audio) yields coded audio. Everything here is pure: no
+//! I/O and no clock.
 
 pub(crate) mod adts;
 pub(crate) mod audio_file;

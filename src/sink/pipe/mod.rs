@@ -14,7 +14,7 @@ use tokio::process::{ChildStdout, Command};
 use super::MediaSink;
 use super::files::is_gap;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::Fragment;
+use crate::fragment::{Fragment, FragmentNumber};
 use crate::mux::mkv::{Mkv, MkvOptions};
 use crate::mux::timeline::Split;
 use crate::mux::{Gaps, Media, Muxer, Timeline};
@@ -254,7 +254,7 @@ impl PipeSink {
 fn tracks_changed(fragment: &Fragment) -> Error {
     let message = "the tracks differ from those before, and one MKV cannot change its tracks: close the sink, and start the \
                    program again";
-    let number = fragment.number().map(|number| number.as_str());
+    let number = fragment.number().map(FragmentNumber::as_str);
     Error::new(ErrorKind::Unsupported, message).at(fragment.offset()).in_fragment(number)
 }
 

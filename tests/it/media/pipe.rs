@@ -112,7 +112,8 @@ async fn ffmpeg_decodes_every_picture() {
     let mut stdout = sink.take_stdout().unwrap();
     let (mut listed, recording) = (String::new(), record(source(&camera), &mut sink));
     let (summary, read) = futures::join!(recording, within(stdout.read_to_string(&mut listed)));
-    (summary.unwrap(), read.unwrap());
+    summary.unwrap();
+    read.unwrap();
     let pictures = camera.iter().flat_map(Fragment::packets).count();
     assert_eq!(listed.lines().filter(|line| !line.starts_with('#')).count(), pictures);
     assert_eq!(sink.stderr(), "");
