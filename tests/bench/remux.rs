@@ -11,7 +11,6 @@ use std::time::Instant;
 use futures::TryStreamExt;
 use kinesis_video::local::{Document, Shape, Stamp, fragment_number};
 use kinesis_video::{FragmentStream, MkvFileSink, Mp4Sink, RecordExt, Timestamp};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// The number of measurements. The median counts.
 const ROUNDS: usize = 5;
@@ -100,27 +99,20 @@ fn media(length: usize) -> Vec<u8> {
 }
 
 async fn copy(input: &Path, output: &Path) {
-    let mut from = tokio::fs::File::open(input).await.unwrap();
-    let mut to = tokio::fs::File::create(output).await.unwrap();
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match from.read(&mut buffer).await.unwrap() {
-            0 => break,
-            read => to.write_all(&buffer[..read]).await.unwrap(),
-        }
-    }
-    to.flush().await.unwrap();
+    // The operating system copies without a detour through this process.
+    let (input, output) = (input.to_owned(), output.to_owned());
+    tokio::task::spawn_blocking(move || std::fs::copy(input, output).unwrap()).await.unwrap();
 }
 
 async fn remux(input: &Path, sink: impl kinesis_video::MediaSink<kinesis_video::Fragment> + Unpin) {
     let file = tokio::fs::File::open(input).await.unwrap();
     let fragments = FragmentStream::new(file).map_err(kinesis_video::Error::from);
     let summary = fragments.record(sink).await.unwrap();
-    assert_eq!(summary.files, 1);
+    assert_eq!(summary.files(), 1);
 }
 
 fn ffmpeg(input: &Path, output: &Path, options: &[&str]) {
     let mut ffmpeg = Command::new("ffmpeg");
-    ffmpeg.args(["-v", "error", "-y", "-i"]).arg(input).args(["-c", "copy"]).args(options).arg(output);
+    ffmpeg.args(["-v", "fatal", "-y", "-i"]).arg(input).args(["-c", "copy"]).args(options).arg(output);
     assert!(ffmpeg.status().unwrap().success());
 }

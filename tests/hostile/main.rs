@@ -14,6 +14,8 @@
 )]
 
 mod archive;
+#[path = "../it/support/containers.rs"]
+mod containers;
 mod counting;
 #[cfg(feature = "ffmpeg")]
 #[path = "../it/support/footage.rs"]
@@ -26,6 +28,7 @@ mod memory;
 mod mutation;
 #[cfg(feature = "ffmpeg")]
 mod pictures;
+mod recordings;
 #[path = "../it/support/rounds.rs"]
 mod rounds;
 

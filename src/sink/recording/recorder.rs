@@ -157,7 +157,10 @@ impl<M: Muxer> Worker for Recorder<M> {
 
     fn write(&mut self, fragment: Fragment) -> Result<()> {
         match Media::of(&fragment) {
-            Some(media) => self.record(media, &fragment),
+            Some(media) => {
+                let number = fragment.number().map(|number| number.as_str());
+                self.record(media, &fragment).map_err(|error| error.in_fragment(number))
+            }
             // A fragment without media adds nothing to a file.
             None => {
                 self.summary.items += 1;

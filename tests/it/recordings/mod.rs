@@ -4,3 +4,5 @@ mod corpus;
 mod judges;
 mod killed;
 mod remux;
+mod seek;
+mod sync;
