@@ -26,8 +26,8 @@ pub(crate) struct Wav {
 /// The largest difference between the time of a block and the end of the audio before it that counts as jitter.
 const JITTER_MILLIS: i64 = 30;
 
-/// Audio may be stored this much later than the pictures of the same time, so silence is not written any sooner.
-const LATE_MILLIS: i64 = 5_000;
+/// The end of a hole is left to the audio after it, which tells exactly when it begins. The rest of a long silence comes first.
+const HOLE_MILLIS: i64 = 5_000;
 
 /// The most silence inside a fragment, in bytes. It is in memory.
 const MOST_SILENCE: u64 = 64 << 20;
@@ -109,9 +109,9 @@ impl Muxer for Wav {
 }
 
 impl Wav {
-    /// Returns the samples of silence before media that begins at a time, as far as no audio can fill them any more.
+    /// Returns the samples of silence that come before media that begins at a time, but for those right before it.
     fn missing_before(&self, time: i64) -> u64 {
-        let until = u64::try_from(self.frames_in(time.saturating_sub(LATE_MILLIS * 1_000_000))).unwrap_or(0);
+        let until = u64::try_from(self.frames_in(time.saturating_sub(HOLE_MILLIS * 1_000_000))).unwrap_or(0);
         until.saturating_sub(self.frames)
     }
 

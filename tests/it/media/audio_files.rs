@@ -271,25 +271,26 @@ async fn gaps_are_kept_or_closed() {
     assert!(samples(&names[1]).1 == vec![2; 800]);
 }
 
-/// Audio that is stored a little after the pictures of its time is not taken for missing.
+/// The audio tells when it begins, and not the picture that its fragment begins with.
 #[tokio::test]
-async fn late_audio_finds_its_place() {
+async fn audio_between_pictures_is_at_its_own_time() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("late.wav");
-    let described = [(0u64, Some(0u64)), (2000, None), (4000, Some(2000))];
-    let documents = described.into_iter().zip(1..).map(|((picture, sound), ordinal)| {
-        let start = sound.unwrap_or(picture).min(picture);
+    let described = [(0u64, 0i16, 15_680usize), (2000, 20, 800), (60_000, 120, 800)];
+    let documents = described.into_iter().zip(1..).map(|((start, sound, length), ordinal)| {
         let empty = Document::new(Shape::Producer).cluster_time(start).codec_private(ALAW);
-        let mut document = empty.audio_track(2, "telephone", "A_MS/ACM").codec_private(&[]).video_track(1);
-        document = document.block(1, (picture - start) as i16, true, &[0, 0, 0, 1, 0x65]);
-        if sound.is_some() {
-            document = document.block(2, 0, true, &[ordinal as u8; 16_000]);
-        }
+        let document = empty.audio_track(2, "telephone", "A_MS/ACM").codec_private(&[]).video_track(1);
+        let document =
+            document.block(1, 0, true, &[0, 0, 0, 1, 0x65]).block(2, sound, true, &vec![ordinal as u8; length]);
         document.to_bytes(&stamp_at(ordinal, CLOCK + start as i64, CLOCK + start as i64), 0)
     });
     let body: Vec<u8> = documents.collect::<Vec<_>>().concat();
-    record(&body, AudioSink::create(&path).track(2)).await.unwrap();
-    assert!(samples(&path).1 == [vec![1; 16_000], vec![3; 16_000]].concat());
+    let path = dir.path().join("door.wav");
+    record(&body, AudioSink::create(&path)).await.unwrap();
+    let mut expected = vec![0xD5; 60_120 * 8 + 800];
+    expected[..15_680].fill(1);
+    expected[2020 * 8..2120 * 8].fill(2);
+    expected[60_120 * 8..].fill(3);
+    assert!(samples(&path).1 == expected);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Fragments to the standard input of a program.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,7 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn shell(script: &str) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", script]);
+    // A program that outlives its test holds no output of it.
+    command.args(["-c", script]).stdout(Stdio::null());
     command
 }
 
@@ -107,7 +109,7 @@ async fn ffmpeg_decodes_every_picture() {
     let camera = camera().await;
     let mut ffmpeg = Command::new("ffmpeg");
     ffmpeg.args(["-v", "warning", "-xerror", "-i", "-", "-f", "framehash", "-hash", "sha256", "-"]);
-    ffmpeg.stdout(std::process::Stdio::piped());
+    ffmpeg.stdout(Stdio::piped());
     let mut sink = PipeSink::spawn(ffmpeg).unwrap();
     let mut stdout = sink.take_stdout().unwrap();
     let (mut listed, recording) = (String::new(), record(source(&camera), &mut sink));
@@ -170,7 +172,7 @@ async fn a_program_that_fails_says_why() {
 #[tokio::test]
 async fn backpressure_reaches_the_source() {
     let (fragments, taken) = endless();
-    let mut sink = PipeSink::spawn(shell("exec sleep 1000")).unwrap();
+    let mut sink = PipeSink::spawn(shell("exec sleep 300")).unwrap();
     let id = sink.id().unwrap();
     let recording = tokio::time::timeout(Duration::from_secs(1), fragments.record(&mut sink)).await;
     assert!(recording.is_err(), "it waits");
@@ -212,7 +214,7 @@ async fn a_program_that_is_not_there_is_named() {
 #[tokio::test]
 async fn dropping_the_sink_kills_the_program() {
     for sent in [false, true] {
-        let mut sink = PipeSink::spawn(shell("exec sleep 1000")).unwrap();
+        let mut sink = PipeSink::spawn(shell("exec sleep 300")).unwrap();
         let id = sink.id().unwrap();
         assert!(PathBuf::from(format!("/proc/{id}")).exists());
         if sent {
@@ -241,7 +243,7 @@ async fn timelines_restart_and_tracks_do_not() {
     ];
     let all = fragments(&Bytes::from(bodies.concat())).await;
     let mut copy = shell("cat");
-    copy.stdout(std::process::Stdio::piped());
+    copy.stdout(Stdio::piped());
     let mut sink = PipeSink::spawn(copy).unwrap();
     let mut stdout = sink.take_stdout().unwrap();
     let mut read = Vec::new();
