@@ -29,12 +29,14 @@ judges-installed: setup
 	$(JUDGES)/bin/pip install -q boto3 ebmlite av imageio 'moto[server]' pillow pymp4
 
 ## Runs what takes too long for the suite: more random rounds, a thousand live streams, ten minutes of faults over a
-## hundred streams, each fuzz target for a minute, cargo-deny, and a build of the packaged crate.
+## hundred streams, a day of media in one file, each fuzz target for a minute, cargo-deny, and a build of the packaged crate.
 proof: setup
+	.ci/setup chromium
 	$(CARGO) build --release $(FEATURES) --examples
 	KVS_ROUNDS=10 PROPTEST_CASES=2000 KVS_CORPUS="$$PWD/target/corpus" \
 		$(CARGO) test --release $(FEATURES) --lib --test hostile --test it
 	ulimit -n "$$(ulimit -H -n)" && $(CARGO) bench $(FEATURES) --bench soak
+	$(CARGO) bench $(FEATURES) --bench day
 	$(CARGO) install -q cargo-fuzz --root target/tools
 	for name in ebml_events fragment_chunks block_lacing round_trip; do \
 		mkdir -p target/fuzz-$$name && RUSTC_BOOTSTRAP=1 target/tools/bin/cargo-fuzz run --fuzz-dir tests/fuzz $$name \

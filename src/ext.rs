@@ -3,20 +3,25 @@
 #[cfg(feature = "ffmpeg")]
 use std::sync::Arc;
 
+use std::ops::RangeBounds;
 use std::time::Duration;
 
 use futures::Stream;
+#[cfg(all(feature = "aws", feature = "ffmpeg"))]
+use futures::TryStreamExt;
 
 use crate::audio::{AudioChunk, ConnectAudio, Rechunk, Stereo, StereoChunk};
 use crate::checkpoint::{Acknowledged, Acks, CheckpointStore};
 #[cfg(feature = "ffmpeg")]
 use crate::error::Error;
 use crate::error::Result;
-use crate::fragment::{Bound, DetectGaps, Fragment, Share, Until};
+use crate::fragment::{Bound, DetectGaps, Fragment, Share, Timestamp, Until};
 #[cfg(feature = "ffmpeg")]
-use crate::frame::{Convert, EncodedFrame, Frame, Frames, RgbFrame};
+use crate::frame::{Convert, EncodedFrame, Frame, FrameAt, Frames, RgbFrame};
 use crate::mux::{AudioPacket, AudioPackets};
-use crate::packet::{Keyframes, Packet, Packets};
+use crate::packet::{Keyframes, Packet, Packets, Trim};
+#[cfg(all(feature = "aws", feature = "ffmpeg"))]
+use crate::service::Archive;
 use crate::sink::{MediaSink, Record};
 
 /// Adapters for streams of fragments, from any source.
@@ -203,9 +208,90 @@ pub trait FragmentStreamExt: Stream<Item = Result<Fragment>> {
     {
         assert_stream::<Frame, _>(Frames::new(self))
     }
+
+    /// Decodes the picture that is shown at a time on the producer's clock.
+    ///
+    /// It is the last picture at or before the time, in presentation order. `None` if there is none, or media is
+    /// missing at the time: [`FrameAt`](crate::frame::FrameAt#none) has the exact rule.
+    ///
+    /// The fragments must be in the order of their times. They are read until the picture is known: up to the fragment
+    /// that has a later picture too, or else starts after the time. A live stream is read until then. Put
+    /// [`until`](FragmentStreamExt::until) before it for a limit.
+    ///
+    /// See [`FrameAt`](crate::frame::FrameAt) for options, errors, cancel safety and memory.
+    ///
+    /// ```
+    /// use kinesis_video::{FragmentStream, FragmentStreamExt, Timestamp};
+    ///
+    /// # async fn f(body: &[u8]) -> kinesis_video::Result<()> {
+    /// let time = Timestamp::from_millis(1_511_852_109_500);
+    /// match FragmentStream::new(body).frame_at(time).await? {
+    ///     Some(frame) => println!("{:?} {:?}", frame.info().producer_time(), frame.to_rgb()?.dimensions()),
+    ///     None => println!("no picture at {time}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "ffmpeg")]
+    fn frame_at(self, time: Timestamp) -> FrameAt<Self>
+    where
+        Self: Sized,
+    {
+        FrameAt::new(self, time)
+    }
 }
 
 impl<S: Stream<Item = Result<Fragment>> + ?Sized> FragmentStreamExt for S {}
+
+#[cfg(all(feature = "aws", feature = "ffmpeg"))]
+impl Archive {
+    /// Reads and decodes the picture that is shown at a time.
+    ///
+    /// It is the last picture at or before the time, in presentation order, of the fragment that
+    /// [`fragment_at`](Archive::fragment_at) finds. The time is on the [clock](Archive::clock) of the builder. On the
+    /// service's clock, a picture has the server time of its fragment, plus its distance from the start of the fragment.
+    ///
+    /// `None` if no fragment starts in the 20 s up to the time, or none of those has a picture at or before it. In a
+    /// shorter gap the result is the last picture before the gap.
+    ///
+    /// The first video track is decoded, from the last key frame that the picture needs. For other options, call
+    /// [`Fragment::frame_at`] on the result of `fragment_at`.
+    ///
+    /// # Calls
+    /// As [`fragment_at`](Archive::fragment_at): one of ListFragments, and one of GetMediaForFragmentList. If the fragment
+    /// has no picture up to the time, such as one that begins with audio, the fragment before it is requested too.
+    ///
+    /// # Errors
+    /// As [`fragment_at`](Archive::fragment_at), and those of decoding: see [`FrameAt`](crate::frame::FrameAt).
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes its connections and stops decoding. Nothing is sent before it is polled.
+    ///
+    /// # Memory
+    /// The fragment, and what decoding it [takes](crate::frame::Frames#memory).
+    ///
+    /// ```no_run
+    /// use kinesis_video::{Clock, KinesisVideo, Timestamp};
+    ///
+    /// # async fn f(kvs: KinesisVideo, time: Timestamp) -> kinesis_video::Result<()> {
+    /// match kvs.archive("front-door").clock(Clock::Producer).frame_at(time).await? {
+    ///     Some(frame) => frame.to_rgb()?.save("still.png").expect("the file can be written"),
+    ///     None => println!("no picture at {time}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn frame_at(self, time: Timestamp) -> Result<Option<Frame>> {
+        let clock = self.clock_of_times();
+        let mut fragments = std::pin::pin!(self.newest_first(time));
+        while let Some(fragment) = fragments.try_next().await? {
+            if let Some(frame) = fragment.frame_at(time).clock(clock).await? {
+                return Ok(Some(frame));
+            }
+        }
+        Ok(None)
+    }
+}
 
 /// Adapters for streams of packets.
 pub trait PacketStreamExt: Stream<Item = Result<Packet>> {
@@ -262,6 +348,54 @@ pub trait PacketStreamExt: Stream<Item = Result<Packet>> {
         Self: Sized,
     {
         assert_stream::<AudioPacket, _>(AudioPackets::new(self))
+    }
+
+    /// Yields the packets of a range of time on the producer's clock, rounded outward to key frames.
+    ///
+    /// | | packet |
+    /// |---|---|
+    /// | first | the last video key frame at or before the start, or else the first one after it |
+    /// | last | the packet before the first video key frame at or after the end |
+    ///
+    /// So the first picture can be decoded, and the range is covered as far as the stream goes. Other packets, audio
+    /// included, are yielded if they are stored between these two. After the last one the stream ends, and the source
+    /// is not polled again. [`Trim::range`] returns the range that was yielded.
+    ///
+    /// | case | rule |
+    /// |---|---|
+    /// | no start, as in `..end` | nothing is left out at the start |
+    /// | no end, as in `start..` | nothing is left out at the end |
+    /// | the stream ends before the start, or media is missing there | the last group before the start is yielded |
+    /// | an included end, as in `start..=end` | a key frame at exactly `end` is yielded with its group |
+    /// | several video tracks | the first packet is the earliest of their last key frames; the first key frame of any of them ends the range |
+    /// | a fragment that declares no video track | every packet counts as a key frame |
+    /// | an open group of pictures at the end | pictures that are shown before the end, but stored after the key frame, are left out |
+    ///
+    /// The start is found when the first video packet after it arrives.
+    ///
+    /// See [`Trim`] for errors, cancel safety and memory.
+    ///
+    /// ```
+    /// use futures::TryStreamExt;
+    /// use kinesis_video::{FragmentStream, FragmentStreamExt, PacketStreamExt, Timestamp};
+    ///
+    /// # async fn f(body: &[u8]) -> kinesis_video::Result<()> {
+    /// let (start, end) = (Timestamp::from_millis(1_511_852_109_000), Timestamp::from_millis(1_511_852_112_000));
+    /// let mut packets = FragmentStream::new(body).packets().trim(start..end);
+    /// while let Some(packet) = packets.try_next().await? {
+    ///     println!("{:?} {} bytes", packet.producer_time(), packet.payload().len());
+    /// }
+    /// if let Some((start, end)) = packets.range() {
+    ///     println!("from {start} to {end}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn trim(self, range: impl RangeBounds<Timestamp>) -> Trim<Self>
+    where
+        Self: Sized,
+    {
+        assert_stream::<Packet, _>(Trim::new(self, &range))
     }
 }
 

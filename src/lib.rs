@@ -47,6 +47,7 @@
 //! | the same, packet by packet as the bytes arrive | [`Live::packets`] |
 //! | the same, from where the last process stopped | [`Live::checkpointed`] |
 //! | a stored range, in order | [`KinesisVideo::archive`] |
+//! | the stored fragment, or the picture, at a time | [`Archive::fragment_at`], `Archive::frame_at` |
 //! | a list of stored fragments, or the newest one | [`KinesisVideo::list_fragments`], then [`FragmentList::newest`] |
 //! | the streams of the account; one stream's settings | [`KinesisVideo::list_streams`], [`KinesisVideo::describe`] |
 //! | a stored range as MP4 files that the service makes | [`KinesisVideo::clips`] |
@@ -67,6 +68,8 @@
 //! | [`keyframes`](PacketStreamExt::keyframes) | packets | the key frames of video tracks |
 //! | [`audio`](PacketStreamExt::audio) | packets | coded audio with its codec configuration |
 //! | [`frames`](FragmentStreamExt::frames) | fragments | decoded pictures, all or [some](frame#sampling) |
+//! | [`frame_at`](FragmentStreamExt::frame_at) | fragments | the picture that is shown at a time, as a future |
+//! | [`trim`](PacketStreamExt::trim) | packets | the packets of a range of time, rounded outward to key frames |
 //! | [`scale_within`](FrameStreamExt::scale_within) | frames | smaller pictures |
 //! | [`rgb`](FrameStreamExt::rgb), [`jpeg`](FrameStreamExt::jpeg), [`png`](FrameStreamExt::png) | frames | converted pictures |
 //! | [`connect_audio`](FragmentStreamExt::connect_audio) | fragments | the audio of each party of a conversation |
@@ -175,8 +178,9 @@ pub use error::{Error, ErrorContext, ErrorKind, ErrorPosition, Result};
 pub use ext::FrameStreamExt;
 pub use ext::{AudioStreamExt, FragmentStreamExt, PacketStreamExt, RecordExt};
 pub use fragment::{
-    Arrival, Block, Bound, Discontinuity, Fault, Fragment, FragmentEnd, FragmentFooter, FragmentHeader, FragmentNumber,
-    Position, Share, SkipReason, Skipped, StreamEnd, Subscriber, Tag, TagValue, Tags, Timestamp, Track, TrackKind,
+    Arrival, Block, Bound, Clock, Discontinuity, Fault, Fragment, FragmentEnd, FragmentFooter, FragmentHeader,
+    FragmentNumber, Position, Share, SkipReason, Skipped, StreamEnd, Subscriber, Tag, TagValue, Tags, Timestamp, Track,
+    TrackKind,
 };
 #[cfg(feature = "ffmpeg")]
 pub use frame::{EncodedFrame, Frame, RgbFrame};
@@ -186,10 +190,10 @@ pub use mux::{AudioPacket, Gaps};
 pub use packet::Packet;
 #[cfg(feature = "aws")]
 pub use service::{
-    Archive, ArchiveFragments, ArchiveProgress, ArchivedImage, ArchivedStream, Clip, ClipStream, Clips, Clock,
-    DashSession, FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, KinesisVideo, Live,
-    LiveFragments, LivePackets, LiveStatus, LiveStream, NoImage, OnAgedOut, OnDamage, OnUnavailable, Order,
-    PlaybackUrl, RetryConfig, Start, StopHandle, StreamEntries, StreamId, StreamInfo, StreamList, StreamStatus,
+    Archive, ArchiveFragments, ArchiveProgress, ArchivedImage, ArchivedStream, Clip, ClipStream, Clips, DashSession,
+    FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, KinesisVideo, Live, LiveFragments,
+    LivePackets, LiveStatus, LiveStream, NoImage, OnAgedOut, OnDamage, OnUnavailable, Order, PlaybackUrl, RetryConfig,
+    Start, StopHandle, StreamEntries, StreamId, StreamInfo, StreamList, StreamStatus,
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use sink::ImageSink;

@@ -4,6 +4,7 @@
 //! [`demux`](crate::demux) reads fragments from bytes.
 
 mod block;
+mod clock;
 mod continuity;
 mod detect_gaps;
 mod discontinuity;
@@ -28,6 +29,7 @@ use bytes::{Bytes, BytesMut};
 use crate::ebml::Elements;
 
 pub use block::Block;
+pub use clock::Clock;
 pub use detect_gaps::DetectGaps;
 pub use discontinuity::Discontinuity;
 pub use fault::Fault;

@@ -1,7 +1,8 @@
 //! Decodes video into pictures with libavcodec.
 //!
 //! [`frames`](crate::FragmentStreamExt::frames) decodes the pictures of a fragment stream.
-//! [`Fragment::frames`] decodes the pictures of one fragment. Both run on tokio's threads for blocking work.
+//! [`Fragment::frames`] decodes the pictures of one fragment. [`frame_at`](crate::FragmentStreamExt::frame_at) decodes
+//! the picture that is shown at a time. All run on tokio's threads for blocking work.
 //! Each fragment is decoded independently of the others.
 //!
 //! [`FrameStreamExt`](crate::FrameStreamExt) has the adapters that scale, convert and encode pictures. The
@@ -44,6 +45,7 @@
 //! [`FrameInfo::missing_before`]. For each fragment, [`FrameItem::Report`] lists the skipped blocks with their
 //! reasons. [`OnDecodeError`] sets the handling of damage.
 
+mod at;
 mod codec;
 mod convert;
 mod decode;
@@ -74,6 +76,7 @@ use crate::error::{Error, ErrorKind};
 use crate::fragment::{Fragment, FragmentHeader, Tags, Timestamp};
 use picture::Picture;
 
+pub use at::FrameAt;
 pub use convert::Convert;
 pub use encode::{EncodedFrame, RgbFrame};
 pub use items::FrameItems;

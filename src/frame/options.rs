@@ -31,6 +31,19 @@ pub(super) enum Sampling {
     All,
     Ratio(usize),
     Every(Duration),
+    /// The last picture at or before a time in nanoseconds, on the timeline of the timecodes.
+    UpTo(i64, Reach),
+}
+
+/// How much is decoded for the last picture at or before a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// That picture, and what it refers to.
+    Picture,
+    /// All pictures before it in its group.
+    Group,
+    /// All pictures before it.
+    Fragment,
 }
 
 /// The handling of pictures that are damaged, or refer to damaged pictures.

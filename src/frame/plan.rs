@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::codec::Codec;
-use super::options::{FrameOptions, Sampling};
+use super::options::{FrameOptions, Reach, Sampling};
 use super::report::NoPicture;
 use crate::error::{Error, Result};
 use crate::fragment::{Fragment, FragmentEnd, FragmentHeader, Tags, Timestamp, Track, TrackKind};
@@ -47,6 +47,13 @@ pub(super) struct Unit {
     /// point of its group, it may also refer to the previous group.
     pub(super) group: u32,
     pub(super) is_leading: bool,
+}
+
+impl Plan {
+    /// Returns `true` if a picture is selected.
+    pub(super) fn has_wanted(&self) -> bool {
+        self.units.iter().any(|unit| unit.wanted().is_some())
+    }
 }
 
 impl Unit {
@@ -120,6 +127,12 @@ impl Planner {
         Self { options, is_continuous, fragments: 0, last_interval: None, previous: None }
     }
 
+    /// Sets the index of the next fragment.
+    pub(super) fn starting_at(mut self, fragment_index: u64) -> Self {
+        self.fragments = fragment_index;
+        self
+    }
+
     /// Plans a fragment by itself or, in continuous mode, as a possible continuation of the previous one.
     ///
     /// # Errors
@@ -159,7 +172,7 @@ impl Planner {
     }
 
     /// Returns the track to decode.
-    fn track<'a>(&self, fragment: &'a Fragment) -> Option<&'a Track> {
+    pub(super) fn track<'a>(&self, fragment: &'a Fragment) -> Option<&'a Track> {
         match self.options.track {
             Some(number) => fragment.track(number),
             None => fragment.tracks().iter().find(|track| track.kind() == TrackKind::Video),
@@ -214,10 +227,15 @@ impl Planner {
             units.push(Unit { packet, offset, fate, is_reference, group, is_leading });
         }
         self.select(&mut units);
-        if self.options.only_keyframes {
-            isolate_wanted(&mut units);
-        } else {
-            skip_unneeded(&mut units, &pictures, codec, self.is_continuous);
+        match self.options.sampling {
+            Sampling::UpTo(_, reach) => {
+                let group = first_group(&units, reach);
+                skip_groups_before(group, &mut units, &pictures);
+                skip_unneeded(&mut units, &pictures, codec, false);
+                remove_outside(group, &mut units);
+            }
+            _ if self.options.only_keyframes => isolate_wanted(&mut units),
+            _ => skip_unneeded(&mut units, &pictures, codec, self.is_continuous),
         }
         units
     }
@@ -227,6 +245,10 @@ impl Planner {
         let mut shown: Vec<&mut Unit> =
             units.iter_mut().filter(|unit| matches!(unit.fate, Fate::Decode { .. })).collect();
         shown.sort_by_key(|unit| (unit.packet.timecode_ns(), unit.packet.ordinal()));
+        let last = match self.options.sampling {
+            Sampling::UpTo(time, _) => shown.iter().rposition(|unit| unit.packet.timecode_ns() <= time),
+            _ => None,
+        };
         let mut candidates = 0;
         for (unit, number) in shown.into_iter().zip(0..) {
             let is_candidate = !self.options.only_keyframes || unit.packet.is_key();
@@ -240,6 +262,8 @@ impl Planner {
                         let this = Some(time.div_euclid(length));
                         this != std::mem::replace(&mut self.last_interval, this)
                     }
+                    Sampling::UpTo(_, Reach::Picture) => last == Some(candidates),
+                    Sampling::UpTo(_, Reach::Group | Reach::Fragment) => last.is_some_and(|last| candidates <= last),
                 };
             candidates += usize::from(is_candidate);
             unit.fate = Fate::Decode { index: number, wanted: is_wanted };
@@ -276,6 +300,34 @@ fn skip_unneeded(units: &mut [Unit], pictures: &[PictureUnits], codec: &Codec, i
             is_needed = false;
         }
     }
+}
+
+/// Returns the group with which decoding begins, for the last selected picture.
+fn first_group(units: &[Unit], reach: Reach) -> u32 {
+    let wanted = units.iter().filter(|unit| unit.wanted().is_some());
+    match wanted.max_by_key(|unit| unit.wanted()) {
+        Some(last) if reach != Reach::Fragment => last.group.saturating_sub(u32::from(last.is_leading)),
+        _ => 0,
+    }
+}
+
+/// Skips the groups before this one, and the pictures of this one that may refer to them.
+fn skip_groups_before(group: u32, units: &mut [Unit], pictures: &[PictureUnits]) {
+    let mut is_open = true;
+    for (unit, picture) in units.iter_mut().zip(pictures) {
+        is_open &= !(unit.group == group && picture.is_refresh);
+        let is_before = unit.group < group || unit.group == group && group > 0 && is_open && unit.is_leading;
+        if is_before && matches!(unit.fate, Fate::Decode { .. }) {
+            unit.fate = Fate::Unsampled;
+        }
+    }
+}
+
+/// Removes what comes before this group, except for parameters, and after the last picture to decode.
+fn remove_outside(group: u32, units: &mut Vec<Unit>) {
+    let last = units.iter().rposition(|unit| matches!(unit.fate, Fate::Decode { .. }));
+    units.truncate(last.map_or(0, |last| last + 1));
+    units.retain(|unit| unit.group >= group || matches!(unit.fate, Fate::Parameters));
 }
 
 /// Decodes each selected picture by itself.

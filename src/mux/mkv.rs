@@ -191,14 +191,12 @@ impl Muxer for Mkv {
         duration.float(id::DURATION, self.end as f64 / 1e6);
         let mut segment_size = Vec::new();
         vint::write_number(&mut segment_size, size, WIDE);
-        Finish {
-            pieces: vec![index],
-            patches: vec![
-                Patch { at: content, bytes: seek.into_bytes() },
-                Patch { at: self.duration, bytes: duration.into_bytes() },
-                Patch { at: self.segment.0, bytes: segment_size },
-            ],
-        }
+        let patches = vec![
+            Patch { at: content, bytes: seek.into_bytes() },
+            Patch { at: self.duration, bytes: duration.into_bytes() },
+            Patch { at: self.segment.0, bytes: segment_size },
+        ];
+        Finish::new([index], patches)
     }
 }
 

@@ -105,12 +105,27 @@ pub(crate) struct Fill {
 }
 
 /// What completes a file.
-#[derive(Debug, Default)]
 pub(crate) struct Finish {
     /// The bytes to append, in pieces.
-    pub(crate) pieces: Vec<Vec<u8>>,
+    pub(crate) pieces: Box<dyn Iterator<Item = Vec<u8>> + Send>,
     /// The bytes to overwrite afterwards.
     pub(crate) patches: Vec<Patch>,
+}
+
+impl Finish {
+    pub(crate) fn new(
+        pieces: impl IntoIterator<Item = Vec<u8>, IntoIter: Send + 'static>,
+        patches: Vec<Patch>,
+    ) -> Self {
+        Self { pieces: Box::new(pieces.into_iter()), patches }
+    }
+}
+
+/// Appends nothing.
+impl Default for Finish {
+    fn default() -> Self {
+        Self::new([], Vec::new())
+    }
 }
 
 /// Bytes that replace others in a file.

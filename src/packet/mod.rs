@@ -5,6 +5,7 @@ mod keyframes;
 #[cfg(feature = "ffmpeg")]
 mod nal;
 mod packets;
+mod trim;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::fragment::{BlockEntry, Fragment, FragmentHeader, Timestamp, Track, Tr
 pub use annex_b::ParameterSets;
 pub use keyframes::Keyframes;
 pub use packets::Packets;
+pub use trim::Trim;
 
 pub(crate) use annex_b::is_byte_stream;
 #[cfg(feature = "ffmpeg")]

@@ -24,8 +24,11 @@ use bytes::Bytes;
 use ffmpeg_next::codec::threading;
 use futures::{StreamExt, TryStreamExt, stream};
 use kinesis_video::frame::Frames;
-use kinesis_video::local::{Stamp, fragment_number};
-use kinesis_video::{Fragment, FragmentStream, FragmentStreamExt, FrameStreamExt, ImageSink, RecordExt, Timestamp};
+use kinesis_video::local::{Document, LocalEndpoint, Quotas, Stamp, fragment_number};
+use kinesis_video::{
+    Clock, Fragment, FragmentStream, FragmentStreamExt, Frame, FrameStreamExt, ImageSink, KinesisVideo, RecordExt,
+    Timestamp,
+};
 
 const SIZE: &str = "1920x1080";
 
@@ -67,7 +70,83 @@ fn main() {
             run(&|frames| executor.block_on(count_all(frames.jpeg(80))), 300),
         );
     }
+    stills(&executor);
     against_python(&executor);
+}
+
+/// Compares the picture at a time with decoding the whole range and choosing, at ten times.
+fn stills(executor: &tokio::runtime::Runtime) {
+    println!("\nThe picture at a time, on average of ten times; relative to decoding all ten seconds and choosing");
+    println!("{:<18} {:>9} {:>14} {:>14} {:>9}", "", "whole ms", "ten fragments", "one fragment", "archive");
+    let at = |tenth: i64| Timestamp::from_millis(START + tenth * 1000 + 100 * tenth + 50);
+    let shown = |frames: &[Frame], time: Timestamp| {
+        let is_shown = |frame: &&Frame| frame.info().producer_time().unwrap() <= time;
+        let last = frames.iter().filter(is_shown).max_by_key(|frame| frame.info().producer_time());
+        last.unwrap().info().timecode_ns()
+    };
+    for (name, b_frames) in [("without B-frames", "0"), ("with B-frames", "3")] {
+        let file = executor.block_on(whole(&make(b_frames, "30")));
+        let documents = footage::groups(&file);
+        let ten = executor.block_on(fragments_of(&documents));
+        let one = executor.block_on(fragments_of(&[footage::document(&file, &footage::packets(&file))]));
+        let endpoint =
+            executor.block_on(LocalEndpoint::start_with(0, Quotas::default().calls_per_second(None))).unwrap();
+        let stream = endpoint.create_stream("door");
+        documents.iter().zip(&ten).for_each(|(document, fragment)| stream.push_stamped(document, stamp_of(fragment)));
+        let kvs = KinesisVideo::new(&endpoint.sdk_config());
+        let archive = || kvs.archive("door").clock(Clock::Producer);
+        let all = executor.block_on(source(&ten).frames().try_collect::<Vec<Frame>>()).unwrap();
+        assert_eq!(all.len(), 300);
+        // Each of the three has its own floor: the same source, read and decoded as a whole.
+        let whole_of = |fragments: &[Fragment]| {
+            fastest(|| assert_eq!(executor.block_on(count_all(source(fragments).frames())), 300))
+        };
+        let (whole_ten, whole_one) = (whole_of(&ten), whole_of(&one));
+        let range = Timestamp::from_millis(START)..=Timestamp::from_millis(START + 20_000);
+        let whole_archive = fastest(|| {
+            let frames = archive().range(range.clone()).fragments().frames();
+            assert_eq!(executor.block_on(count_all(frames)), 300);
+        });
+        let ratio = |find: &dyn Fn(Timestamp) -> Option<Frame>, whole: Duration| {
+            let times = (0..10).map(|tenth| {
+                let time = at(tenth);
+                let expected = shown(&all, time);
+                fastest(|| assert_eq!(find(time).unwrap().info().timecode_ns(), expected))
+            });
+            format!("{:.3}", times.sum::<Duration>().as_secs_f64() / 10.0 / whole.as_secs_f64())
+        };
+        println!(
+            "{name:<18} {:>9.0} {:>14} {:>14} {:>9}",
+            whole_ten.as_secs_f64() * 1e3,
+            ratio(&|time| executor.block_on(source(&ten).frame_at(time)).unwrap(), whole_ten),
+            ratio(&|time| executor.block_on(source(&one).frame_at(time)).unwrap(), whole_one),
+            ratio(&|time| executor.block_on(archive().frame_at(time)).unwrap(), whole_archive),
+        );
+    }
+}
+
+/// The producer's time at which the footage begins.
+const START: i64 = 1_700_000_000_000;
+
+/// Reads documents as fragments whose times follow their pictures.
+async fn fragments_of(documents: &[Document]) -> Vec<Fragment> {
+    let mut body = Vec::new();
+    for document in documents {
+        let time = Timestamp::from_millis(START);
+        let stamp = Stamp { number: fragment_number(1, 0), server_time: time, producer_time: time };
+        let bytes = document.to_bytes(&stamp, 0);
+        let fragment = FragmentStream::new(&bytes[..]).try_next().await.unwrap().unwrap();
+        body.extend_from_slice(&document.to_bytes(&stamp_of(&fragment), 0));
+    }
+    FragmentStream::new(&body[..]).try_collect().await.unwrap()
+}
+
+/// Returns the stamp for the time of a fragment's Cluster.
+fn stamp_of(fragment: &Fragment) -> Stamp {
+    let millis = fragment.header().timecode_ns() / 1_000_000;
+    let time = Timestamp::from_millis(START + millis);
+    let number = fragment_number(1 + u32::try_from(millis / 100).unwrap(), time.as_millis() as u64);
+    Stamp { number, server_time: time, producer_time: time }
 }
 
 type Source = stream::Iter<std::vec::IntoIter<kinesis_video::Result<Fragment>>>;

@@ -8,9 +8,9 @@ use kinesis_video::audio::{ConnectAudio, Rechunk, Stereo};
 use kinesis_video::checkpoint::Acknowledged;
 use kinesis_video::demux::{PacketDecoder, PacketItem, PacketStream};
 use kinesis_video::frame::{
-    Convert, FragmentFrames, FragmentReport, FrameInfo, FrameItem, FrameItems, FrameOptions, Frames,
+    Convert, FragmentFrames, FragmentReport, FrameAt, FrameInfo, FrameItem, FrameItems, FrameOptions, Frames,
 };
-use kinesis_video::packet::{Keyframes, Packets};
+use kinesis_video::packet::{Keyframes, Packets, Trim};
 use kinesis_video::{
     Acks, AudioChunk, BodyDecoder, BodyItem, BodyStream, EncodedFrame, Error, FileCheckpoint, Fragment,
     FragmentDecoder, FragmentNumber, FragmentStream, Frame, ImageSink, KinesisVideo, Limits, Live, LiveFragments,
@@ -67,6 +67,7 @@ fn values_are_send_sync_and_clone() {
     value::<kinesis_video::local::ConnectCall>();
     value::<kinesis_video::local::LocalStream>();
     part::<kinesis_video::local::LocalEndpoint>();
+    part::<FrameAt<LiveFragments>>();
     part::<BodyDecoder>();
     part::<FragmentDecoder>();
     part::<ImageSink>();
@@ -108,6 +109,7 @@ fn streams_are_send_unpin_and_fused() {
     stream::<Packets<FragmentStream<File>>>();
     stream::<Keyframes<Packets<LiveFragments>>>();
     stream::<kinesis_video::mux::AudioPackets<Packets<LiveFragments>>>();
+    stream::<Trim<Packets<LiveFragments>>>();
 }
 
 #[test]

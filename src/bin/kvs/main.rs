@@ -6,6 +6,7 @@ mod commands;
 mod context;
 mod failure;
 mod files;
+mod picture_options;
 mod plot;
 mod recording;
 mod report;
@@ -28,7 +29,7 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use aws::AwsOptions;
 use commands::{
-    clip, completions, doctor, frames, images, inspect, list, ls, man, record, save, serve, tail, url, wav,
+    clip, completions, doctor, frame, frames, images, inspect, list, ls, man, record, save, serve, tail, url, wav,
 };
 use context::Context;
 use failure::{Failure, INTERRUPTED, Result};
@@ -78,6 +79,7 @@ enum Command {
     Record(record::Record),
     Save(save::Save),
     Frames(frames::Frames),
+    Frame(frame::Frame),
     Wav(wav::Wav),
     Clip(clip::Clip),
     Images(images::Images),
@@ -172,6 +174,7 @@ async fn run(command: Command, cx: &Context) -> Result<()> {
         Command::Record(record) => record.run(cx).await,
         Command::Save(save) => save.run(cx).await,
         Command::Frames(frames) => frames.run(cx).await,
+        Command::Frame(frame) => frame.run(cx).await,
         Command::Wav(wav) => wav.run(cx).await,
         Command::Clip(clip) => clip.run(cx).await,
         Command::Images(images) => images.run(cx).await,

@@ -319,6 +319,12 @@ impl Selection {
         Self { start: start.map(Begin::Time), end, clock, ..Self::default() }
     }
 
+    /// Follows a stream from a time, until no fragment arrives for a while.
+    #[cfg(feature = "ffmpeg")]
+    pub(crate) fn live_from(start: Timestamp, idle: Duration, clock: ClockName) -> Self {
+        Self { start: Some(Begin::Time(start)), idle: Some(idle), clock, ..Self::default() }
+    }
+
     /// Opens a SOURCE for its fragments.
     pub(crate) async fn open(&self, source: &Source, cx: &Context) -> Result<Input> {
         match source {

@@ -2,12 +2,20 @@
 
 use mp4_atom::Encode;
 
+use super::values::Values;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes in pieces, so that large tables are not copied into the boxes around them.
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
-    list: Vec<Vec<u8>>,
+    list: Vec<Piece>,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Bytes(Vec<u8>),
+    /// Numbers of this many bytes each.
+    Values(Values, usize),
 }
 
 impl Pieces {
@@ -17,7 +25,16 @@ impl Pieces {
 
     /// Appends a piece.
     pub(super) fn push(&mut self, piece: Vec<u8>) {
-        self.list.push(piece);
+        self.list.push(Piece::Bytes(piece));
+    }
+
+    /// Appends numbers of `width` bytes each.
+    pub(super) fn values(&mut self, values: Values, width: usize) {
+        self.list.push(Piece::Values(values, width));
+    }
+
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.list.append(&mut other.list);
     }
 
     /// Appends a box that `mp4-atom` writes.
@@ -31,27 +48,47 @@ impl Pieces {
     /// Appends a box with this content.
     pub(super) fn boxed(&mut self, kind: &[u8; 4], content: Self) {
         self.push(header(kind, content.len()));
-        self.list.extend(content.list);
+        self.append(content);
     }
 
     /// Appends a box with a version of 0, no flags, and this content.
-    pub(super) fn full_box(&mut self, kind: &[u8; 4], mut content: Self) {
-        content.list.insert(0, vec![0; 4]);
-        self.boxed(kind, content);
+    pub(super) fn full_box(&mut self, kind: &[u8; 4], content: Self) {
+        let mut full = Self::from(vec![0; 4]);
+        full.append(content);
+        self.boxed(kind, full);
     }
 
     pub(super) fn len(&self) -> u64 {
-        self.list.iter().map(|piece| piece.len() as u64).sum()
+        let length = |piece: &Piece| match piece {
+            Piece::Bytes(bytes) => bytes.len() as u64,
+            Piece::Values(values, width) => values.len() * *width as u64,
+        };
+        self.list.iter().map(length).sum()
     }
 
-    pub(super) fn into_list(self) -> Vec<Vec<u8>> {
-        self.list
+    /// Returns the bytes of all pieces.
+    pub(super) fn concat(self) -> Vec<u8> {
+        self.into_iter().flatten().collect()
+    }
+}
+
+impl IntoIterator for Pieces {
+    type Item = Vec<u8>;
+    type IntoIter = Box<dyn Iterator<Item = Vec<u8>> + Send>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        Box::new(self.list.into_iter().flat_map(|piece| -> Self::IntoIter {
+            match piece {
+                Piece::Bytes(bytes) => Box::new(std::iter::once(bytes)),
+                Piece::Values(values, width) => Box::new(values.into_bytes(width)),
+            }
+        }))
     }
 }
 
 impl From<Vec<u8>> for Pieces {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { list: vec![bytes] }
+        Self { list: vec![Piece::Bytes(bytes)] }
     }
 }
 

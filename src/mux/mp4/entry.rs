@@ -148,7 +148,7 @@ impl SampleEntry {
         };
         let mut entry = Pieces::new();
         entry.boxed(name, Pieces::from(content));
-        Ok(entry.into_list().concat())
+        Ok(entry.concat())
     }
 }
 

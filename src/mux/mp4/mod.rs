@@ -13,6 +13,7 @@ mod entry;
 mod movie;
 mod table;
 mod track;
+mod values;
 
 use mp4_atom::{FourCC, Ftyp, Mfhd, Moof};
 
@@ -91,7 +92,7 @@ impl Muxer for Mp4 {
             start.extend_from_slice(&header(b"free", PLACEHOLDER - 8));
             start.extend_from_slice(&[0; 8]);
         }
-        start.extend(movie::fragmented(&this.tracks, created)?.into_list().concat());
+        start.extend(movie::fragmented(&this.tracks, created)?.concat());
         this.length = start.len() as u64;
         out.append(&mut start);
         Ok(this)
@@ -142,7 +143,7 @@ impl Muxer for Mp4 {
         let content = self.length - self.placeholder - PLACEHOLDER;
         let patch = Patch { at: self.placeholder, bytes: long_header(b"mdat", content).to_vec() };
         match movie::complete(self.tracks, self.created) {
-            Ok(moov) => Finish { pieces: moov.into_list(), patches: vec![patch] },
+            Ok(moov) => Finish::new(moov, vec![patch]),
             // Without tables the file stays fragmented, and plays.
             Err(_) => Finish::default(),
         }

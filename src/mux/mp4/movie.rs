@@ -138,9 +138,7 @@ fn describe(
     let mut entries = Pieces::from(1u32.to_be_bytes().to_vec());
     entries.push(track.entry.to_bytes()?);
     stbl.full_box(b"stsd", entries);
-    for table in tables.into_list() {
-        stbl.push(table);
-    }
+    stbl.append(tables);
     minf.boxed(b"stbl", stbl);
     mdia.boxed(b"minf", minf);
     trak.boxed(b"mdia", mdia);

@@ -1,8 +1,9 @@
 //! The sample tables of a track (ISO/IEC 14496-12 section 8.6 and 8.7), which a finalised file ends with.
 
 use super::boxes::Pieces;
+use super::values::Values;
 
-/// The tables of one track. They grow by 4 bytes a sample, and by 8 for each change of duration or offset.
+/// The tables of one track. They grow by 2 or 3 bytes a sample, and by 3 or 4 for each change of duration or offset.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     samples: u32,
@@ -14,17 +15,17 @@ pub(super) struct Tables {
     has_offsets: bool,
     has_negative_offsets: bool,
     /// stsz. Empty while all samples have the same size.
-    sizes: Pages,
+    sizes: Values,
     size: Option<u32>,
     /// stss. Empty while all samples are key frames.
-    keys: Pages,
+    keys: Values,
     has_others: bool,
     /// stsc: the samples of the last chunk, after the entries that are written.
     chunks: u32,
     chunk_samples: Option<u32>,
-    chunk_runs: Pages,
+    chunk_runs: Values,
     /// co64.
-    chunk_offsets: Pages,
+    chunk_offsets: Values,
 }
 
 /// Samples of one chunk that are alike.
@@ -48,11 +49,11 @@ impl Tables {
         entries.iter().for_each(|entry| self.add(entry));
         let samples = self.samples - before;
         self.chunks += 1;
-        self.chunk_offsets.push(&offset.to_be_bytes());
+        self.chunk_offsets.push(offset);
         if self.chunk_samples != Some(samples) {
             self.chunk_samples = Some(samples);
             for value in [self.chunks, samples, 1] {
-                self.chunk_runs.push(&value.to_be_bytes());
+                self.chunk_runs.push(value.into());
             }
         }
     }
@@ -71,11 +72,11 @@ impl Tables {
         self.add_size(entry);
         if !entry.is_key && !self.has_others {
             self.has_others = true;
-            (1..=self.samples).for_each(|number| self.keys.push(&number.to_be_bytes()));
+            (1..=self.samples).for_each(|number| self.keys.push(number.into()));
         }
         self.samples = self.samples.saturating_add(entry.count);
         if entry.is_key && self.has_others {
-            self.keys.push(&self.samples.to_be_bytes());
+            self.keys.push(self.samples.into());
         }
     }
 
@@ -85,9 +86,9 @@ impl Tables {
             return;
         }
         if let (true, Some(size)) = (self.sizes.is_empty(), self.size) {
-            (0..self.samples).for_each(|_| self.sizes.push(&size.to_be_bytes()));
+            (0..self.samples).for_each(|_| self.sizes.push(size.into()));
         }
-        (0..entry.count).for_each(|_| self.sizes.push(&entry.size.to_be_bytes()));
+        (0..entry.count).for_each(|_| self.sizes.push(entry.size.into()));
     }
 
     /// Appends the tables. `last` is the duration of the last sample.
@@ -95,26 +96,21 @@ impl Tables {
         if self.samples > 0 {
             self.durations.add(1, last);
         }
-        table(b"stts", self.durations.finish(), 8, out);
+        table(b"stts", 0, self.durations.finish(), 2, 4, out);
         if self.has_offsets {
             // Version 1 has signed offsets.
-            let pages = self.offsets.finish();
-            let version = u8::from(self.has_negative_offsets);
-            let mut content = Pieces::from(vec![version, 0, 0, 0]);
-            content.push(count(&pages, 8));
-            pages.list.into_iter().for_each(|page| content.push(page));
-            out.boxed(b"ctts", content);
+            table(b"ctts", u8::from(self.has_negative_offsets), self.offsets.finish(), 2, 4, out);
         }
         // Without this table every sample is a key frame.
         if self.has_others {
-            table(b"stss", self.keys, 4, out);
+            table(b"stss", 0, self.keys, 1, 4, out);
         }
-        table(b"stsc", self.chunk_runs, 12, out);
+        table(b"stsc", 0, self.chunk_runs, 3, 4, out);
         let size = if self.sizes.is_empty() { self.size.unwrap_or(0) } else { 0 };
         let mut sizes = Pieces::from([size.to_be_bytes(), self.samples.to_be_bytes()].concat());
-        self.sizes.list.into_iter().for_each(|page| sizes.push(page));
+        sizes.values(self.sizes, 4);
         out.full_box(b"stsz", sizes);
-        table(b"co64", self.chunk_offsets, 8, out);
+        table(b"co64", 0, self.chunk_offsets, 1, 8, out);
     }
 }
 
@@ -123,21 +119,19 @@ fn duration(from: i64, to: i64) -> u32 {
     u32::try_from(to.saturating_sub(from).max(0)).unwrap_or(u32::MAX)
 }
 
-fn count(pages: &Pages, width: u64) -> Vec<u8> {
-    u32::try_from(pages.length / width).unwrap_or(u32::MAX).to_be_bytes().to_vec()
-}
-
-/// Appends a table with entries of this width.
-fn table(kind: &[u8; 4], pages: Pages, width: u64, out: &mut Pieces) {
-    let mut content = Pieces::from(count(&pages, width));
-    pages.list.into_iter().for_each(|page| content.push(page));
-    out.full_box(kind, content);
+/// Appends a table with a count of its entries, which are this many values each.
+fn table(kind: &[u8; 4], version: u8, values: Values, in_entry: u64, width: usize, out: &mut Pieces) {
+    let count = u32::try_from(values.len() / in_entry).unwrap_or(u32::MAX);
+    let mut content = Pieces::from(vec![version, 0, 0, 0]);
+    content.push(count.to_be_bytes().to_vec());
+    content.values(values, width);
+    out.boxed(kind, content);
 }
 
 /// Pairs of a count and a value. Equal values that follow each other share a pair.
 #[derive(Debug, Default)]
 struct Runs {
-    pages: Pages,
+    pairs: Values,
     last: Option<(u32, u32)>,
 }
 
@@ -154,41 +148,14 @@ impl Runs {
 
     fn flush(&mut self) {
         if let Some((count, value)) = self.last.take() {
-            self.pages.push(&count.to_be_bytes());
-            self.pages.push(&value.to_be_bytes());
+            self.pairs.push(count.into());
+            self.pairs.push(value.into());
         }
     }
 
-    fn finish(mut self) -> Pages {
+    fn finish(mut self) -> Values {
         self.flush();
-        self.pages
-    }
-}
-
-/// Bytes that grow without being copied, as a growing vector would.
-#[derive(Debug, Default)]
-struct Pages {
-    list: Vec<Vec<u8>>,
-    length: u64,
-}
-
-const PAGE: usize = 16 << 10;
-
-impl Pages {
-    fn push(&mut self, bytes: &[u8]) {
-        self.length += bytes.len() as u64;
-        match self.list.last_mut() {
-            Some(page) if page.len() + bytes.len() <= PAGE => page.extend_from_slice(bytes),
-            _ => {
-                let mut page = Vec::with_capacity(PAGE);
-                page.extend_from_slice(bytes);
-                self.list.push(page);
-            }
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.length == 0
+        self.pairs
     }
 }
 
@@ -204,7 +171,7 @@ mod tests {
     fn tables(tables: Tables, last: u32) -> Vec<(String, Vec<u32>)> {
         let mut out = Pieces::new();
         tables.write(last, &mut out);
-        let (bytes, mut found, mut at) = (out.into_list().concat(), Vec::new(), 0);
+        let (bytes, mut found, mut at) = (out.concat(), Vec::new(), 0);
         while at < bytes.len() {
             let word = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
             let size = word(at) as usize;

@@ -2,7 +2,6 @@
 
 mod archived_stream;
 mod clips;
-mod clock;
 mod fetch;
 mod fragment_info;
 mod images;
@@ -11,9 +10,9 @@ mod millis_range;
 mod newest;
 pub mod playback;
 
+pub use crate::fragment::Clock;
 pub use archived_stream::ArchivedStream;
 pub use clips::{Clip, ClipStream, Clips};
-pub use clock::Clock;
 pub use fetch::{Archive, ArchiveFragments, ArchiveProgress, OnUnavailable};
 pub use fragment_info::FragmentInfo;
 pub use images::{ArchivedImage, ImageStream, Images, NoImage};

@@ -38,7 +38,8 @@ use recorder::Recorder;
 /// index at its end: every player can seek in it. Set [`fragmented`](Mp4Sink::fragmented) to keep it fragmented.
 ///
 /// # Memory
-/// Two fragments, and for the index about 12 bytes a frame. Fragmented files have no index.
+/// Two fragments, the bytes of one of them as they are written, and for the index about 8 bytes a frame. Fragmented files have
+/// no index.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -59,7 +60,7 @@ pub type Mp4Sink = RecordingSink<Mp4Format>;
 /// after a crash. To write a file for each fragment, use [`MkvSink`](super::MkvSink).
 ///
 /// # Memory
-/// Two fragments, and 16 bytes a fragment for the index.
+/// Two fragments, the bytes of one of them as they are written, and 16 bytes a fragment for the index.
 ///
 /// ```
 /// use kinesis_video::{FragmentStream, MkvFileSink, RecordExt};

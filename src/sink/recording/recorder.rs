@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::RecordedFile;
 use super::names::Names;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fragment::{Fragment, FragmentHeader};
+use crate::fragment::{Fragment, FragmentHeader, FragmentNumber};
 use crate::mux::{Fill, Gaps, Media, Muxer, Timeline};
 use crate::sink::background::Worker;
 use crate::sink::files::{create_part, is_gap};
@@ -158,7 +158,7 @@ impl<M: Muxer> Worker for Recorder<M> {
     fn write(&mut self, fragment: Fragment) -> Result<()> {
         match Media::of(&fragment) {
             Some(media) => {
-                let number = fragment.number().map(|number| number.as_str());
+                let number = fragment.number().map(FragmentNumber::as_str);
                 self.record(media, &fragment).map_err(|error| error.in_fragment(number))
             }
             // A fragment without media adds nothing to a file.

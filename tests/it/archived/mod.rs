@@ -1,6 +1,7 @@
 pub mod chaos;
 pub mod clips;
 pub mod fetch;
+pub mod frame_at;
 pub mod images;
 pub mod model;
 pub mod newest;

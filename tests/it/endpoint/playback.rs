@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use aws_sdk_kinesisvideoarchivedmedia::Client;
+use aws_sdk_kinesisvideoarchivedmedia::primitives::AggregatedBytes;
 use aws_sdk_kinesisvideoarchivedmedia::types::{
     ClipFragmentSelector, ClipTimestampRange, DashFragmentSelector, DashTimestampRange, HlsFragmentSelector,
     HlsTimestampRange,
@@ -708,7 +709,7 @@ async fn exceptions_are_typed_and_body_faults_apply() {
         .unwrap();
     let payload = async || {
         let call = client.get_clip().stream_name("door").clip_fragment_selector(selector.clone());
-        call.send().await.unwrap().payload.collect().await.map(|body| body.to_vec())
+        call.send().await.unwrap().payload.collect().await.map(AggregatedBytes::to_vec)
     };
     assert_eq!(numbers_in(&payload().await.unwrap()).len(), 5);
     endpoint.inject(Operation::GetClip, Some("door"), InjectedFault::BreakOff(50));

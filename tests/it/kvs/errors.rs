@@ -51,6 +51,8 @@ const MISTAKES: &[Mistake] = &[
     of("damaged file", "tail damaged.mkv -q"),
     of("empty file", "tail nothing.mkv -q"),
     of("file without times", "tail plain.mkv --start \"1h ago\""),
+    of("no picture at the time", "frame door.mkv --at \"2026-11-20 09:00\" -o still.jpg"),
+    of("picture of an unknown format", "frame door.mkv --at now -o still.gif"),
     of("damaged checkpoint", "tail door.mkv --checkpoint notes.mkv"),
     of("full disk", "save door.mkv -o full.mkv"),
     of("read-only folder", "save door.mkv -o /sys/kvs"),

@@ -4,6 +4,7 @@ mod clip;
 mod completions;
 mod doctor;
 mod errors;
+mod frame;
 mod frames;
 mod images;
 mod inspect;

@@ -3,11 +3,11 @@
 use std::process::Command;
 
 use bytes::Bytes;
-use kinesis_video::TrackKind;
 use kinesis_video::ebml::id;
 use kinesis_video::internals::{Width, Writer};
 use kinesis_video::local::Stamp;
 use kinesis_video::{Fragment, Packet, Timestamp};
+use kinesis_video::{Track, TrackKind};
 use sha2::{Digest, Sha256};
 
 use crate::support::bodies::{CAMERA, CAPTURES, capture, connect_document, fragments, live_body, stamp_at};
@@ -109,7 +109,7 @@ pub async fn cut(file: &Bytes, start: i64) -> Bytes {
 
 /// Splits packets before each key frame of the first video track. Without one, splits them after each second.
 pub fn groups<'a>(file: &Fragment, packets: &'a [Packet]) -> Vec<&'a [Packet]> {
-    let video = file.tracks().iter().find(|track| track.kind() == TrackKind::Video).map(|track| track.number());
+    let video = file.tracks().iter().find(|track| track.kind() == TrackKind::Video).map(Track::number);
     let second = |packet: &Packet| packet.timecode_ns().div_euclid(1_000_000_000);
     let begins = |pair: &[Packet]| match video {
         Some(video) => pair[1].track_number() == video && pair[1].is_key(),

@@ -1,5 +1,6 @@
 //! Recordings as files that players open: judged by other programs.
 
+mod browser;
 mod corpus;
 mod judges;
 mod killed;

@@ -39,9 +39,12 @@ pub fn mp4_samples(file: &mut (impl Read + Seek)) -> Checked<BTreeMap<u32, Exten
     }
     let media: Vec<&BoxAt> = top.iter().filter(|found| &found.kind == b"mdat").collect();
     for (track, extents) in &tracks {
-        let outside = extents.iter().find(|(at, size)| {
-            !media.iter().any(|mdat| mdat.content <= *at && at.checked_add(*size).is_some_and(|end| end <= mdat.end))
-        });
+        let is_inside = |at: u64, size: u64| {
+            let before = media.partition_point(|mdat| mdat.content <= at);
+            let mdat = before.checked_sub(1).map(|index| media[index]);
+            mdat.zip(at.checked_add(size)).is_some_and(|(mdat, end)| end <= mdat.end)
+        };
+        let outside = extents.iter().find(|(at, size)| !is_inside(*at, *size));
         if let Some((at, size)) = outside {
             return Err(format!("track {track} claims {size} bytes at {at}, which are not in an mdat"));
         }

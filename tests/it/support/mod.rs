@@ -11,3 +11,4 @@ pub mod imports;
 pub mod random_media;
 pub mod rounds;
 pub mod stand_in;
+pub mod stills;

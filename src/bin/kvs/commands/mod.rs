@@ -3,6 +3,7 @@
 pub(crate) mod clip;
 pub(crate) mod completions;
 pub(crate) mod doctor;
+pub(crate) mod frame;
 pub(crate) mod frames;
 pub(crate) mod images;
 pub(crate) mod inspect;

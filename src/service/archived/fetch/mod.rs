@@ -1,5 +1,6 @@
 //! [`Archive`]: reading stored fragments.
 
+mod at;
 mod driver;
 mod progress;
 mod scheduler;

@@ -3,14 +3,14 @@
 #[cfg(feature = "ffmpeg")]
 mod run;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use kinesis_video::ImageFormat;
 
 use crate::source::{Selection, Source};
-use crate::time;
+use crate::{picture_options, time};
 
 /// Save pictures of a SOURCE.
 ///
@@ -37,7 +37,7 @@ pub(crate) struct Frames {
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Also write a contact sheet: up to 60 pictures, evenly chosen, with their times. FILE ends in .jpg or .png.
-    #[arg(long, value_name = "FILE", value_parser = sheet)]
+    #[arg(long, value_name = "FILE", value_parser = picture_options::file)]
     sheet: Option<(PathBuf, ImageFormat)>,
     /// Pictures 0, N, 2N, ... of each fragment.
     #[arg(long, value_name = "N", group = "sampling", value_parser = clap::value_parser!(u32).range(1..))]
@@ -49,7 +49,7 @@ pub(crate) struct Frames {
     #[arg(long, group = "sampling")]
     keyframes: bool,
     /// Scale larger pictures down to fit: 640x360, or 640 for a width alone.
-    #[arg(long, value_name = "WxH", value_parser = size, requires = "output")]
+    #[arg(long, value_name = "WxH", value_parser = picture_options::size, requires = "output")]
     size: Option<(u32, u32)>,
     /// The quality of JPEG, from 1 to 100. Default: 80.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100), requires = "output")]
@@ -79,59 +79,9 @@ impl Frames {
     }
 }
 
-/// Parses the path of a sheet. Its extension is the format.
-fn sheet(text: &str) -> Result<(PathBuf, ImageFormat), String> {
-    let path = PathBuf::from(text);
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    let format = match &extension[..] {
-        "jpg" | "jpeg" => ImageFormat::Jpeg,
-        "png" => ImageFormat::Png,
-        _ => return Err("the name of a sheet ends in .jpg or .png".into()),
-    };
-    match path.file_stem() {
-        Some(stem) if Path::new(stem) != Path::new("") => Ok((path, format)),
-        _ => Err(format!("\"{text}\" is not the name of a file")),
-    }
-}
-
 fn interval(text: &str) -> Result<Duration, String> {
     match time::parse_duration(text)? {
         Duration::ZERO => Err("an interval is longer than zero".into()),
         interval => Ok(interval),
-    }
-}
-
-/// Parses the largest width and height: "640x360", "640x", "x360" or "640".
-fn size(text: &str) -> Result<(u32, u32), String> {
-    let (width, height) = text.split_once(['x', 'X']).unwrap_or((text, ""));
-    let side = |side: &str| match side {
-        "" => Some(u32::MAX),
-        _ => side.parse().ok().filter(|&pixels| pixels > 0),
-    };
-    match (side(width), side(height)) {
-        (Some(width), Some(height)) if width.min(height) < u32::MAX => Ok((width, height)),
-        _ => Err(format!("\"{text}\" is not a size; write 640x360, or 640 for a width alone")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_and_sheets_are_read() {
-        assert_eq!(size("640x360"), Ok((640, 360)));
-        assert_eq!(
-            [size("320"), size("320x"), size("x240")],
-            [Ok((320, u32::MAX)), Ok((320, u32::MAX)), Ok((u32::MAX, 240))]
-        );
-        for text in ["", "x", "0x5", "axb", "1x2x3", "-4"] {
-            assert!(size(text).is_err(), "{text}");
-        }
-        assert_eq!(sheet("a/b.JPEG"), Ok(("a/b.JPEG".into(), ImageFormat::Jpeg)));
-        assert_eq!(sheet("b.png"), Ok(("b.png".into(), ImageFormat::Png)));
-        for text in ["", "sheet", ".png", "sheet.gif"] {
-            assert!(sheet(text).is_err(), "{text}");
-        }
     }
 }
