@@ -46,12 +46,14 @@ pub enum AudioCodec {
 /// | PCM of Amazon Connect | any | always mono, 8 kHz, 16 bits, little-endian |
 ///
 /// ```
+/// # #[cfg(feature = "local")]
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// use futures::TryStreamExt;
+/// use kinesis_video::FragmentStream;
 /// use kinesis_video::local::{Document, Shape, Stamp};
 /// use kinesis_video::mux::AudioConfig;
-/// # use kinesis_video::{FragmentStream, Timestamp, local::fragment_number};
+/// # use kinesis_video::{Timestamp, local::fragment_number};
 ///
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// # let stamp = Stamp {
 /// #     number: fragment_number(1, 1_000),
 /// #     server_time: Timestamp::from_millis(1_000),
