@@ -96,7 +96,7 @@ impl Muxer for Wav {
         };
         let mut patches = vec![patch(4, self.header - 8 + data + padding), patch(self.header - 4, data)];
         patches.extend(self.fact.map(|at| patch(at, self.frames)));
-        Finish { pieces: vec![vec![0; padding as usize]], patches }
+        Finish::new([vec![0; padding as usize]], patches)
     }
 
     fn fill_before(&self, time: i64) -> Fill {

@@ -58,6 +58,9 @@ pub(crate) async fn record<S: MediaSink<Fragment> + Unpin, T>(
         if let Some(acks) = &input.acks {
             acks.done(&fragment.position());
         }
+        if sink.is_done() {
+            break Ok(());
+        }
     };
     let closed = sink.close().await.map_err(Failure::from);
     input.bar.finish_and_clear();
