@@ -121,8 +121,9 @@ impl Record {
         let recorded = record(input, &mut sink, &self.source, |_, _| (), |_, _, ()| Ok(()), cx).await;
         let summary = sink.summary();
         let (fragments, bytes) = (words::count(summary.items(), "fragment"), HumanBytes(summary.bytes()));
+        let is_empty = recorded.is_empty;
         recorded.result()?;
-        if summary.items() == 0 && !cx.signals.is_interrupted() {
+        if is_empty && !cx.signals.is_interrupted() {
             return Err(self.source.nothing("fragment"));
         }
         cx.screen.note(&format!("{fragments} sent, {bytes}"));
@@ -160,9 +161,10 @@ impl Record {
             let (fragments, files) = (words::count(summary.items(), "fragment"), words::count(summary.files(), "file"));
             cx.screen.note(&format!("{fragments} in {files}: {}{gaps}{reason}", HumanBytes(summary.bytes())));
         }
+        let is_empty = recorded.is_empty;
         recorded.result()?;
         printed?;
-        if summary.items() == 0 && !cx.signals.is_interrupted() {
+        if is_empty && !cx.signals.is_interrupted() {
             return Err(self.source.nothing("fragment"));
         }
         Ok(())
