@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::fragment::{Bound, DetectGaps, Fragment, Share, Timestamp, Until};
 #[cfg(feature = "ffmpeg")]
 use crate::frame::{Convert, EncodedFrame, Frame, FrameAt, Frames, RgbFrame};
+use crate::mux::{AudioPacket, AudioPackets};
 use crate::packet::{Keyframes, Packet, Packets, Trim};
 #[cfg(all(feature = "aws", feature = "ffmpeg"))]
 use crate::service::Archive;
@@ -318,6 +319,37 @@ pub trait PacketStreamExt: Stream<Item = Result<Packet>> {
         assert_stream::<Packet, _>(Keyframes::new(self))
     }
 
+    /// Yields the packets of audio tracks with the configuration of their codec. Other packets are dropped.
+    ///
+    /// Nothing is decoded. [`AudioPacket::to_adts`] makes AAC playable, and [`AudioPacket::to_pcm16`] converts G.711.
+    /// Default: the packets of all audio tracks. [`AudioPackets::track`] selects one.
+    ///
+    /// See [`AudioPackets`] for errors and memory. For Amazon Connect,
+    /// [`connect_audio`](FragmentStreamExt::connect_audio) yields audio without holes, for both parties.
+    ///
+    /// # Cancel safety
+    /// Dropping a `next()` future loses nothing.
+    ///
+    /// ```
+    /// use futures::TryStreamExt;
+    /// use kinesis_video::{FragmentStream, FragmentStreamExt, PacketStreamExt};
+    ///
+    /// # async fn f(body: &[u8]) -> kinesis_video::Result<()> {
+    /// let mut audio = FragmentStream::new(body).packets().audio();
+    /// while let Some(audio) = audio.try_next().await? {
+    ///     let config = audio.config()?;
+    ///     println!("{} at {} Hz: {} bytes", config.codec_string(), config.sample_rate(), audio.to_adts()?.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn audio(self) -> AudioPackets<Self>
+    where
+        Self: Sized,
+    {
+        assert_stream::<AudioPacket, _>(AudioPackets::new(self))
+    }
+
     /// Yields the packets of a range of time on the producer's clock, rounded outward to key frames.
     ///
     /// | | packet |
@@ -562,7 +594,8 @@ where
 pub trait RecordExt: Stream {
     /// Sends every item to a sink, closes the sink and returns a [`Summary`](crate::Summary).
     ///
-    /// The sink is closed even if the stream or the sink fails.
+    /// The sink is closed even if the stream or the sink fails. The recording also ends when the sink
+    /// [is done](MediaSink::is_done). The item that was read last is then dropped.
     ///
     /// # Errors
     /// The first error of the stream or of the sink. [`Error::summary`](crate::Error::summary) then returns the totals

@@ -66,6 +66,7 @@
 //! |---|---|---|
 //! | [`packets`](FragmentStreamExt::packets) | fragments | all coded frames |
 //! | [`keyframes`](PacketStreamExt::keyframes) | packets | the key frames of video tracks |
+//! | [`audio`](PacketStreamExt::audio) | packets | coded audio with its codec configuration |
 //! | [`frames`](FragmentStreamExt::frames) | fragments | decoded pictures, all or [some](frame#sampling) |
 //! | [`frame_at`](FragmentStreamExt::frame_at) | fragments | the picture that is shown at a time, as a future |
 //! | [`trim`](PacketStreamExt::trim) | packets | the packets of a range of time, rounded outward to key frames |
@@ -84,6 +85,8 @@
 //! |---|---|---|
 //! | [`Mp4Sink`] | fragments | one MP4 or MOV file, without re-encoding |
 //! | [`MkvFileSink`] | fragments | one MKV file, without re-encoding |
+//! | [`AudioSink`] | fragments | one audio track as ADTS or WAV, without re-encoding |
+//! | [`PipeSink`] | fragments | one MKV to the standard input of a program |
 //! | [`MkvSink`] | fragments | an MKV file per fragment |
 //! | [`PayloadSink`] | fragments | one file with all fragments, as the service sends them |
 //! | [`ImageSink`] | encoded frames, archived images | a JPEG or PNG file per picture |
@@ -183,7 +186,7 @@ pub use fragment::{
 pub use frame::{EncodedFrame, Frame, RgbFrame};
 pub use image_format::ImageFormat;
 pub use limits::Limits;
-pub use mux::Gaps;
+pub use mux::{AudioPacket, Gaps};
 pub use packet::Packet;
 #[cfg(feature = "aws")]
 pub use service::{
@@ -194,7 +197,10 @@ pub use service::{
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use sink::ImageSink;
-pub use sink::{MediaSink, MkvFileSink, MkvSink, Mp4Sink, PayloadSink, RecordedFile, RecordingSink, WavFile, WavSink};
+pub use sink::{
+    AudioSink, MediaSink, MkvFileSink, MkvSink, Mp4Sink, PayloadSink, PipeEnd, PipeSink, RecordedFile, RecordingSink,
+    WavFile, WavSink,
+};
 pub use summary::Summary;
 
 /// Compiles and runs the examples of the README and of the guides with the tests.

@@ -18,6 +18,8 @@ use crate::fragment::{TagValue, Track, TrackKind};
 pub(crate) struct MkvOptions {
     /// The producer's tags of each fragment are kept.
     pub(crate) keeps_tags: bool,
+    /// The output cannot seek, so no index is kept.
+    pub(crate) is_live: bool,
 }
 
 /// Writes one Matroska file.
@@ -206,7 +208,7 @@ impl Mkv {
         timestamp.uint(id::TIMESTAMP, time);
         let size: usize = blocks.iter().map(Block::size).sum();
         let starts_with_key = blocks.iter().find(|block| block.is_video).is_none_or(|block| block.is_key);
-        if starts_with_key {
+        if starts_with_key && !self.options.is_live {
             let video = blocks.iter().find(|block| block.is_video);
             let millis = video.map_or(time, |block| block.millis);
             self.cues.push(Cue { millis, cluster: self.length + before - self.segment.1 });

@@ -1,12 +1,19 @@
 //! Media as other containers describe it: MP4, Matroska and raw audio, without re-encoding.
 //!
-//! The [sinks](crate::sink) write files with it: [`Mp4Sink`](crate::Mp4Sink), [`MkvFileSink`](crate::MkvFileSink). Everything here is
-//! pure: no I/O and no clock.
+//! The [sinks](crate::sink) write files with it: [`Mp4Sink`](crate::Mp4Sink), [`MkvFileSink`](crate::MkvFileSink),
+//! [`AudioSink`](crate::AudioSink). [`audio`](crate::PacketStreamExt::audio) yields coded audio. Everything here is pure: no
+//! I/O and no clock.
 
+pub(crate) mod adts;
+pub(crate) mod audio_file;
+mod audio_packet;
+mod audio_packets;
+mod audio_track;
 pub(crate) mod codec;
 pub(crate) mod mkv;
 pub(crate) mod mp4;
 pub(crate) mod timeline;
+pub(crate) mod wav;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +24,8 @@ use crate::fragment::Fragment;
 use crate::fragment::{FragmentHeader, Tags};
 use crate::packet::Packet;
 
+pub use audio_packet::AudioPacket;
+pub use audio_packets::AudioPackets;
 pub use codec::audio::{AudioCodec, AudioConfig};
 pub use timeline::Gaps;
 
@@ -34,12 +43,19 @@ pub(crate) trait Muxer: Sized + Send + 'static {
 
     /// Writes the media of a fragment. The bytes so far are then a file that plays.
     ///
+    /// The caller first appends [`fill_before`](Muxer::fill_before) the start of the fragment.
+    ///
     /// # Errors
     /// If a packet cannot be read. Then nothing was appended to `out`.
     fn push(&mut self, placed: &Placed, out: &mut Vec<u8>) -> Result<()>;
 
     /// Returns the bytes that complete the file.
     fn finish(self) -> Finish;
+
+    /// Returns what fills the file up to media that begins at this time, in nanoseconds.
+    fn fill_before(&self, _time: i64) -> Fill {
+        Fill::default()
+    }
 
     /// Returns the size in bytes at which the format needs a new file.
     fn max_bytes(&self) -> u64 {
@@ -70,10 +86,22 @@ pub(crate) struct Sample {
 }
 
 impl Placed {
+    /// Returns the time at which the media begins, in nanoseconds.
+    pub(crate) fn start(&self) -> i64 {
+        self.samples.iter().map(|sample| sample.pts).min().unwrap_or(0)
+    }
+
     /// Returns the samples of one track, in stored order.
     pub(crate) fn of_track(&self, number: u64) -> impl Iterator<Item = &Sample> {
         self.samples.iter().filter(move |sample| sample.packet.track_number() == number)
     }
+}
+
+/// Equal bytes, such as those of a long silence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fill {
+    pub(crate) byte: u8,
+    pub(crate) count: u64,
 }
 
 /// What completes a file.

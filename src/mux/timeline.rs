@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::codec::audio::AudioConfig;
 use super::{Placed, Sample};
 use crate::fragment::{Fragment, FragmentHeader, Timestamp, Track};
 use crate::packet::Packet;
@@ -133,7 +134,7 @@ impl Timeline {
 
     /// Returns the time in the file at which this media would begin.
     pub(crate) fn elapsed(&self, media: &Media) -> Duration {
-        nanos(self.start_of(media))
+        nanos(self.placed_start(media))
     }
 
     /// Returns the time in the file at which its media ends.
@@ -152,15 +153,23 @@ impl Timeline {
         if by_clock.saturating_sub(start).saturating_abs() > CLOCK_TOLERANCE { by_clock } else { start }
     }
 
+    /// Returns the time in the file at which media is placed.
+    fn placed_start(&self, media: &Media) -> i64 {
+        let start = self.start_of(media);
+        let Some(previous) = &self.previous else { return start };
+        let after = start.saturating_sub(previous.end);
+        let is_closed = self.gaps == Gaps::Close && after > TOLERANCE;
+        // The clock can tell where media begins although the timeline has restarted.
+        let is_lost = self.split_before(media).is_some() && !(0..=LONGEST_GAP).contains(&after);
+        if is_closed || is_lost { previous.end } else { start }
+    }
+
     /// Places the packets of a fragment.
     ///
-    /// Media that cannot continue the file, but is placed in it, follows without a gap.
+    /// Media that cannot continue the file, but is placed in it, follows the media before it: by the producer's clock, or
+    /// without a gap if the clock does not tell.
     pub(crate) fn place(&mut self, media: Media, fragment: &Fragment) -> Placed {
-        let is_closed = self.gaps == Gaps::Close && self.gap_before(&media).is_some();
-        let start = match &self.previous {
-            Some(previous) if is_closed || self.split_before(&media).is_some() => previous.end,
-            _ => self.start_of(&media),
-        };
+        let start = self.placed_start(&media);
         let clock = media.clock();
         self.origin = media.start.saturating_sub(start);
         let last = media.last.saturating_sub(self.origin);
@@ -189,6 +198,13 @@ fn nanos(nanos: i64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
 }
 
+/// Returns the duration of an audio packet, if its length or its codec tells.
+fn audio_duration(packet: &Packet) -> Option<i64> {
+    let config = AudioConfig::of_track(packet.track()?, packet.fragment().tracks()).ok()?;
+    let samples = config.samples_in(packet.payload()).filter(|samples| *samples > 0)?;
+    Some(i64::from(samples) * 1_000_000_000 / i64::from(config.sample_rate()))
+}
+
 impl Lane {
     /// Sets the decoding times and durations of a fragment's samples. Returns the end of the last one presented.
     ///
@@ -211,8 +227,10 @@ impl Lane {
             self.step = Some(sample.duration);
         }
         let last = samples.last_mut();
-        let declared = last.as_ref().and_then(|sample| sample.packet.duration_ns()).filter(|ns| *ns > 0);
-        let duration = declared.or(self.step).unwrap_or(FALLBACK_DURATION);
+        let packet = last.as_ref().map(|sample| &sample.packet);
+        let declared = packet.and_then(Packet::duration_ns).filter(|ns| *ns > 0);
+        let coded = || packet.and_then(audio_duration);
+        let duration = declared.or_else(coded).or(self.step).unwrap_or(FALLBACK_DURATION);
         if let Some(last) = last {
             last.duration = duration;
         }

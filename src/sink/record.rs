@@ -95,11 +95,15 @@ where
                 Poll::Pending => {
                     // No item is ready, so the sink can finish the items it has.
                     ready!(sink.as_mut().poll_flush(cx))?;
-                    return Poll::Pending;
+                    return if sink.is_done() { Poll::Ready(Ok(())) } else { Poll::Pending };
                 }
             }
         }
         ready!(sink.as_mut().poll_ready(cx))?;
+        // An error of the stream is not lost.
+        if sink.is_done() && !matches!(buffered, Some(Err(_))) {
+            return Poll::Ready(Ok(()));
+        }
         if let Some(item) = buffered.take() {
             sink.as_mut().start_send(item?)?;
         }

@@ -75,6 +75,11 @@ fn values_are_send_sync_and_clone() {
     part::<PayloadSink>();
     part::<PacketDecoder>();
     part::<WavSink>();
+    part::<kinesis_video::AudioSink>();
+    part::<kinesis_video::PipeSink>();
+    value::<kinesis_video::AudioPacket>();
+    value::<kinesis_video::PipeEnd>();
+    value::<kinesis_video::mux::AudioConfig>();
 }
 
 #[test]
@@ -103,6 +108,7 @@ fn streams_are_send_unpin_and_fused() {
     stream::<Subscriber>();
     stream::<Packets<FragmentStream<File>>>();
     stream::<Keyframes<Packets<LiveFragments>>>();
+    stream::<kinesis_video::mux::AudioPackets<Packets<LiveFragments>>>();
     stream::<Trim<Packets<LiveFragments>>>();
 }
 

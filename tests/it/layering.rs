@@ -20,7 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("checkpoint", &["error", "fragment"]),
     ("frame", &["error", "image_format", "fragment", "packet"]),
     ("sink", &["error", "summary", "image_format", "fragment", "packet", "audio", "mux", "frame", "service"]),
-    ("ext", &["error", "fragment", "packet", "audio", "checkpoint", "frame", "sink", "service"]),
+    ("ext", &["error", "fragment", "packet", "audio", "mux", "checkpoint", "frame", "sink", "service"]),
     ("service", &["error", "limits", "image_format", "fragment", "packet", "demux", "checkpoint"]),
     ("local", &["error", "limits", "ebml", "fragment", "packet", "demux", "mux", "frame"]),
     (

@@ -10,6 +10,8 @@ use crate::{time, words};
 
 /// How a recording ended. The sink is closed, and the position is saved.
 pub(crate) struct Recorded {
+    /// True if the source had no fragment.
+    pub(crate) is_empty: bool,
     /// Why the live stream ended.
     pub(crate) reason: Option<StreamEnd>,
     /// Whether the last file is complete.
@@ -37,12 +39,14 @@ pub(crate) async fn record<S: MediaSink<Fragment> + Unpin, T>(
     cx: &Context,
 ) -> Recorded {
     let name = source.to_string();
+    let mut is_empty = true;
     let read = loop {
         let fragment = match input.items.try_next().await {
             Ok(Some(fragment)) => fragment,
             Ok(None) => break Ok(()),
             Err(error) => break Err(Failure::from(error).about(&name)),
         };
+        is_empty = false;
         for discontinuity in fragment.discontinuities().iter().filter(|found| is_worth_telling(found)) {
             let begins = time::local_or_dash(fragment.producer_time().or(fragment.server_time()));
             cx.screen.note(&format!("{name}: {begins}: {}", words::discontinuity(discontinuity)));
@@ -58,12 +62,15 @@ pub(crate) async fn record<S: MediaSink<Fragment> + Unpin, T>(
         if let Some(acks) = &input.acks {
             acks.done(&fragment.position());
         }
+        if sink.is_done() {
+            break Ok(());
+        }
     };
     let closed = sink.close().await.map_err(Failure::from);
     input.bar.finish_and_clear();
     let reason = input.end_reason();
     let saved = save_position(input.acks, cx).await;
-    Recorded { reason, closed, read, saved }
+    Recorded { is_empty, reason, closed, read, saved }
 }
 
 fn is_worth_telling(found: &Discontinuity) -> bool {

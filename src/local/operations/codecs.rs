@@ -2,6 +2,7 @@
 
 use crate::fragment::{Fragment, Track};
 use crate::local::server::wire::ErrorResponse;
+use crate::mux::codec::asc::AudioSpecificConfig;
 use crate::packet::ParameterSets;
 
 /// The format that the tracks are converted to.
@@ -117,63 +118,11 @@ fn read(track: &Track, private: &[u8]) -> Option<Private> {
     match Codec::of(track)? {
         Codec::H264 => is_full(ParameterSets::from_avcc(private).ok()?),
         Codec::H265 => is_full(ParameterSets::from_hvcc(private).ok()?),
-        Codec::Aac => is_audio_specific_config(private).then_some(Private::Audio),
+        Codec::Aac => AudioSpecificConfig::read(private).map(|_| Private::Audio),
         Codec::G711 => {
             // Some producers write WAVEFORMAT: WAVEFORMATEX without its last member.
             private.get(..16)?;
             private.first_chunk().map(|tag| Private::Wave(u16::from_le_bytes(*tag)))
-        }
-    }
-}
-
-/// Tells whether the bytes start with an AudioSpecificConfig (ISO/IEC 14496-3 section 1.6.2.1).
-///
-/// It has an object type, a defined sampling frequency, and channels.
-fn is_audio_specific_config(private: &[u8]) -> bool {
-    let bits = private.iter().take(8).fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
-    let length = private.len().min(8) * 8;
-    let mut at = 0;
-    let mut take = |count: usize| {
-        at += count;
-        (at <= length).then(|| bits >> (length - at) & ((1 << count) - 1))
-    };
-    let mut read = || {
-        let object = match take(5)? {
-            31 => take(6)? + 32,
-            object => object,
-        };
-        let frequency = match take(4)? {
-            15 => take(24)?,
-            13 | 14 => return None,
-            index => index + 1,
-        };
-        let _channels = take(4)?;
-        (object > 0 && frequency > 0).then_some(())
-    };
-    read().is_some()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn audio_specific_configs() {
-        for (bytes, expected) in [
-            // In order: 48 kHz stereo; 8 kHz as in Amazon Connect; escaped object type; explicit frequencies.
-            (&[0x11, 0x90][..], true),
-            (&[0x15, 0x88], true),
-            (&[0xF8, 0x46, 0x40], true),
-            (&[0x17, 0x80, 0x1F, 0x40, 0x10], true),
-            (&[0x17, 0x80, 0x00, 0x00, 0x10], false),
-            // In order: no object type; a reserved frequency; truncated ones.
-            (&[0x01, 0x90], false),
-            (&[0x16, 0x90], false),
-            (&[0x11], false),
-            (&[0x17, 0x80, 0x1F], false),
-            (&[], false),
-        ] {
-            assert_eq!(is_audio_specific_config(bytes), expected, "{bytes:x?}");
         }
     }
 }

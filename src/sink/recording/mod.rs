@@ -1,5 +1,6 @@
 //! [`RecordingSink`]: fragments to one file that players open, without re-encoding.
 
+mod audio;
 mod names;
 mod recorder;
 
@@ -19,6 +20,7 @@ use crate::mux::mkv::{Mkv, MkvOptions};
 use crate::mux::mp4::{Brand, Mp4, Mp4Options};
 use crate::mux::{Gaps, Muxer};
 use crate::summary::Summary;
+pub use audio::{AudioFormat, AudioSink};
 use names::Names;
 use recorder::Recorder;
 
@@ -70,7 +72,7 @@ pub type Mp4Sink = RecordingSink<Mp4Format>;
 /// ```
 pub type MkvFileSink = RecordingSink<MkvFormat>;
 
-/// A file format that a [`RecordingSink`] writes: [`Mp4Format`] or [`MkvFormat`].
+/// A file format that a [`RecordingSink`] writes: [`Mp4Format`], [`MkvFormat`] or [`AudioFormat`].
 #[expect(private_bounds, reason = "only the formats of this crate implement it")]
 pub trait Format: Container {}
 
@@ -100,7 +102,7 @@ impl Container for MkvFormat {
     type Muxer = Mkv;
 }
 
-/// A sink that records fragments as files that players open. [`Mp4Sink`] and [`MkvFileSink`] are its two formats.
+/// A sink that records fragments as files that players open. [`Mp4Sink`], [`MkvFileSink`] and [`AudioSink`] are its formats.
 ///
 /// Nothing is re-encoded: each coded frame is in the file as the producer sent it.
 ///

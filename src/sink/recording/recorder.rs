@@ -1,7 +1,7 @@
 //! [`Recorder`]: writes the files of a recording, on a thread for blocking work.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::RecordedFile;
 use super::names::Names;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Fragment, FragmentHeader, FragmentNumber};
-use crate::mux::{Gaps, Media, Muxer, Timeline};
+use crate::mux::{Fill, Gaps, Media, Muxer, Timeline};
 use crate::sink::background::Worker;
 use crate::sink::files::{create_part, is_gap};
 use crate::summary::Summary;
@@ -69,6 +69,8 @@ impl<M: Muxer> Recorder<M> {
             return true;
         }
         let limit = self.max_bytes.unwrap_or(u64::MAX).min(open.muxer.max_bytes());
+        let at = i64::try_from(open.timeline.elapsed(media).as_nanos()).unwrap_or(i64::MAX);
+        let bytes = bytes.saturating_add(open.muxer.fill_before(at).count);
         if open.recorded.bytes.saturating_add(bytes) > limit {
             return true;
         }
@@ -96,7 +98,9 @@ impl<M: Muxer> Recorder<M> {
         let open = match &mut self.open {
             Some(open) => {
                 let placed = open.timeline.place(media, fragment);
+                let fill = open.muxer.fill_before(placed.start());
                 open.muxer.push(&placed, &mut self.buffer)?;
+                self.summary.bytes += open.fill(fill)?;
                 open
             }
             None => {
@@ -191,6 +195,18 @@ impl<M> OpenFile<M> {
             gaps: 0,
         };
         Ok(Self { file, part, muxer, timeline, recorded })
+    }
+
+    /// Appends equal bytes, all or none. Returns their number.
+    fn fill(&mut self, fill: Fill) -> Result<u64> {
+        if fill.count > 0
+            && let Err(error) = std::io::copy(&mut std::io::repeat(fill.byte).take(fill.count), &mut self.file)
+        {
+            let _ = self.file.set_len(self.recorded.bytes);
+            return Err(Error::of_file("writing", &self.part, error));
+        }
+        self.recorded.bytes += fill.count;
+        Ok(fill.count)
     }
 
     /// Appends bytes, all or none.

@@ -1,9 +1,12 @@
+pub mod audio_files;
+pub mod audio_packets;
 pub mod colors;
 pub mod concurrency;
 pub mod connect_audio;
 pub mod frame_at;
 pub mod frame_cases;
 pub mod frames;
+pub mod pipe;
 pub mod share;
 pub mod sinks;
 pub mod trim;

@@ -1,12 +1,15 @@
 //! `kvs record`.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use indicatif::HumanBytes;
-use kinesis_video::{Gaps, MkvFileSink, Mp4Sink, RecordedFile, RecordingSink, sink::Format};
+use kinesis_video::sink::Format;
+use kinesis_video::{AudioSink, Gaps, MediaSink, MkvFileSink, Mp4Sink, PipeSink, RecordedFile, RecordingSink};
 use serde_json::json;
+use tokio::process::Command;
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
@@ -17,7 +20,7 @@ use crate::{time, words};
 /// Record one file that players open, live or a stored range, without re-encoding.
 ///
 /// The ending of FILE chooses the format. MP4 holds H.264, H.265, AAC, Opus and G.711. MOV also holds PCM, such as that of
-/// Amazon Connect. MKV holds everything. While a file grows it is FILE.part, and plays; when it is complete, it is renamed.
+/// Amazon Connect. MKV holds everything. AAC and WAV hold one audio track: AAC, and PCM or G.711. While a file grows it is FILE.part, and plays; when it is complete, it is renamed.
 /// Existing files are kept: the next free one of FILE, FILE-2, FILE-3, ... is written. A new file also begins when the codec
 /// changes or the time of the producer starts anew.
 #[derive(Args)]
@@ -29,13 +32,17 @@ Examples:
   kvs record front-door --start \"1h ago\" --end now -o front-door.mp4
   kvs record front-door --every 1h --aligned --name \"door-{time}.mp4\" -o recordings/door.mp4
   kvs record front-door --checkpoint door.checkpoint --every 1h -o door.mp4
-  kvs record recordings/ -o all.mkv --tags")]
+  kvs record recordings/ -o all.mkv --tags
+  kvs record front-door --until 1h --pipe \"ffmpeg -i - -vf scale=640:-2 small.mp4\"")]
 pub(crate) struct Record {
     /// The stream or file to read.
     source: Source,
-    /// The file: .mp4, .mov or .mkv.
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+    /// The file: .mp4, .mov, .mkv, .aac or .wav.
+    #[arg(short, long, value_name = "FILE", required_unless_present = "pipe")]
+    output: Option<PathBuf>,
+    /// Send an MKV file to the standard input of this shell command, instead of writing a file.
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["output", "every", "max_size", "name", "fragmented"])]
+    pipe: Option<String>,
     /// Begin a new file when the current one is this long, such as "1h".
     #[arg(long, value_name = "DURATION", value_parser = time::parse_duration)]
     every: Option<Duration>,
@@ -72,31 +79,59 @@ enum GapsName {
 
 impl Record {
     pub(crate) async fn run(self, cx: &Context) -> Result<()> {
-        let extension = self.output.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
-        let is_mkv = extension.as_deref() == Some("mkv");
-        if self.tags && !is_mkv {
+        if let Some(command) = &self.pipe {
+            return self.send(command, cx).await;
+        }
+        let output = self.output.clone().unwrap_or_default();
+        let extension = output.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
+        let extension = extension.as_deref().unwrap_or_default();
+        if self.tags && extension != "mkv" {
             return Err(Failure::usage("--tags is for MKV").hint("-o FILE.mkv"));
         }
-        if self.fragmented && is_mkv {
-            return Err(Failure::usage("--fragmented is for MP4 and MOV, but -o is an MKV file"));
+        if self.fragmented && !matches!(extension, "m4v" | "mov" | "mp4") {
+            return Err(Failure::usage("--fragmented is for MP4 and MOV").hint("-o FILE.mp4"));
         }
-        match extension.as_deref() {
-            Some("mkv") => self.record(MkvFileSink::create(&self.output).keep_tags(self.tags), cx).await,
-            Some("m4v" | "mov" | "mp4") => {
-                self.record(Mp4Sink::create(&self.output).fragmented(self.fragmented), cx).await
-            }
+        match extension {
+            "mkv" => self.record(MkvFileSink::create(output).keep_tags(self.tags), cx).await,
+            "m4v" | "mov" | "mp4" => self.record(Mp4Sink::create(output).fragmented(self.fragmented), cx).await,
+            "aac" | "wav" => self.record(AudioSink::create(output), cx).await,
             _ => {
-                let what = format!("{} has no ending that says how to record it", self.output.display());
-                Err(Failure::usage(what).hint(format!("-o {}", self.output.with_extension("mp4").display())))
+                let what = format!("{} has no ending that says how to record it", output.display());
+                Err(Failure::usage(what).hint(format!("-o {}", output.with_extension("mp4").display())))
             }
         }
     }
 
-    async fn record<F: Format>(&self, sink: RecordingSink<F>, cx: &Context) -> Result<()> {
-        let mut sink = sink.aligned(self.aligned).gaps(match self.gaps {
+    fn gaps(&self) -> Gaps {
+        match self.gaps {
             GapsName::Keep => Gaps::Keep,
             GapsName::Close => Gaps::Close,
-        });
+        }
+    }
+
+    /// Sends everything to a program.
+    async fn send(&self, command: &str, cx: &Context) -> Result<()> {
+        let input = self.selection.open(&self.source, cx).await?;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command]).stdout(Stdio::inherit());
+        // Ctrl-C is for kvs, which then ends the input of the program.
+        #[cfg(unix)]
+        shell.process_group(0);
+        let mut sink = PipeSink::spawn(shell)?.keep_tags(self.tags).gaps(self.gaps());
+        let recorded = record(input, &mut sink, &self.source, |_, _| (), |_, _, ()| Ok(()), cx).await;
+        let summary = sink.summary();
+        let (fragments, bytes) = (words::count(summary.items(), "fragment"), HumanBytes(summary.bytes()));
+        let is_empty = recorded.is_empty;
+        recorded.result()?;
+        if is_empty && !cx.signals.is_interrupted() {
+            return Err(self.source.nothing("fragment"));
+        }
+        cx.screen.note(&format!("{fragments} sent, {bytes}"));
+        Ok(())
+    }
+
+    async fn record<F: Format>(&self, sink: RecordingSink<F>, cx: &Context) -> Result<()> {
+        let mut sink = sink.aligned(self.aligned).gaps(self.gaps());
         if let Some(every) = self.every {
             sink = sink.every(every);
         }
@@ -116,7 +151,7 @@ impl Record {
         let recorded =
             record(input, &mut sink, &self.source, |_, _| (), |sink, _, ()| shows(sink, &mut shown), cx).await;
         let printed = shows(&sink, &mut shown);
-        let summary = kinesis_video::MediaSink::summary(&sink);
+        let summary = sink.summary();
         if summary.files() > 0 {
             let gaps = match summary.gaps() {
                 0 => String::new(),
@@ -126,9 +161,10 @@ impl Record {
             let (fragments, files) = (words::count(summary.items(), "fragment"), words::count(summary.files(), "file"));
             cx.screen.note(&format!("{fragments} in {files}: {}{gaps}{reason}", HumanBytes(summary.bytes())));
         }
+        let is_empty = recorded.is_empty;
         recorded.result()?;
         printed?;
-        if summary.items() == 0 && !cx.signals.is_interrupted() {
+        if is_empty && !cx.signals.is_interrupted() {
             return Err(self.source.nothing("fragment"));
         }
         Ok(())
