@@ -1,5 +1,7 @@
 //! Recording of a SOURCE to a sink of the library.
 
+use std::future::poll_fn;
+
 use futures::{SinkExt, TryStreamExt};
 use kinesis_video::{Discontinuity, Fragment, MediaSink, StreamEnd};
 
@@ -52,9 +54,10 @@ pub(crate) async fn record<S: MediaSink<Fragment> + Unpin, T>(
             cx.screen.note(&format!("{name}: {begins}: {}", words::discontinuity(discontinuity)));
         }
         let noted = before(sink, &fragment);
-        // `send` flushes, so that the fragment is on disk.
-        if let Err(error) = sink.send(fragment.clone()).await {
-            break Err(error.into());
+        match send(sink, &fragment).await {
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
+            Err(error) => break Err(error.into()),
         }
         if let Err(failure) = written(sink, &fragment, noted) {
             break Err(failure);
@@ -62,15 +65,23 @@ pub(crate) async fn record<S: MediaSink<Fragment> + Unpin, T>(
         if let Some(acks) = &input.acks {
             acks.done(&fragment.position());
         }
-        if sink.is_done() {
-            break Ok(());
-        }
     };
     let closed = sink.close().await.map_err(Failure::from);
     input.bar.finish_and_clear();
     let reason = input.end_reason();
     let saved = save_position(input.acks, cx).await;
     Recorded { is_empty, reason, closed, read, saved }
+}
+
+/// Sends a fragment, so that it is on disk. Returns false if the sink takes no more.
+async fn send<S: MediaSink<Fragment> + Unpin>(sink: &mut S, fragment: &Fragment) -> kinesis_video::Result<bool> {
+    poll_fn(|cx| sink.poll_ready_unpin(cx)).await?;
+    if sink.is_done() {
+        return Ok(false);
+    }
+    sink.start_send_unpin(fragment.clone())?;
+    sink.flush().await?;
+    Ok(!sink.is_done())
 }
 
 fn is_worth_telling(found: &Discontinuity) -> bool {
