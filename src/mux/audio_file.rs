@@ -5,7 +5,7 @@ use super::wav::Wav;
 use super::{Fill, Finish, Muxer, Placed};
 use crate::error::{Error, Result};
 
-/// How an audio file is written.
+/// The options of an audio file.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct AudioOptions {
     /// `None` if the name of the file does not tell.

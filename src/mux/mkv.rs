@@ -13,7 +13,7 @@ use crate::ebml::{ElementId, id, vint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{TagValue, Track, TrackKind};
 
-/// How a Matroska file is written.
+/// The options of a Matroska file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MkvOptions {
     /// The producer's tags of each fragment are kept.

@@ -10,13 +10,13 @@ use crate::failure::{Failure, Result};
 use crate::source::{Input, Source, save_position};
 use crate::{time, words};
 
-/// How a recording ended. The sink is closed, and the position is saved.
+/// The outcome of a recording, after the sink was closed and the position was saved.
 pub(crate) struct Recorded {
     /// True if the source had no fragment.
     pub(crate) is_empty: bool,
-    /// Why the live stream ended.
+    /// The reason for the end of a live stream.
     pub(crate) reason: Option<StreamEnd>,
-    /// Whether the last file is complete.
+    /// The result of completing the last file.
     pub(crate) closed: Result<()>,
     read: Result<()>,
     saved: Result<()>,

@@ -7,7 +7,7 @@ pub(crate) struct AudioSpecificConfig {
     pub(crate) object_type: u8,
     /// The sampling frequency of the core coder.
     pub(crate) frequency: u32,
-    /// That after spectral band replication, if it is declared.
+    /// The sampling frequency after spectral band replication, if it is declared.
     pub(crate) extended_frequency: Option<u32>,
     /// The object type of the extension, if one is declared: [`SBR`] or [`PS`].
     pub(crate) extension: Option<u8>,

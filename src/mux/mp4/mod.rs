@@ -41,7 +41,7 @@ impl Brand {
     }
 }
 
-/// How an MP4 file is written.
+/// The options of an MP4 file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mp4Options {
     pub(crate) brand: Brand,

@@ -228,7 +228,7 @@ mod run {
         })
     }
 
-    /// What was read of a SOURCE, to say why there is no picture.
+    /// Notes what was read of a SOURCE. The failure without a picture says it.
     #[derive(Default)]
     struct Seen {
         /// The start of the first fragment, and the end of the last one that starts at or before --at.

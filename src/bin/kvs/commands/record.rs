@@ -55,7 +55,7 @@ pub(crate) struct Record {
     /// The names of the files: text with {time}, {index}, {number}, {producer_ms} or {server_ms}.
     #[arg(long, value_name = "PATTERN")]
     name: Option<String>,
-    /// What becomes of time without media.
+    /// Keep or close the time without media.
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     gaps: GapsName,
     /// Leave MP4 and MOV fragmented, as they are while they grow.
