@@ -19,9 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::Result;
-#[cfg(feature = "local")]
-use crate::fragment::Fragment;
-use crate::fragment::{FragmentHeader, Tags};
+use crate::fragment::{Fragment, FragmentHeader, Tags};
 use crate::packet::Packet;
 
 pub use audio_packet::AudioPacket;
@@ -136,25 +134,62 @@ pub(crate) struct Patch {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// A file that is being muxed, and its time.
+pub(crate) struct MuxedFile<M> {
+    pub(crate) muxer: M,
+    pub(crate) timeline: Timeline,
+}
+
+impl<M: Muxer> MuxedFile<M> {
+    /// Writes the start of a file, and the media of its first fragment.
+    ///
+    /// # Errors
+    /// If the container has no place for a track, or a packet cannot be read.
+    pub(crate) fn begin(
+        options: &M::Options,
+        gaps: Gaps,
+        media: Media,
+        fragment: &Fragment,
+        out: &mut Vec<u8>,
+    ) -> Result<Self> {
+        let mut timeline = Timeline::new(gaps);
+        let placed = timeline.place(media, fragment);
+        let mut muxer = M::begin(options, &placed, out)?;
+        muxer.push(&placed, out)?;
+        Ok(Self { muxer, timeline })
+    }
+
+    /// Writes the media of a later fragment. Returns what the caller appends before it.
+    ///
+    /// # Errors
+    /// If a packet cannot be read.
+    pub(crate) fn push(&mut self, media: Media, fragment: &Fragment, out: &mut Vec<u8>) -> Result<Fill> {
+        let placed = self.timeline.place(media, fragment);
+        let fill = self.muxer.fill_before(placed.start());
+        self.muxer.push(&placed, out)?;
+        Ok(fill)
+    }
+}
+
 /// Returns a whole file, in one part per fragment.
 ///
 /// # Errors
 /// If the container has no place for a track, or a packet cannot be read.
 #[cfg(feature = "local")]
 pub(crate) fn to_parts<M: Muxer>(options: &M::Options, fragments: &[Fragment]) -> Result<Vec<Vec<u8>>> {
-    let mut timeline = Timeline::new(Gaps::Keep);
-    let (mut muxer, mut parts) = (None, Vec::new());
+    let (mut file, mut parts) = (None::<MuxedFile<M>>, Vec::new());
     for fragment in fragments {
         let Some(media) = Media::of(fragment) else { continue };
-        let (placed, mut part) = (timeline.place(media, fragment), Vec::new());
-        let open = match &mut muxer {
-            Some(open) => open,
-            None => muxer.insert(M::begin(options, &placed, &mut part)?),
-        };
-        open.push(&placed, &mut part)?;
+        let mut part = Vec::new();
+        match &mut file {
+            Some(file) => {
+                file.push(media, fragment, &mut part)?;
+            }
+            None => file = Some(MuxedFile::begin(options, Gaps::Keep, media, fragment, &mut part)?),
+        }
         parts.push(part);
     }
-    let finish = muxer.map(M::finish).unwrap_or_default();
+    let finish = file.map(|file| file.muxer.finish()).unwrap_or_default();
     for patch in finish.patches {
         patch.apply(&mut parts);
     }

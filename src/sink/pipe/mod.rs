@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Fragment, FragmentNumber};
 use crate::mux::mkv::{Mkv, MkvOptions};
 use crate::mux::timeline::Split;
-use crate::mux::{Gaps, Media, Muxer, Timeline};
+use crate::mux::{Gaps, Media, MuxedFile};
 use crate::summary::Summary;
 use program::Program;
 
@@ -75,7 +75,7 @@ pub struct PipeSink {
     program: Program,
     options: MkvOptions,
     gaps: Gaps,
-    open: Option<(Mkv, Timeline)>,
+    open: Option<MuxedFile<Mkv>>,
     buffer: Vec<u8>,
     /// The bytes of `buffer` that the program has.
     written: usize,
@@ -175,21 +175,19 @@ impl PipeSink {
         self.written = 0;
         if let Some(media) = Media::of(fragment) {
             match &mut self.open {
-                Some((mkv, timeline)) => {
+                Some(file) => {
+                    let timeline = &file.timeline;
                     is_gap |= timeline.gap_before(&media).is_some();
                     match timeline.split_before(&media) {
                         None => {}
                         Some(Split::Tracks) => return Err(tracks_changed(fragment)),
                         Some(Split::Reset | Split::LongGap) => is_gap = true,
                     }
-                    mkv.push(&timeline.place(media, fragment), &mut self.buffer)?;
+                    file.push(media, fragment, &mut self.buffer)?;
                 }
                 None => {
-                    let mut timeline = Timeline::new(self.gaps);
-                    let placed = timeline.place(media, fragment);
-                    let mut mkv = Mkv::begin(&self.options, &placed, &mut self.buffer)?;
-                    mkv.push(&placed, &mut self.buffer)?;
-                    self.open = Some((mkv, timeline));
+                    let file = MuxedFile::begin(&self.options, self.gaps, media, fragment, &mut self.buffer)?;
+                    self.open = Some(file);
                 }
             }
         }

@@ -9,7 +9,7 @@ use super::RecordedFile;
 use super::names::Names;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Fragment, FragmentHeader, FragmentNumber};
-use crate::mux::{Fill, Gaps, Media, Muxer, Timeline};
+use crate::mux::{Fill, Gaps, Media, MuxedFile, Muxer};
 use crate::sink::background::Worker;
 use crate::sink::files::{create_part, is_gap};
 use crate::summary::Summary;
@@ -33,8 +33,7 @@ pub(super) struct Recorder<M: Muxer> {
 struct OpenFile<M> {
     file: File,
     part: PathBuf,
-    muxer: M,
-    timeline: Timeline,
+    muxed: MuxedFile<M>,
     recorded: RecordedFile,
 }
 
@@ -65,12 +64,12 @@ impl<M: Muxer> Recorder<M> {
 
     /// Returns true if the media of a fragment begins a new file.
     fn begins_file(&self, open: &OpenFile<M>, media: &Media, bytes: u64) -> bool {
-        if open.timeline.split_before(media).is_some() {
+        if open.muxed.timeline.split_before(media).is_some() {
             return true;
         }
-        let limit = self.max_bytes.unwrap_or(u64::MAX).min(open.muxer.max_bytes());
-        let at = i64::try_from(open.timeline.elapsed(media).as_nanos()).unwrap_or(i64::MAX);
-        let bytes = bytes.saturating_add(open.muxer.fill_before(at).count);
+        let limit = self.max_bytes.unwrap_or(u64::MAX).min(open.muxed.muxer.max_bytes());
+        let at = i64::try_from(open.muxed.timeline.elapsed(media).as_nanos()).unwrap_or(i64::MAX);
+        let bytes = bytes.saturating_add(open.muxed.muxer.fill_before(at).count);
         if open.recorded.bytes.saturating_add(bytes) > limit {
             return true;
         }
@@ -81,7 +80,7 @@ impl<M: Muxer> Recorder<M> {
                 let period = i64::try_from(every.as_nanos()).unwrap_or(i64::MAX).max(1);
                 start.as_nanos().div_euclid(period) != now.as_nanos().div_euclid(period)
             }
-            None => open.timeline.elapsed(media) >= every,
+            None => open.muxed.timeline.elapsed(media) >= every,
         }
     }
 
@@ -92,30 +91,25 @@ impl<M: Muxer> Recorder<M> {
             self.finish_file()?;
         }
         let is_gap =
-            is_gap(fragment) || self.open.as_ref().is_some_and(|open| open.timeline.gap_before(&media).is_some());
+            is_gap(fragment) || self.open.as_ref().is_some_and(|open| open.muxed.timeline.gap_before(&media).is_some());
         self.buffer.clear();
         self.buffer.shrink_to(KEPT_BUFFER);
         let open = match &mut self.open {
             Some(open) => {
-                let placed = open.timeline.place(media, fragment);
-                let fill = open.muxer.fill_before(placed.start());
-                open.muxer.push(&placed, &mut self.buffer)?;
+                let fill = open.muxed.push(media, fragment, &mut self.buffer)?;
                 self.summary.bytes += open.fill(fill)?;
                 open
             }
             None => {
-                let mut timeline = Timeline::new(self.gaps);
-                let placed = timeline.place(media, fragment);
-                let mut muxer = M::begin(&self.options, &placed, &mut self.buffer)?;
-                muxer.push(&placed, &mut self.buffer)?;
+                let muxed = MuxedFile::begin(&self.options, self.gaps, media, fragment, &mut self.buffer)?;
                 let path = self.names.next(fragment.header());
-                self.open.insert(OpenFile::create(path, fragment.header(), muxer, timeline)?)
+                self.open.insert(OpenFile::create(path, fragment.header(), muxed)?)
             }
         };
         open.append(&self.buffer)?;
         open.recorded.fragments += 1;
         open.recorded.gaps += u64::from(is_gap);
-        open.recorded.duration = open.timeline.duration();
+        open.recorded.duration = open.muxed.timeline.duration();
         self.summary.items += 1;
         self.summary.gaps += u64::from(is_gap);
         self.summary.bytes += self.buffer.len() as u64;
@@ -126,7 +120,7 @@ impl<M: Muxer> Recorder<M> {
     fn finish_file(&mut self) -> Result<()> {
         let Some(mut open) = self.open.take() else { return Ok(()) };
         let before = open.recorded.bytes;
-        let finish = open.muxer.finish();
+        let finish = open.muxed.muxer.finish();
         let written = (|| {
             for piece in finish.pieces {
                 open.file.write_all(&piece)?;
@@ -184,7 +178,7 @@ impl<M: Muxer> Worker for Recorder<M> {
 }
 
 impl<M> OpenFile<M> {
-    fn create(path: PathBuf, first: &FragmentHeader, muxer: M, timeline: Timeline) -> Result<Self> {
+    fn create(path: PathBuf, first: &FragmentHeader, muxed: MuxedFile<M>) -> Result<Self> {
         let (file, part) = create_part(&path)?;
         let recorded = RecordedFile {
             path,
@@ -194,7 +188,7 @@ impl<M> OpenFile<M> {
             bytes: 0,
             gaps: 0,
         };
-        Ok(Self { file, part, muxer, timeline, recorded })
+        Ok(Self { file, part, muxed, recorded })
     }
 
     /// Appends equal bytes, all or none. Returns their number.
