@@ -427,7 +427,7 @@ mod tests {
     async fn decoding_begins_at_the_key_frame_and_ends_with_the_picture() {
         let camera = include_bytes!("../../tests/data/camera.mkv");
         let fragment = FragmentStream::new(&camera[..]).try_next().await.unwrap().unwrap();
-        // How many coded frames of the group are stored up to each.
+        // `stored` counts the coded frames since the key frame, in stored order.
         let (mut stored, mut keys) = (0, 0);
         for packet in fragment.packets().filter(|packet| packet.track_number() == 1) {
             keys += usize::from(packet.is_key());

@@ -35,10 +35,10 @@ pub(super) enum Sampling {
     UpTo(i64, Reach),
 }
 
-/// How much is decoded for the last picture at or before a time.
+/// What is decoded to find the last picture at or before a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// That picture, and what it refers to.
+    /// The picture itself, and the pictures that its decoding needs.
     Picture,
     /// All pictures before it in its group.
     Group,

@@ -35,7 +35,7 @@ impl AudioPacket {
     /// Returns the configuration of the codec. Packets of the same track share it.
     ///
     /// # Errors
-    /// Those of [`AudioConfig::of_track`], with the fragment and the track. The text names an unknown codec.
+    /// The errors of [`AudioConfig::of_track`]. Their text names the fragment, the track, and an unknown codec.
     pub fn config(&self) -> Result<&Arc<AudioConfig>> {
         self.config.as_ref().map_err(|error| located(error.clone(), &self.packet))
     }
@@ -59,7 +59,7 @@ impl AudioPacket {
 
     /// Returns PCM or G.711 as signed 16-bit little-endian samples, interleaved by channel.
     ///
-    /// Of wider samples, the 16 most significant bits are kept. An incomplete value at the end is dropped.
+    /// Samples wider than 16 bits keep their 16 most significant bits. An incomplete sample at the end is dropped.
     ///
     /// # Errors
     /// - Those of [`config`](AudioPacket::config).
