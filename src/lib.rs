@@ -162,6 +162,8 @@ pub mod packet;
 pub mod service;
 pub mod sink;
 mod summary;
+#[cfg(feature = "viewer")]
+pub mod viewer;
 
 /// Not a stable interface: for this crate's own fuzzing and tests.
 #[doc(hidden)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use axum::Router;
 use tokio_util::sync::CancellationToken;
 
 use crate::local::clock::Clock;
@@ -28,6 +29,8 @@ pub(crate) struct Server {
     pub(crate) pending_faults: PendingFaults,
     pub(crate) counters: Arc<Counters>,
     pub(crate) sessions: Sessions,
+    /// What answers the paths that are not the service's.
+    page: RwLock<Option<Router>>,
 }
 
 impl Server {
@@ -43,7 +46,18 @@ impl Server {
             pending_faults: PendingFaults::default(),
             counters: Arc::default(),
             sessions: Sessions::default(),
+            page: RwLock::default(),
         }
+    }
+
+    /// Returns the router for the paths that are not the service's.
+    pub(crate) fn page(&self) -> Option<Router> {
+        self.page.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    #[cfg(feature = "viewer")]
+    pub(crate) fn set_page(&self, page: Router) {
+        *self.page.write().unwrap_or_else(PoisonError::into_inner) = Some(page);
     }
 
     pub(crate) fn url(&self) -> &str {
