@@ -44,7 +44,11 @@ pub(super) fn checked(start: i64, end: i64, most: i64) -> Answer<(Timestamp, Tim
         return Err(Failure::invalid("a range has a start and a later end, in milliseconds since 1970"));
     }
     if end - start > most {
-        return Err(Failure::invalid(format!("a range of {} s is too long; the limit is {} s", (end - start) / 1000, most / 1000)));
+        return Err(Failure::invalid(format!(
+            "a range of {} s is too long; the limit is {} s",
+            (end - start) / 1000,
+            most / 1000
+        )));
     }
     Ok((Timestamp::from_millis(start), Timestamp::from_millis(end)))
 }
@@ -77,8 +81,7 @@ pub(super) async fn spans(Extract(state): Extract<Arc<State>>, Query(range): Que
         });
         shown.collect::<Vec<_>>()
     });
-    let spans: Vec<_> =
-        spans.iter().map(|span| json!([span.start, span.end, span.fragments, span.bytes])).collect();
+    let spans: Vec<_> = spans.iter().map(|span| json!([span.start, span.end, span.fragments, span.bytes])).collect();
     Ok(Json(json!({ "spans": spans, "fragments": fragments })))
 }
 
@@ -100,15 +103,9 @@ fn millis(info: &FragmentInfo, next: Option<i64>) -> i64 {
 }
 
 /// Lists the fragments that overlap a range, by their start.
-pub(super) async fn listed(
-    state: &State,
-    stream: &str,
-    start: Timestamp,
-    end: Timestamp,
-) -> Answer<Vec<FragmentInfo>> {
+pub(super) async fn listed(state: &State, stream: &str, start: Timestamp, end: Timestamp) -> Answer<Vec<FragmentInfo>> {
     let earliest = start.plus_nanos(-LONGEST_FRAGMENT * 1_000_000);
-    let mut entries =
-        state.kvs.list_fragments(stream).range(earliest..=end).clock(Clock::Producer).entries();
+    let mut entries = state.kvs.list_fragments(stream).range(earliest..=end).clock(Clock::Producer).entries();
     let mut listed = Vec::new();
     while let Some(info) = entries.next().await.transpose()? {
         if listed.len() == MOST_LISTED {
@@ -143,8 +140,7 @@ pub(super) async fn fragment(Extract(state): Extract<Arc<State>>, Query(one): Qu
     let _seat = state.seats.stored().await?;
     let mut fragments = state.kvs.archive(one.stream).numbers([number]).fragments();
     let found = fragments.try_next().await?;
-    let found = found.ok_or_else(|| {
-        Failure::new(axum::http::StatusCode::NOT_FOUND, "that fragment is no longer stored")
-    })?;
+    let found =
+        found.ok_or_else(|| Failure::new(axum::http::StatusCode::NOT_FOUND, "that fragment is no longer stored"))?;
     Ok(Json(json!({ "fragment": details::of_fragment(&found), "kind": details::kind(found.tracks()) })))
 }

@@ -36,7 +36,10 @@ pub(super) async fn list(Extract(state): Extract<Arc<State>>) -> Answer<Json<Val
         for name in only {
             match state.kvs.describe(name.clone()).await {
                 Ok(info) => streams.push(of_stream(&info, Some(name))),
-                Err(error) => streams.push(json!({ "name": name, "error": Failure::from(error).to_json()["error"] })),
+                Err(error) => {
+                    let failure = Failure::from(error).to_json();
+                    streams.push(json!({ "name": name, "error": failure.get("error") }));
+                }
             }
         }
     } else {
@@ -48,7 +51,7 @@ pub(super) async fn list(Extract(state): Extract<Arc<State>>) -> Answer<Json<Val
             }
             streams.push(of_stream(&entry?, None));
         }
-        streams.sort_by_key(|stream| stream["name"].as_str().unwrap_or_default().to_lowercase());
+        streams.sort_by_key(|stream| stream.get("name").and_then(Value::as_str).unwrap_or_default().to_lowercase());
     }
     Ok(Json(json!({ "streams": streams, "more": has_more })))
 }

@@ -36,9 +36,8 @@ pub(super) async fn thumbnail(Extract(state): Extract<Arc<State>>, Query(request
     let _seat = state.seats.stored().await?;
     let frame = state.kvs.archive(request.stream).clock(Clock::Producer).frame_at(at).await?;
     let frame = frame.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "there is no picture at this time"))?;
-    let encoded = tokio::task::spawn_blocking(move || {
-        EncodedFrame::jpeg(&frame.scale_within(SIZE.0, SIZE.1)?, QUALITY)
-    });
+    let encoded =
+        tokio::task::spawn_blocking(move || EncodedFrame::jpeg(&frame.scale_within(SIZE.0, SIZE.1)?, QUALITY));
     let encoded = encoded.await.map_err(|_| Error::new(ErrorKind::Io, "encoding was given up"))??;
     // What is stored at a time does not change.
     let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "private, max-age=3600")];

@@ -23,3 +23,4 @@ mod media;
 mod programs;
 mod recordings;
 mod support;
+mod viewer;

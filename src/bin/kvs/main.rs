@@ -29,7 +29,8 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use aws::AwsOptions;
 use commands::{
-    clip, completions, doctor, frame, frames, images, inspect, list, ls, man, record, save, serve, tail, url, wav,
+    clip, completions, doctor, frame, frames, images, inspect, list, ls, man, record, save, serve, tail, url, watch,
+    wav,
 };
 use context::Context;
 use failure::{Failure, INTERRUPTED, Result};
@@ -86,6 +87,7 @@ enum Command {
     Url(url::Url),
     Inspect(inspect::Inspect),
     Serve(serve::Serve),
+    Watch(watch::Watch),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
     Man(man::Man),
@@ -95,6 +97,7 @@ const AFTER_HELP: &str = "\
 Examples:
   kvs serve --loop camera=door.mkv              a stream on this machine, to try things out
   kvs tail front-door                           a line per fragment, as it arrives
+  kvs watch front-door --open                   live picture, timeline and downloads in a browser
   kvs record front-door --start \"1h ago\" --end now -o front-door.mp4
   kvs frames recording.mkv --every 10s -o pictures --sheet sheet.jpg
   kvs wav call.mkv -o call.wav --waveform call.svg
@@ -181,6 +184,7 @@ async fn run(command: Command, cx: &Context) -> Result<()> {
         Command::Url(url) => url.run(cx).await,
         Command::Inspect(inspect) => inspect.run(cx).await,
         Command::Serve(serve) => serve.run(cx).await,
+        Command::Watch(watch) => watch.run(cx).await,
         Command::Doctor(doctor) => doctor.run(cx).await,
         Command::Completions(completions) => completions.run(Cli::command(), cx),
         Command::Man(man) => man.run(Cli::command(), cx).await,

@@ -255,10 +255,14 @@ mod tests {
     #[test]
     fn other_names_are_refused() {
         let access = Access::default().host("kvs");
-        for host in ["127.0.0.1:8080", "localhost", "LOCALHOST:80", "[::1]:8080", "192.168.1.2", "kvs:8080", "localhost."] {
+        for host in
+            ["127.0.0.1:8080", "localhost", "LOCALHOST:80", "[::1]:8080", "192.168.1.2", "kvs:8080", "localhost."]
+        {
             assert_eq!(status(&access, "GET", "/", &[("host", host)]), 200, "{host}");
         }
-        for host in ["evil.example", "127.0.0.1.evil.example:8080", "localhost.evil", "kvs.evil", "2130706433", "0x7f.1"] {
+        for host in
+            ["evil.example", "127.0.0.1.evil.example:8080", "localhost.evil", "kvs.evil", "2130706433", "0x7f.1"]
+        {
             assert_eq!(status(&access, "GET", "/", &[("host", host)]), 403, "{host}");
         }
         for host in ["", "a b", "127.0.0.1@evil", "/"] {
@@ -272,7 +276,8 @@ mod tests {
     #[test]
     fn other_origins_are_refused() {
         let access = Access::default();
-        let with = |method, path, origin| status(&access, method, path, &[("host", "127.0.0.1:8080"), ("origin", origin)]);
+        let with =
+            |method, path, origin| status(&access, method, path, &[("host", "127.0.0.1:8080"), ("origin", origin)]);
         assert_eq!(with("POST", "/listStreams", "http://127.0.0.1:8080"), 200);
         for origin in ["http://127.0.0.1:8081", "http://localhost:8080", "https://evil.example", "null", "file://"] {
             assert_eq!(with("POST", "/listStreams", origin), 403, "{origin}");

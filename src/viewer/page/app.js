@@ -237,6 +237,8 @@ function showLag() {
   else lag.textContent = `${span(Math.max(Date.now() - time, 0))} ago`;
 }
 
+const CODECS = { "V_MPEG4/ISO/AVC": "H.264", "V_MPEGH/ISO/HEVC": "H.265" };
+
 function drawDetails(info) {
   if (!info) {
     terms($("fragment"), []);
@@ -254,7 +256,7 @@ function drawDetails(info) {
   ]);
   $("tracks").replaceChildren(...info.tracks.map((track) => {
     const facts = [
-      track.format ?? track.codec, track.width ? `${track.width} × ${track.height}` : null,
+      track.format ?? CODECS[track.codec] ?? track.codec, track.width ? `${track.width} × ${track.height}` : null,
       track.rate ? `${track.rate / 1000} kHz` : null, track.channels ? `${track.channels} ch` : null,
     ];
     return el("div", {}, el("b", {}, `${track.number} · ${track.name ?? track.kind}`), el("div", { class: "faint" }, facts.filter(Boolean).join(", ")));

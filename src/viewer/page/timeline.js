@@ -31,6 +31,7 @@ export class Timeline {
     this.to = Date.now() + 10_000;
     this.from = this.to - 180_000;
     this.abort?.abort();
+    this.draw();
   }
 
   /** Shows another stream. */
