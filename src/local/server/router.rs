@@ -17,9 +17,8 @@ use crate::local::operations::clip::get_clip;
 use crate::local::operations::control::{describe_stream, get_data_endpoint, list_streams};
 use crate::local::operations::get_media::get_media;
 use crate::local::operations::images::get_images;
-use crate::local::operations::playback::{
-    get_dash_streaming_session_url, get_hls_streaming_session_url, play_dash, play_hls,
-};
+use crate::local::operations::playback::actions::{allow, play_dash, play_hls};
+use crate::local::operations::playback::{get_dash_streaming_session_url, get_hls_streaming_session_url};
 use crate::local::server::state::Server;
 use crate::local::server::wire::ErrorResponse;
 
@@ -39,8 +38,8 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .route("/getDASHStreamingSessionURL", post(get_dash_streaming_session_url))
         .route("/getClip", post(get_clip))
         .route("/getImages", post(get_images))
-        .route("/hls/v1/{file}", get(play_hls))
-        .route("/dash/v1/{file}", get(play_dash))
+        .route("/hls/v1/{file}", get(play_hls).options(allow))
+        .route("/dash/v1/{file}", get(play_dash).options(allow))
         .fallback(async || ErrorResponse::UnknownOperation)
         .layer(middleware::from_fn_with_state(Arc::clone(&server), handle))
         .with_state(server)
