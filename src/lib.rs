@@ -53,6 +53,7 @@
 //! | a stored range as MP4 files that the service makes | [`KinesisVideo::clips`] |
 //! | a stored range as pictures that the service makes | [`KinesisVideo::images`] |
 //! | a URL for a player | [`KinesisVideo::hls`], [`KinesisVideo::dash`] |
+//! | a signed request for another HTTP client | [`PresignExt`] |
 //! | the body of your own SDK call | [`FragmentStream::from_byte_stream`] |
 //! | a file, a socket, any `AsyncRead` | [`FragmentStream::new`] |
 //! | any stream of byte chunks | [`FragmentStream::from_stream`] |
@@ -194,8 +195,8 @@ pub use packet::Packet;
 pub use service::{
     Archive, ArchiveFragments, ArchiveProgress, ArchivedImage, ArchivedStream, Clip, ClipStream, Clips, DashSession,
     FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, KinesisVideo, Live, LiveFragments,
-    LivePackets, LiveStatus, LiveStream, NoImage, OnAgedOut, OnDamage, OnUnavailable, Order, PlaybackUrl, RetryConfig,
-    Start, StopHandle, StreamEntries, StreamId, StreamInfo, StreamList, StreamStatus,
+    LivePackets, LiveStatus, LiveStream, NoImage, OnAgedOut, OnDamage, OnUnavailable, Order, PlaybackUrl, PresignExt,
+    PresignedRequest, RetryConfig, Start, StopHandle, StreamEntries, StreamId, StreamInfo, StreamList, StreamStatus,
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use sink::ImageSink;

@@ -35,6 +35,8 @@ pub(crate) struct Assembler {
     reader: Reader,
     limits: Limits,
     grain: Grain,
+    /// True if each Cluster is a fragment of its own.
+    per_cluster: bool,
     /// The offset in the body of the caller's buffer.
     base: u64,
     /// The offset of the current item. It is below `base` once parts of the item have been taken.
@@ -137,6 +139,7 @@ impl Assembler {
             reader: Reader::new(limits.depth, enter),
             limits,
             grain,
+            per_cluster: false,
             base: 0,
             start: 0,
             document: Document::new(),
@@ -149,7 +152,12 @@ impl Assembler {
 
     /// Returns a new assembler with these limits.
     pub(crate) fn limits(&self, limits: Limits) -> Self {
-        Self::new(limits, self.grain)
+        Self { per_cluster: self.per_cluster, ..Self::new(limits, self.grain) }
+    }
+
+    /// Returns the assembler with this setting, before anything is read.
+    pub(crate) fn per_cluster(self, per_cluster: bool) -> Self {
+        Self { per_cluster, ..self }
     }
 
     /// Looks for the end of the current piece in `input`, which has all bytes received for it.
@@ -359,6 +367,9 @@ impl Assembler {
     fn start(&mut self, header: Header, event: Event, input: &[u8]) -> Result<Option<Boundary>> {
         if header.id == id::EBML && header.offset > self.start {
             // Its size counts for the next item, which checks it.
+            return Ok(self.ends_before(input, &header, event, FragmentEnd::NextDocument));
+        }
+        if header.id == id::CLUSTER && self.per_cluster && self.item.clusters > 0 {
             return Ok(self.ends_before(input, &header, event, FragmentEnd::NextDocument));
         }
         self.check_size(&header)?;

@@ -77,6 +77,18 @@ impl BodyDecoder {
         Self { deframer: self.deframer.resync(resync) }
     }
 
+    /// Sets whether each Cluster becomes a fragment of its own. Default: false.
+    ///
+    /// Without it, a document with many Clusters, such as a file of FFmpeg, is one fragment. With it, the fragments are
+    /// those that the service makes of the file. A Cluster without closing tags ends where the next one begins. Tags after
+    /// a Cluster belong to it.
+    ///
+    /// Call this before the first byte is decoded.
+    #[must_use]
+    pub fn per_cluster(self, per_cluster: bool) -> Self {
+        Self { deframer: self.deframer.per_cluster(per_cluster) }
+    }
+
     fn read(&mut self, received: &mut BytesMut, at_end: bool) -> Result<Option<BodyItem>> {
         Ok(self.deframer.read(received, at_end)?.and_then(|piece| match piece {
             Piece::Fragment(fragment) => Some(BodyItem::Fragment(fragment)),
@@ -184,6 +196,12 @@ impl FragmentDecoder {
     #[must_use]
     pub fn resync(self, resync: bool) -> Self {
         Self { body: self.body.resync(resync), ..self }
+    }
+
+    /// Sets whether each Cluster becomes a fragment of its own. See [`BodyDecoder::per_cluster`]. Default: false.
+    #[must_use]
+    pub fn per_cluster(self, per_cluster: bool) -> Self {
+        Self { body: self.body.per_cluster(per_cluster), ..self }
     }
 
     fn read(&mut self, received: &mut BytesMut, at_end: bool) -> Result<Option<Fragment>> {

@@ -67,6 +67,10 @@ impl Deframer {
         Self { assembler: self.assembler.limits(limits), ..self }
     }
 
+    pub(crate) fn per_cluster(self, per_cluster: bool) -> Self {
+        Self { assembler: self.assembler.per_cluster(per_cluster), ..self }
+    }
+
     pub(crate) fn resync(self, resync: bool) -> Self {
         Self { resync, ..self }
     }

@@ -68,6 +68,12 @@ impl<R: AsyncRead> BodyStream<R> {
         self.framed.decoder = self.framed.decoder.resync(resync);
         self
     }
+
+    /// Sets whether each Cluster becomes a fragment of its own. See [`BodyDecoder::per_cluster`]. Default: false.
+    pub fn per_cluster(mut self, per_cluster: bool) -> Self {
+        self.framed.decoder = self.framed.decoder.per_cluster(per_cluster);
+        self
+    }
 }
 
 impl<R> BodyStream<R> {
@@ -166,6 +172,14 @@ impl<R: AsyncRead> FragmentStream<R> {
     /// [`trailing`](Self::trailing) has them.
     pub fn resync(self, resync: bool) -> Self {
         Self { body: self.body.resync(resync), ..self }
+    }
+
+    /// Sets whether each Cluster becomes a fragment of its own. Default: false.
+    ///
+    /// Without it, a document with many Clusters, such as a file of FFmpeg, is one fragment at the end of the file. See
+    /// [`BodyDecoder::per_cluster`].
+    pub fn per_cluster(self, per_cluster: bool) -> Self {
+        Self { body: self.body.per_cluster(per_cluster), ..self }
     }
 }
 

@@ -361,6 +361,26 @@ impl Fragment {
         }
     }
 
+    /// Returns the fragment with another producer time, for sending it to another stream.
+    ///
+    /// The times of blocks and packets move with it. [`raw`](Self::raw) and the service's tags in it are unchanged. The
+    /// bytes are shared, not copied.
+    ///
+    /// ```
+    /// use kinesis_video::{Fragment, Timestamp};
+    ///
+    /// fn postpone(fragment: Fragment) -> Fragment {
+    ///     let millis = fragment.producer_time().map_or(0, Timestamp::as_millis);
+    ///     fragment.with_producer_time(Timestamp::from_millis(millis + 60_000))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn with_producer_time(mut self, time: Timestamp) -> Self {
+        let header = &mut Arc::make_mut(&mut self.inner).header;
+        Arc::make_mut(header).producer_time = Some(time);
+        self
+    }
+
     /// Marks the fragment as incomplete.
     #[cfg(feature = "aws")]
     pub(crate) fn into_cut(mut self) -> Self {

@@ -5,6 +5,7 @@ mod call;
 mod client;
 mod control;
 mod live;
+mod presign;
 mod stream_id;
 
 use std::fmt;
@@ -22,6 +23,7 @@ pub use archived::{
 pub use call::{RetryConfig, SdkBody};
 pub use control::{StreamEntries, StreamInfo, StreamList, StreamStatus};
 pub use live::{Live, LiveFragments, LivePackets, LiveStatus, LiveStream, OnAgedOut, OnDamage, Start, StopHandle};
+pub use presign::{PresignExt, PresignedRequest};
 pub use stream_id::StreamId;
 
 use call::EndpointCache;
@@ -134,7 +136,7 @@ impl KinesisVideo {
     ///
     /// Each API may have another host, so use the client for this API only. Do not keep it for more than an hour.
     ///
-    /// The service model has no waiters, and the SDK does not presign URLs for these APIs. Playback URLs, from
+    /// The service model has no waiters. [`PresignExt`] presigns the client's requests. Playback URLs, from
     /// [`hls`](Self::hls) and [`dash`](Self::dash), need no signature.
     ///
     /// # Errors

@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 use crate::fragment::{Discontinuity, Fragment, FragmentEnd};
 use crate::summary::Summary;
 
+/// The largest buffer of media that is kept from fragment to fragment.
+pub(super) const KEPT_BUFFER: usize = 4 << 20;
+
 /// Returns the temporary name of a file that is not complete.
 pub(super) fn part_of(path: &Path) -> PathBuf {
     let mut part = path.file_name().unwrap_or_default().to_owned();

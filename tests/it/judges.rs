@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_kinesisvideo::types::ApiName;
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
@@ -17,13 +19,13 @@ use aws_smithy_types::body::SdkBody;
 use futures::TryStreamExt;
 use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, Operation, Quotas, Shape};
 use kinesis_video::{
-    Clock, ErrorKind, Fragment, FragmentStream, FragmentStreamExt, KinesisVideo, Order, PlaybackUrl, RecordExt, Start,
-    Timestamp, WavSink,
+    Clock, ErrorKind, Fragment, FragmentStream, FragmentStreamExt, KinesisVideo, Order, PlaybackUrl, PresignExt,
+    PresignedRequest, RecordExt, Start, Timestamp, WavSink,
 };
 use serde_json::{Value, json};
 
 use crate::support::bodies::{AVCC, CAMERA, FRAME, fragments, live_body, producer_document, stamp, stamp_at};
-use crate::support::endpoint::{attempts, now_millis};
+use crate::support::endpoint::{attempts, now_millis, unlimited};
 use crate::support::footage::red_and_green;
 
 /// The command of a judge. `None` and a message without `KVS_JUDGES`.
@@ -160,6 +162,107 @@ async fn boto3_reads_archived_media_from_the_endpoint() {
     if let Some(said) = said {
         eprintln!("{said}");
         assert_eq!(endpoint.pending_faults(), 0);
+    }
+}
+
+/// The configuration of an endpoint with these credentials, which botocore signs with again.
+fn signing_config(endpoint: &LocalEndpoint, token: Option<&str>) -> SdkConfig {
+    let credentials = Credentials::new("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG", token.map(Into::into), None, "test");
+    let provider = SharedCredentialsProvider::new(credentials);
+    endpoint.sdk_config().into_builder().credentials_provider(provider).build()
+}
+
+/// A signed request, as the judge reads it.
+fn signed(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8], token: Option<&str>) -> Value {
+    json!({
+        "method": method,
+        "url": url,
+        "headers": headers,
+        "body": std::str::from_utf8(body).unwrap(),
+        "access_key": "AKIDEXAMPLE",
+        "secret_key": "wJalrXUtnFEMI/K7MDENG",
+        "token": token,
+        "region": "us-west-2",
+        "unsigned_payload": false,
+    })
+}
+
+/// All requests that can be presigned, by their paths.
+async fn presigned(kvs: &KinesisVideo, arn: &str) -> Vec<(&'static str, PresignedRequest)> {
+    use aws_sdk_kinesisvideoarchivedmedia::types as archived;
+    let minutes = Duration::from_secs(300);
+    let start = aws_sdk_kinesisvideomedia::types::StartSelector::builder()
+        .start_selector_type(aws_sdk_kinesisvideomedia::types::StartSelectorType::ProducerTimestamp)
+        .start_timestamp(aws_smithy_types::DateTime::from_millis(1_700_000_000_123))
+        .build()
+        .unwrap();
+    let media = kvs.media_client("door").await.unwrap();
+    let client = async |api| kvs.archived_client("door", api).await.unwrap();
+    let (list, get) = (client(ApiName::ListFragments).await, client(ApiName::GetMediaForFragmentList).await);
+    let (clip, images) = (client(ApiName::GetClip).await, client(ApiName::GetImages).await);
+    let hls = client(ApiName::GetHlsStreamingSessionUrl).await;
+    let dash = client(ApiName::GetDashStreamingSessionUrl).await;
+    let range = archived::ClipTimestampRange::builder()
+        .start_timestamp(aws_smithy_types::DateTime::from_millis(1_700_000_000_000))
+        .end_timestamp(aws_smithy_types::DateTime::from_millis(1_700_000_009_000))
+        .build()
+        .unwrap();
+    let range = archived::ClipFragmentSelector::builder()
+        .fragment_selector_type(archived::ClipFragmentSelectorType::ServerTimestamp)
+        .timestamp_range(range)
+        .build()
+        .unwrap();
+    let images = images
+        .get_images()
+        .stream_name("door")
+        .image_selector_type(archived::ImageSelectorType::ServerTimestamp)
+        .start_timestamp(aws_smithy_types::DateTime::from_millis(1_700_000_000_000))
+        .end_timestamp(aws_smithy_types::DateTime::from_millis(1_700_000_009_000))
+        .format(archived::Format::Jpeg);
+    vec![
+        ("getMedia", media.get_media().stream_name("door").start_selector(start).presigned(minutes).await.unwrap()),
+        ("listFragments", list.list_fragments().stream_arn(arn).max_results(7).presigned(minutes).await.unwrap()),
+        (
+            "getMediaForFragmentList",
+            get.get_media_for_fragment_list().stream_name("door").fragments("7").presigned(minutes).await.unwrap(),
+        ),
+        (
+            "getClip",
+            clip.get_clip().stream_name("door").clip_fragment_selector(range).presigned(minutes).await.unwrap(),
+        ),
+        ("getImages", images.presigned(minutes).await.unwrap()),
+        (
+            "getHLSStreamingSessionURL",
+            hls.get_hls_streaming_session_url().stream_name("door").presigned(minutes).await.unwrap(),
+        ),
+        (
+            "getDASHStreamingSessionURL",
+            dash.get_dash_streaming_session_url().stream_arn(arn).presigned(minutes).await.unwrap(),
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn botocore_signs_presigned_requests_alike() {
+    let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
+    let arn = endpoint.create_stream("door").arn().to_owned();
+    let mut requests = Vec::new();
+    for token in [None, Some("IQoJb3JpZ2luX2VjE+session/token==")] {
+        let kvs = KinesisVideo::new(&signing_config(&endpoint, token));
+        for (path, request) in presigned(&kvs, &arn).await {
+            let (url, headers) = (request.url(), request.headers().collect::<Vec<_>>());
+            assert!(url.starts_with(&format!("{}/{path}?", endpoint.url())), "{url}");
+            assert_eq!((request.method(), &headers[..]), ("POST", &[("content-type", "application/json")][..]));
+            assert!(url.contains("&X-Amz-Expires=300&"), "{url}");
+            assert!(!format!("{request:?}").contains("AKIDEXAMPLE"), "{request:?}");
+            assert!(request.body().starts_with(b"{\"") && request.body().ends_with(b"}"), "{:?}", request.body());
+            requests.push(signed(request.method(), url, &headers, request.body(), token));
+        }
+    }
+    assert_eq!(requests.len(), 14);
+    let judge = move || judge("signed_requests.py", &[], &Value::from(requests).to_string());
+    if let Some(said) = tokio::task::spawn_blocking(judge).await.unwrap() {
+        assert_eq!(said.lines().filter(|line| line.contains(": ok, content-type;host")).count(), 14, "{said}");
     }
 }
 

@@ -61,6 +61,9 @@ const NEVER: &[(&str, &str)] = &[
     ("service/call/", "service/mod.rs"),
     ("service/call/", "service/control/"),
     ("service/client.rs", "service/mod.rs"),
+    ("service/presign.rs", "service/mod.rs"),
+    ("service/presign.rs", "service/live/"),
+    ("service/presign.rs", "service/archived/"),
     // The control plane knows nothing of media.
     ("service/control/", "service/live/"),
     ("service/control/", "service/archived/"),

@@ -12,7 +12,7 @@ use futures::Sink;
 use tokio::process::{ChildStdout, Command};
 
 use super::MediaSink;
-use super::files::is_gap;
+use super::files::{KEPT_BUFFER, is_gap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Fragment, FragmentNumber};
 use crate::mux::mkv::{Mkv, MkvOptions};
@@ -104,9 +104,6 @@ impl PipeEnd {
         }
     }
 }
-
-/// The largest buffer that is kept from fragment to fragment.
-const KEPT_BUFFER: usize = 4 << 20;
 
 impl PipeSink {
     /// Starts a program.

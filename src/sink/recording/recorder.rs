@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Fragment, FragmentHeader, FragmentNumber};
 use crate::mux::{Fill, Gaps, Media, MuxedFile, Muxer};
 use crate::sink::background::Worker;
-use crate::sink::files::{create_part, is_gap};
+use crate::sink::files::{KEPT_BUFFER, create_part, is_gap};
 use crate::summary::Summary;
 
 /// The file that is being written, and when to begin the next one.
@@ -36,9 +36,6 @@ struct OpenFile<M> {
     muxed: MuxedFile<M>,
     recorded: RecordedFile,
 }
-
-/// The largest buffer that is kept from fragment to fragment.
-const KEPT_BUFFER: usize = 4 << 20;
 
 impl<M: Muxer> Recorder<M> {
     pub(super) fn new(names: Names, options: M::Options) -> Self {

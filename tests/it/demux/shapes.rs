@@ -1,11 +1,12 @@
 //! Layouts of documents that the captures lack.
 
+use futures::{StreamExt, TryStreamExt, stream};
 use kinesis_video::local::{Document, Shape, Stamp};
-use kinesis_video::{BodyItem, Fragment, FragmentEnd, TagValue, Timestamp, Track, TrackKind};
+use kinesis_video::{BodyItem, Fragment, FragmentEnd, FragmentStream, TagValue, Timestamp, Track, TrackKind};
 
 use crate::support::bodies::{
-    Chunking, archive_body, connect_document, fragments, items, live_body, merged_body, odd_body, producer_document,
-    stamp,
+    CAMERA, Chunking, archive_body, connect_document, fragments, items, live_body, merged_body, odd_body,
+    producer_document, stamp,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -370,4 +371,32 @@ async fn an_info_after_the_media_does_not_apply_to_them() {
     let body = [&whole[..trailer], info.as_bytes(), &whole[trailer..]].concat().into();
     let fragment = fragments(&body).await.remove(0);
     assert_eq!(fragment.packets().last().unwrap().timecode_ns(), 1_800_000_000);
+}
+
+#[tokio::test]
+async fn each_cluster_is_a_fragment_where_asked() {
+    let packets = |fragments: &[Fragment]| -> Vec<_> {
+        let all = fragments.iter().flat_map(|fragment| fragment.packets().collect::<Vec<_>>());
+        all.map(|packet| (packet.track_number(), packet.timecode_ns(), packet.payload().clone())).collect()
+    };
+    let whole = fragments(&CAMERA.into()).await;
+    assert_eq!(whole.len(), 1);
+    for chunk in [1, 1000, 1 << 20] {
+        let chunks = stream::iter(CAMERA.chunks(chunk)).map(Ok::<_, std::io::Error>);
+        let clusters: Vec<_> = FragmentStream::from_stream(chunks).per_cluster(true).try_collect().await.unwrap();
+        assert_eq!(clusters.len(), whole[0].elements().find("Segment/Cluster").count());
+        assert!(clusters.len() > 1);
+        assert_eq!(packets(&clusters), packets(&whole));
+        assert!(clusters.windows(2).all(|two| two[0].header().timecode_ns() < two[1].header().timecode_ns()));
+        assert!(clusters.iter().all(|cluster| cluster.tracks() == whole[0].tracks()));
+        assert_eq!(clusters.iter().map(|cluster| cluster.raw().len()).sum::<usize>(), CAMERA.len());
+        for cluster in clusters {
+            assert_eq!(packets(&fragments(&cluster.to_mkv()).await), packets(&[cluster]));
+        }
+    }
+    // What the service sends is cut in the same way with it and without it.
+    let body = live_body((1..=3).map(producer_document));
+    let cut: Vec<Fragment> = FragmentStream::new(&body[..]).per_cluster(true).try_collect().await.unwrap();
+    let raw = |fragments: &[Fragment]| fragments.iter().map(|fragment| fragment.raw().clone()).collect::<Vec<_>>();
+    assert_eq!(raw(&cut), raw(&fragments(&body).await));
 }
