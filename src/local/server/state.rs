@@ -1,7 +1,7 @@
 //! The state that all operations share.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use axum::Router;
@@ -12,6 +12,7 @@ use crate::local::faults::counters::{Counters, Event};
 use crate::local::faults::injected_fault::{InjectedFault, PendingFaults};
 use crate::local::faults::operation::Operation;
 use crate::local::faults::quotas::{Buckets, Points, Quotas};
+use crate::local::operations::playback::session::Session;
 use crate::local::server::body::{SentBody, Source};
 use crate::local::server::wire::{self, ErrorResponse, StreamRequest};
 use crate::local::store::sessions::Sessions;
@@ -28,7 +29,9 @@ pub(crate) struct Server {
     pub(crate) clock: Arc<Clock>,
     pub(crate) pending_faults: PendingFaults,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: Sessions<Session>,
+    /// True if HLS playlists number their discontinuities, which the service's do not.
+    pub(crate) numbers_discontinuities: AtomicBool,
     /// What answers the paths that are not the service's.
     page: RwLock<Option<Router>>,
 }
@@ -46,6 +49,7 @@ impl Server {
             pending_faults: PendingFaults::default(),
             counters: Arc::default(),
             sessions: Sessions::default(),
+            numbers_discontinuities: AtomicBool::new(false),
             page: RwLock::default(),
         }
     }
@@ -78,6 +82,39 @@ impl Server {
     pub(crate) fn add(&self, stream: Arc<Stream>) {
         let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
         streams.insert(stream.name().to_owned(), stream);
+    }
+
+    /// Adds a stream, unless there is one with its name or there are `most` streams.
+    ///
+    /// # Errors
+    /// The service's exception for either.
+    pub(crate) fn create(&self, stream: Arc<Stream>, most: usize) -> Result<(), ErrorResponse> {
+        let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
+        if streams.contains_key(stream.name()) {
+            let message = format!("The stream {} already exists", stream.name());
+            return Err(ErrorResponse::new("ResourceInUseException", message));
+        }
+        if streams.len() >= most {
+            let message = format!("The account has {most} streams, which is the most allowed");
+            return Err(ErrorResponse::new("AccountStreamLimitExceededException", message));
+        }
+        streams.insert(stream.name().to_owned(), stream);
+        Ok(())
+    }
+
+    /// Removes a stream. Its readers and producers end.
+    pub(crate) fn delete(&self, stream: &Arc<Stream>) {
+        let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
+        if streams.get(stream.name()).is_some_and(|found| Arc::ptr_eq(found, stream)) {
+            streams.remove(stream.name());
+        }
+        drop(streams);
+        stream.delete();
+    }
+
+    /// Returns the token that is cancelled when the endpoint stops.
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.stop
     }
 
     /// Returns all streams by name.
@@ -156,6 +193,24 @@ impl Server {
         Err(self.throttled(&format!("sessions of {}", operation.name())))
     }
 
+    /// Counts a call with the token of a session.
+    ///
+    /// # Errors
+    /// If too many were made this second: the call is throttled.
+    pub(crate) fn spend_action(
+        &self,
+        session: &Session,
+        action: &'static str,
+        rate: Option<u32>,
+    ) -> Result<(), ErrorResponse> {
+        if rate.is_none_or(|rate| session.buckets.take("", action, rate, 1)) {
+            return Ok(());
+        }
+        self.counters.count(Event::Throttled);
+        let message = format!("Too many calls of {action} for this session. Please try again later.");
+        Err(ErrorResponse::new("ClientLimitExceededException", message))
+    }
+
     fn throttled(&self, what: &str) -> ErrorResponse {
         self.counters.count(Event::Throttled);
         let message = format!("Too many {what} for this stream. Please try again later.");
@@ -196,7 +251,11 @@ impl Server {
 
     /// Records that a call arrived, even if it is refused later. `body` is the request's.
     pub(crate) fn record_call(&self, operation: Operation, body: &[u8]) {
-        let named = wire::parse::<StreamRequest>(body).ok();
+        self.record_call_for(operation, wire::parse::<StreamRequest>(body).ok());
+    }
+
+    /// Records a call for the stream that it names.
+    pub(crate) fn record_call_for(&self, operation: Operation, named: Option<StreamRequest>) {
         let found = named.as_ref().and_then(|request| self.find(request).ok()).map(|stream| stream.name().to_owned());
         let asked = || named.and_then(|request| request.stream_name.or(request.stream_arn)).unwrap_or_default();
         self.counters.record_call(operation, found.unwrap_or_else(asked));

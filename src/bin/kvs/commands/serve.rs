@@ -16,7 +16,7 @@ use crate::failure::{Failure, Result};
 
 /// Serve streams on this machine, for development without an AWS account.
 ///
-/// HLS and DASH are placeholders, not media. The first line is "listening on http://127.0.0.1:PORT". Any AWS SDK reads from it. `kvs` needs no credentials for it.
+/// The first line is "listening on http://127.0.0.1:PORT". Any AWS SDK reads from it. `kvs` needs no credentials for it.
 /// A browser shows the streams at this address: live, stored and as sound. The endpoint ends with Ctrl-C.
 ///
 /// Other machines reach it only with --listen, and then every request needs a token: AWS SDKs send it as access key
@@ -104,7 +104,9 @@ impl Serve {
                 .list_connections(None)
                 .metadata_points(None)
                 .media_points(None)
-                .sessions_per_second(None),
+                .sessions_per_second(None)
+                .playlists_per_second(None)
+                .segments_per_second(None),
         };
         let address = self.listen.unwrap_or((Ipv4Addr::LOCALHOST, self.port).into());
         let access = self.access()?;
