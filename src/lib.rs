@@ -209,7 +209,7 @@ pub use sink::{
 pub use summary::Summary;
 
 /// Compiles and runs the examples of the README and of the guides with the tests.
-#[cfg(all(doctest, feature = "aws", feature = "ffmpeg", feature = "local"))]
+#[cfg(all(doctest, feature = "ffmpeg", feature = "viewer"))]
 mod guides {
     macro_rules! guide {
         ($($name:ident: $path:literal)*) => {
@@ -228,5 +228,6 @@ mod guides {
         LocalEndpoint: "docs/local-endpoint.md"
         Pictures: "docs/pictures.md"
         Recordings: "docs/recordings.md"
+        Viewer: "docs/viewer.md"
     }
 }

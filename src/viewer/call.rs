@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Failure};
-use super::media::{Request, Stored};
+use super::range::{Request, Stored};
 use super::state::State;
 use crate::audio::{AudioChunk, Party, SAMPLE_RATE};
 use crate::error::Result;

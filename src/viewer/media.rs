@@ -6,82 +6,22 @@ use async_stream::try_stream;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Query, State as Extract};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use serde::Deserialize;
 
 use super::answer::{Answer, Failure};
 use super::call;
 use super::details;
 use super::film::{Film, failed};
 use super::live::{mp4, push};
-use super::seats::Seat;
+use super::range::{Request, Stored};
 use super::state::State;
-use super::stored::{checked, listed};
 use crate::error::{Error, Result};
-use crate::fragment::{Clock, Fragment, Timestamp};
+use crate::fragment::Fragment;
 use crate::local::Resetter;
 use crate::mux::audio_file::{AudioContainer, AudioFile, AudioOptions};
 use crate::mux::{Gaps, Media, MuxedFile};
-use crate::service::{OnUnavailable, Order};
-
-/// The longest range of media: an hour.
-pub(super) const MOST_MILLIS: i64 = 3_600_000;
-
-/// The bytes of fragments that are fetched ahead for one answer.
-const AHEAD: u64 = 16 << 20;
-
-#[derive(Deserialize)]
-pub(super) struct Request {
-    pub(super) stream: String,
-    pub(super) start: i64,
-    pub(super) end: i64,
-}
-
-/// The fragments of a range, and the place that reading them takes.
-pub(super) struct Stored {
-    pub(super) seat: Seat,
-    pub(super) start: Timestamp,
-    pub(super) end: Timestamp,
-    pub(super) fragments: crate::service::ArchiveFragments,
-}
-
-impl Request {
-    /// Lists the fragments of the range, and reads them as they are polled for.
-    pub(super) async fn open(&self, state: &State) -> Answer<Stored> {
-        state.check(&self.stream)?;
-        let (start, end) = checked(self.start, self.end, MOST_MILLIS)?;
-        let seat = state.seats.stored().await?;
-        let listed = listed(state, &self.stream, start, end).await?;
-        if listed.is_empty() {
-            let message = "nothing is stored in this range";
-            return Err(Failure::new(StatusCode::NOT_FOUND, message).hint("choose another one on the timeline"));
-        }
-        let archive = state.kvs.archive(self.stream.clone()).clock(Clock::Producer).order(Order::Time);
-        let archive = archive.listed(listed).buffer_bytes(AHEAD).connections(1).on_unavailable(OnUnavailable::Skip);
-        Ok(Stored { seat, start, end, fragments: archive.fragments() })
-    }
-
-    /// Returns the name of a file for the range.
-    fn file_name(&self, extension: &str) -> String {
-        let is_plain = |c: &char| c.is_ascii_alphanumeric() || "_-.".contains(*c);
-        // An ARN ends in the name and a number.
-        let name = self.stream.rsplit("stream/").next().unwrap_or_default().split('/').next().unwrap_or_default();
-        let name: String = name.chars().map(|c| if is_plain(&c) { c } else { '_' }).take(64).collect();
-        let time = Timestamp::from_millis(self.start).to_string().replace(':', "-");
-        format!("{}_{}.{extension}", name.trim_start_matches('.'), time.split('.').next().unwrap_or_default())
-    }
-
-    fn attach(&self, extension: &str, kind: &'static str, body: Body) -> Response {
-        let mut response = ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")], body).into_response();
-        let disposition = format!("attachment; filename=\"{}\"", self.file_name(extension));
-        if let Ok(disposition) = HeaderValue::from_str(&disposition) {
-            response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);
-        }
-        response
-    }
-}
+use crate::service::ArchiveFragments;
 
 /// Answers with the media of a range, for the player.
 pub(super) async fn play(
@@ -137,7 +77,7 @@ pub(super) async fn file_mp4(
 }
 
 /// Begins a file, so that a failure has a status.
-async fn begin(fragments: &mut crate::service::ArchiveFragments) -> Answer<(Film, Bytes)> {
+async fn begin(fragments: &mut ArchiveFragments) -> Answer<(Film, Bytes)> {
     let first = fragments.next().await.transpose()?;
     let first = first.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "nothing in this range can be read"))?;
     let (film, pushed) = push(Film::new(true), first).await;

@@ -10,6 +10,7 @@ mod details;
 mod film;
 mod live;
 mod media;
+mod range;
 mod seats;
 mod server;
 mod state;

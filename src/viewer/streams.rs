@@ -24,7 +24,7 @@ pub(super) async fn info(Extract(state): Extract<Arc<State>>) -> Json<Value> {
         "version": env!("CARGO_PKG_VERSION"),
         "thumbnails": cfg!(feature = "ffmpeg"),
         "only": state.only,
-        "limits": { "range": super::stored::MOST_MILLIS, "media": super::media::MOST_MILLIS },
+        "limits": { "range": super::stored::MOST_MILLIS, "media": super::range::MOST_MILLIS },
     }))
 }
 

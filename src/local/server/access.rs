@@ -102,8 +102,8 @@ impl Access {
         if address.ip().is_loopback() || self.token.is_some() {
             return Ok(());
         }
-        let message = format!("{address} can be reached from other machines, and no token is asked for");
-        Err(Error::invalid_argument(message).with_hint("listen at 127.0.0.1, or set a token"))
+        let message = format!("{address} can be reached from other machines, so set a token, or listen at 127.0.0.1");
+        Err(Error::invalid_argument(message))
     }
 
     /// Returns the URL of a server at this address.

@@ -132,7 +132,8 @@ async function open(name) {
   if (turn !== page.turn) return;
   makePlayer();
   // What ended long ago is not live: it waits to be played.
-  if (ends && Date.now() - ends > 60_000) {
+  page.isQuiet = !newest || Date.now() - ends > 60_000;
+  if (ends && page.isQuiet) {
     timeline.tick(newest.producer);
     if (page.kind === "call") goLive();
     else page.player.live(name);
@@ -142,6 +143,13 @@ async function open(name) {
     goLive();
     if (!newest) say("Nothing has arrived yet", "The stream is open. The picture comes with the first fragment.", { spins: true });
   }
+}
+
+/** The codecs of a media type, by the names that people know. */
+function codecNames(type) {
+  const known = [[/^(hvc1|hev1)/, "H.265"], [/^avc/, "H.264"], [/^mp4a/, "AAC"], [/^opus/i, "Opus"], [/^(alaw|ulaw)/, "G.711"]];
+  const codecs = type.replace(/^.*codecs="|"$/g, "").split(/, */);
+  return codecs.map((codec) => known.find(([pattern]) => pattern.test(codec))?.[1] ?? codec).join(" and ");
 }
 
 function setKind(kind) {
@@ -162,9 +170,12 @@ function makePlayer() {
     },
     problem,
     unsupported: (type) => say("This browser cannot play the stream",
-      `It has no decoder for ${type.replace(/^.*codecs="|"$/g, "") || type}. Download a range as MP4 and play it with another program, or use a browser that has the decoder.`,
+      `It has no decoder for ${codecNames(type)}. Download a range as MP4 and play it with another program, or use a browser that has the decoder.`,
       { action: { name: "Download", run: showSave } }),
-    waiting: (text) => text === null ? say(null) : say(text, "", { spins: true }),
+    waiting: (text) => {
+      if (text === null) say(null);
+      else if (!page.isQuiet) say(text, "", { spins: true });
+    },
     kind: (kind) => { setKind(kind); makePlayer(); goLive(); },
     nextStored: (millis) => timeline.nextStored(millis),
     storedUntil: (millis) => timeline.storedUntil(millis),
@@ -190,6 +201,7 @@ function seek(millis) {
     goLive();
     return;
   }
+  page.isQuiet = false;
   timeline.follow(false);
   timeline.reveal(stored);
   timeline.tick(stored);
@@ -231,8 +243,10 @@ function showLag() {
   const time = page.player?.time ?? null;
   const isLive = Boolean(page.player?.isLive);
   const lag = $("lag");
-  lag.classList.toggle("on", isLive && time !== null);
+  const isOld = time !== null && Date.now() - time > 60_000;
+  lag.classList.toggle("on", isLive && time !== null && !isOld);
   if (time === null) lag.textContent = "";
+  else if (isLive && isOld) lag.textContent = `nothing newer for ${span(Date.now() - time)}`;
   else if (isLive) lag.textContent = `${((Date.now() - time) / 1000).toFixed(1)} s behind`;
   else lag.textContent = `${span(Math.max(Date.now() - time, 0))} ago`;
 }

@@ -1,5 +1,6 @@
 //! The page to watch streams.
 
+mod browser;
 mod media;
 mod safety;
 

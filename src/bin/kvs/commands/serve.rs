@@ -87,7 +87,7 @@ fn voice(party: usize, position: u64) -> i16 {
 impl Serve {
     /// Returns who may call the endpoint.
     fn access(&self) -> Result<Access> {
-        let access = self.host.iter().fold(Access::default(), |access, name| access.host(name));
+        let access = self.host.iter().fold(Access::default(), Access::host);
         match (&self.token, &self.listen) {
             (Some(token), _) => access.token(token).map_err(|error| Failure::of_argument(&error)),
             (None, Some(address)) if !address.ip().is_loopback() => Ok(access.random_token()?),
