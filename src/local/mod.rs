@@ -101,7 +101,9 @@ use store::streams::Stream;
 pub struct LocalEndpoint {
     address: SocketAddr,
     server: Arc<Server>,
-    access: Access,
+    /// The token that the client of this endpoint sends.
+    #[cfg(feature = "aws")]
+    token: Option<String>,
     stop: CancellationToken,
 }
 
@@ -143,12 +145,19 @@ impl LocalEndpoint {
     ///   no token.
     /// - If the address cannot be bound.
     pub async fn start_at(address: SocketAddr, quotas: Quotas, access: Access) -> Result<Self> {
-        let url = |address| access.url(address);
         let socket = Socket::bind(address, access.clone()).await?;
         let (address, stop) = (socket.address, CancellationToken::new());
-        let server = Arc::new(Server::new(url(address), quotas, stop.clone()));
+        let server = Arc::new(Server::new(access.url(address), quotas, stop.clone()));
         socket.serve(router(Arc::clone(&server)), stop.clone());
-        Ok(Self { address, server, access, stop })
+        #[cfg(feature = "aws")]
+        let token = access.token_text().map(str::to_owned);
+        Ok(Self {
+            address,
+            server,
+            #[cfg(feature = "aws")]
+            token,
+            stop,
+        })
     }
 
     /// Injects a fault into the next call of an operation.
@@ -257,7 +266,7 @@ impl LocalEndpoint {
         use aws_credential_types::Credentials;
         use aws_credential_types::provider::SharedCredentialsProvider;
 
-        let key = self.access.token_text().unwrap_or("local");
+        let key = self.token.as_deref().unwrap_or("local");
         let credentials = Credentials::new(key, "local", None, None, "local endpoint");
         aws_config::SdkConfig::builder()
             .behavior_version(aws_config::BehaviorVersion::latest())

@@ -101,6 +101,7 @@ async function open(name) {
   page.newest = null;
   page.events = [];
   page.number = null;
+  clearTimeout(page.waveTimer);
   timeline.clear();
   wave.clear();
   drawDetails(null);
@@ -227,7 +228,7 @@ function viewChanged() {
   if (page.kind !== "call" || !page.shown) return;
   clearTimeout(page.waveTimer);
   wave.draw();
-  page.waveTimer = setTimeout(() => wave.load(page.shown, timeline), 150);
+  page.waveTimer = setTimeout(() => { if (page.kind === "call") wave.load(page.shown, timeline); }, 150);
 }
 
 // What is told of the picture.

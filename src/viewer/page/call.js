@@ -163,6 +163,12 @@ export class Waveform {
       return;
     }
     this.abort?.abort();
+    if ((this.timeline.nextStored(from) ?? to) >= to) {
+      this.shown = null;
+      this.note = "No sound is stored here";
+      this.draw();
+      return;
+    }
     this.abort = new AbortController();
     const { signal } = this.abort;
     const points = Math.max(100, Math.min(Math.round(this.canvas.clientWidth), 4000));
