@@ -170,6 +170,8 @@ pub mod internals {
     pub use crate::ebml::header::Header;
     pub use crate::ebml::reader::{Ending, Event, Reader};
     pub use crate::ebml::writer::{Width, Writer};
+    #[cfg(feature = "local")]
+    pub use crate::local::operations::put_media::{Cut, FragmentCutter, PutError};
 }
 
 pub use audio::{AudioChunk, Party, StereoChunk};

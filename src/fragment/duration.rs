@@ -24,8 +24,14 @@ impl Extent {
     ///
     /// A block lasts as long as the track's default duration, or else as the distance to the previous block.
     pub(crate) fn duration(&self, header: &FragmentHeader, start: i64) -> Duration {
+        self.duration_in(header.tracks(), start)
+    }
+
+    /// Returns the same for media of these tracks.
+    pub(crate) fn duration_in(&self, tracks: &[Track], start: i64) -> Duration {
         let ends = self.tracks.iter().map(|(number, last, step)| {
-            let declared = header.track(*number).and_then(Track::default_duration_ns);
+            let track = tracks.iter().find(|track| track.number() == *number);
+            let declared = track.and_then(Track::default_duration_ns);
             let declared = declared.and_then(|duration| i64::try_from(duration).ok());
             last.saturating_add(declared.unwrap_or(*step)).saturating_sub(start)
         });

@@ -6,7 +6,7 @@
 mod clock;
 mod faults;
 mod media;
-mod operations;
+pub(crate) mod operations;
 mod producer;
 mod server;
 mod store;

@@ -146,6 +146,9 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
+/// The lag in ms of a reader that fell so far behind that the endpoint dropped fragments before they were sent.
+const SKIPPED: u64 = u64::MAX / 2;
+
 /// How late what was pushed has come, on the clock that both processes share.
 fn lag(fragment: &Fragment) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
@@ -184,7 +187,7 @@ fn read(kvs: &KinesisVideo, streams: u64, total: &Arc<Total>, overloads: bool) -
                 let is_next = last.is_none_or(|last| ordinal == last + 1);
                 assert!(is_next || overloads && last < Some(ordinal), "stream {n}: {ordinal} behind {last:?}");
                 if !is_next {
-                    total.lately.fetch_max(u64::MAX / 2, Ordering::Relaxed);
+                    total.lately.fetch_max(SKIPPED, Ordering::Relaxed);
                 }
                 // What was pushed before it was asked for is late by nature.
                 if last.is_some() {
@@ -219,10 +222,12 @@ async fn run(streams: u64, seconds: u64) -> (Duration, f64) {
     total.lately.store(0, Ordering::Relaxed);
     sleep(Duration::from_secs(seconds)).await;
     let memory = mib(resident().saturating_sub(before)) / streams as f64;
-    let lag = Duration::from_millis(total.lately.load(Ordering::Relaxed));
+    let lately = total.lately.load(Ordering::Relaxed);
+    let lag = Duration::from_millis(lately);
+    let worst = if lately == SKIPPED { "so late that fragments were skipped".into() } else { format!("{lag:?} late") };
     let fragments = total.fragments.load(Ordering::Relaxed);
     println!(
-        "{streams} streams, {seconds} s: {fragments} fragments, {:.0} MB/s, at worst {lag:?} late, {memory:.3} MiB each",
+        "{streams} streams, {seconds} s: {fragments} fragments, {:.0} MB/s, at worst {worst}, {memory:.3} MiB each",
         total.bytes.load(Ordering::Relaxed) as f64 / 1e6 / (seconds + 5) as f64,
     );
     end(tasks, stops).await;

@@ -40,6 +40,9 @@ pub struct Quotas {
     pub(crate) metadata_points: Option<u32>,
     pub(crate) media_points: Option<u32>,
     pub(crate) sessions_per_second: Option<u32>,
+    pub(crate) put_idle: Duration,
+    pub(crate) put_session: Duration,
+    pub(crate) put_connections: Option<u32>,
     pub(crate) clock_tolerance: Option<Duration>,
     pub(crate) linger: Duration,
     pub(crate) listed_after: Duration,
@@ -138,7 +141,8 @@ impl Quotas {
 
     /// Sets the most calls per second for each stream and operation. Default: 5.
     ///
-    /// It applies to DescribeStream, GetDataEndpoint and GetMedia. Further calls are refused as throttled.
+    /// It applies to DescribeStream, GetDataEndpoint, GetMedia, PutMedia, and the operations that change a stream or
+    /// its tags. Further calls are refused as throttled.
     /// ListStreams has no limit. The archive's operations have points, or sessions per second, instead.
     #[must_use]
     pub fn calls_per_second(mut self, calls: Option<u32>) -> Self {
@@ -184,6 +188,33 @@ impl Quotas {
         self
     }
 
+    /// Sets the PutMedia idle timeout. Default: 30 s.
+    ///
+    /// A session ends with the acknowledgement `IDLE` after waiting this long for the next bytes.
+    #[must_use]
+    pub fn put_idle(mut self, idle: Duration) -> Self {
+        self.put_idle = idle;
+        self
+    }
+
+    /// Sets the longest duration of a PutMedia session. Default: 45 min.
+    ///
+    /// The session ends with the error 4003, and the fragment that has begun is discarded.
+    #[must_use]
+    pub fn put_session(mut self, session: Duration) -> Self {
+        self.put_session = session;
+        self
+    }
+
+    /// Sets the most open connections of PutMedia per stream. Default: 1.
+    ///
+    /// Further calls are refused with `ConnectionLimitExceededException`.
+    #[must_use]
+    pub fn put_connections(mut self, connections: Option<u32>) -> Self {
+        self.put_connections = connections;
+        self
+    }
+
     /// Sets how far a signature's time may be from the endpoint's clock. Default: 15 min.
     ///
     /// Requests further away are refused with `RequestExpired`. Requests without a date are accepted.
@@ -205,6 +236,9 @@ impl Default for Quotas {
             metadata_points: Some(10_000),
             media_points: Some(500),
             sessions_per_second: Some(25),
+            put_idle: Duration::from_secs(30),
+            put_session: Duration::from_secs(45 * 60),
+            put_connections: Some(1),
             clock_tolerance: Some(Duration::from_secs(15 * 60)),
             linger: Duration::ZERO,
             listed_after: Duration::ZERO,

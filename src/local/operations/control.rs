@@ -46,8 +46,13 @@ struct StreamInfo {
     stream_name: String,
     #[serde(rename = "StreamARN")]
     stream_arn: String,
-    media_type: &'static str,
-    version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    media_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kms_key_id: Option<String>,
+    version: String,
     status: &'static str,
     creation_time: f64,
     data_retention_in_hours: u64,
@@ -55,11 +60,14 @@ struct StreamInfo {
 
 impl StreamInfo {
     fn of(stream: &Stream) -> Self {
+        let settings = stream.settings().clone();
         Self {
+            version: settings.version(),
+            device_name: settings.device_name,
+            media_type: settings.media_type,
+            kms_key_id: settings.kms_key_id,
             stream_name: stream.name().to_owned(),
             stream_arn: stream.arn().to_owned(),
-            media_type: "video/h264",
-            version: "local",
             status: "ACTIVE",
             creation_time: wire::to_seconds(stream.created()),
             data_retention_in_hours: stream.retention().as_secs().div_ceil(3600),
@@ -71,14 +79,10 @@ pub(crate) async fn get_data_endpoint(State(server): State<Arc<Server>>, body: B
     let request: GetDataEndpointRequest = wire::parse(&body)?;
     let stream = server.find_for_call(Operation::GetDataEndpoint, &request.stream)?;
     let api = request.api_name.as_deref().unwrap_or_default();
-    let asked = Operation::of_api(api);
-    if asked.is_none() && api != "PUT_MEDIA" {
-        return Err(ErrorResponse::invalid_argument("APIName must name an operation that has a data endpoint"));
-    }
+    let unknown = || ErrorResponse::invalid_argument("APIName must name an operation that has a data endpoint");
+    let asked = Operation::of_api(api).ok_or_else(unknown)?;
     server.take_fault(Operation::GetDataEndpoint, Some(&stream))?;
-    if let Some(operation) = asked {
-        stream.set_stale(operation, false);
-    }
+    stream.set_stale(asked, false);
     Ok(axum::Json(json!({ "DataEndpoint": server.url() })).into_response())
 }
 

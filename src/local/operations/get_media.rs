@@ -17,7 +17,7 @@ use crate::local::server::body::Source;
 use crate::local::server::connection::Resetter;
 use crate::local::server::state::Server;
 use crate::local::server::wire::{self, Answer, ErrorResponse, StreamRequest};
-use crate::local::store::streams::Selector;
+use crate::local::store::streams::{Cursor, Selector};
 
 #[derive(Debug, Deserialize)]
 struct GetMediaRequest {
@@ -89,7 +89,7 @@ pub(crate) async fn get_media(
         Selector::After(number) if is_aged_out && server.quotas.aged_out == Expired::Fault => {
             Source::Fault(Some(Document::fault(4000, "FRAGMENT_NOT_FOUND", Some(number))))
         }
-        _ => Source::Live { changes: stream.changes(), stream, index, ends },
+        _ => Source::Live { changes: stream.changes(), stream, cursor: Cursor::at(index), ends },
     };
     let body = server.body(source).open(open, server.quotas.linger).fault(fault).connection(connection);
     Ok(body.into_response())

@@ -7,6 +7,8 @@ pub(crate) mod codecs;
 pub(crate) mod control;
 pub(crate) mod get_media;
 pub(crate) mod images;
+pub(crate) mod manage;
 pub(crate) mod page_token;
 pub(crate) mod playback;
+pub(crate) mod put_media;
 pub(crate) mod selection;

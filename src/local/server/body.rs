@@ -19,13 +19,13 @@ use crate::local::faults::quotas::Quotas;
 use crate::local::media::tag_names::TagNames;
 use crate::local::server::connection::Resetter;
 use crate::local::store::open_connections::OpenConnection;
-use crate::local::store::streams::{Next, Stream};
+use crate::local::store::streams::{Cursor, Next, Stream};
 
 /// The chunks of a body.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// The chunks of a stream from `index` on, future ones included.
-    Live { stream: Arc<Stream>, changes: tokio::sync::watch::Receiver<u64>, index: u64, ends: Instant },
+    /// The chunks of a stream from a position on, future ones included.
+    Live { stream: Arc<Stream>, changes: tokio::sync::watch::Receiver<u64>, cursor: Cursor, ends: Instant },
     /// The requested fragments of the archive, each with its stored document, if any.
     Archive { asked: std::vec::IntoIter<(FragmentNumber, Option<Bytes>)>, names: TagNames },
     /// A single document that reports an error.
@@ -48,6 +48,8 @@ pub(crate) struct SentBody {
     is_counted: bool,
     sent: u64,
     chunks: u64,
+    /// Set between a part of a chunk and its end.
+    is_inside: bool,
     pending: Bytes,
 }
 
@@ -67,6 +69,7 @@ impl SentBody {
             is_counted: false,
             sent: 0,
             chunks: 0,
+            is_inside: false,
             pending: Bytes::new(),
         }
     }
@@ -154,6 +157,7 @@ impl SentBody {
                 None => return Ok(None),
             }
             if matches!(self.source, Source::Live { .. })
+                && !self.is_inside
                 && matches!(self.fault, Some(InjectedFault::EndBeforeTrailer(fragments)) if fragments < self.chunks)
             {
                 self.count_once(Event::EndBeforeTrailer);
@@ -174,6 +178,7 @@ impl SentBody {
     /// Returns the next chunk of the source.
     async fn more(&mut self) -> io::Result<Option<Bytes>> {
         match &mut self.fault {
+            _ if self.is_inside => {}
             Some(InjectedFault::EndAfter(chunks)) if self.chunks >= *chunks => {
                 self.count_once(Event::End);
                 return Ok(None);
@@ -190,29 +195,33 @@ impl SentBody {
             }
             _ => {}
         }
-        self.chunks += 1;
+        self.chunks += u64::from(!self.is_inside);
         let stopped = || io::Error::new(io::ErrorKind::ConnectionAborted, "the endpoint was stopped");
         match &mut self.source {
             Source::Archive { .. } | Source::Fault(_) | Source::Parts(_) if self.stop.is_cancelled() => Err(stopped()),
             Source::Archive { .. } => Ok(self.archived()),
             Source::Fault(fault) => Ok(fault.take()),
             Source::Parts(parts) => Ok(parts.next()),
-            Source::Live { stream, changes, index, ends, .. } => loop {
+            Source::Live { stream, changes, cursor, ends, .. } => loop {
                 if self.stop.is_cancelled() {
                     return Err(stopped());
                 }
                 // Chunks added from here on wake this task.
                 changes.mark_unchanged();
-                match stream.next(index) {
+                let is_over = !self.is_inside && Instant::now() >= *ends;
+                match stream.next(cursor) {
                     Next::End => return Ok(None),
-                    _ if Instant::now() >= *ends => {
+                    _ if is_over => {
                         self.counters.count(Event::SessionEnd);
                         return Ok(None);
                     }
-                    Next::Chunk(bytes) => return Ok(Some(bytes)),
+                    Next::Bytes { bytes, ends } => {
+                        self.is_inside = !ends;
+                        return Ok(Some(bytes));
+                    }
                     Next::Wait => {}
                 }
-                let until = later(self.idle).min(*ends);
+                let until = if self.is_inside { later(self.idle) } else { later(self.idle).min(*ends) };
                 tokio::select! {
                     changed = timeout_at(until, changes.changed()) => {
                         if !matches!(changed, Ok(Ok(()))) {

@@ -17,9 +17,13 @@ use crate::local::operations::clip::get_clip;
 use crate::local::operations::control::{describe_stream, get_data_endpoint, list_streams};
 use crate::local::operations::get_media::get_media;
 use crate::local::operations::images::get_images;
+use crate::local::operations::manage::{
+    create_stream, delete_stream, list_tags_for_stream, tag_stream, untag_stream, update_data_retention,
+};
 use crate::local::operations::playback::{
     get_dash_streaming_session_url, get_hls_streaming_session_url, play_dash, play_hls,
 };
+use crate::local::operations::put_media::{put_media, stream_named_by};
 use crate::local::server::state::Server;
 use crate::local::server::wire::ErrorResponse;
 
@@ -32,6 +36,13 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .route("/getDataEndpoint", post(get_data_endpoint))
         .route("/describeStream", post(describe_stream))
         .route("/listStreams", post(list_streams))
+        .route("/createStream", post(create_stream))
+        .route("/deleteStream", post(delete_stream))
+        .route("/updateDataRetention", post(update_data_retention))
+        .route("/tagStream", post(tag_stream))
+        .route("/untagStream", post(untag_stream))
+        .route("/listTagsForStream", post(list_tags_for_stream))
+        .route("/putMedia", post(put_media))
         .route("/getMedia", post(get_media))
         .route("/listFragments", post(list_fragments))
         .route("/getMediaForFragmentList", post(get_media_for_fragment_list))
@@ -63,15 +74,28 @@ async fn handle(State(server): State<Arc<Server>>, request: Request<Body>, next:
 async fn admit(server: &Server, request: Request<Body>, next: Next) -> Result<Response, ErrorResponse> {
     let is_beyond = |tolerance| server.clock.is_beyond(tolerance, request.headers());
     let is_expired = server.quotas.clock_tolerance.is_some_and(is_beyond);
+    let operation = Operation::at_path(request.uri().path());
+    if operation == Some(Operation::PutMedia) {
+        // Its body is media, which is read while it arrives.
+        server.record_call_for(Operation::PutMedia, Some(stream_named_by(request.headers())));
+        check_date(server, is_expired)?;
+        return Ok(next.run(request).await);
+    }
     let (parts, body) = request.into_parts();
     let unread = |error| ErrorResponse::invalid_argument(format!("the request cannot be read: {error}"));
     let body = axum::body::to_bytes(body, MAX_REQUEST_BYTES).await.map_err(unread)?;
-    if let Some(operation) = Operation::at_path(parts.uri.path()) {
+    if let Some(operation) = operation {
         server.record_call(operation, &body);
     }
+    check_date(server, is_expired)?;
+    Ok(next.run(Request::from_parts(parts, Body::from(body))).await)
+}
+
+/// Refuses a request whose signature is too far from the endpoint's time.
+fn check_date(server: &Server, is_expired: bool) -> Result<(), ErrorResponse> {
     if is_expired {
         server.counters.count(Event::RequestExpired);
         return Err(ErrorResponse::new("RequestExpired", "The signature is too far from the current time"));
     }
-    Ok(next.run(Request::from_parts(parts, Body::from(body))).await)
+    Ok(())
 }

@@ -66,6 +66,39 @@ impl Server {
         streams.insert(stream.name().to_owned(), stream);
     }
 
+    /// Adds a stream, unless there is one with its name or there are `most` streams.
+    ///
+    /// # Errors
+    /// The service's exception for either.
+    pub(crate) fn create(&self, stream: Arc<Stream>, most: usize) -> Result<(), ErrorResponse> {
+        let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
+        if streams.contains_key(stream.name()) {
+            let message = format!("The stream {} already exists", stream.name());
+            return Err(ErrorResponse::new("ResourceInUseException", message));
+        }
+        if streams.len() >= most {
+            let message = format!("The account has {most} streams, which is the most allowed");
+            return Err(ErrorResponse::new("AccountStreamLimitExceededException", message));
+        }
+        streams.insert(stream.name().to_owned(), stream);
+        Ok(())
+    }
+
+    /// Removes a stream. Its readers and producers end.
+    pub(crate) fn delete(&self, stream: &Arc<Stream>) {
+        let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
+        if streams.get(stream.name()).is_some_and(|found| Arc::ptr_eq(found, stream)) {
+            streams.remove(stream.name());
+        }
+        drop(streams);
+        stream.delete();
+    }
+
+    /// Returns the token that is cancelled when the endpoint stops.
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
     /// Returns all streams by name.
     pub(crate) fn streams(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Stream>>> {
         self.streams.read().unwrap_or_else(PoisonError::into_inner)
@@ -182,7 +215,11 @@ impl Server {
 
     /// Records that a call arrived, even if it is refused later. `body` is the request's.
     pub(crate) fn record_call(&self, operation: Operation, body: &[u8]) {
-        let named = wire::parse::<StreamRequest>(body).ok();
+        self.record_call_for(operation, wire::parse::<StreamRequest>(body).ok());
+    }
+
+    /// Records a call for the stream that it names.
+    pub(crate) fn record_call_for(&self, operation: Operation, named: Option<StreamRequest>) {
         let found = named.as_ref().and_then(|request| self.find(request).ok()).map(|stream| stream.name().to_owned());
         let asked = || named.and_then(|request| request.stream_name.or(request.stream_arn)).unwrap_or_default();
         self.counters.record_call(operation, found.unwrap_or_else(asked));

@@ -2,4 +2,5 @@
 
 pub(crate) mod open_connections;
 pub(crate) mod sessions;
+pub(crate) mod settings;
 pub(crate) mod streams;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::demux::BodyItem;
 use crate::ebml::writer::Writer;
@@ -17,6 +18,7 @@ use crate::local::media::fragment_number::fragment_number;
 use crate::local::media::payload::items;
 use crate::local::media::tag_names::TagNames;
 use crate::local::store::open_connections::OpenConnections;
+use crate::local::store::settings::Settings;
 
 /// The region of the streams' ARNs.
 pub(crate) const REGION: &str = "us-west-2";
@@ -30,10 +32,19 @@ const KEPT_BYTES: usize = 200 << 20;
 /// The retention that a stream reports if none was set.
 const DEFAULT_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
+/// The bytes that a failed fragment counts as, so that failures cannot fill the memory.
+const FAILED_BYTES: usize = 1 << 10;
+
+/// The most bytes that a reader takes of a growing fragment at once.
+const MAX_PIECE: usize = 256 << 10;
+
+/// The longest fragment that the service accepts.
+const MAX_FRAGMENT: Duration = Duration::from_secs(20);
+
 /// A stored fragment, or other bytes that are sent unchanged.
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {
-    bytes: Bytes,
+    contents: Contents,
     number: Option<FragmentNumber>,
     server_time: Option<Timestamp>,
     producer_time: Option<Timestamp>,
@@ -42,11 +53,67 @@ pub(crate) struct Chunk {
     needs_trailer: bool,
 }
 
+/// The bytes of a chunk.
+#[derive(Clone, Debug)]
+enum Contents {
+    Whole(Bytes),
+    /// A fragment that is still arriving.
+    Growing(Vec<u8>),
+    /// A fragment whose producer went away in the middle.
+    Failed,
+}
+
 impl Chunk {
     fn raw(bytes: Bytes) -> Self {
-        let duration = Duration::ZERO;
-        Self { bytes, number: None, server_time: None, producer_time: None, duration, needs_trailer: false }
+        let (contents, duration) = (Contents::Whole(bytes), Duration::ZERO);
+        Self { contents, number: None, server_time: None, producer_time: None, duration, needs_trailer: false }
     }
+
+    /// Returns how many bytes count against the bytes kept.
+    fn size(&self) -> usize {
+        match &self.contents {
+            Contents::Whole(bytes) => bytes.len(),
+            Contents::Growing(bytes) => bytes.len(),
+            Contents::Failed => FAILED_BYTES,
+        }
+    }
+
+    /// Returns the bytes, unless the chunk is still arriving or failed.
+    fn whole(&self) -> Option<&Bytes> {
+        match &self.contents {
+            Contents::Whole(bytes) => Some(bytes),
+            Contents::Growing(_) | Contents::Failed => None,
+        }
+    }
+
+    /// Returns the duration, or the greatest possible one while the fragment arrives.
+    fn possible_duration(&self) -> Duration {
+        if matches!(self.contents, Contents::Growing(_)) { MAX_FRAGMENT } else { self.duration }
+    }
+}
+
+/// The position of a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    /// The index of the next chunk among all that the stream has ever had.
+    index: u64,
+    /// The bytes already read of this chunk.
+    offset: usize,
+}
+
+impl Cursor {
+    /// Creates a position at the start of a chunk.
+    pub(crate) fn at(index: u64) -> Self {
+        Self { index, offset: 0 }
+    }
+}
+
+/// A fragment that is arriving. Dropping it before it is complete discards the fragment.
+#[derive(Debug)]
+pub(crate) struct GrowingFragment {
+    stream: Arc<Stream>,
+    index: u64,
+    is_complete: bool,
 }
 
 /// The position at which a reader starts: GetMedia's StartSelector.
@@ -69,6 +136,9 @@ pub(crate) struct Stream {
     changes: watch::Sender<u64>,
     connections: Arc<OpenConnections>,
     list_connections: Arc<OpenConnections>,
+    put_connections: Arc<OpenConnections>,
+    settings: Mutex<Settings>,
+    deleted: CancellationToken,
     /// The operations whose data endpoint is stale.
     stale: Mutex<HashSet<Operation>>,
 }
@@ -97,6 +167,8 @@ struct Store {
     bytes: usize,
     ordinal: u32,
     finished: bool,
+    /// Set once a producer has sent media. The retention alone does not bound what it may send.
+    is_put: bool,
     /// The retention, if one was set.
     retention: Option<Duration>,
     tag_names: TagNames,
@@ -105,7 +177,12 @@ struct Store {
 /// The next chunk of a reader.
 #[derive(Debug)]
 pub(crate) enum Next {
-    Chunk(Bytes),
+    /// A chunk, or a piece of one that is still arriving.
+    Bytes {
+        bytes: Bytes,
+        /// Set if the chunk ends with these bytes.
+        ends: bool,
+    },
     /// No chunk yet.
     Wait,
     /// No more chunks.
@@ -135,7 +212,7 @@ impl Store {
     }
 
     fn add(&mut self, chunk: Chunk) {
-        self.bytes += chunk.bytes.len();
+        self.bytes += chunk.size();
         if let Some(number) = &chunk.number {
             self.places.insert(number.clone(), self.dropped + self.chunks.len() as u64);
         }
@@ -145,7 +222,21 @@ impl Store {
     /// Returns a fragment of the archive.
     fn archived(&self, number: &FragmentNumber) -> Option<&Chunk> {
         let place = self.places.get(number).filter(|_| !self.is_without_archive())?;
-        self.chunks.get(place.checked_sub(self.dropped)? as usize)
+        self.chunks.get(place.checked_sub(self.dropped)? as usize).filter(|chunk| chunk.whole().is_some())
+    }
+
+    /// Returns the chunk with this index, if it is kept.
+    fn chunk_mut(&mut self, index: u64) -> Option<&mut Chunk> {
+        self.chunks.get_mut(usize::try_from(index.checked_sub(self.dropped)?).ok()?)
+    }
+
+    /// Drops the oldest chunks until those left fit the bytes kept.
+    fn drop_excess(&mut self) {
+        // With a retention, age alone decides what is dropped, unless an untrusted producer feeds the stream.
+        let is_bounded = self.is_put || self.retention.is_none() || self.is_without_archive();
+        while is_bounded && !self.finished && self.bytes > KEPT_BYTES && self.chunks.len() > 1 {
+            self.drop_oldest();
+        }
     }
 
     fn drop_oldest(&mut self) -> Option<Chunk> {
@@ -155,7 +246,7 @@ impl Store {
         {
             self.places.remove(number);
         }
-        self.bytes -= chunk.bytes.len();
+        self.bytes -= chunk.size();
         self.dropped += 1;
         if chunk.number > self.dropped_number {
             self.dropped_number.clone_from(&chunk.number);
@@ -176,6 +267,9 @@ impl Stream {
             changes: watch::Sender::new(0),
             connections: Arc::default(),
             list_connections: Arc::default(),
+            put_connections: Arc::default(),
+            settings: Mutex::default(),
+            deleted: CancellationToken::new(),
             stale: Mutex::default(),
         }
     }
@@ -205,6 +299,32 @@ impl Stream {
     /// Returns the open connections of GetMediaForFragmentList.
     pub(crate) fn list_connections(&self) -> &Arc<OpenConnections> {
         &self.list_connections
+    }
+
+    /// Returns the open connections of PutMedia.
+    pub(crate) fn put_connections(&self) -> &Arc<OpenConnections> {
+        &self.put_connections
+    }
+
+    /// Returns the stream's settings.
+    pub(crate) fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns a token that is cancelled when the stream is deleted.
+    pub(crate) fn deleted(&self) -> &CancellationToken {
+        &self.deleted
+    }
+
+    /// Ends the stream, because it was deleted.
+    pub(crate) fn delete(&self) {
+        self.deleted.cancel();
+        self.finish();
+    }
+
+    /// Tells whether the stream takes no more media.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.lock().finished
     }
 
     pub(crate) fn set_tag_names(&self, names: TagNames) {
@@ -265,12 +385,40 @@ impl Stream {
         Stamp { number: fragment_number(store.ordinal, millis), server_time: time, producer_time: time }
     }
 
+    /// Makes the stamp of a fragment that began at this time, with a time of the producer's clock.
+    pub(crate) fn stamp_of(&self, time: Timestamp, producer_time: Timestamp) -> Stamp {
+        Stamp { producer_time, ..self.stamp_at(time) }
+    }
+
     pub(crate) fn push(&self, before_trailer: Bytes, stamp: Stamp) {
         self.add_stamped(before_trailer, stamp, true);
     }
 
     pub(crate) fn push_bytes(&self, bytes: Bytes, stamp: Stamp) {
         self.add_stamped(bytes, stamp, false);
+    }
+
+    /// Adds a fragment that arrives in pieces, and begins with these bytes.
+    pub(crate) fn begin(self: &Arc<Self>, bytes: Vec<u8>, stamp: Stamp) -> GrowingFragment {
+        let mut store = self.lock();
+        store.is_put = true;
+        let index = store.dropped + store.chunks.len() as u64;
+        store.add(Chunk {
+            contents: Contents::Growing(bytes),
+            number: Some(stamp.number),
+            server_time: Some(stamp.server_time),
+            producer_time: Some(stamp.producer_time),
+            duration: Duration::ZERO,
+            needs_trailer: true,
+        });
+        store.drop_excess();
+        drop(store);
+        self.notify();
+        GrowingFragment { stream: Arc::clone(self), index, is_complete: false }
+    }
+
+    fn notify(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
     }
 
     fn add_stamped(&self, bytes: Bytes, stamp: Stamp, needs_trailer: bool) {
@@ -280,7 +428,7 @@ impl Stream {
         };
         self.add(Chunk {
             duration,
-            bytes,
+            contents: Contents::Whole(bytes),
             number: Some(stamp.number),
             server_time: Some(stamp.server_time),
             producer_time: Some(stamp.producer_time),
@@ -302,7 +450,7 @@ impl Stream {
             sent += bytes.len();
             let chunk = match &item {
                 BodyItem::Fragment(fragment) => Chunk {
-                    bytes,
+                    contents: Contents::Whole(bytes),
                     number: fragment.number().cloned(),
                     server_time: fragment.server_time(),
                     producer_time: fragment.producer_time(),
@@ -321,19 +469,15 @@ impl Stream {
 
     pub(crate) fn finish(&self) {
         self.lock().finished = true;
-        self.changes.send_modify(|changes| *changes += 1);
+        self.notify();
     }
 
     fn add(&self, chunk: Chunk) {
         let mut store = self.lock();
         store.add(chunk);
-        // With a retention, age alone decides what is dropped.
-        let is_bounded = !store.finished && (store.retention.is_none() || store.is_without_archive());
-        while is_bounded && store.bytes > KEPT_BYTES && store.chunks.len() > 1 {
-            store.drop_oldest();
-        }
+        store.drop_excess();
         drop(store);
-        self.changes.send_modify(|changes| *changes += 1);
+        self.notify();
     }
 
     /// Drops this many fragments, with the bytes before them.
@@ -355,7 +499,7 @@ impl Stream {
         // The first fragment that ends later: it contains the time, or follows the gap around it.
         let containing = |time: &Timestamp, of: fn(&Chunk) -> Option<Timestamp>| {
             chunks.iter().position(|chunk| {
-                let duration = i64::try_from(chunk.duration.as_nanos()).unwrap_or(i64::MAX).max(1);
+                let duration = i64::try_from(chunk.possible_duration().as_nanos()).unwrap_or(i64::MAX).max(1);
                 of(chunk).is_some_and(|start| start.plus_nanos(duration) > *time)
             })
         };
@@ -382,28 +526,52 @@ impl Stream {
         earlier.get(earlier.len() - fragments).copied().unwrap_or(index)
     }
 
-    /// Returns the chunk with this index, and advances the index.
-    pub(crate) fn next(&self, index: &mut u64) -> Next {
+    /// Returns the bytes at a reader's position, and advances it.
+    pub(crate) fn next(&self, cursor: &mut Cursor) -> Next {
         let store = self.lock();
-        // A reader that was too slow continues with the oldest chunk.
-        *index = (*index).max(store.dropped);
-        let Some(chunk) = store.chunks.get((*index - store.dropped) as usize) else {
-            return if store.finished { Next::End } else { Next::Wait };
+        if cursor.index < store.dropped {
+            if cursor.offset > 0 {
+                return Next::End;
+            }
+            // A reader that was too slow continues with the oldest chunk.
+            cursor.index = store.dropped;
+        }
+        let chunk = loop {
+            let Some(chunk) = store.chunks.get((cursor.index - store.dropped) as usize) else {
+                return if store.finished { Next::End } else { Next::Wait };
+            };
+            match &chunk.contents {
+                Contents::Whole(_) => break chunk,
+                Contents::Growing(bytes) => {
+                    let unread = bytes.get(cursor.offset..).unwrap_or_default();
+                    let piece = unread.get(..unread.len().min(MAX_PIECE)).unwrap_or_default();
+                    cursor.offset += piece.len();
+                    return match piece {
+                        [] => Next::Wait,
+                        _ => Next::Bytes { bytes: Bytes::copy_from_slice(piece), ends: false },
+                    };
+                }
+                // A reader inside the fragment cannot be told otherwise that the rest never comes.
+                Contents::Failed if cursor.offset > 0 => return Next::End,
+                Contents::Failed => cursor.index += 1,
+            }
         };
-        *index += 1;
+        let unread = chunk.whole().cloned().unwrap_or_default();
+        let unread = unread.slice(cursor.offset.min(unread.len())..);
+        *cursor = Cursor::at(cursor.index + 1);
         if !chunk.needs_trailer {
-            return Next::Chunk(chunk.bytes.clone());
+            return Next::Bytes { bytes: unread, ends: true };
         }
         let newest = store.chunks.iter().rev().find_map(|chunk| chunk.server_time);
         let millis = |time: Option<Timestamp>| time.map_or(0, Timestamp::as_millis);
         let lag = millis(newest).saturating_sub(millis(chunk.server_time));
-        let chunk = chunk.clone();
+        let number = chunk.number.clone();
         drop(store);
         let mut out = Writer::new();
-        out.raw(&chunk.bytes);
-        let token = chunk.number.as_ref().map_or("", FragmentNumber::as_str);
+        out.raw(&unread);
+        let token = number.as_ref().map_or("", FragmentNumber::as_str);
         trailer(&mut out, u64::try_from(lag).unwrap_or(0), token);
-        Next::Chunk(out.into_bytes().into())
+        Next::Bytes { bytes: out.into_bytes().into(), ends: true }
     }
 
     /// Returns the number of chunks that the stream has ever had.
@@ -422,7 +590,7 @@ impl Stream {
             Some(Listed {
                 index,
                 number: chunk.number.clone()?,
-                bytes: chunk.bytes.len(),
+                bytes: chunk.whole()?.len(),
                 server_time: chunk.server_time?,
                 producer_time: chunk.producer_time?,
                 duration: chunk.duration,
@@ -433,7 +601,7 @@ impl Stream {
 
     /// Returns the stored document of a fragment of the archive.
     pub(crate) fn document(&self, number: &FragmentNumber) -> Option<Bytes> {
-        self.lock().archived(number).map(|chunk| chunk.bytes.clone())
+        self.lock().archived(number).and_then(|chunk| chunk.whole().cloned())
     }
 
     /// Returns the server time of a fragment of the archive.
@@ -446,6 +614,56 @@ impl Stream {
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         store.drop_old(&self.clock);
         store
+    }
+}
+
+impl GrowingFragment {
+    /// Appends bytes. Readers receive them at once.
+    pub(crate) fn extend(&self, more: &[u8]) {
+        let mut store = self.stream.lock();
+        if let Some(Chunk { contents: Contents::Growing(bytes), .. }) = store.chunk_mut(self.index) {
+            bytes.extend_from_slice(more);
+            store.bytes += more.len();
+            store.drop_excess();
+        }
+        drop(store);
+        self.stream.notify();
+    }
+
+    /// Completes the fragment. It is part of the archive from now on, and readers receive its closing tags.
+    pub(crate) fn complete(mut self, duration: Duration) {
+        self.is_complete = true;
+        let mut store = self.stream.lock();
+        if let Some(chunk) = store.chunk_mut(self.index) {
+            chunk.duration = duration;
+            if let Contents::Growing(bytes) = &mut chunk.contents {
+                let mut bytes = std::mem::take(bytes);
+                bytes.shrink_to_fit();
+                chunk.contents = Contents::Whole(bytes.into());
+            }
+        }
+        drop(store);
+        self.stream.notify();
+    }
+}
+
+impl Drop for GrowingFragment {
+    fn drop(&mut self) {
+        if self.is_complete {
+            return;
+        }
+        let mut store = self.stream.lock();
+        if let Some(chunk) = store.chunk_mut(self.index) {
+            let number = chunk.number.take();
+            let before = chunk.size();
+            chunk.contents = Contents::Failed;
+            store.bytes = store.bytes + FAILED_BYTES - before;
+            if let Some(number) = number {
+                store.places.remove(&number);
+            }
+        }
+        drop(store);
+        self.stream.notify();
     }
 }
 

@@ -4,4 +4,5 @@ pub mod get_media;
 pub mod images;
 pub mod list_fragments;
 pub mod playback;
+pub mod put_media;
 pub mod server;
