@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
-use futures::SinkExt;
-use kinesis_video::Fragment;
+use futures::{SinkExt, TryStreamExt};
+use kinesis_video::local::LocalEndpoint;
+use kinesis_video::{Fragment, KinesisVideo, Start};
 
 use super::sending::quick;
 use crate::support::bodies::{fragments, producer_document, stamp};
+use crate::support::endpoint::ends_soon;
+use crate::support::proxy::faulty_proxy;
 use crate::support::put_server::{Plan, PutServer, error_ack, refusal};
 use crate::support::rounds::rounds;
 
@@ -103,4 +106,52 @@ async fn nothing_is_lost_and_nothing_is_sent_after_it_was_persisted() {
     }
     eprintln!("{happened:?}");
     assert!(only.is_some() || happened.len() == 7, "{happened:?}");
+}
+
+/// One run against the local endpoint, through a proxy that breaks connections. Returns how many were made.
+async fn through_a_proxy(seed: u64, sent: &[Fragment]) -> u64 {
+    let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
+    drop(endpoint.create_stream("door"));
+    let proxy = faulty_proxy(endpoint.port(), seed, 12_000).await;
+    let kvs = KinesisVideo::new(&endpoint.sdk_config());
+    let mut sink = kvs.clone().with_data_endpoint(&proxy).put_media("door").retry(quick(50)).sink();
+    for fragment in sent {
+        sink.feed(fragment.clone()).await.unwrap_or_else(|error| panic!("run {seed}: {error}"));
+    }
+    let closed = tokio::time::timeout(Duration::from_secs(100), sink.close()).await;
+    closed.expect("it ends").unwrap_or_else(|error| panic!("run {seed}: {error}"));
+    let status = sink.status();
+    assert_eq!(status.persisted, u64::from(FRAGMENTS), "run {seed}");
+    let live = kvs.live("door").start(Start::Earliest).reconnect(false).fragments();
+    let stored: Vec<Fragment> = live.try_collect().await.unwrap_or_else(|error| panic!("run {seed}: {error}"));
+    assert!(stored.len() as u64 <= u64::from(FRAGMENTS) + status.repeated, "run {seed}: {status:?}");
+    // A fragment whose acknowledgement was lost is there twice. In the order in which they first came, all are there.
+    let mut known = std::collections::BTreeSet::new();
+    let first: Vec<&Fragment> =
+        stored.iter().filter(|fragment| known.insert(fragment.producer_time().unwrap())).collect();
+    let packets = |fragment: &Fragment| {
+        let of =
+            |packet: kinesis_video::Packet| (packet.track_number(), packet.producer_time(), packet.payload().clone());
+        fragment.packets().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(first.len(), sent.len(), "run {seed}");
+    for (stored, sent) in first.into_iter().zip(sent) {
+        assert_eq!(packets(stored), packets(sent), "run {seed}");
+        assert_eq!(format!("{:?}", stored.tags()), format!("{:?}", sent.tags()), "run {seed}");
+    }
+    status.connections
+}
+
+#[tokio::test]
+async fn nothing_is_lost_on_the_way_to_the_endpoint() {
+    let documents = (1..=FRAGMENTS).map(|ordinal| producer_document(ordinal).to_bytes(&stamp(ordinal), 0));
+    let sent = fragments(&documents.collect::<Vec<_>>().concat().into()).await;
+    let only = std::env::var("KVS_CHAOS").ok().map(|seed| seed.parse::<u64>().unwrap());
+    let (mut connections, mut runs) = (0, 0);
+    for seed in (0..rounds(10)).filter(|seed| only.is_none_or(|only| *seed == only)) {
+        connections += through_a_proxy(seed, &sent).await;
+        runs += 1;
+    }
+    eprintln!("{connections} connections in {runs} runs");
+    assert!(connections >= 2 * runs, "connections were broken");
 }
