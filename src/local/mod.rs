@@ -49,11 +49,14 @@ use store::streams::Stream;
 /// | Operation | Answer |
 /// |---|---|
 /// | GetDataEndpoint, DescribeStream, ListStreams | as the service's |
+/// | CreateStream, DeleteStream, UpdateDataRetention | as the service's; a new stream is active at once |
+/// | TagStream, UntagStream, ListTagsForStream | as the service's |
+/// | PutMedia | as the service's; `docs/local-endpoint.md` lists its limits |
 /// | GetMedia | as the service's |
 /// | ListFragments, GetMediaForFragmentList | as the service's |
 /// | GetClip | MP4, of at most 200 fragments or 100 MB, without re-encoding |
 /// | GetImages | images, with the feature `ffmpeg`; `NotImplementedException` without |
-/// | GetHLSStreamingSessionURL, GetDASHStreamingSessionURL | a URL that answers 501, or 403 after it has expired |
+/// | GetHLSStreamingSessionURL, GetDASHStreamingSessionURL | a URL that players open, with playlists and media behind it |
 ///
 /// Requests are validated as the service validates them. The service's [`Quotas`] apply.
 /// [`inject`](LocalEndpoint::inject) makes calls fail. Credentials and signatures are not checked, except a
@@ -63,6 +66,7 @@ use store::streams::Stream;
 ///
 /// | Method | Fragments |
 /// |---|---|
+/// | PutMedia, into a stream of CreateStream or `create_stream` | a producer's |
 /// | [`create_stream`](LocalEndpoint::create_stream) | the ones pushed into the [`LocalStream`] |
 /// | [`serve_file`](LocalEndpoint::serve_file), [`serve_payload`](LocalEndpoint::serve_payload) | a payload's, byte for byte; a payload is the HTTP body of GetMedia |
 /// | [`loop_file`](LocalEndpoint::loop_file), [`loop_media`](LocalEndpoint::loop_media) | a file's, repeated in real time |
@@ -212,6 +216,13 @@ impl LocalEndpoint {
     /// It stamps fragments and dates answers. The ages of fragments and signatures are measured by this clock.
     pub fn set_clock_offset(&self, millis: i64) {
         self.server.clock.set_offset(millis);
+    }
+
+    /// Sets whether HLS playlists number their discontinuities with EXT-X-DISCONTINUITY-SEQUENCE. Default: false.
+    ///
+    /// The service's playlists do not. Players need the number to follow a live playlist that has discontinuities.
+    pub fn number_discontinuities(&self, numbers: bool) {
+        self.server.numbers_discontinuities.store(numbers, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Returns the URL of the endpoint: `http://127.0.0.1:PORT`.

@@ -171,6 +171,16 @@ impl<M: Muxer> MuxedFile<M> {
     }
 }
 
+/// Places the media of one fragment alone: its first packet is at 0.
+///
+/// Returns the time of that packet too, in nanoseconds from the Cluster's time. `None` if there are no packets.
+#[cfg(feature = "local")]
+pub(crate) fn place_alone(fragment: &Fragment) -> Option<(Placed, i64)> {
+    let media = Media::of(fragment)?;
+    let offset = media.start().saturating_sub(fragment.header().timecode_ns());
+    Some((Timeline::new(Gaps::Keep).place(media, fragment), offset))
+}
+
 /// Returns a whole file, in one part per fragment.
 ///
 /// # Errors

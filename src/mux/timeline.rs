@@ -66,6 +66,12 @@ impl Media {
         &self.header
     }
 
+    /// Returns the time of the first packet on the timeline of the producer, in nanoseconds.
+    #[cfg(feature = "local")]
+    pub(crate) fn start(&self) -> i64 {
+        self.start
+    }
+
     /// Returns the producer's clock at the start of the media.
     fn clock(&self) -> Option<Timestamp> {
         let time = self.header.producer_time()?;

@@ -299,6 +299,30 @@ async fn botocore_signs_put_media_alike() {
     }
 }
 
+/// A producer that is not ours: ffmpeg piped into curl, with botocore's signature.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn curl_puts_media_that_ffmpeg_makes() {
+    let quotas = Quotas::default().calls_per_second(None).idle(Duration::from_millis(100));
+    let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
+    let file = tempfile::NamedTempFile::with_suffix(".mkv").unwrap();
+    std::fs::write(file.path(), CAMERA).unwrap();
+    let input = json!({ "url": endpoint.url(), "file": file.path(), "offset": now_millis() / 1000 - 600 }).to_string();
+    let said = tokio::task::spawn_blocking(move || judge("put_media.py", &[], &input)).await.unwrap();
+    let Some(said) = said else { return };
+    eprintln!("{said}");
+    // Every frame came through.
+    let kvs = KinesisVideo::new(&endpoint.sdk_config());
+    let live = kvs.live("absolute").start(Start::Earliest).reconnect(false);
+    let fragments: Vec<Fragment> = live.fragments().try_collect().await.unwrap();
+    let hashes = |packets: Vec<crate::support::ffmpeg::Judged>| {
+        let mut packets: Vec<_> = packets.into_iter().map(|(track, millis, _, hash)| (track, millis, hash)).collect();
+        packets.sort();
+        packets.into_iter().map(|(track, _, hash)| (track, hash)).collect::<Vec<_>>()
+    };
+    let stored = fragments.iter().flat_map(crate::support::ffmpeg::our_packets).collect();
+    assert_eq!(hashes(stored), hashes(crate::support::ffmpeg::ffprobe_packets(CAMERA)));
+}
+
 fn read_by_us(fragments: &[Fragment]) -> Value {
     fragments
         .iter()

@@ -19,6 +19,8 @@ use tokio::time::Instant;
 /// | [`metadata_points`](Self::metadata_points) of the archive, per stream and second | 10,000 | `ClientLimitExceededException` |
 /// | [`media_points`](Self::media_points) of the archive, per stream and second | 500 | `ClientLimitExceededException` |
 /// | [`sessions_per_second`](Self::sessions_per_second) of HLS and of DASH, per stream | 25 | `ClientLimitExceededException` |
+/// | [`playlists_per_second`](Self::playlists_per_second), per session and kind | 5 | `ClientLimitExceededException` |
+/// | [`segments_per_second`](Self::segments_per_second), per session | 20 | `ClientLimitExceededException` |
 /// | [`clock_tolerance`](Self::clock_tolerance) of signatures | 15 min | `RequestExpired` |
 /// | [`idle`](Self::idle) timeout of GetMedia | 3 s | the body ends |
 /// | [`session`](Self::session) length of GetMedia | 45 min | the body ends |
@@ -40,6 +42,8 @@ pub struct Quotas {
     pub(crate) metadata_points: Option<u32>,
     pub(crate) media_points: Option<u32>,
     pub(crate) sessions_per_second: Option<u32>,
+    pub(crate) playlists_per_second: Option<u32>,
+    pub(crate) segments_per_second: Option<u32>,
     pub(crate) put_idle: Duration,
     pub(crate) put_session: Duration,
     pub(crate) put_connections: Option<u32>,
@@ -188,6 +192,25 @@ impl Quotas {
         self
     }
 
+    /// Sets the most playlists per second of each session. Default: 5.
+    ///
+    /// The limit is for each of these: master playlists, media playlists, manifests, and init segments. Further calls are
+    /// refused as throttled.
+    #[must_use]
+    pub fn playlists_per_second(mut self, playlists: Option<u32>) -> Self {
+        self.playlists_per_second = playlists;
+        self
+    }
+
+    /// Sets the most media segments per second of each session. Default: 20.
+    ///
+    /// Further calls are refused as throttled.
+    #[must_use]
+    pub fn segments_per_second(mut self, segments: Option<u32>) -> Self {
+        self.segments_per_second = segments;
+        self
+    }
+
     /// Sets the PutMedia idle timeout. Default: 30 s.
     ///
     /// A session ends with the acknowledgement `IDLE` after waiting this long for the next bytes.
@@ -236,6 +259,8 @@ impl Default for Quotas {
             metadata_points: Some(10_000),
             media_points: Some(500),
             sessions_per_second: Some(25),
+            playlists_per_second: Some(5),
+            segments_per_second: Some(20),
             put_idle: Duration::from_secs(30),
             put_session: Duration::from_secs(45 * 60),
             put_connections: Some(1),

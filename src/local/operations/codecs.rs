@@ -41,7 +41,12 @@ const MULAW: u16 = 7;
 
 /// Checks the tracks of a fragment: first their codecs, then their codec private data.
 pub(crate) fn check(tracks: &[Track], played: Played) -> Result<(), ErrorResponse> {
-    let track = |number: u64| tracks.iter().find(|track| track.number() == number);
+    check_each(&tracks.iter().collect::<Vec<_>>(), played)
+}
+
+/// Checks these tracks of a fragment, as [`check`] does.
+pub(crate) fn check_each(tracks: &[&Track], played: Played) -> Result<(), ErrorResponse> {
+    let track = |number: u64| tracks.iter().copied().find(|track| track.number() == number);
     let (first, second) = (track(1), track(2));
     let unsupported = || {
         let name = |track: Option<&Track>| track.map_or("missing".into(), |track| format!("{:?}", track.codec_id()));

@@ -20,9 +20,8 @@ use crate::local::operations::images::get_images;
 use crate::local::operations::manage::{
     create_stream, delete_stream, list_tags_for_stream, tag_stream, untag_stream, update_data_retention,
 };
-use crate::local::operations::playback::{
-    get_dash_streaming_session_url, get_hls_streaming_session_url, play_dash, play_hls,
-};
+use crate::local::operations::playback::actions::{allow, play_dash, play_hls};
+use crate::local::operations::playback::{get_dash_streaming_session_url, get_hls_streaming_session_url};
 use crate::local::operations::put_media::{put_media, stream_named_by};
 use crate::local::server::state::Server;
 use crate::local::server::wire::ErrorResponse;
@@ -50,8 +49,8 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .route("/getDASHStreamingSessionURL", post(get_dash_streaming_session_url))
         .route("/getClip", post(get_clip))
         .route("/getImages", post(get_images))
-        .route("/hls/v1/{file}", get(play_hls))
-        .route("/dash/v1/{file}", get(play_dash))
+        .route("/hls/v1/{file}", get(play_hls).options(allow))
+        .route("/dash/v1/{file}", get(play_dash).options(allow))
         .fallback(async || ErrorResponse::UnknownOperation)
         .layer(middleware::from_fn_with_state(Arc::clone(&server), handle))
         .with_state(server)

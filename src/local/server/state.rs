@@ -1,7 +1,7 @@
 //! The state that all operations share.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio_util::sync::CancellationToken;
@@ -11,6 +11,7 @@ use crate::local::faults::counters::{Counters, Event};
 use crate::local::faults::injected_fault::{InjectedFault, PendingFaults};
 use crate::local::faults::operation::Operation;
 use crate::local::faults::quotas::{Buckets, Points, Quotas};
+use crate::local::operations::playback::session::Session;
 use crate::local::server::body::{SentBody, Source};
 use crate::local::server::wire::{self, ErrorResponse, StreamRequest};
 use crate::local::store::sessions::Sessions;
@@ -27,7 +28,9 @@ pub(crate) struct Server {
     pub(crate) clock: Arc<Clock>,
     pub(crate) pending_faults: PendingFaults,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) sessions: Sessions,
+    pub(crate) sessions: Sessions<Session>,
+    /// True if HLS playlists number their discontinuities, which the service's do not.
+    pub(crate) numbers_discontinuities: AtomicBool,
 }
 
 impl Server {
@@ -43,6 +46,7 @@ impl Server {
             pending_faults: PendingFaults::default(),
             counters: Arc::default(),
             sessions: Sessions::default(),
+            numbers_discontinuities: AtomicBool::new(false),
         }
     }
 
@@ -173,6 +177,24 @@ impl Server {
             return Ok(());
         }
         Err(self.throttled(&format!("sessions of {}", operation.name())))
+    }
+
+    /// Counts a call with the token of a session.
+    ///
+    /// # Errors
+    /// If too many were made this second: the call is throttled.
+    pub(crate) fn spend_action(
+        &self,
+        session: &Session,
+        action: &'static str,
+        rate: Option<u32>,
+    ) -> Result<(), ErrorResponse> {
+        if rate.is_none_or(|rate| session.buckets.take("", action, rate, 1)) {
+            return Ok(());
+        }
+        self.counters.count(Event::Throttled);
+        let message = format!("Too many calls of {action} for this session. Please try again later.");
+        Err(ErrorResponse::new("ClientLimitExceededException", message))
     }
 
     fn throttled(&self, what: &str) -> ErrorResponse {

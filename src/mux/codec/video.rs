@@ -15,6 +15,8 @@ pub(crate) struct VideoConfig {
     sets: ParameterSets,
     /// True if the packets carry parameter sets that the record does not have.
     has_own_sets: bool,
+    /// True if the record's parameter sets are put before each key frame.
+    repeats_sets: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,15 @@ impl VideoCodec {
         match self {
             Self::H264 => "H.264",
             Self::H265 => "H.265",
+        }
+    }
+
+    /// Returns true for an access unit delimiter.
+    fn is_delimiter(self, unit: &[u8]) -> bool {
+        let Some(&header) = unit.first() else { return false };
+        match self {
+            Self::H264 => header & 0x1F == 9,
+            Self::H265 => header >> 1 & 0x3F == 35,
         }
     }
 
@@ -74,14 +85,14 @@ impl VideoConfig {
         match record {
             Ok((record, sets)) => {
                 let has_own_sets = in_band.iter().any(|set| !sets.iter().any(|known| known == &set[..]));
-                Ok(Self { codec, record, sets, has_own_sets })
+                Ok(Self { codec, record, sets, has_own_sets, repeats_sets: false })
             }
             // A producer that sends a byte stream sends its parameter sets in it.
             Err(error) => {
                 let record = avcc_of(&in_band).filter(|_| codec == VideoCodec::H264);
                 let record = record.ok_or(error.on_track(track.number()))?;
                 let sets = ParameterSets::from_avcc(&record)?;
-                Ok(Self { codec, record, sets, has_own_sets: false })
+                Ok(Self { codec, record, sets, has_own_sets: false, repeats_sets: false })
             }
         }
     }
@@ -90,7 +101,7 @@ impl VideoConfig {
     ///
     /// The `3` and the `hev1` say that packets carry parameter sets too.
     pub(crate) fn entry_name(&self) -> &'static [u8; 4] {
-        match (self.codec, self.has_own_sets) {
+        match (self.codec, self.has_own_sets || self.repeats_sets) {
             (VideoCodec::H264, false) => b"avc1",
             (VideoCodec::H264, true) => b"avc3",
             (VideoCodec::H265, false) => b"hvc1",
@@ -119,9 +130,55 @@ impl VideoConfig {
         let payload = packet.payload();
         // Four bytes 0, 0, 0, 1 are a start code, or the length of a NAL unit of one byte.
         if is_byte_stream(payload) && self.sets.units(payload).is_ok_and(|units| units.are_byte_stream) {
-            return self.sets.from_annex_b(payload).map_err(|error| located(error, packet));
+            let payload = self.sets.from_annex_b(payload).map_err(|error| located(error, packet))?;
+            return self.with_sets(payload, packet);
         }
-        Ok(payload.clone())
+        self.with_sets(payload.clone(), packet)
+    }
+
+    /// Puts the parameter sets before a key frame, if they are to be repeated.
+    fn with_sets(&self, payload: Bytes, packet: &Packet) -> Result<Bytes> {
+        if !self.repeats_sets || !packet.is_key() {
+            return Ok(payload);
+        }
+        let units = self.sets.units(&payload).map_err(|error| located(error, packet))?.list;
+        let mut out = BytesMut::with_capacity(payload.len() + self.record.len());
+        // An access unit delimiter remains the first unit.
+        let delimiters = units.iter().take_while(|unit| self.codec.is_delimiter(unit)).count();
+        let (first, rest) = units.split_at(delimiters);
+        for unit in first.iter().copied().chain(self.sets.iter()).chain(rest.iter().copied()) {
+            let length = (unit.len() as u64).to_be_bytes();
+            out.put_slice(length.get(8 - self.sets.length_size()..).unwrap_or_default());
+            out.put_slice(unit);
+        }
+        Ok(out.freeze())
+    }
+
+    /// Puts the parameter sets of the record before each key frame from now on.
+    #[cfg(feature = "local")]
+    pub(crate) fn repeat_sets(&mut self) {
+        self.repeats_sets = true;
+    }
+
+    /// Returns the codec as web APIs and playlists name it (RFC 6381), such as `avc1.64001f`.
+    #[cfg(feature = "local")]
+    pub(crate) fn codec_string(&self) -> String {
+        let name = String::from_utf8_lossy(self.entry_name()).into_owned();
+        match (self.codec, self.record.get(1..4), self.record.get(1..13)) {
+            (VideoCodec::H264, Some(profile), _) => {
+                profile.iter().fold(name + ".", |text, byte| format!("{text}{byte:02x}"))
+            }
+            (VideoCodec::H265, _, Some(&[general, c0, c1, c2, c3, ref constraints @ .., level])) => {
+                // ISO/IEC 14496-15 annex E.3. The compatibility flags are written in reverse.
+                let space = ["", "A", "B", "C"].get(usize::from(general >> 6)).copied().unwrap_or_default();
+                let flags = u32::from_be_bytes([c0, c1, c2, c3]).reverse_bits();
+                let tier = if general & 0x20 == 0 { 'L' } else { 'H' };
+                let text = format!("{name}.{space}{}.{flags:X}.{tier}{level}", general & 0x1F);
+                let used = constraints.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+                constraints.iter().take(used).fold(text, |text, byte| format!("{text}.{byte:X}"))
+            }
+            _ => name,
+        }
     }
 }
 

@@ -89,6 +89,23 @@ impl SampleEntry {
         }
     }
 
+    /// Puts parameter sets before each key frame from now on.
+    #[cfg(feature = "local")]
+    pub(super) fn repeat_sets(&mut self) {
+        if let Self::Video(video) = self {
+            video.config.repeat_sets();
+        }
+    }
+
+    /// Returns the codec as playlists name it (RFC 6381).
+    #[cfg(feature = "local")]
+    pub(super) fn codec_string(&self) -> String {
+        match self {
+            Self::Video(video) => video.config.codec_string(),
+            Self::Audio(config) => config.codec_string(),
+        }
+    }
+
     /// Returns the size at which pictures are shown, before they are turned.
     pub(super) fn displayed(&self) -> (u16, u16) {
         let Self::Video(video) = self else { return (0, 0) };

@@ -11,6 +11,8 @@
 mod boxes;
 mod entry;
 mod movie;
+#[cfg(feature = "local")]
+pub(crate) mod segment;
 mod table;
 mod track;
 mod values;
@@ -22,6 +24,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Track, TrackKind};
 use boxes::{encode, header, long_header};
 use track::{Mp4Track, Run};
+
+#[cfg(feature = "local")]
+pub(crate) use track::ticks;
 
 /// The format of a file of boxes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

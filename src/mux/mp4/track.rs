@@ -31,13 +31,13 @@ pub(super) struct Mp4Track {
 
 /// The last sample of the fragments so far.
 #[derive(Clone, Copy, Debug)]
-struct Last {
-    dts: i64,
+pub(super) struct Last {
+    pub(super) dts: i64,
     duration: u32,
 }
 
 impl Last {
-    fn of(entry: &Entry) -> Self {
+    pub(super) fn of(entry: &Entry) -> Self {
         Self { dts: entry.dts + i64::from(entry.count) - 1, duration: entry.duration }
     }
 
@@ -225,7 +225,7 @@ fn equal_samples(entries: &[Entry]) -> Vec<Trun> {
 }
 
 /// Converts nanoseconds to ticks, rounded to the nearest.
-fn ticks(nanos: i64, timescale: u32) -> i64 {
+pub(crate) fn ticks(nanos: i64, timescale: u32) -> i64 {
     let ticks = (i128::from(nanos) * i128::from(timescale) * 2 + 1_000_000_000).div_euclid(2_000_000_000);
     i64::try_from(ticks).unwrap_or(i64::MAX)
 }

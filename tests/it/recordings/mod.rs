@@ -1,7 +1,7 @@
 //! Recordings as files that players open: judged by other programs.
 
 mod browser;
-mod corpus;
+pub mod corpus;
 mod judges;
 mod killed;
 mod remux;

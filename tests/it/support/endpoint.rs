@@ -12,7 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// Quotas without a limit on calls, connections, sessions or points.
 pub fn unlimited() -> Quotas {
     let quotas = Quotas::default().calls_per_second(None).connections(None).sessions_per_second(None);
-    quotas.list_connections(None).metadata_points(None).media_points(None)
+    let quotas = quotas.list_connections(None).metadata_points(None).media_points(None);
+    quotas.playlists_per_second(None).segments_per_second(None)
 }
 
 /// Quotas without limits, whose bodies of GetMedia end after 100 ms without media.

@@ -12,7 +12,7 @@ use crate::failure::{Failure, Result};
 
 /// Serve streams on this machine, for development without an AWS account.
 ///
-/// HLS and DASH are placeholders, not media. The first line is "listening on http://127.0.0.1:PORT". Any AWS SDK reads from it. `kvs` needs no credentials for it.
+/// The first line is "listening on http://127.0.0.1:PORT". Any AWS SDK reads from it. `kvs` needs no credentials for it.
 /// The endpoint ends with Ctrl-C.
 #[derive(Args)]
 #[command(after_long_help = "\
@@ -67,7 +67,9 @@ impl Serve {
                 .list_connections(None)
                 .metadata_points(None)
                 .media_points(None)
-                .sessions_per_second(None),
+                .sessions_per_second(None)
+                .playlists_per_second(None)
+                .segments_per_second(None),
         };
         let endpoint = LocalEndpoint::start_with(self.port, quotas).await?;
         for (_, file) in self.stream.iter().chain(&self.looped) {

@@ -1,10 +1,16 @@
-//! GetHLSStreamingSessionURL, GetDASHStreamingSessionURL, and the URLs that they return.
+//! GetHLSStreamingSessionURL, GetDASHStreamingSessionURL, and the media at the URLs that they return.
+
+pub(crate) mod actions;
+mod dash;
+mod hls;
+mod listing;
+mod options;
+pub(crate) mod session;
 
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::extract::State;
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
@@ -16,7 +22,8 @@ use crate::local::operations::codecs::{self, Played};
 use crate::local::operations::selection::{Origin, Window, live};
 use crate::local::server::state::Server;
 use crate::local::server::wire::{self, Answer, ErrorResponse, FragmentSelector, StreamRequest};
-use crate::local::store::sessions::Protocol;
+use options::{Discontinuities, Options, Protocol, Selection};
+use session::Session;
 
 /// A request of either operation. Members of the other one are ignored.
 #[derive(Debug, Deserialize)]
@@ -38,24 +45,9 @@ struct SessionRequest {
     max_manifest_fragment_results: Option<i64>,
 }
 
-/// A valid request.
-#[derive(Debug)]
-struct Asked {
-    played: Played,
-    media: Media,
-    most: usize,
-    expires_seconds: i64,
-}
-
-#[derive(Debug)]
-enum Media {
-    Live(Origin),
-    /// ON_DEMAND and LIVE_REPLAY.
-    Archived(Window),
-}
-
 impl SessionRequest {
-    fn check(&self, protocol: Protocol) -> Result<Asked, ErrorResponse> {
+    /// Returns what is asked for, and for how many seconds.
+    fn check(&self, protocol: Protocol) -> Result<(Options, i64), ErrorResponse> {
         let (selector, most_member, most) = match protocol {
             Protocol::Hls => {
                 let most = self.max_media_playlist_fragment_results;
@@ -82,21 +74,37 @@ impl SessionRequest {
         within("Expires", expires_seconds, 300, 43_200)?;
         let most = most.unwrap_or(if mode == "ON_DEMAND" { 1000 } else { 5 });
         within(most_member, most, 1, 5000)?;
-        let media = match (mode, selector) {
+        let selection = match (mode, selector) {
             ("LIVE", Some(selector)) if selector.timestamp_range.is_some() => {
                 return Err(ErrorResponse::invalid_argument(
                     "TimestampRange must not be given if PlaybackMode is LIVE",
                 ));
             }
-            ("LIVE", Some(selector)) => Media::Live(Origin::of(selector)?.unwrap_or(Origin::Server)),
-            ("LIVE", None) => Media::Live(Origin::Server),
-            (_, Some(selector)) => Media::Archived(Window::of(selector, mode == "ON_DEMAND")?),
+            ("LIVE", Some(selector)) => Selection::Live(Origin::of(selector)?.unwrap_or(Origin::Server)),
+            ("LIVE", None) => Selection::Live(Origin::Server),
+            ("LIVE_REPLAY", Some(selector)) => Selection::Replay(Window::of(selector, false)?),
+            (_, Some(selector)) => Selection::OnDemand(Window::of(selector, true)?),
             (_, None) => {
                 let message = format!("A fragment selector must be given if PlaybackMode is {mode}");
                 return Err(ErrorResponse::invalid_argument(message));
             }
         };
-        Ok(Asked { played, media, most: usize::try_from(most).unwrap_or(usize::MAX), expires_seconds })
+        let discontinuities = match (protocol, self.discontinuity_mode.as_deref(), selection.origin()) {
+            (Protocol::Dash, _, _) | (_, Some("NEVER"), _) => Discontinuities::Never,
+            (_, Some("ON_DISCONTINUITY"), _) => Discontinuities::OnDiscontinuity,
+            (_, Some(_), _) | (_, None, Origin::Server) => Discontinuities::Always,
+            (_, None, Origin::Producer) => Discontinuities::Never,
+        };
+        let options = Options {
+            protocol,
+            selection,
+            played,
+            discontinuities,
+            shows_times: self.display_fragment_timestamp.as_deref() == Some("ALWAYS"),
+            shows_numbers: self.display_fragment_number.as_deref() == Some("ALWAYS"),
+            most: usize::try_from(most).unwrap_or(usize::MAX),
+        };
+        Ok((options, expires_seconds))
     }
 }
 
@@ -117,50 +125,30 @@ async fn begin(server: &Server, protocol: Protocol, body: &[u8]) -> Result<Strin
     };
     let request: SessionRequest = wire::parse(body)?;
     let stream = server.find_for_archive_call(operation, &request.stream)?;
-    let asked = request.check(protocol)?;
+    let (options, expires_seconds) = request.check(protocol)?;
     needs_retention(&stream)?;
     let now = server.clock.now();
-    if let Media::Archived(window) = &asked.media {
+    if let Selection::Replay(window) | Selection::OnDemand(window) = &options.selection {
         window.check(now, stream.kept_since())?;
     }
     server.spend_session(operation, &stream)?;
-    let fragments = match asked.media {
-        Media::Live(origin) => live(&stream.list(), origin, asked.most, now),
-        Media::Archived(window) => window.select(stream.list()),
+    let fragments = match options.selection {
+        Selection::Live(origin) => live(&stream.list(), origin, options.most, now),
+        Selection::Replay(window) | Selection::OnDemand(window) => window.select(stream.list()),
     };
     let first = fragments.into_iter().next().ok_or_else(no_fragments)?;
-    let played = asked.played;
     let source = Arc::clone(&stream);
     let checked = blocking(move || {
         // An unreadable fragment counts as one without tracks.
         let fragment = read_fragment(&source, &first);
-        codecs::check(fragment.as_ref().map_or(&[], |fragment| &fragment.tracks()[..]), played)
+        codecs::check(fragment.as_ref().map_or(&[], |fragment| &fragment.tracks()[..]), options.played)
     });
     checked.await.map_err(unfinished)??;
     server.take_fault(operation, Some(&stream))?;
-    let token = server.sessions.open(protocol, now, asked.expires_seconds);
+    let session = Session::new(stream.arn().to_owned(), options);
+    let token = server.sessions.open(session, now, expires_seconds).ok_or_else(|| {
+        let message = "The local endpoint has as many open sessions as it keeps. Wait until some have expired.";
+        ErrorResponse::new("ClientLimitExceededException", message)
+    })?;
     Ok(format!("{}/{path}?SessionToken={token}", server.url()))
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct Link {
-    #[serde(rename = "SessionToken")]
-    token: Option<String>,
-}
-
-pub(crate) async fn play_hls(State(server): State<Arc<Server>>, Query(link): Query<Link>) -> Response {
-    play(&server, Protocol::Hls, &link)
-}
-
-pub(crate) async fn play_dash(State(server): State<Arc<Server>>, Query(link): Query<Link>) -> Response {
-    play(&server, Protocol::Dash, &link)
-}
-
-fn play(server: &Server, protocol: Protocol, link: &Link) -> Response {
-    let token = link.token.as_deref().unwrap_or_default();
-    if !server.sessions.is_open(protocol, token, server.clock.now()) {
-        return (StatusCode::FORBIDDEN, "Streaming session token is expired").into_response();
-    }
-    let message = "The session is open, but this local endpoint has no MP4 writer: its URLs lead to no media.";
-    (StatusCode::NOT_IMPLEMENTED, message).into_response()
 }
