@@ -21,6 +21,7 @@ mod layering;
 mod live;
 mod media;
 mod programs;
+mod put;
 mod recordings;
 mod support;
 mod viewer;
