@@ -36,6 +36,7 @@ proof: setup
 	KVS_ROUNDS=10 PROPTEST_CASES=2000 KVS_CORPUS="$$PWD/target/corpus" \
 		$(CARGO) test --release $(FEATURES) --lib --test hostile --test it
 	ulimit -n "$$(ulimit -H -n)" && $(CARGO) bench $(FEATURES) --bench soak
+	$(CARGO) bench $(FEATURES) --bench watched
 	$(CARGO) bench $(FEATURES) --bench day
 	$(CARGO) install -q cargo-fuzz --root target/tools
 	for name in ebml_events fragment_chunks block_lacing put_media_cuts round_trip; do \
