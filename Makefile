@@ -38,7 +38,7 @@ proof: setup
 	ulimit -n "$$(ulimit -H -n)" && $(CARGO) bench $(FEATURES) --bench soak
 	$(CARGO) bench $(FEATURES) --bench day
 	$(CARGO) install -q cargo-fuzz --root target/tools
-	for name in ebml_events fragment_chunks block_lacing round_trip; do \
+	for name in ebml_events fragment_chunks block_lacing put_media_cuts round_trip; do \
 		mkdir -p target/fuzz-$$name && RUSTC_BOOTSTRAP=1 target/tools/bin/cargo-fuzz run --fuzz-dir tests/fuzz $$name \
 			target/fuzz-$$name target/corpus -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -print_final_stats=1 || exit 1; \
 	done

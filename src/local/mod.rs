@@ -49,6 +49,9 @@ use store::streams::Stream;
 /// | Operation | Answer |
 /// |---|---|
 /// | GetDataEndpoint, DescribeStream, ListStreams | as the service's |
+/// | CreateStream, DeleteStream, UpdateDataRetention | as the service's; a new stream is active at once |
+/// | TagStream, UntagStream, ListTagsForStream | as the service's |
+/// | PutMedia | as the service's; `docs/local-endpoint.md` lists its limits |
 /// | GetMedia | as the service's |
 /// | ListFragments, GetMediaForFragmentList | as the service's |
 /// | GetClip | MP4, of at most 200 fragments or 100 MB, without re-encoding |
@@ -63,6 +66,7 @@ use store::streams::Stream;
 ///
 /// | Method | Fragments |
 /// |---|---|
+/// | PutMedia, into a stream of CreateStream or `create_stream` | a producer's |
 /// | [`create_stream`](LocalEndpoint::create_stream) | the ones pushed into the [`LocalStream`] |
 /// | [`serve_file`](LocalEndpoint::serve_file), [`serve_payload`](LocalEndpoint::serve_payload) | a payload's, byte for byte; a payload is the HTTP body of GetMedia |
 /// | [`loop_file`](LocalEndpoint::loop_file), [`loop_media`](LocalEndpoint::loop_media) | a file's, repeated in real time |

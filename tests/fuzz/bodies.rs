@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use kinesis_video::demux::{PacketDecoder, PacketItem};
 use kinesis_video::ebml::{Element, Elements, Value};
-use kinesis_video::internals::{Event, Reader, Width, Writer};
+use kinesis_video::internals::{Cut, Event, FragmentCutter, Reader, Width, Writer};
 use kinesis_video::{BodyDecoder, BodyItem, FragmentEnd, Limits};
 use tokio_util::codec::Decoder;
 
@@ -258,4 +258,54 @@ fn has_unknown(node: &Node) -> bool {
         Node::Master(_, _, children) => children.iter().any(has_unknown),
         Node::Leaf(..) => false,
     }
+}
+
+/// Checks the cutting of a body of PutMedia.
+///
+/// The cuts do not depend on the sizes of the input chunks. A fragment begins after its Cluster has opened, has media only
+/// between its beginning and its end, and nothing follows a failure. All media together are no larger than the input,
+/// apart from the headers that each fragment repeats.
+pub fn put_media_cuts(input: &[u8]) {
+    let cuts = |step: usize| {
+        let mut cutter = FragmentCutter::new();
+        let mut all: Vec<Cut> = input.chunks(step.max(1)).flat_map(|chunk| cutter.push(chunk)).collect();
+        all.extend(cutter.finish());
+        let mut joined: Vec<Cut> = Vec::new();
+        for cut in all {
+            match (joined.last_mut(), cut) {
+                (Some(Cut::Media(bytes)), Cut::Media(more)) => bytes.extend(more),
+                (_, cut) => joined.push(cut),
+            }
+        }
+        joined
+    };
+    let whole = cuts(input.len());
+    assert_eq!(whole, cuts(input.first().map_or(1, |&byte| usize::from(byte) % 64 + 1)));
+    let (mut is_open, mut is_begun, mut has_failed, mut media) = (false, false, false, 0);
+    for cut in &whole {
+        assert!(!has_failed);
+        match cut {
+            Cut::Opened => {
+                assert!(!is_open && !is_begun);
+                is_open = true;
+            }
+            Cut::Begun { before, timecode } => {
+                assert!(is_open && !is_begun && before.len() <= input.len() + 12 && *timecode >= 0);
+                (is_open, is_begun) = (false, true);
+            }
+            Cut::Media(bytes) => {
+                assert!(is_begun && !bytes.is_empty());
+                media += bytes.len();
+            }
+            Cut::Complete { .. } => {
+                assert!(is_begun);
+                is_begun = false;
+            }
+            Cut::Failed { reason, .. } => {
+                assert!(!reason.is_empty());
+                has_failed = true;
+            }
+        }
+    }
+    assert!(media <= input.len() && (has_failed || !(is_open || is_begun)));
 }

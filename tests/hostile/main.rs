@@ -28,6 +28,7 @@ mod memory;
 mod mutation;
 #[cfg(feature = "ffmpeg")]
 mod pictures;
+mod put_media;
 mod recordings;
 #[path = "../it/support/rounds.rs"]
 mod rounds;

@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use crate::support::bodies::{AVCC, CAMERA, FRAME, fragments, live_body, producer_document, stamp, stamp_at};
 use crate::support::endpoint::{attempts, now_millis, unlimited};
 use crate::support::footage::red_and_green;
+use crate::support::put_server::PutServer;
 
 /// The command of a judge. `None` and a message without `KVS_JUDGES`.
 fn command(script: &str) -> Option<Command> {
@@ -264,6 +265,62 @@ async fn botocore_signs_presigned_requests_alike() {
     if let Some(said) = tokio::task::spawn_blocking(judge).await.unwrap() {
         assert_eq!(said.lines().filter(|line| line.contains(": ok, content-type;host")).count(), 14, "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn botocore_signs_put_media_alike() {
+    let server = PutServer::start([]).await;
+    let arn = "arn:aws:kinesisvideo:us-west-2:1:stream/door/1";
+    let tokens = [None, Some("IQoJb3JpZ2luX2VjE+session/token==")];
+    for token in tokens {
+        let kvs = KinesisVideo::new(&signing_config(&server.endpoint, token)).with_data_endpoint(&server.url);
+        for stream in ["door", arn] {
+            let fragment = fragments(&producer_document(1).to_bytes(&stamp(1), 0)).await;
+            let sent = futures::stream::iter(fragment.into_iter().map(Ok));
+            assert_eq!(sent.record(kvs.put_media(stream).sink()).await.unwrap().items(), 1);
+        }
+    }
+    let mut requests = Vec::new();
+    for (at, put) in server.puts().iter().enumerate() {
+        let headers: Vec<_> = put.headers.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+        let named = put.header("x-amzn-stream-name").or(put.header("x-amzn-stream-arn"));
+        assert_eq!(named, Some(["door", arn][at % 2]));
+        let mut request = signed("POST", &format!("{}{}", server.url, put.path), &headers, b"", tokens[at / 2]);
+        request["unsigned_payload"] = true.into();
+        requests.push(request);
+    }
+    assert_eq!(requests.len(), 4);
+    let judge = move || judge("signed_requests.py", &[], &Value::from(requests).to_string());
+    if let Some(said) = tokio::task::spawn_blocking(judge).await.unwrap() {
+        let is_signed = |line: &&str| {
+            line.starts_with("/putMedia: ok") && line.contains("x-amzn-producer-start-timestamp;x-amzn-stream-")
+        };
+        assert_eq!(said.lines().filter(is_signed).count(), 4, "{said}");
+    }
+}
+
+/// A producer that is not ours: ffmpeg piped into curl, with botocore's signature.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn curl_puts_media_that_ffmpeg_makes() {
+    let quotas = Quotas::default().calls_per_second(None).idle(Duration::from_millis(100));
+    let endpoint = LocalEndpoint::start_with(0, quotas).await.unwrap();
+    let file = tempfile::NamedTempFile::with_suffix(".mkv").unwrap();
+    std::fs::write(file.path(), CAMERA).unwrap();
+    let input = json!({ "url": endpoint.url(), "file": file.path(), "offset": now_millis() / 1000 - 600 }).to_string();
+    let said = tokio::task::spawn_blocking(move || judge("put_media.py", &[], &input)).await.unwrap();
+    let Some(said) = said else { return };
+    eprintln!("{said}");
+    // Every frame came through.
+    let kvs = KinesisVideo::new(&endpoint.sdk_config());
+    let live = kvs.live("absolute").start(Start::Earliest).reconnect(false);
+    let fragments: Vec<Fragment> = live.fragments().try_collect().await.unwrap();
+    let hashes = |packets: Vec<crate::support::ffmpeg::Judged>| {
+        let mut packets: Vec<_> = packets.into_iter().map(|(track, millis, _, hash)| (track, millis, hash)).collect();
+        packets.sort();
+        packets.into_iter().map(|(track, _, hash)| (track, hash)).collect::<Vec<_>>()
+    };
+    let stored = fragments.iter().flat_map(crate::support::ffmpeg::our_packets).collect();
+    assert_eq!(hashes(stored), hashes(crate::support::ffmpeg::ffprobe_packets(CAMERA)));
 }
 
 fn read_by_us(fragments: &[Fragment]) -> Value {
