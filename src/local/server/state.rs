@@ -95,6 +95,7 @@ impl Server {
             streams.remove(stream.name());
         }
         drop(streams);
+        self.buckets.forget(stream.name());
         stream.delete();
     }
 
