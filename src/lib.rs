@@ -90,6 +90,7 @@
 //! | [`PipeSink`] | fragments | one MKV to the standard input of a program |
 //! | [`MkvSink`] | fragments | an MKV file per fragment |
 //! | [`PayloadSink`] | fragments | one file with all fragments, as the service sends them |
+//! | [`PutSink`] | fragments | another stream in AWS, with PutMedia, from [`KinesisVideo::put_media`] |
 //! | [`ImageSink`] | encoded frames, archived images | a JPEG or PNG file per picture |
 //! | [`WavSink`] | audio, stereo or not | WAV files per conversation, contact, party or fragment |
 //!
@@ -100,7 +101,7 @@
 //!
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `aws` | yes | [`KinesisVideo`]: reading from the service with the AWS SDK |
+//! | `aws` | yes | [`KinesisVideo`]: reading from the service, and sending to it, with the AWS SDK |
 //! | `ffmpeg` | no | [`frame`]: decoding pictures with the installed libavcodec; needs its development files and clang |
 //! | `turbojpeg` | no | JPEG by libjpeg-turbo, three times as fast; needs cmake and nasm |
 //! | `ndarray` | no | [`Frame::to_ndarray`] |
@@ -196,7 +197,8 @@ pub use service::{
     Archive, ArchiveFragments, ArchiveProgress, ArchivedImage, ArchivedStream, Clip, ClipStream, Clips, DashSession,
     FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, KinesisVideo, Live, LiveFragments,
     LivePackets, LiveStatus, LiveStream, NoImage, OnAgedOut, OnDamage, OnUnavailable, Order, PlaybackUrl, PresignExt,
-    PresignedRequest, RetryConfig, Start, StopHandle, StreamEntries, StreamId, StreamInfo, StreamList, StreamStatus,
+    PresignedRequest, PutAck, PutAckKind, PutAcks, PutMedia, PutSink, PutStatus, RetryConfig, Start, StopHandle,
+    StreamEntries, StreamId, StreamInfo, StreamList, StreamStatus,
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use sink::ImageSink;
@@ -225,6 +227,7 @@ mod guides {
         Live: "docs/live.md"
         LocalEndpoint: "docs/local-endpoint.md"
         Pictures: "docs/pictures.md"
+        Put: "docs/put.md"
         Recordings: "docs/recordings.md"
     }
 }

@@ -179,6 +179,12 @@ impl FragmentHeader {
         }
     }
 
+    /// Returns the nanoseconds per tick.
+    #[cfg(feature = "aws")]
+    pub(crate) fn timestamp_scale(&self) -> u64 {
+        self.timestamp_scale
+    }
+
     pub(crate) fn ticks_to_ns(&self, ticks: i64) -> i64 {
         let ns = i128::from(ticks) * i128::from(self.timestamp_scale);
         i64::try_from(ns).unwrap_or(if ns < 0 { i64::MIN } else { i64::MAX })

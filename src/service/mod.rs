@@ -6,6 +6,7 @@ mod client;
 mod control;
 mod live;
 mod presign;
+mod put;
 mod stream_id;
 
 use std::fmt;
@@ -24,6 +25,7 @@ pub use call::{RetryConfig, SdkBody};
 pub use control::{StreamEntries, StreamInfo, StreamList, StreamStatus};
 pub use live::{Live, LiveFragments, LivePackets, LiveStatus, LiveStream, OnAgedOut, OnDamage, Start, StopHandle};
 pub use presign::{PresignExt, PresignedRequest};
+pub use put::{PutAck, PutAckKind, PutAcks, PutMedia, PutSink, PutStatus};
 pub use stream_id::StreamId;
 
 use call::EndpointCache;
@@ -215,6 +217,14 @@ impl KinesisVideo {
     /// Default: live playback. Nothing is sent before the future of `url()` is polled.
     pub fn dash(&self, stream: impl Into<StreamId>) -> DashSession {
         DashSession::new(self.client.clone(), stream.into())
+    }
+
+    /// Returns a builder for sending fragments to a stream with PutMedia.
+    ///
+    /// The fragments come from another stream, from a file, or from
+    /// [`FragmentStream::per_cluster`](crate::FragmentStream::per_cluster). Nothing is sent before the first fragment.
+    pub fn put_media(&self, stream: impl Into<StreamId>) -> PutMedia {
+        PutMedia::new(self.client.clone(), stream.into())
     }
 }
 

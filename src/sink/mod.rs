@@ -10,6 +10,8 @@ mod mkv;
 mod pattern;
 mod payload;
 mod pipe;
+#[cfg(feature = "aws")]
+mod put;
 mod record;
 mod recording;
 mod wav;

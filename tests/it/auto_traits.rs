@@ -53,6 +53,11 @@ fn values_are_send_sync_and_clone() {
     value::<kinesis_video::StreamList>();
     value::<kinesis_video::StreamStatus>();
     value::<Position>();
+    value::<kinesis_video::PresignedRequest>();
+    value::<kinesis_video::PutAck>();
+    value::<kinesis_video::PutMedia>();
+    value::<kinesis_video::PutStatus>();
+    part::<kinesis_video::PutSink>();
     value::<RgbFrame>();
     value::<Start>();
     value::<StopHandle>();
@@ -96,6 +101,7 @@ fn streams_are_send_unpin_and_fused() {
     stream::<Convert<Frames<LiveFragments>, EncodedFrame>>();
     stream::<LiveFragments>();
     stream::<LivePackets>();
+    stream::<kinesis_video::PutAcks>();
     stream::<kinesis_video::Clip>();
     stream::<kinesis_video::ArchiveFragments>();
     stream::<kinesis_video::ClipStream>();

@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use crate::support::bodies::{AVCC, CAMERA, FRAME, fragments, live_body, producer_document, stamp, stamp_at};
 use crate::support::endpoint::{attempts, now_millis, unlimited};
 use crate::support::footage::red_and_green;
+use crate::support::put_server::PutServer;
 
 /// The command of a judge. `None` and a message without `KVS_JUDGES`.
 fn command(script: &str) -> Option<Command> {
@@ -263,6 +264,38 @@ async fn botocore_signs_presigned_requests_alike() {
     let judge = move || judge("signed_requests.py", &[], &Value::from(requests).to_string());
     if let Some(said) = tokio::task::spawn_blocking(judge).await.unwrap() {
         assert_eq!(said.lines().filter(|line| line.contains(": ok, content-type;host")).count(), 14, "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn botocore_signs_put_media_alike() {
+    let server = PutServer::start([]).await;
+    let arn = "arn:aws:kinesisvideo:us-west-2:1:stream/door/1";
+    let tokens = [None, Some("IQoJb3JpZ2luX2VjE+session/token==")];
+    for token in tokens {
+        let kvs = KinesisVideo::new(&signing_config(&server.endpoint, token)).with_data_endpoint(&server.url);
+        for stream in ["door", arn] {
+            let fragment = fragments(&producer_document(1).to_bytes(&stamp(1), 0)).await;
+            let sent = futures::stream::iter(fragment.into_iter().map(Ok));
+            assert_eq!(sent.record(kvs.put_media(stream).sink()).await.unwrap().items(), 1);
+        }
+    }
+    let mut requests = Vec::new();
+    for (at, put) in server.puts().iter().enumerate() {
+        let headers: Vec<_> = put.headers.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+        let named = put.header("x-amzn-stream-name").or(put.header("x-amzn-stream-arn"));
+        assert_eq!(named, Some(["door", arn][at % 2]));
+        let mut request = signed("POST", &format!("{}{}", server.url, put.path), &headers, b"", tokens[at / 2]);
+        request["unsigned_payload"] = true.into();
+        requests.push(request);
+    }
+    assert_eq!(requests.len(), 4);
+    let judge = move || judge("signed_requests.py", &[], &Value::from(requests).to_string());
+    if let Some(said) = tokio::task::spawn_blocking(judge).await.unwrap() {
+        let is_signed = |line: &&str| {
+            line.starts_with("/putMedia: ok") && line.contains("x-amzn-producer-start-timestamp;x-amzn-stream-")
+        };
+        assert_eq!(said.lines().filter(is_signed).count(), 4, "{said}");
     }
 }
 

@@ -21,5 +21,6 @@ mod layering;
 mod live;
 mod media;
 mod programs;
+mod put;
 mod recordings;
 mod support;

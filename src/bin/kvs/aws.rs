@@ -29,6 +29,20 @@ impl AwsOptions {
         Ok(KinesisVideo::new(&self.config().await?))
     }
 
+    /// Returns the options of another place. What is not given is as here.
+    pub(crate) fn elsewhere(
+        &self,
+        region: Option<String>,
+        profile: Option<String>,
+        endpoint_url: Option<String>,
+    ) -> Self {
+        Self {
+            region: region.or_else(|| self.region.clone()),
+            profile: profile.or_else(|| self.profile.clone()),
+            endpoint_url: endpoint_url.or_else(|| self.endpoint_url.clone()),
+        }
+    }
+
     /// Returns the configuration of the SDK.
     pub(crate) async fn config(&self) -> Result<SdkConfig> {
         if let Some(url) = self.endpoint_url()

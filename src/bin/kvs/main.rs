@@ -11,6 +11,7 @@ mod plot;
 mod recording;
 mod report;
 mod screen;
+mod sending;
 #[cfg(feature = "ffmpeg")]
 mod sheet;
 mod signals;
@@ -29,7 +30,8 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use aws::AwsOptions;
 use commands::{
-    clip, completions, doctor, frame, frames, images, inspect, list, ls, man, record, save, serve, tail, url, wav,
+    clip, completions, copy, doctor, frame, frames, images, inspect, list, ls, man, put, record, save, serve, tail,
+    url, wav,
 };
 use context::Context;
 use failure::{Failure, INTERRUPTED, Result};
@@ -84,6 +86,8 @@ enum Command {
     Clip(clip::Clip),
     Images(images::Images),
     Url(url::Url),
+    Put(put::Put),
+    Copy(copy::Copy),
     Inspect(inspect::Inspect),
     Serve(serve::Serve),
     Doctor(doctor::Doctor),
@@ -179,6 +183,8 @@ async fn run(command: Command, cx: &Context) -> Result<()> {
         Command::Clip(clip) => clip.run(cx).await,
         Command::Images(images) => images.run(cx).await,
         Command::Url(url) => url.run(cx).await,
+        Command::Put(put) => put.run(cx).await,
+        Command::Copy(copy) => copy.run(cx).await,
         Command::Inspect(inspect) => inspect.run(cx).await,
         Command::Serve(serve) => serve.run(cx).await,
         Command::Doctor(doctor) => doctor.run(cx).await,

@@ -523,6 +523,18 @@ impl Selection {
 /// The library's default for a stream.
 pub(crate) const GAP_TOLERANCE: Duration = Duration::from_millis(500);
 
+/// The fragments of a file, of which each Cluster is one.
+pub(crate) type Clusters = BoxStream<'static, kinesis_video::Result<Fragment>>;
+
+/// Opens a file, a folder or standard input for its Clusters, until the user interrupts.
+pub(crate) async fn open_clusters(source: &Source, cx: &Context) -> Result<(Clusters, ProgressBar)> {
+    let opened = OpenFile::open(source, cx).await?;
+    let shown = opened.bar.clone();
+    let fragments = FragmentStream::new(opened.reader).limits(file_limits()).per_cluster(true);
+    let fragments = fragments.inspect_ok(move |fragment| shown.set_position(fragment.end_offset()));
+    Ok((fragments.take_until(Box::pin(cx.signals.interrupted())).boxed(), opened.bar))
+}
+
 /// A file on this machine may have fragments of any size.
 fn file_limits() -> Limits {
     Limits::default().fragment_bytes(u32::MAX >> 1).blocks(u32::MAX)

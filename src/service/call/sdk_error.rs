@@ -217,9 +217,15 @@ fn advice(kind: ErrorKind, code: Option<&str>, said: &str, operation: &str) -> O
         ErrorKind::ConnectionLimit if operation == "GetMedia" => {
             "close another reader; a stream allows 3 connections, and all are in use".into()
         }
+        ErrorKind::ConnectionLimit if operation == "PutMedia" => {
+            "stop the other producer, or wait until its connection has ended; a stream allows one".into()
+        }
         ErrorKind::ConnectionLimit => "close another reader; a stream allows 5 connections, and all are in use".into(),
         ErrorKind::Throttled if matches!(operation, "GetMedia" | "GetDataEndpoint") => {
             "call less often; a stream allows 5 calls per second, for all its readers together".into()
+        }
+        ErrorKind::Throttled if operation == "PutMedia" => {
+            "connect less often; a stream allows 5 calls per second".into()
         }
         ErrorKind::Throttled => {
             "call less often; a stream allows 10,000 points of metadata and 500 points of media per second, and 5 connections, for all \

@@ -11,6 +11,7 @@ mod inspect;
 mod list;
 mod ls;
 mod manners;
+mod put;
 mod record;
 mod save;
 mod serve;

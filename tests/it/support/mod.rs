@@ -8,6 +8,8 @@ pub mod ffmpeg;
 pub mod files;
 pub mod footage;
 pub mod imports;
+pub mod proxy;
+pub mod put_server;
 pub mod random_media;
 pub mod rounds;
 pub mod stand_in;

@@ -2,6 +2,7 @@
 
 pub(crate) mod clip;
 pub(crate) mod completions;
+pub(crate) mod copy;
 pub(crate) mod doctor;
 pub(crate) mod frame;
 pub(crate) mod frames;
@@ -10,6 +11,7 @@ pub(crate) mod inspect;
 pub(crate) mod list;
 pub(crate) mod ls;
 pub(crate) mod man;
+pub(crate) mod put;
 pub(crate) mod record;
 pub(crate) mod save;
 pub(crate) mod serve;

@@ -1,0 +1,4 @@
+//! Sending with PutMedia.
+
+mod chaos;
+mod sending;
