@@ -21,10 +21,10 @@ test: setup
 ## Checks the local endpoint with boto3, ebmlite and Pillow, our client with moto, and recordings with mkvmerge and pymp4:
 ## independent judges.
 judges: judges-installed
-	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) test $(FEATURES) --test it -- judges:: recordings:: --nocapture
+	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) test $(FEATURES) --test it -- judges:: recordings:: viewer:: --nocapture
 
 judges-installed: setup
-	.ci/setup mkvtoolnix python3-venv
+	.ci/setup chromium mkvtoolnix python3-venv
 	python3 -m venv $(JUDGES)
 	$(JUDGES)/bin/pip install -q boto3 ebmlite av imageio 'moto[server]' pillow pymp4
 

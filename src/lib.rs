@@ -163,6 +163,8 @@ pub mod packet;
 pub mod service;
 pub mod sink;
 mod summary;
+#[cfg(feature = "viewer")]
+pub mod viewer;
 
 /// Not a stable interface: for this crate's own fuzzing and tests.
 #[doc(hidden)]
@@ -209,7 +211,7 @@ pub use sink::{
 pub use summary::Summary;
 
 /// Compiles and runs the examples of the README and of the guides with the tests.
-#[cfg(all(doctest, feature = "aws", feature = "ffmpeg", feature = "local"))]
+#[cfg(all(doctest, feature = "ffmpeg", feature = "viewer"))]
 mod guides {
     macro_rules! guide {
         ($($name:ident: $path:literal)*) => {
@@ -229,5 +231,6 @@ mod guides {
         Pictures: "docs/pictures.md"
         Put: "docs/put.md"
         Recordings: "docs/recordings.md"
+        Viewer: "docs/viewer.md"
     }
 }

@@ -20,7 +20,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, ErrorKind, Result};
+#[cfg(doc)]
+use crate::error::ErrorKind;
+use crate::error::{Error, Result};
 
 pub use faults::counters::FaultCounts;
 pub use faults::injected_fault::InjectedFault;
@@ -30,13 +32,17 @@ pub use media::document::{Document, Shape, Stamp};
 pub use media::fragment_number::fragment_number;
 pub use media::tag_names::TagNames;
 pub use producer::connect_call::ConnectCall;
+pub use server::access::Access;
+
+#[cfg(feature = "viewer")]
+pub(crate) use server::connection::Resetter;
 
 use media::payload::blocking;
 use producer::{connect_call, looped_file};
-use server::connection::{Accept, Resetter};
 #[cfg(feature = "aws")]
 use server::in_process;
 use server::router::router;
+use server::serve::Socket;
 use server::state::Server;
 #[cfg(feature = "aws")]
 use store::streams::REGION;
@@ -95,6 +101,9 @@ use store::streams::Stream;
 pub struct LocalEndpoint {
     address: SocketAddr,
     server: Arc<Server>,
+    /// The token that the client of this endpoint sends.
+    #[cfg(feature = "aws")]
+    token: Option<String>,
     stop: CancellationToken,
 }
 
@@ -124,23 +133,31 @@ impl LocalEndpoint {
     /// # Errors
     /// If the port cannot be bound, usually because it is taken.
     pub async fn start_with(port: u16, quotas: Quotas) -> Result<Self> {
-        let failed = |error| {
-            let message = format!("listening on 127.0.0.1:{port} failed");
-            Error::new(ErrorKind::Io, message).retryable(false).caused_by(error)
-        };
-        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        let stop = CancellationToken::new();
-        let server = Arc::new(Server::new(format!("http://{address}"), quotas, stop.clone()));
-        let service = router(Arc::clone(&server)).into_make_service_with_connect_info::<Resetter>();
-        let stopped = stop.clone().cancelled_owned();
-        let accept = Accept { listener, stop: stop.clone() };
-        tokio::spawn(async move {
-            if let Err(error) = axum::serve(accept, service).with_graceful_shutdown(stopped).await {
-                tracing::warn!(%error, "the local endpoint failed");
-            }
-        });
-        Ok(Self { address, server, stop })
+        Self::start_at((Ipv4Addr::LOCALHOST, port).into(), quotas, Access::default()).await
+    }
+
+    /// Starts an endpoint at this address, with these quotas, for the clients with this access.
+    ///
+    /// It needs a tokio runtime with I/O and time enabled.
+    ///
+    /// # Errors
+    /// - [`InvalidArgument`](ErrorKind::InvalidArgument) for an address that other machines can reach, if the access needs
+    ///   no token.
+    /// - If the address cannot be bound.
+    pub async fn start_at(address: SocketAddr, quotas: Quotas, access: Access) -> Result<Self> {
+        let socket = Socket::bind(address, access.clone()).await?;
+        let (address, stop) = (socket.address, CancellationToken::new());
+        let server = Arc::new(Server::new(access.url(address), quotas, stop.clone()));
+        socket.serve(router(Arc::clone(&server)), stop.clone());
+        #[cfg(feature = "aws")]
+        let token = access.token_text().map(str::to_owned);
+        Ok(Self {
+            address,
+            server,
+            #[cfg(feature = "aws")]
+            token,
+            stop,
+        })
     }
 
     /// Injects a fault into the next call of an operation.
@@ -235,6 +252,12 @@ impl LocalEndpoint {
         self.address.port()
     }
 
+    /// Shows a page at the paths that are not the service's.
+    #[cfg(feature = "viewer")]
+    pub(crate) fn show_page(&self, page: axum::Router) {
+        self.server.set_page(page);
+    }
+
     /// Returns an AWS SDK configuration that points all clients to this endpoint.
     ///
     /// The region is `us-west-2`.
@@ -243,7 +266,8 @@ impl LocalEndpoint {
         use aws_credential_types::Credentials;
         use aws_credential_types::provider::SharedCredentialsProvider;
 
-        let credentials = Credentials::new("local", "local", None, None, "local endpoint");
+        let key = self.token.as_deref().unwrap_or("local");
+        let credentials = Credentials::new(key, "local", None, None, "local endpoint");
         aws_config::SdkConfig::builder()
             .behavior_version(aws_config::BehaviorVersion::latest())
             .region(aws_config::Region::new(REGION))
@@ -358,6 +382,20 @@ impl LocalEndpoint {
         self.server.add(Arc::clone(&stream));
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(looped_file::play(stream, clusters)));
     }
+}
+
+/// Serves a router at an address until it is stopped. Returns the address.
+#[cfg(feature = "viewer")]
+pub(crate) async fn serve(
+    address: SocketAddr,
+    access: Access,
+    router: axum::Router,
+    stop: CancellationToken,
+) -> Result<SocketAddr> {
+    let socket = Socket::bind(address, access).await?;
+    let address = socket.address;
+    socket.serve(router, stop);
+    Ok(address)
 }
 
 async fn read(path: &Path) -> Result<Bytes> {

@@ -22,6 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sink", &["error", "summary", "image_format", "fragment", "packet", "audio", "mux", "frame", "service"]),
     ("ext", &["error", "fragment", "packet", "audio", "mux", "checkpoint", "frame", "sink", "service"]),
     ("service", &["error", "limits", "image_format", "ebml", "fragment", "packet", "demux", "checkpoint"]),
+    ("viewer", &["error", "fragment", "audio", "mux", "ext", "frame", "service", "local"]),
     ("local", &["error", "limits", "ebml", "fragment", "packet", "demux", "mux", "frame"]),
     (
         "lib",
@@ -43,6 +44,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "service",
             "sink",
             "summary",
+            "viewer",
         ],
     ),
 ];

@@ -24,3 +24,4 @@ mod programs;
 mod put;
 mod recordings;
 mod support;
+mod viewer;

@@ -31,7 +31,7 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use aws::AwsOptions;
 use commands::{
     clip, completions, copy, doctor, frame, frames, images, inspect, list, ls, man, put, record, save, serve, tail,
-    url, wav,
+    url, watch, wav,
 };
 use context::Context;
 use failure::{Failure, INTERRUPTED, Result};
@@ -90,6 +90,7 @@ enum Command {
     Copy(copy::Copy),
     Inspect(inspect::Inspect),
     Serve(serve::Serve),
+    Watch(watch::Watch),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
     Man(man::Man),
@@ -99,6 +100,7 @@ const AFTER_HELP: &str = "\
 Examples:
   kvs serve --loop camera=door.mkv              a stream on this machine, to try things out
   kvs tail front-door                           a line per fragment, as it arrives
+  kvs watch front-door --open                   live picture, timeline and downloads in a browser
   kvs record front-door --start \"1h ago\" --end now -o front-door.mp4
   kvs frames recording.mkv --every 10s -o pictures --sheet sheet.jpg
   kvs wav call.mkv -o call.wav --waveform call.svg
@@ -187,6 +189,7 @@ async fn run(command: Command, cx: &Context) -> Result<()> {
         Command::Copy(copy) => copy.run(cx).await,
         Command::Inspect(inspect) => inspect.run(cx).await,
         Command::Serve(serve) => serve.run(cx).await,
+        Command::Watch(watch) => watch.run(cx).await,
         Command::Doctor(doctor) => doctor.run(cx).await,
         Command::Completions(completions) => completions.run(Cli::command(), cx),
         Command::Man(man) => man.run(Cli::command(), cx).await,

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
+use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Duration, Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Accepts TCP connections.
@@ -27,19 +27,37 @@ pub(crate) struct Connection {
     socket: TcpStream,
     reset: Resetter,
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// The time until which the client has to take some of the bytes that are waiting for it.
+    waits: Option<Pin<Box<Sleep>>>,
 }
 
-/// A flag that makes a connection reset at its next use.
+/// The longest time for which a client of a limited connection may take nothing.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Flags that make a connection reset.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Resetter(Arc<AtomicBool>);
+pub(crate) struct Resetter(Arc<Flags>);
+
+#[derive(Debug, Default)]
+struct Flags {
+    is_reset: AtomicBool,
+    limits_waits: AtomicBool,
+}
 
 impl Resetter {
+    /// Resets the connection at its next use.
     pub(crate) fn reset(&self) {
-        self.0.store(true, Ordering::Release);
+        self.0.is_reset.store(true, Ordering::Release);
     }
 
     pub(crate) fn is_reset(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.is_reset.load(Ordering::Acquire)
+    }
+
+    /// Resets the connection once the client takes nothing for a while.
+    #[cfg(feature = "viewer")]
+    pub(crate) fn limit_waits(&self) {
+        self.0.limits_waits.store(true, Ordering::Release);
     }
 }
 
@@ -55,7 +73,7 @@ impl Listener for Accept {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
         let stopped = Box::pin(self.stop.clone().cancelled_owned());
-        (Connection { socket, reset: Resetter::default(), stopped }, address)
+        (Connection { socket, reset: Resetter::default(), stopped, waits: None }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -63,13 +81,25 @@ impl Listener for Accept {
     }
 }
 
-impl Connected<IncomingStream<'_, Accept>> for Resetter {
-    fn connect_info(stream: IncomingStream<'_, Accept>) -> Self {
-        stream.io().reset.clone()
-    }
-}
-
 impl Connection {
+    pub(crate) fn resetter(&self) -> Resetter {
+        self.reset.clone()
+    }
+
+    /// Passes on the result of a write, or fails if the client has been waited for too long.
+    fn limit(&mut self, written: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if written.is_ready() || !self.reset.0.limits_waits.load(Ordering::Acquire) {
+            self.waits = None;
+            return written;
+        }
+        let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(LONGEST_WAIT)));
+        if waits.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.socket.set_zero_linger()?;
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// Fails if the connection must be reset, or the endpoint was stopped.
     ///
     /// The user drops the connection then. With a linger time of zero, that sends a TCP reset. The current
@@ -93,7 +123,8 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check(cx)?;
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.limit(written, cx)
     }
 
     fn poll_write_vectored(
@@ -102,7 +133,8 @@ impl AsyncWrite for Connection {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check(cx)?;
-        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.limit(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, Request, header};
+use axum::http::{HeaderValue, Method, Request, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use tower::ServiceExt;
 
 use crate::local::faults::counters::Event;
 use crate::local::faults::operation::Operation;
@@ -51,9 +52,20 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .route("/getImages", post(get_images))
         .route("/hls/v1/{file}", get(play_hls).options(allow))
         .route("/dash/v1/{file}", get(play_dash).options(allow))
-        .fallback(async || ErrorResponse::UnknownOperation)
+        .fallback(page)
         .layer(middleware::from_fn_with_state(Arc::clone(&server), handle))
         .with_state(server)
+}
+
+/// Answers requests for other paths: with the page that a viewer has attached, or as a host that knows no such operation.
+async fn page(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    match server.page().filter(|_| request.method() == Method::GET) {
+        Some(page) => match page.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        },
+        None => ErrorResponse::UnknownOperation.into_response(),
+    }
 }
 
 /// Counts a request, and stamps its response with an id and the endpoint's time.

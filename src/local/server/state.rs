@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use axum::Router;
 use tokio_util::sync::CancellationToken;
 
 use crate::local::clock::Clock;
@@ -31,6 +32,8 @@ pub(crate) struct Server {
     pub(crate) sessions: Sessions<Session>,
     /// True if HLS playlists number their discontinuities, which the service's do not.
     pub(crate) numbers_discontinuities: AtomicBool,
+    /// What answers the paths that are not the service's.
+    page: RwLock<Option<Router>>,
 }
 
 impl Server {
@@ -47,7 +50,18 @@ impl Server {
             counters: Arc::default(),
             sessions: Sessions::default(),
             numbers_discontinuities: AtomicBool::new(false),
+            page: RwLock::default(),
         }
+    }
+
+    /// Returns the router for the paths that are not the service's.
+    pub(crate) fn page(&self) -> Option<Router> {
+        self.page.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    #[cfg(feature = "viewer")]
+    pub(crate) fn set_page(&self, page: Router) {
+        *self.page.write().unwrap_or_else(PoisonError::into_inner) = Some(page);
     }
 
     pub(crate) fn url(&self) -> &str {

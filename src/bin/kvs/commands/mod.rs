@@ -17,4 +17,5 @@ pub(crate) mod save;
 pub(crate) mod serve;
 pub(crate) mod tail;
 pub(crate) mod url;
+pub(crate) mod watch;
 pub(crate) mod wav;
