@@ -33,7 +33,7 @@ judges-installed: setup
 proof: setup
 	.ci/setup chromium
 	$(CARGO) build --release $(FEATURES) --examples
-	KVS_ROUNDS=10 PROPTEST_CASES=2000 KVS_CORPUS="$$PWD/target/corpus" \
+	ulimit -n "$$(ulimit -H -n)" && KVS_ROUNDS=10 PROPTEST_CASES=2000 KVS_CORPUS="$$PWD/target/corpus" \
 		$(CARGO) test --release $(FEATURES) --lib --test hostile --test it
 	ulimit -n "$$(ulimit -H -n)" && $(CARGO) bench $(FEATURES) --bench soak
 	$(CARGO) bench $(FEATURES) --bench watched

@@ -115,6 +115,12 @@ pub(crate) struct Counters {
     calls: Mutex<HashMap<(Operation, String), VecDeque<Instant>>>,
 }
 
+/// The longest name of a stream, or ARN, whose calls are remembered, in bytes.
+const LONGEST_NAME: usize = 1024;
+
+/// The most pairs of operation and stream whose calls are remembered.
+const MOST_NAMES: usize = 50_000;
+
 /// The number of calls remembered per operation and stream.
 const KEPT_CALLS: usize = 10_000;
 
@@ -128,9 +134,15 @@ impl Counters {
     }
 
     /// Records a call that arrives now.
+    ///
+    /// Calls for ever new streams are not recorded: clients choose the names.
     pub(crate) fn record_call(&self, operation: Operation, stream: String) {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        let times = calls.entry((operation, stream)).or_default();
+        let key = (operation, stream);
+        if key.1.len() > LONGEST_NAME || calls.len() >= MOST_NAMES && !calls.contains_key(&key) {
+            return;
+        }
+        let times = calls.entry(key).or_default();
         if times.len() == KEPT_CALLS {
             times.pop_front();
         }
@@ -155,6 +167,16 @@ mod tests {
         (0..KEPT_CALLS + 5).for_each(|_| counters.record_call(Operation::GetMedia, "door".into()));
         assert_eq!(counters.calls(Operation::GetMedia, "door").len(), KEPT_CALLS);
         assert!(counters.calls(Operation::GetMedia, "window").is_empty());
+    }
+
+    #[test]
+    fn calls_for_ever_new_names_are_not_kept() {
+        let counters = Counters::default();
+        counters.record_call(Operation::PutMedia, "n".repeat(LONGEST_NAME + 1));
+        (0..MOST_NAMES + 5).for_each(|n| counters.record_call(Operation::PutMedia, n.to_string()));
+        assert_eq!(counters.calls.lock().unwrap().len(), MOST_NAMES);
+        counters.record_call(Operation::PutMedia, "7".into());
+        assert_eq!(counters.calls(Operation::PutMedia, "7").len(), 2);
     }
 
     #[test]

@@ -9,7 +9,9 @@ use crate::local::faults::operation::Operation;
 /// A fault that the endpoint injects into a call.
 ///
 /// A fault hits one call; only [`StaleEndpoint`](Self::StaleEndpoint) lasts until GetDataEndpoint is called.
-/// Faults of the body apply to GetMedia, GetMediaForFragmentList and GetClip. A variant that names an
+/// Faults of the body apply to GetMedia, GetMediaForFragmentList and GetClip. Of these, PutMedia has
+/// [`ResetAfter`](Self::ResetAfter), which counts the bytes of its request, and
+/// [`FaultAfter`](Self::FaultAfter), which is an `ERROR` among its acknowledgements. A variant that names an
 /// operation applies to that one only. A call of another operation takes the fault without effect.
 /// Fragments and bytes are counted from the start of the body. In GetClip, each line of the file counts as
 /// a fragment. In GetMedia, the bytes of one [`push_raw`](crate::local::LocalStream::push_raw) count as one too,

@@ -311,6 +311,11 @@ struct Bucket {
 }
 
 impl Buckets {
+    /// Removes the buckets of a stream that was deleted.
+    pub(crate) fn forget(&self, stream: &str) {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner).retain(|(name, _), _| name != stream);
+    }
+
     /// Takes `cost` from a bucket that refills at `rate` per second and holds one second's worth.
     ///
     /// Returns false if it holds too little. A cost above `rate` needs a full bucket, and leaves it

@@ -109,6 +109,7 @@ impl Server {
             streams.remove(stream.name());
         }
         drop(streams);
+        self.buckets.forget(stream.name());
         stream.delete();
     }
 

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt, TryStreamExt, stream};
-use kinesis_video::local::{Document, Shape};
-use kinesis_video::{ErrorKind, Fragment, FragmentStream, PutAckKind, PutMedia, RecordExt, RetryConfig, Timestamp};
+use kinesis_video::local::{Document, LocalEndpoint, Shape};
+use kinesis_video::{
+    ErrorKind, Fragment, FragmentStream, KinesisVideo, PutAckKind, PutMedia, RecordExt, RetryConfig, Start, Timestamp,
+};
 
 use crate::support::bodies::{CAMERA, fragments, live_body, payload, producer_document, stamp};
+use crate::support::endpoint::ends_soon;
 use crate::support::put_server::{Plan, PutServer, error_ack, refusal};
 
 /// Retries soon.
@@ -280,4 +283,24 @@ async fn cut_fragments_are_sent_without_the_cut_block() {
     assert!(cut.blocks().len() < 5 && cut.blocks().len() > 0);
     send(server.client().put_media("door"), vec![cut.clone()]).await.unwrap();
     assert_eq!(packets(&server.puts()[0].stored[0].1), packets(&cut));
+}
+
+#[tokio::test]
+async fn streams_are_copied_without_sockets() {
+    let endpoint = LocalEndpoint::start_with(0, ends_soon()).await.unwrap();
+    let door = endpoint.create_stream("door");
+    (1..=5).for_each(|ordinal| door.push_stamped(&producer_document(ordinal), stamp(ordinal)));
+    drop(endpoint.create_stream("copy"));
+    let kvs = KinesisVideo::new(&endpoint.in_process_config());
+    let read = |stream: &str| kvs.live(stream).start(Start::Earliest).reconnect(false).fragments();
+    assert_eq!(read("door").record(kvs.put_media("copy").sink()).await.unwrap().items(), 5);
+    let copied: Vec<Fragment> = read("copy").try_collect().await.unwrap();
+    let sent: Vec<Fragment> = read("door").try_collect().await.unwrap();
+    assert_eq!(copied.iter().map(packets).collect::<Vec<_>>(), sent.iter().map(packets).collect::<Vec<_>>());
+    let times = |fragments: &[Fragment]| fragments.iter().map(Fragment::producer_time).collect::<Vec<_>>();
+    assert_eq!(times(&copied), times(&sent));
+    // Without a stream, the call that asks for its endpoint fails.
+    let error = read("door").record(kvs.put_media("nowhere").sink()).await.unwrap_err();
+    assert_eq!((error.kind(), error.context().stream()), (ErrorKind::NotFound, Some("nowhere")));
+    assert_eq!(error.summary().unwrap().items(), 0);
 }
