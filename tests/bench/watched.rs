@@ -92,6 +92,23 @@ fn resident(process: &str) -> f64 {
     statm.split(' ').nth(1).unwrap().parse::<f64>().unwrap() * 4096.0 / f64::from(1 << 20)
 }
 
+/// Makes eight seconds of a camera of 1 Mbit/s, one fragment a second.
+async fn film() -> Arc<[Fragment]> {
+    let source = "testsrc2=size=640x360:rate=25:duration=8";
+    let made = Command::new("ffmpeg")
+        .args([
+            "-v", "error", "-f", "lavfi", "-i", source, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "25", "-bf",
+            "0",
+        ])
+        .args(["-x264-params", "nal-hrd=cbr", "-b:v", "1M", "-minrate", "1M", "-maxrate", "1M", "-bufsize", "1M"])
+        .args(["-cluster_time_limit", "900", "-f", "matroska", "-"])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let film: Vec<Fragment> = FragmentStream::new(&made.stdout[..]).per_cluster(true).try_collect().await.unwrap();
+    film.into()
+}
+
 #[derive(Default)]
 struct Total {
     put: AtomicU64,
@@ -150,9 +167,7 @@ async fn player(address: String, stream: String, total: Arc<Total>) {
 async fn watch() {
     let (cameras, players) = (setting("KVS_WATCHED_CAMERAS", 50), setting("KVS_WATCHED_PLAYERS", 5));
     let seconds = setting("KVS_WATCHED_SECONDS", 60);
-    let film = include_bytes!("../data/camera.mkv").as_slice();
-    let film: Vec<Fragment> = FragmentStream::new(film).per_cluster(true).try_collect().await.unwrap();
-    let film: Arc<[Fragment]> = film.into();
+    let film = film().await;
     let endpoint = Endpoint::start();
     let process = endpoint.0.id().to_string();
     let (kvs, total) = (endpoint.kvs(), Arc::new(Total::default()));
@@ -179,7 +194,10 @@ async fn watch() {
         camera.await.unwrap();
     }
     sleep(Duration::from_secs(3)).await;
-    assert!(watching.iter().chain(&reading).all(|task| !task.is_finished()), "a reader or a player ended");
+    for task in watching.iter().chain(&reading) {
+        assert!(!task.is_finished(), "a reader or a player ended");
+        task.abort();
+    }
     let of = |number: &AtomicU64| number.load(Ordering::Relaxed);
     let grown = (later - stored) as f64 / f64::from(1 << 20);
     println!(
