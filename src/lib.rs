@@ -103,6 +103,7 @@
 //! |---|---|---|
 //! | `aws` | yes | [`KinesisVideo`]: reading from the service, and sending to it, with the AWS SDK |
 //! | `ffmpeg` | no | [`frame`]: decoding pictures with the installed libavcodec; needs its development files and clang |
+//! | `ts` | no | `local` with MPEG-TS in HLS |
 //! | `turbojpeg` | no | JPEG by libjpeg-turbo, three times as fast; needs cmake and nasm |
 //! | `ndarray` | no | [`Frame::to_ndarray`] |
 //! | `local` | no | [`local::LocalEndpoint`]: the service on loopback |

@@ -13,6 +13,8 @@ pub(crate) mod codec;
 pub(crate) mod mkv;
 pub(crate) mod mp4;
 pub(crate) mod timeline;
+#[cfg(feature = "ts")]
+pub(crate) mod ts;
 pub(crate) mod wav;
 
 use std::fmt;

@@ -154,6 +154,27 @@ impl VideoConfig {
         Ok(out.freeze())
     }
 
+    /// Converts a payload of [`payload`](Self::payload) to Annex B, with an access unit delimiter before it.
+    ///
+    /// # Errors
+    /// If the codec is not H.264, or the NAL units cannot be read.
+    #[cfg(feature = "ts")]
+    pub(crate) fn to_access_unit(&self, payload: &Bytes) -> Result<Bytes> {
+        /// A delimiter of a picture of any type.
+        const DELIMITER: &[u8] = &[9, 0xF0];
+        if self.codec != VideoCodec::H264 {
+            return Err(Error::new(ErrorKind::Unsupported, "MPEG-TS is written with H.264, and the video is H.265"));
+        }
+        let units = self.sets.units(payload)?.list;
+        let has_delimiter = units.first().is_some_and(|unit| self.codec.is_delimiter(unit));
+        let mut out = BytesMut::with_capacity(payload.len() + 16);
+        for unit in (!has_delimiter).then_some(DELIMITER).into_iter().chain(units) {
+            out.put_slice(&[0, 0, 0, 1]);
+            out.put_slice(unit);
+        }
+        Ok(out.freeze())
+    }
+
     /// Puts the parameter sets of the record before each key frame from now on.
     #[cfg(feature = "local")]
     pub(crate) fn repeat_sets(&mut self) {

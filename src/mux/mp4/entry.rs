@@ -97,6 +97,18 @@ impl SampleEntry {
         }
     }
 
+    /// Returns a payload as MPEG-TS has it: Annex B or ADTS.
+    ///
+    /// # Errors
+    /// If it is neither H.264 nor AAC, or cannot be read.
+    #[cfg(feature = "ts")]
+    pub(super) fn to_ts(&self, payload: &Bytes) -> Result<Bytes> {
+        match self {
+            Self::Video(video) => video.config.to_access_unit(payload),
+            Self::Audio(config) => config.to_adts(payload),
+        }
+    }
+
     /// Returns the codec as playlists name it (RFC 6381).
     #[cfg(feature = "local")]
     pub(super) fn codec_string(&self) -> String {

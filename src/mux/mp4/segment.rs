@@ -37,6 +37,16 @@ pub(crate) struct Extent {
     pub(crate) has_own_pace: bool,
 }
 
+#[cfg(feature = "ts")]
+/// A sample, with times at 90,000 a second.
+pub(crate) struct TsSample {
+    pub(crate) pts: i64,
+    pub(crate) dts: i64,
+    pub(crate) is_key: bool,
+    /// Annex B or ADTS.
+    pub(crate) bytes: bytes::Bytes,
+}
+
 impl Segment {
     /// Reads a track of a fragment that was placed alone.
     ///
@@ -81,6 +91,30 @@ impl Segment {
         self.track.entry.codec_string()
     }
 
+    /// Returns true for audio.
+    #[cfg(feature = "ts")]
+    pub(crate) fn is_audio(&self) -> bool {
+        self.track.entry.audio().is_some()
+    }
+
+    /// Returns the samples as MPEG-TS has them. `start` and `delay` are those of [`media`](Segment::media).
+    ///
+    /// # Errors
+    /// If the track is neither H.264 nor AAC, or a packet cannot be read.
+    #[cfg(feature = "ts")]
+    pub(crate) fn into_ts(mut self, start: i64, delay: i64) -> Result<Vec<TsSample>> {
+        self.shift(start, delay);
+        let scale = |ticks: i64| {
+            let scaled = i128::from(ticks) * 90_000 / i128::from(self.track.timescale.max(1));
+            i64::try_from(scaled).unwrap_or(i64::MAX)
+        };
+        let samples = self.run.entries.iter().zip(&self.run.payloads).map(|(entry, payload)| {
+            let (dts, pts) = (scale(entry.dts), scale(entry.dts.saturating_add(i64::from(entry.offset))));
+            Ok(TsSample { pts, dts, is_key: entry.is_key, bytes: self.track.entry.to_ts(payload)? })
+        });
+        samples.collect()
+    }
+
     /// Returns `ftyp` and `moov`.
     ///
     /// # Errors
@@ -103,14 +137,7 @@ impl Segment {
     /// # Errors
     /// If there is more media than a `moof` can describe.
     pub(crate) fn media(mut self, sequence_number: u32, start: i64, delay: i64) -> Result<Vec<u8>> {
-        let later = delay.saturating_sub(self.track.delay).max(0);
-        for entry in &mut self.run.entries {
-            entry.dts = entry.dts.saturating_add(start.saturating_sub(self.track.delay).saturating_sub(later));
-            // Audio is decoded as it is presented.
-            if self.track.entry.audio().is_none() {
-                entry.offset = entry.offset.saturating_add(i32::try_from(later).unwrap_or(i32::MAX));
-            }
-        }
+        self.shift(start, delay);
         let mdat = header(b"mdat", self.run.bytes());
         let mut out = Vec::new();
         let mut size = 0;
@@ -126,5 +153,17 @@ impl Segment {
         out.extend_from_slice(&mdat);
         self.run.payloads.iter().for_each(|payload| out.extend_from_slice(payload));
         Ok(out)
+    }
+
+    /// Moves the samples to their place on the player's timeline.
+    fn shift(&mut self, start: i64, delay: i64) {
+        let later = delay.saturating_sub(self.track.delay).max(0);
+        for entry in &mut self.run.entries {
+            entry.dts = entry.dts.saturating_add(start.saturating_sub(self.track.delay).saturating_sub(later));
+            // Audio is decoded as it is presented.
+            if self.track.entry.audio().is_none() {
+                entry.offset = entry.offset.saturating_add(i32::try_from(later).unwrap_or(i32::MAX));
+            }
+        }
     }
 }

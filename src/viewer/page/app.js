@@ -79,7 +79,7 @@ function choose() {
     say(sentence(page.listTrouble.message), page.listTrouble.hint ?? "", { action: { name: "Try again", run: loadStreams } });
   } else {
     $("title").textContent = "No streams";
-    say("There are no streams yet", "Create one with any producer, or serve a file: kvs serve --loop camera=FILE.mkv, or kvs serve --demo.");
+    say("There are no streams yet", "Send one with a producer or with kvs put. To look around without a camera: kvs serve --demo.");
   }
 }
 

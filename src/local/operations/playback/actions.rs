@@ -241,6 +241,25 @@ fn media(session: &Session, stream: &Stream, link: &Link) -> Result<(&'static st
     Ok((mp4_kind(is_audio), segment.map_err(|error| cannot_be_played(&error))?.into()))
 }
 
+#[cfg(feature = "ts")]
+fn ts(session: &Session, stream: &Stream, link: &Link) -> Result<(&'static str, Bytes), ErrorResponse> {
+    use crate::mux::ts::{TsTrack, segment};
+
+    let copied = part(session, link, |_, part| {
+        let tracks: Vec<_> = part.tracks.iter().map(|track| (track.number, track.at, track.delay)).collect();
+        Some((part.listed.clone(), tracks))
+    });
+    let (listed, tracks) = copied?;
+    let fragment = read_fragment(stream, &listed).ok_or_else(|| not_listed("fragment: it is no longer stored"))?;
+    let (placed, _) = place_alone(&fragment).ok_or_else(|| not_listed("media"))?;
+    let tracks = tracks
+        .into_iter()
+        .map(|(number, start, delay)| Ok(TsTrack { segment: Segment::of(&placed, number, true)?, start, delay }));
+    let written = tracks.collect::<Result<_, _>>().and_then(segment);
+    Ok(("video/mp2t", written.map_err(|error| cannot_be_played(&error))?.into()))
+}
+
+#[cfg(not(feature = "ts"))]
 fn ts(_: &Session, _: &Stream, _: &Link) -> Result<(&'static str, Bytes), ErrorResponse> {
-    Err(ErrorResponse::new("NotImplementedException", "This local endpoint has no writer of MPEG-TS"))
+    Err(super::no_ts())
 }

@@ -118,6 +118,12 @@ pub(crate) async fn get_dash_streaming_session_url(State(server): State<Arc<Serv
     Ok(axum::Json(json!({ "DASHStreamingSessionURL": url })).into_response())
 }
 
+/// Makes the error for MPEG-TS in a build that does not write it.
+fn no_ts() -> ErrorResponse {
+    let message = "This endpoint was built without the feature `ts`, which writes MPEG-TS";
+    ErrorResponse::new("NotImplementedException", message)
+}
+
 async fn begin(server: &Server, protocol: Protocol, body: &[u8]) -> Result<String, ErrorResponse> {
     let (operation, path) = match protocol {
         Protocol::Hls => (Operation::GetHlsStreamingSessionUrl, "hls/v1/getHLSMasterPlaylist.m3u8"),
@@ -130,6 +136,9 @@ async fn begin(server: &Server, protocol: Protocol, body: &[u8]) -> Result<Strin
     let now = server.clock.now();
     if let Selection::Replay(window) | Selection::OnDemand(window) = &options.selection {
         window.check(now, stream.kept_since())?;
+    }
+    if options.played == Played::HlsTs && !cfg!(feature = "ts") {
+        return Err(no_ts());
     }
     server.spend_session(operation, &stream)?;
     let fragments = match options.selection {
