@@ -57,7 +57,8 @@ def refused(name, what, call):
         same(f"{what}: a message", bool(error.response["Error"]["Message"]), True)
 
 
-def fetched(url):
+def refusal(url):
+    """Returns the status and the text of an address that gives nothing."""
     try:
         urllib.request.urlopen(url)
         sys.exit(f"{url} gave something")
@@ -156,11 +157,14 @@ same("JPEGQuality", sum(sharp) < sum(blurred), True)
 body = archive.get_media_for_fragment_list(StreamName="door", Fragments=numbers)["Payload"].read()
 same("GetMediaForFragmentList", [body.count(number.encode()) > 0 for number in numbers], [True] * len(numbers))
 
-for name, key in [("GetHLSStreamingSessionURL", "HLSStreamingSessionURL"), ("GetDASHStreamingSessionURL", "DASHStreamingSessionURL")]:
+for name, key, sign in [
+    ("GetHLSStreamingSessionURL", "HLSStreamingSessionURL", "#EXTM3U\n"),
+    ("GetDASHStreamingSessionURL", "DASHStreamingSessionURL", "<MPD "),
+]:
     url = calls[name]("door")[key]
     same(f"{name}: the URL", url.startswith(there["url"]), True)
-    same(f"{name}: nothing behind it yet", fetched(url)[0], 501)
-    expired = fetched(url.split("=")[0] + "=another")
+    same(f"{name}: the manifest", sign in urllib.request.urlopen(url).read().decode(), True)
+    expired = refusal(url.split("=")[0] + "=another")
     same(f"{name}: another token", expired, (403, "Streaming session token is expired"))
 
 clip = calls["GetClip"]("door")
