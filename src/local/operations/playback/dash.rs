@@ -36,8 +36,13 @@ pub(crate) fn manifest(options: &Options, listing: &Listing, token: &str, now: T
     }
     let config = parts().next().and_then(|part| listing.config(part.config));
     let sets: String = config.map(|config| sets(options, listing, config, token)).unwrap_or_default();
+    // Without a clock to go by, dash.js asks a host on the internet for the time.
+    let clock = match is_static {
+        true => String::new(),
+        false => format!("  <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:direct:2014\" value=\"{now}\"/>\n"),
+    };
     format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<MPD {head}>\n  <Period id=\"0\" start=\"PT0S\">\n{sets}  </Period>\n</MPD>\n"
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<MPD {head}>\n  <Period id=\"0\" start=\"PT0S\">\n{sets}  </Period>\n{clock}</MPD>\n"
     )
 }
 
@@ -71,8 +76,11 @@ fn sets(options: &Options, listing: &Listing, config: &Config, token: &str) -> S
              initialization=\"getMP4InitFragment.mp4?{query}&amp;SequenceNumber=0\" \
              media=\"getMP4MediaFragment.mp4?{query}&amp;SequenceNumber=$Number$\">\n        <SegmentTimeline>\n"
         );
-        for (part, timed) in parts() {
-            text += &format!("          <S t=\"{}\" d=\"{}\"", timed.start(), timed.end() - timed.start());
+        // A track may end before the others. Its segment lasts until the next one, since dash.js loses its place at holes.
+        let nexts = parts().skip(1).map(|(_, next)| Some(next.start())).chain([None]);
+        for ((part, timed), next) in parts().zip(nexts) {
+            let end = next.unwrap_or(timed.end());
+            text += &format!("          <S t=\"{}\" d=\"{}\"", timed.start(), end - timed.start());
             if options.shows_times {
                 text += &format!(" kvs:ts=\"{}\"", decimals(part.time.as_millis() as f64 / 1e3));
             }
