@@ -28,10 +28,11 @@ judges-installed: setup
 	python3 -m venv $(JUDGES)
 	$(JUDGES)/bin/pip install -q boto3 ebmlite av imageio 'moto[server]' pillow pymp4
 
-## Runs what takes too long for the suite: more random rounds, a thousand live streams, ten minutes of faults over a
-## hundred streams, a day of media in one file, each fuzz target for a minute, cargo-deny, and a build of the packaged crate.
+## Runs what takes too long for the suite: more random rounds, players in a browser, a thousand live streams, ten minutes of
+## faults over a hundred streams, fifty cameras put and watched, a day of media in one file, each fuzz target for a minute, cargo-deny, and a build of the packaged crate.
 proof: setup
-	.ci/setup chromium
+	.ci/setup chromium npm
+	npm install --silent --no-audit --no-fund --prefix target/players hls.js@1 dashjs@5
 	$(CARGO) build --release $(FEATURES) --examples
 	ulimit -n "$$(ulimit -H -n)" && KVS_ROUNDS=10 PROPTEST_CASES=2000 KVS_CORPUS="$$PWD/target/corpus" \
 		$(CARGO) test --release $(FEATURES) --lib --test hostile --test it

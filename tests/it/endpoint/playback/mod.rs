@@ -1,5 +1,6 @@
 //! HLS, DASH and clips of the local endpoint: argument rules and covered fragments.
 
+mod browser;
 mod manifests;
 mod players;
 
