@@ -24,12 +24,13 @@ judges: judges-installed
 	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) test $(FEATURES) --test it -- judges:: recordings:: viewer:: --nocapture
 
 judges-installed: setup
-	.ci/setup chromium mkvtoolnix python3-venv
+	.ci/setup chromium curl mkvtoolnix python3-venv
 	python3 -m venv $(JUDGES)
 	$(JUDGES)/bin/pip install -q boto3 ebmlite av imageio 'moto[server]' pillow pymp4
 
 ## Runs what takes too long for the suite: more random rounds, players in a browser, a thousand live streams, ten minutes of
-## faults over a hundred streams, fifty cameras put and watched, a day of media in one file, each fuzz target for a minute, cargo-deny, and a build of the packaged crate.
+## faults over a hundred streams, fifty cameras put and watched, a day of media in one file, each fuzz target for a minute,
+## cargo-deny, and a build of the packaged crate.
 proof: setup
 	.ci/setup chromium npm
 	npm install --silent --no-audit --no-fund --prefix target/players hls.js@1 dashjs@5
