@@ -35,7 +35,7 @@ pub(super) enum Sampling {
     UpTo(i64, Reach),
 }
 
-/// What is decoded to find the last picture at or before a time.
+/// The pictures that are decoded to find the last one at or before a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
     /// The picture itself, and the pictures that its decoding needs.

@@ -62,7 +62,7 @@ use store::streams::Stream;
 /// | ListFragments, GetMediaForFragmentList | as the service's |
 /// | GetClip | MP4, of at most 200 fragments or 100 MB, without re-encoding |
 /// | GetImages | images, with the feature `ffmpeg`; `NotImplementedException` without |
-/// | GetHLSStreamingSessionURL, GetDASHStreamingSessionURL | a URL that players open, with playlists and media behind it |
+/// | GetHLSStreamingSessionURL, GetDASHStreamingSessionURL | the URL of a playlist or manifest; it and its media are served too |
 ///
 /// Requests are validated as the service validates them. The service's [`Quotas`] apply.
 /// [`inject`](LocalEndpoint::inject) makes calls fail. Credentials and signatures are not checked, except a

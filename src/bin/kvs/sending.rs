@@ -28,7 +28,7 @@ pub(crate) struct Creation {
     retention: u32,
 }
 
-/// How often, and how many times, a new stream is asked whether it is active.
+/// The pause between two checks of a new stream's status, and the most checks.
 const POLL: Duration = Duration::from_millis(500);
 const POLLS: u32 = 120;
 

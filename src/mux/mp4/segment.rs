@@ -29,7 +29,7 @@ pub(crate) struct Extent {
     pub(crate) last: i64,
     /// When the last sample ends.
     pub(crate) end: i64,
-    /// How much earlier samples are decoded than presented.
+    /// The delay from decoding to presentation, which reordered pictures need.
     pub(crate) delay: i64,
     pub(crate) samples: u64,
     pub(crate) bytes: u64,

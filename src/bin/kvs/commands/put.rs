@@ -135,10 +135,10 @@ impl Put {
 struct Timeline {
     /// The time at which the first fragment begins, if it is given.
     start: Option<Timestamp>,
-    /// Whether fragments with a producer time are moved too.
+    /// True if fragments with a producer time are moved too.
     moves_all: bool,
     began: Option<(Instant, i64)>,
-    /// What is added to the fragments' own times, in nanoseconds. `None` at the beginning of a pass.
+    /// The shift of the fragments' own times, in nanoseconds. `None` at the beginning of a pass.
     shift: Option<i64>,
     /// The own time of the last fragment.
     last: i64,
@@ -146,7 +146,7 @@ struct Timeline {
     end: Option<i64>,
     /// The last duration that was not zero.
     duration: i64,
-    /// How many fragments were placed.
+    /// The number of fragments placed so far.
     passed: u64,
 }
 

@@ -55,7 +55,7 @@ pub(crate) struct PartTrack {
     pub(crate) extent: Extent,
     /// The start of the fragment's media on the player's timeline.
     pub(crate) at: i64,
-    /// How much earlier samples are decoded than presented.
+    /// The delay from decoding to presentation, which reordered pictures need.
     pub(crate) delay: i64,
 }
 
@@ -123,7 +123,7 @@ impl Config {
 /// The fragments that a session has listed.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
-    /// Those of the newest playlist, and some before them that players still read.
+    /// The parts of the newest playlist, after older ones that players may still fetch.
     parts: VecDeque<Part>,
     /// The number of parts in the newest playlist.
     shown: usize,
@@ -216,7 +216,7 @@ impl Listing {
                     }
                 }
                 if !waits {
-                    // What has not been ingested in time delays what comes after it.
+                    // A fragment that is ingested late delays the ones after it.
                     self.due = Some(due.max(now));
                     self.is_complete = window.end.is_some_and(|end| end < now) && due <= now;
                 }

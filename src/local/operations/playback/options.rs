@@ -38,7 +38,7 @@ pub(crate) enum Discontinuities {
     OnDiscontinuity,
 }
 
-/// What a session was requested to play, and how.
+/// The options of a playback session.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
     pub(crate) protocol: Protocol,

@@ -58,7 +58,7 @@ pub enum Cut {
     },
     /// The session ends, and the fragment that has begun is incomplete.
     Failed {
-        /// What the producer is told.
+        /// The error of the acknowledgement.
         error: PutError,
         /// The cause, for people.
         reason: String,
@@ -109,7 +109,7 @@ struct Fragment {
     tags: usize,
     ticks: i64,
     start: i64,
-    /// Which tracks have blocks, in the order of Tracks.
+    /// For each track, in the order of Tracks: true if the fragment has a block of it.
     seen: [bool; MAX_TRACKS],
     extent: Extent,
     /// The times of the first and the last block, in nanoseconds.
