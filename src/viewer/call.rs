@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::{Query, State as Extract};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
+use hound::{SampleFormat, WavSpec};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -126,15 +127,15 @@ pub(super) fn wav_bytes(start: Timestamp, end: Timestamp) -> u64 {
 /// Returns the header of a file with this many frames of 16 bits, left and right.
 fn header(frames: u64) -> Bytes {
     let data = u32::try_from(frames * FRAME).unwrap_or(u32::MAX);
-    let mut out = Vec::new();
-    out.extend_from_slice(b"RIFF");
-    out.extend_from_slice(&data.saturating_add(HEADER as u32 - 8).to_le_bytes());
-    out.extend_from_slice(b"WAVEfmt \x10\0\0\0\x01\0\x02\0");
-    out.extend_from_slice(&SAMPLE_RATE.to_le_bytes());
-    out.extend_from_slice(&(SAMPLE_RATE * FRAME as u32).to_le_bytes());
-    out.extend_from_slice(b"\x04\0\x10\0data");
-    out.extend_from_slice(&data.to_le_bytes());
-    out.into()
+    let spec = WavSpec { channels: 2, sample_rate: SAMPLE_RATE, bits_per_sample: 16, sample_format: SampleFormat::Int };
+    let mut header = spec.into_header_for_infinite_file();
+    // The sizes of the file after this field, and of the samples.
+    for (at, size) in [(4, data.saturating_add(HEADER as u32 - 8)), (HEADER as usize - 4, data)] {
+        if let Some(field) = header.get_mut(at..at + 4) {
+            field.copy_from_slice(&size.to_le_bytes());
+        }
+    }
+    header.into()
 }
 
 /// Yields a WAV file of exactly the range: the customer on the left, the agent on the right, silence where nothing is

@@ -76,10 +76,15 @@ pub(super) async fn file_mp4(
     Ok(request.attach("mp4", "video/mp4", logged(body)))
 }
 
+/// Returns the first fragment of a range, so that a failure has a status.
+async fn first(fragments: &mut ArchiveFragments) -> Answer<Fragment> {
+    let first = fragments.next().await.transpose()?;
+    first.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "nothing in this range can be read"))
+}
+
 /// Begins a file, so that a failure has a status.
 async fn begin(fragments: &mut ArchiveFragments) -> Answer<(Film, Bytes)> {
-    let first = fragments.next().await.transpose()?;
-    let first = first.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "nothing in this range can be read"))?;
+    let first = first(fragments).await?;
     let (film, pushed) = push(Film::new(true), first).await;
     Ok((film, pushed?))
 }
@@ -92,8 +97,7 @@ pub(super) async fn file_wav(
 ) -> Answer {
     let mut stored = request.open(&state).await?;
     connection.limit_waits();
-    let first = stored.fragments.next().await.transpose()?;
-    let first = first.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "nothing in this range can be read"))?;
+    let first = first(&mut stored.fragments).await?;
     if details::kind(first.tracks()) == "call" {
         let length = call::wav_bytes(stored.start, stored.end);
         let body = logged(call::wav(first, stored));

@@ -61,9 +61,8 @@ pub(super) async fn spans(Extract(state): Extract<Arc<State>>, Query(range): Que
     let listed = listed(&state, &range.stream, start, end).await?;
     let mut spans: Vec<Span> = Vec::new();
     for (at, info) in listed.iter().enumerate() {
-        let Some(begins) = info.producer_time().map(Timestamp::as_millis) else { continue };
-        let next = listed.get(at + 1).and_then(FragmentInfo::producer_time).map(Timestamp::as_millis);
-        let ends = begins.saturating_add(millis(info, next));
+        let Some(begins) = start_of(info) else { continue };
+        let ends = begins.saturating_add(millis(&listed, at));
         match spans.last_mut() {
             Some(span) if begins <= span.end.saturating_add(TOLERANCE) => {
                 span.end = span.end.max(ends);
@@ -74,11 +73,10 @@ pub(super) async fn spans(Extract(state): Extract<Arc<State>>, Query(range): Que
         }
     }
     let fragments = (listed.len() <= MOST_SHOWN).then(|| {
-        let shown = listed.iter().enumerate().map(|(at, info)| {
-            let next = listed.get(at + 1).and_then(FragmentInfo::producer_time).map(Timestamp::as_millis);
-            let start = info.producer_time().map(Timestamp::as_millis);
-            json!([info.number().as_str(), start, millis(info, next), info.bytes()])
-        });
+        let shown = listed
+            .iter()
+            .enumerate()
+            .map(|(at, info)| json!([info.number().as_str(), start_of(info), millis(&listed, at), info.bytes()]));
         shown.collect::<Vec<_>>()
     });
     let spans: Vec<_> = spans.iter().map(|span| json!([span.start, span.end, span.fragments, span.bytes])).collect();
@@ -92,13 +90,19 @@ struct Span {
     bytes: u64,
 }
 
-/// Returns the duration of a fragment. The service sometimes reports none.
-fn millis(info: &FragmentInfo, next: Option<i64>) -> i64 {
+fn start_of(info: &FragmentInfo) -> Option<i64> {
+    info.producer_time().map(Timestamp::as_millis)
+}
+
+/// Returns the duration of a listed fragment. The service sometimes reports none; then it lasts until the next one.
+fn millis(listed: &[FragmentInfo], at: usize) -> i64 {
+    let Some(info) = listed.get(at) else { return 0 };
     let reported = i64::try_from(info.duration().as_millis()).unwrap_or(0);
     if reported > 0 {
         return reported;
     }
-    let start = info.producer_time().map_or(0, Timestamp::as_millis);
+    let start = start_of(info).unwrap_or(0);
+    let next = listed.get(at + 1).and_then(start_of);
     next.map_or(0, |next| next.saturating_sub(start)).clamp(0, LONGEST_FRAGMENT)
 }
 
@@ -119,8 +123,7 @@ pub(super) async fn listed(state: &State, stream: &str, start: Timestamp, end: T
     let before = listed.partition_point(|info| info.producer_time().is_none_or(|time| time <= start));
     let first = before.saturating_sub(1);
     let reaches = listed.get(first).is_some_and(|info| {
-        let next = listed.get(first + 1).and_then(FragmentInfo::producer_time).map(Timestamp::as_millis);
-        let ends = info.producer_time().map_or(0, Timestamp::as_millis).saturating_add(millis(info, next));
+        let ends = start_of(info).unwrap_or(0).saturating_add(millis(&listed, first));
         ends > start.as_millis()
     });
     let first = if before == 0 || reaches { first } else { before };

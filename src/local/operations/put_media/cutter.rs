@@ -313,27 +313,31 @@ impl State {
             id::TRACKS => self.tracks = Some(read_tracks(payload, header.payload())?),
             _ => {}
         }
-        match &mut self.fragment {
-            Some(fragment) => {
-                fragment.bytes += bytes.len() as u64;
-                self.media.extend_from_slice(bytes);
-            }
-            None if !self.has_cluster => self.headers.extend_from_slice(bytes),
-            // A fragment that was ended by its tag takes no more.
-            None => {}
+        if self.has_cluster {
+            self.append(bytes);
+        } else {
+            self.headers.extend_from_slice(bytes);
         }
         Ok(())
+    }
+
+    /// Appends whole elements to the fragment. One that was ended by its tag takes no more.
+    fn append(&mut self, bytes: &[u8]) {
+        if let Some(fragment) = &mut self.fragment {
+            fragment.bytes += bytes.len() as u64;
+            self.media.extend_from_slice(bytes);
+        }
     }
 
     fn tags(&mut self, tags: TagsRead, bytes: &[u8], cuts: &mut Vec<Cut>) -> Result<(), Refusal> {
         let count = match &mut self.fragment {
             Some(fragment) => {
                 fragment.tags += tags.count;
+                let count = fragment.tags;
                 if !tags.only_ends {
-                    fragment.bytes += bytes.len() as u64;
-                    self.media.extend_from_slice(bytes);
+                    self.append(bytes);
                 }
-                fragment.tags
+                count
             }
             None if self.tracks.is_some() && !self.has_cluster => {
                 self.headers.extend_from_slice(bytes);
@@ -391,11 +395,7 @@ impl State {
             }
             _ => {}
         }
-        // A Cluster's elements come after its Timestamp, so the fragment is there unless a tag inside ended it.
-        if let Some(fragment) = &mut self.fragment {
-            fragment.bytes += bytes.len() as u64;
-            self.media.extend_from_slice(bytes);
-        }
+        self.append(bytes);
         Ok(())
     }
 
