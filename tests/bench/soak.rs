@@ -11,8 +11,8 @@
     reason = "it fails by panicking"
 )]
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+mod other_process;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,6 +20,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures::TryStreamExt;
 use kinesis_video::local::{Document, InjectedFault, LocalEndpoint, LocalStream, Operation, Quotas, Shape};
 use kinesis_video::{Fragment, FragmentEnd, KinesisVideo, Start, StopHandle};
+use other_process::{OtherProcess, mib, resident, setting};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep, sleep_until};
@@ -38,10 +39,6 @@ fn main() {
             runtime.block_on(load());
         }
     }
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().map_or(default, |value| value.parse().unwrap())
 }
 
 /// The other process: STREAMS BYTES MILLIS KEPT FAULTS. Streams are named by their number, and each gets a
@@ -96,54 +93,8 @@ async fn produce(stream: LocalStream, bytes: usize, every: Duration, offset: Dur
     }
 }
 
-/// The other process, and where it listens.
-struct Other(Child, String);
-
-impl Other {
-    fn start(arguments: [u64; 5]) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .arg("endpoint")
-            .args(arguments.map(|argument| argument.to_string()))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut url = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
-        Self(child, url.trim().to_owned())
-    }
-
-    fn kvs(&self) -> KinesisVideo {
-        use aws_sdk_kinesisvideo::config::{Credentials, SharedCredentialsProvider};
-        let credentials = Credentials::new("local", "local", None, None, "soak");
-        let config = aws_config::SdkConfig::builder()
-            .behavior_version(aws_config::BehaviorVersion::latest())
-            .region(aws_config::Region::new("us-west-2"))
-            .endpoint_url(&self.1)
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .build();
-        KinesisVideo::new(&config)
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Of this process, in bytes.
-fn resident() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
-}
-
 fn files() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }
 
 /// The lag in ms of a reader that fell so far behind that the endpoint dropped fragments before they were sent.
@@ -214,7 +165,7 @@ async fn end(mut tasks: JoinSet<()>, stops: Vec<StopHandle>) {
 /// Streams of 1 Mbit/s for so long: how late a fragment was at worst, behind a beginning in which all
 /// connect at once, and what a stream took of memory.
 async fn run(streams: u64, seconds: u64) -> (Duration, f64) {
-    let other = Other::start([streams, MEGABIT as u64, 1000, 5, 0]);
+    let other = OtherProcess::start(&[streams, MEGABIT as u64, 1000, 5, 0]);
     let before = resident();
     let total = Arc::new(Total::default());
     let (tasks, stops) = read(&other.kvs(), streams, &total, true);
@@ -257,7 +208,7 @@ async fn load() {
 /// Faults of all sorts over a hundred streams: nothing lost, nothing twice, flat memory, nothing left.
 async fn faults() {
     let seconds = setting("KVS_SOAK_FAULT_SECONDS", 600);
-    let other = Other::start([100, 10_000, 500, 400, 100]);
+    let other = OtherProcess::start(&[100, 10_000, 500, 400, 100]);
     let metrics = Handle::current().metrics();
     let (tasks_before, files_before) = (metrics.num_alive_tasks(), files());
     let kvs = other.kvs();

@@ -12,8 +12,9 @@
     reason = "it fails by panicking"
 )]
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+mod other_process;
+
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,6 +23,7 @@ use futures::{SinkExt, TryStreamExt};
 use kinesis_video::local::{LocalEndpoint, Quotas};
 use kinesis_video::viewer::Viewer;
 use kinesis_video::{Fragment, FragmentStream, KinesisVideo, Start, Timestamp};
+use other_process::{OtherProcess, mib, resident, setting};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -32,10 +34,6 @@ fn main() {
         true => runtime.block_on(endpoint()),
         false => runtime.block_on(watch()),
     }
-}
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().map_or(default, |value| value.parse().unwrap())
 }
 
 /// The other process. It prints its URL.
@@ -50,46 +48,8 @@ async fn endpoint() {
     std::future::pending::<()>().await;
 }
 
-/// The process of the endpoint, and its URL.
-struct Endpoint(Child, String);
-
-impl Endpoint {
-    fn start() -> Self {
-        let mut child =
-            Command::new(std::env::current_exe().unwrap()).arg("endpoint").stdout(Stdio::piped()).spawn().unwrap();
-        let mut url = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
-        Self(child, url.trim().to_owned())
-    }
-
-    fn kvs(&self) -> KinesisVideo {
-        use aws_sdk_kinesisvideo::config::{Credentials, SharedCredentialsProvider};
-        let credentials = Credentials::new("local", "local", None, None, "watched");
-        let config = aws_config::SdkConfig::builder()
-            .behavior_version(aws_config::BehaviorVersion::latest())
-            .region(aws_config::Region::new("us-west-2"))
-            .endpoint_url(&self.1)
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .build();
-        KinesisVideo::new(&config)
-    }
-}
-
-impl Drop for Endpoint {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn now_millis() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
-}
-
-/// Returns the resident memory of a process, in MiB.
-fn resident(process: &str) -> f64 {
-    let statm = std::fs::read_to_string(format!("/proc/{process}/statm")).unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<f64>().unwrap() * 4096.0 / f64::from(1 << 20)
 }
 
 /// Makes eight seconds of a camera of 1 Mbit/s, one fragment a second.
@@ -168,10 +128,9 @@ async fn watch() {
     let (cameras, players) = (setting("KVS_WATCHED_CAMERAS", 50), setting("KVS_WATCHED_PLAYERS", 5));
     let seconds = setting("KVS_WATCHED_SECONDS", 60);
     let film = film().await;
-    let endpoint = Endpoint::start();
-    let process = endpoint.0.id().to_string();
+    let endpoint = OtherProcess::start(&[]);
     let (kvs, total) = (endpoint.kvs(), Arc::new(Total::default()));
-    let (empty, own) = (resident(&process), resident("self"));
+    let (empty, own) = (endpoint.resident(), resident());
     let until = Instant::now() + Duration::from_secs(seconds);
     let mut putting = Vec::new();
     let mut reading = Vec::new();
@@ -183,13 +142,13 @@ async fn watch() {
     }
     sleep(Duration::from_secs(seconds / 2)).await;
     // What is stored grows with time, so viewers are told apart by what two moments add.
-    let (before, stored) = (resident(&process), total.read_bytes.load(Ordering::Relaxed));
-    let address = endpoint.1.trim_start_matches("http://").to_owned();
+    let (before, stored) = (endpoint.resident(), total.read_bytes.load(Ordering::Relaxed));
+    let address = endpoint.url.trim_start_matches("http://").to_owned();
     let watching: Vec<_> = (0..players)
         .map(|n| tokio::spawn(player(address.clone(), (n % cameras).to_string(), Arc::clone(&total))))
         .collect();
     sleep(Duration::from_secs(seconds / 4)).await;
-    let (after, later) = (resident(&process), total.read_bytes.load(Ordering::Relaxed));
+    let (after, later) = (endpoint.resident(), total.read_bytes.load(Ordering::Relaxed));
     for camera in putting {
         camera.await.unwrap();
     }
@@ -199,7 +158,7 @@ async fn watch() {
         task.abort();
     }
     let of = |number: &AtomicU64| number.load(Ordering::Relaxed);
-    let grown = (later - stored) as f64 / f64::from(1 << 20);
+    let grown = mib(later - stored);
     println!(
         "{cameras} cameras, {players} players, {seconds} s: {} fragments put, {} read, {:.1} MB/s, at worst {} ms late",
         of(&total.put),
@@ -210,9 +169,9 @@ async fn watch() {
     println!(
         "endpoint: {:.2} MiB per stream beyond what is stored, {:.2} MiB per player; this process: {:.2} MiB per camera \
          and its reader",
-        (before - empty - stored as f64 / f64::from(1 << 20)).max(0.0) / cameras as f64,
-        (after - before - grown).max(0.0) / players as f64,
-        (resident("self") - own) / cameras as f64,
+        (mib(before) - mib(empty) - mib(stored)).max(0.0) / cameras as f64,
+        (mib(after) - mib(before) - grown).max(0.0) / players as f64,
+        mib(resident().saturating_sub(own)) / cameras as f64,
     );
     assert_eq!(of(&total.put), of(&total.read), "each fragment comes out once");
     assert!(of(&total.watched_bytes) > 0, "the players saw nothing");
