@@ -442,7 +442,7 @@ impl Assembler {
             }
             (id::SEGMENT, id::INFO) => {
                 self.keep_prefix();
-                let read = || timestamp_scale(&header, payload).map_err(|error| error.in_path("Segment/Info"));
+                let read = || timestamp_scale(payload, header.payload()).map_err(|error| error.in_path("Segment/Info"));
                 self.document.set_info(self.bytes_of(&header, input), read)?;
             }
             (id::SEGMENT, id::TRACKS) => {
@@ -729,9 +729,9 @@ impl Item {
     }
 }
 
-/// Returns the TimestampScale of an Info element.
-fn timestamp_scale(info: &Header, payload: &[u8]) -> Result<Option<u64>> {
-    let mut children = Cursor::new(payload, info.payload());
+/// Returns the TimestampScale of the payload of an Info element, which begins at `offset`.
+pub(crate) fn timestamp_scale(payload: &[u8], offset: u64) -> Result<Option<u64>> {
+    let mut children = Cursor::new(payload, offset);
     while let Some(child) = children.next()? {
         if child.id == id::TIMESTAMP_SCALE {
             let scale = uint(child.payload).filter(|&scale| scale > 0);

@@ -24,6 +24,8 @@ mod packet_stream;
 mod resync;
 mod stream;
 
+#[cfg(feature = "local")]
+pub(crate) use assembler::timestamp_scale;
 pub use chunk_reader::ChunkReader;
 pub use decoder::{BodyDecoder, FragmentDecoder};
 pub use item::BodyItem;

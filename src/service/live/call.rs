@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use aws_sdk_kinesisvideo::types::ApiName;
-use aws_sdk_kinesisvideomedia::config::{Config, StalledStreamProtectionConfig, retry::RetryConfig};
 use aws_smithy_types::byte_stream::ByteStream;
 
 use super::start::Start;
@@ -23,14 +22,7 @@ pub(super) async fn get_media(
     let cost = [Rate::call("GetMedia")];
     let call = Call { client, stream, api: ApiName::GetMedia, operation: "GetMedia", cost: &cost, limit: timeout };
     let reply = call.once(|endpoint, interceptor| {
-        // A live body is silent between fragments, so the SDK's guard against stalled bodies would end it.
-        let overrides = Config::builder()
-            .endpoint_url(endpoint)
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .retry_config(RetryConfig::disabled());
-        let (name, arn) = stream.name_and_arn();
-        let call = client.media.get_media().set_stream_name(name).set_stream_arn(arn).start_selector(selector.clone());
-        call.customize().config_override(overrides).interceptor(interceptor).send()
+        client.get_media(stream, selector.clone(), endpoint).interceptor(interceptor).send()
     });
     let Reply { output, origin, date } = reply.await?;
     Ok(Reply { output: output.payload, origin, date })

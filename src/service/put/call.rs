@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use aws_runtime::auth::SigV4OperationSigningConfig;
 use aws_sdk_kinesisvideo::types::ApiName;
-use aws_sdk_kinesisvideomedia::config::{Config, StalledStreamProtectionConfig, retry::RetryConfig};
 use aws_sdk_kinesisvideomedia::types::{StartSelector, StartSelectorType};
 use aws_sigv4::http_request::SignableBody;
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -35,14 +34,8 @@ pub(super) async fn put_media(client: &Client, options: &Options, shared: &Arc<S
     let selector = StartSelector::builder().start_selector_type(StartSelectorType::Now).build();
     let selector = selector.map_err(|error| Error::invalid_argument("PutMedia: no request").caused_by(error))?;
     let reply = call.once(|endpoint, interceptor| {
-        let overrides = Config::builder()
-            .endpoint_url(endpoint)
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .retry_config(RetryConfig::disabled());
-        let (name, arn) = stream.name_and_arn();
-        let call = client.media.get_media().set_stream_name(name).set_stream_arn(arn).start_selector(selector.clone());
         let put = Put { options: options.clone(), shared: Arc::clone(shared) };
-        call.customize().config_override(overrides).interceptor(interceptor).interceptor(put).send()
+        client.get_media(stream, selector.clone(), endpoint).interceptor(interceptor).interceptor(put).send()
     });
     let reply = reply.await.inspect_err(|error| {
         if error.kind() == ErrorKind::WrongEndpoint {

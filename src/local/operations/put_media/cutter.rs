@@ -7,9 +7,9 @@ use bytes::{Buf, BytesMut};
 
 use super::error::{PutError, Refusal, invalid, unreadable};
 use super::tags::TagsRead;
+use crate::demux::timestamp_scale;
 use crate::ebml::writer::Writer;
 use crate::ebml::{Cursor, ElementId, Ending, Event, Header, Reader, id, uint, without_padding};
-use crate::error::Result as Parsed;
 use crate::fragment::{BlockEntry, Extent, Track};
 use crate::limits::Limits;
 
@@ -305,7 +305,8 @@ impl State {
             }
             id::TRACKS if self.tracks.is_some() => return Err(invalid("a second Tracks element")),
             id::INFO => {
-                self.nanos_per_tick = scale(payload, header.payload()).map_err(unreadable)?;
+                self.nanos_per_tick =
+                    timestamp_scale(payload, header.payload()).map_err(unreadable)?.unwrap_or(1_000_000);
                 if !(100..=1_000_000_000).contains(&self.nanos_per_tick) {
                     return Err(invalid("TimestampScale must be 100 ns to 1 s"));
                 }
@@ -479,17 +480,6 @@ fn check_fragment(bytes: u64) -> Result<(), Refusal> {
         return Err((PutError::MaxFragmentSizeReached, format!("a fragment has at least {bytes} bytes")));
     }
     Ok(())
-}
-
-/// Returns the length of a tick in nanoseconds.
-fn scale(info: &[u8], offset: u64) -> Parsed<u64> {
-    let mut children = Cursor::new(info, offset);
-    while let Some(child) = children.next()? {
-        if child.id == id::TIMESTAMP_SCALE {
-            return Ok(uint(child.payload).unwrap_or(0));
-        }
-    }
-    Ok(1_000_000)
 }
 
 fn read_tracks(payload: &[u8], offset: u64) -> Result<Arc<[Track]>, Refusal> {
