@@ -6,7 +6,7 @@ FEATURES = --all-features
 JUDGES = $(CURDIR)/target/judges
 FUZZ_SECONDS = 60
 
-.PHONY: all demo test judges judges-installed proof bench fmt lint doc api clean setup
+.PHONY: all demo test judges judges-installed players proof bench fmt lint doc api clean setup
 
 all: test
 
@@ -18,22 +18,26 @@ demo: setup
 test: setup
 	$(CARGO) test $(FEATURES)
 
-## Checks the local endpoint with boto3, ebmlite and Pillow, our client with moto, and recordings with mkvmerge and pymp4:
-## independent judges.
-judges: judges-installed
-	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) test $(FEATURES) --test it -- judges:: recordings:: viewer:: --nocapture
+## Checks the local endpoint with boto3, ebmlite, Pillow, hls.js and dash.js, our client with moto, and recordings with
+## mkvmerge and pymp4: independent judges.
+judges: judges-installed players
+	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) test $(FEATURES) --test it -- \
+		judges:: recordings:: viewer:: playback::browser:: --nocapture
 
 judges-installed: setup
 	.ci/setup chromium curl mkvtoolnix python3-venv
 	python3 -m venv $(JUDGES)
 	$(JUDGES)/bin/pip install -q boto3 ebmlite av imageio 'moto[server]' pillow pymp4
 
+## Installs a browser and the players of HLS and DASH that are judges too.
+players:
+	.ci/setup chromium npm
+	npm install --silent --no-audit --no-fund --prefix target/players hls.js@1 dashjs@5
+
 ## Runs what takes too long for the suite: more random rounds, players in a browser, a thousand live streams, ten minutes of
 ## faults over a hundred streams, fifty cameras put and watched, a day of media in one file, each fuzz target for a minute,
 ## cargo-deny, and a build of the packaged crate.
-proof: setup
-	.ci/setup chromium npm
-	npm install --silent --no-audit --no-fund --prefix target/players hls.js@1 dashjs@5
+proof: setup players
 	$(CARGO) build --release $(FEATURES) --examples
 	ulimit -n "$$(ulimit -H -n)" && KVS_ROUNDS=10 PROPTEST_CASES=2000 KVS_CORPUS="$$PWD/target/corpus" \
 		$(CARGO) test --release $(FEATURES) --lib --test hostile --test it

@@ -1,6 +1,7 @@
 //! Chromium plays sessions: natively, with hls.js and with dash.js, from a page of another site.
 //!
-//! `make proof` installs Chromium and the players. Without `KVS_ROUNDS`, or `KVS_JUDGES` for stored media, nothing is played.
+//! `make judges` and `make proof` install Chromium and the players. Without `KVS_ROUNDS`, or `KVS_JUDGES` for stored media,
+//! nothing is played.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
