@@ -31,7 +31,8 @@ judges-installed: setup
 
 ## Installs a browser and the players of HLS and DASH that are judges too.
 players:
-	.ci/setup chromium npm
+	.ci/setup chromium
+	command -v npm >/dev/null || .ci/setup npm
 	npm install --silent --no-audit --no-fund --prefix target/players hls.js@1 dashjs@5
 
 ## Runs what takes too long for the suite: more random rounds, players in a browser, a thousand live streams, ten minutes of
