@@ -533,7 +533,7 @@ impl Member {
                     _ => None,
                 })
                 .collect();
-            held.sort_by(|a, b| b.0.cmp(&a.0));
+            held.sort_by_key(|(order, _)| std::cmp::Reverse(*order));
             for (_, stream) in held.into_iter().take(kept - share) {
                 if let Some(hold) = self.holds.get_mut(&stream) {
                     revoke(&stream, hold, StreamEnd::LeaseReleased, actions);
