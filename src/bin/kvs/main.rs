@@ -6,16 +6,19 @@ mod commands;
 mod context;
 mod failure;
 mod files;
+mod fragment_line;
 mod picture_options;
 mod plot;
 mod recording;
 mod report;
+mod saved_file;
 mod screen;
 mod sending;
 #[cfg(feature = "ffmpeg")]
 mod sheet;
 mod signals;
 mod source;
+mod tethered;
 mod time;
 mod version;
 mod warnings;
@@ -30,8 +33,8 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use aws::AwsOptions;
 use commands::{
-    clip, completions, copy, doctor, frame, frames, images, inspect, list, ls, man, put, record, save, serve, tail,
-    url, watch, wav,
+    clip, completions, copy, doctor, fleet, frame, frames, images, inspect, list, ls, man, put, record, save, serve,
+    tail, url, watch, wav,
 };
 use context::Context;
 use failure::{Failure, INTERRUPTED, Result};
@@ -88,6 +91,7 @@ enum Command {
     Url(url::Url),
     Put(put::Put),
     Copy(copy::Copy),
+    Fleet(fleet::Fleet),
     Inspect(inspect::Inspect),
     Serve(serve::Serve),
     Watch(watch::Watch),
@@ -113,6 +117,7 @@ Exit codes:
   130  interrupted by Ctrl-C or SIGTERM, after the file at hand was finished";
 
 fn main() -> ExitCode {
+    tethered::become_program();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Without any argument, clap prints the help.
@@ -187,6 +192,7 @@ async fn run(command: Command, cx: &Context) -> Result<()> {
         Command::Url(url) => url.run(cx).await,
         Command::Put(put) => put.run(cx).await,
         Command::Copy(copy) => copy.run(cx).await,
+        Command::Fleet(fleet) => fleet.run(cx).await,
         Command::Inspect(inspect) => inspect.run(cx).await,
         Command::Serve(serve) => serve.run(cx).await,
         Command::Watch(watch) => watch.run(cx).await,

@@ -17,8 +17,8 @@ use futures::{StreamExt, TryStreamExt};
 use indicatif::{HumanBytes, ProgressBar};
 use kinesis_video::{
     Acks, ArchiveProgress, BodyItem, BodyStream, Bound, CheckpointStore, Clock, Error, ErrorKind, FileCheckpoint,
-    Fragment, FragmentEnd, FragmentNumber, FragmentStream, FragmentStreamExt, Limits, LiveStatus, Order, Position,
-    Start, StreamEnd, StreamId, Timestamp,
+    Fragment, FragmentEnd, FragmentNumber, FragmentStream, FragmentStreamExt, Limits, LiveFragments, LiveStatus, Order,
+    Position, Start, StreamEnd, StreamId, Timestamp,
 };
 use tokio::io::AsyncRead;
 use tokio_util::io::{ReaderStream, StreamReader};
@@ -193,12 +193,26 @@ impl From<ClockName> for Clock {
     }
 }
 
+/// A place to start, as an option names it.
 #[derive(Clone, Debug)]
-enum Begin {
+pub(crate) enum Begin {
     Earliest,
     Now,
     Position(Position),
     Time(Timestamp),
+}
+
+impl Begin {
+    /// Returns the start of a live stream.
+    pub(crate) fn of_live(&self, clock: ClockName) -> Start {
+        match (self, clock) {
+            (Self::Now, _) => Start::Now,
+            (Self::Earliest, _) => Start::Earliest,
+            (Self::Position(position), _) => Start::AfterPosition(position.clone()),
+            (Self::Time(time), ClockName::Producer) => Start::ProducerTime(*time),
+            (Self::Time(time), ClockName::Server) => Start::ServerTime(*time),
+        }
+    }
 }
 
 /// Fewer digits are seconds since 1970.
@@ -284,6 +298,21 @@ pub(crate) struct Input<T = Fragment> {
 }
 
 impl Input {
+    /// Wraps a live stream, without a bar. Its fragments are acknowledged elsewhere.
+    pub(crate) fn of_live(mut fragments: LiveFragments) -> Self {
+        let end_reason = Arc::<OnceLock<_>>::default();
+        let end = Arc::clone(&end_reason);
+        let items = try_stream! {
+            while let Some(fragment) = fragments.try_next().await? {
+                yield fragment;
+            }
+            if let Some(reason) = fragments.end_reason() {
+                let _ = end.set(reason);
+            }
+        };
+        Self { items: items.boxed(), acks: None, bar: ProgressBar::hidden(), end_reason }
+    }
+
     fn map<T: 'static>(self, convert: fn(Fragment) -> T) -> Input<T> {
         let Self { items, acks, bar, end_reason } = self;
         Input { items: items.map_ok(convert).boxed(), acks, bar, end_reason }
@@ -367,16 +396,8 @@ impl Selection {
     }
 
     async fn open_live(&self, stream: &StreamId, cx: &Context) -> Result<Input> {
-        let mut live = cx.aws.kvs().await?.live(stream);
-        live = live.start(match &self.start {
-            None | Some(Begin::Now) => Start::Now,
-            Some(Begin::Earliest) => Start::Earliest,
-            Some(Begin::Position(position)) => Start::AfterPosition(position.clone()),
-            Some(Begin::Time(time)) => match self.clock {
-                ClockName::Producer => Start::ProducerTime(*time),
-                ClockName::Server => Start::ServerTime(*time),
-            },
-        });
+        let start = self.start.as_ref().map_or(Start::Now, |start| start.of_live(self.clock));
+        let mut live = cx.aws.kvs().await?.live(stream).start(start);
         if let Some(until) = &self.until {
             live = live.until(self.bound(until));
         }
