@@ -8,8 +8,11 @@ mod failure;
 mod files;
 mod fragment_line;
 mod picture_options;
+#[cfg(feature = "ffmpeg")]
+mod pictures;
 mod plot;
 mod recording;
+mod recording_options;
 mod report;
 mod saved_file;
 mod screen;

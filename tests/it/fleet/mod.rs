@@ -1,3 +1,4 @@
 //! Fleets of workers that share the streams of a table.
 
 mod one_process;
+mod processes;

@@ -1,7 +1,10 @@
 //! `kvs fleet`.
 
+mod frames;
+mod outcome;
 mod program;
 mod reading;
+mod settings;
 mod status;
 mod streams;
 mod work;
@@ -9,13 +12,15 @@ mod work;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use kinesis_video::ErrorKind;
 use kinesis_video::fleet::{DynamoLeases, LeaseStore};
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::time;
 use program::Program;
-use work::{Settings, Work};
+use settings::Settings;
+use work::Work;
 
 /// Read streams with several machines, so that each stream is read once, by one of them, always.
 ///
@@ -99,12 +104,28 @@ impl Table {
 #[derive(Subcommand)]
 enum Action {
     Tail(reading::Tail),
+    Record(reading::Record),
     Save(reading::Save),
+    Frames(frames::Frames),
     Status(status::Status),
 }
 
 impl Fleet {
     pub(crate) async fn run(self, cx: &Context) -> Result<()> {
+        let table = self.table.table.clone();
+        self.work(cx).await.map_err(|failure| match &failure {
+            // It is about no stream, so it is about the table.
+            Failure::Error { subject: None, error }
+                if error.kind() == ErrorKind::NotFound && error.context().stream().is_none() =>
+            {
+                let hint = format!("kvs fleet --create-table --table {table}, or check the name and the region");
+                Failure::nothing(format!("there is no table {table} in DynamoDB")).hint(hint)
+            }
+            _ => failure,
+        })
+    }
+
+    async fn work(self, cx: &Context) -> Result<()> {
         if self.action.is_some() && !self.command.is_empty() {
             return Err(Failure::usage("an action and a program are given").hint("kvs fleet --help"));
         }
@@ -115,6 +136,14 @@ impl Fleet {
         let is_change = self.create_table || !self.add.is_empty() || !self.remove.is_empty();
         let work = match self.action {
             Some(Action::Tail(tail)) => Some(Work::Tail(tail)),
+            Some(Action::Frames(frames)) => {
+                frames.check()?;
+                Some(Work::Frames(frames))
+            }
+            Some(Action::Record(record)) => {
+                record.check()?;
+                Some(Work::Record(record))
+            }
             Some(Action::Save(save)) => Some(Work::Save(save)),
             Some(Action::Status(_)) | None if self.command.is_empty() => None,
             Some(Action::Status(_)) | None => Some(Work::Program(Program::new(self.command, cx)?)),

@@ -9,7 +9,8 @@ use kinesis_video::{CheckpointStore, ErrorKind, FileCheckpoint, Position, Stream
 use tokio::process::{Child, Command};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::work::{Done, Settings};
+use super::outcome::Outcome;
+use super::settings::Settings;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::tethered::{self, Order};
@@ -41,7 +42,7 @@ impl Program {
     }
 
     /// Runs the program until it ends or the lease does, and saves its position.
-    pub(super) async fn run(&self, lease: Lease, settings: &Settings, cx: &Context) -> Result<Done> {
+    pub(super) async fn run(&self, lease: Lease, settings: &Settings, cx: &Context) -> Result<Outcome> {
         // Two streams in a table may have the same name, but different ARNs.
         let file = format!("{}-{}-{:08x}.position", lease.stream().name(), lease.epoch(), fastrand::u32(..));
         let checkpoint = FileCheckpoint::new(self.folder.join(file));
@@ -62,10 +63,10 @@ impl Program {
         // Not needed any more, whether or not this succeeds.
         let _ = std::fs::remove_file(running.checkpoint.path());
         match ended {
-            Ended::Lease(reason) => Ok(Done { fragments: None, reason: Some(reason) }),
+            Ended::Lease(reason) => Ok(Outcome { fragments: None, reason: Some(reason) }),
             Ended::Program(Ok(status)) if status.success() => {
                 cx.screen.note(&format!("{}: {} has ended", lease.stream().name(), self.name()));
-                Ok(Done { fragments: None, reason: Some(StreamEnd::EndOfMedia) })
+                Ok(Outcome { fragments: None, reason: Some(StreamEnd::EndOfMedia) })
             }
             Ended::Program(Ok(status)) => {
                 Err(Failure::other(format!("{}: {} failed", lease.stream().name(), self.name()))

@@ -6,10 +6,12 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::FuturesUnordered;
 use futures::{StreamExt, TryStreamExt};
 use kinesis_video::fleet::{Fleet, Lease};
-use kinesis_video::{KinesisVideo, StreamEnd};
 
+use super::frames::Frames;
+use super::outcome::Outcome;
 use super::program::Program;
-use super::reading::{Save, Tail};
+use super::reading::{Record, Save, Tail};
+use super::settings::Settings;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::words;
@@ -19,28 +21,19 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is done with each stream.
 pub(super) enum Work {
+    Frames(Frames),
     Program(Program),
+    Record(Record),
     Save(Save),
     Tail(Tail),
 }
 
-/// What all leases have in common.
-pub(super) struct Settings {
-    pub(super) kvs: KinesisVideo,
-    pub(super) lease_duration: Duration,
-    pub(super) save_interval: Duration,
-}
-
-/// Why work on a stream ended, and how much there was.
-pub(super) struct Done {
-    pub(super) fragments: Option<u64>,
-    pub(super) reason: Option<StreamEnd>,
-}
-
 impl Work {
-    async fn work(&self, lease: Lease, settings: &Settings, cx: &Context) -> Result<Done> {
+    async fn work(&self, lease: Lease, settings: &Settings, cx: &Context) -> Result<Outcome> {
         match self {
             Self::Program(program) => program.run(lease, settings, cx).await,
+            Self::Frames(frames) => frames.read(lease, settings, cx).await,
+            Self::Record(record) => record.read(lease, settings, cx).await,
             Self::Save(save) => save.read(lease, settings, cx).await,
             Self::Tail(tail) => tail.read(lease, settings, cx).await,
         }
@@ -51,7 +44,7 @@ impl Work {
         let (name, epoch) = (lease.stream().name().to_owned(), lease.epoch());
         cx.screen.note(&format!("{name}: claimed, epoch {epoch}"));
         match self.work(lease, settings, cx).await {
-            Ok(Done { fragments, reason }) => {
+            Ok(Outcome { fragments, reason }) => {
                 let count = fragments.map(|count| words::count(count, "fragment"));
                 let reason = reason.map(|reason| reason.to_string());
                 let parts: Vec<String> = [count, reason].into_iter().flatten().collect();
