@@ -17,6 +17,7 @@ mod endpoint;
 mod errors;
 mod judges;
 mod kvs;
+mod lambda;
 mod layering;
 mod live;
 mod media;
