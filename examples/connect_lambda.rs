@@ -15,8 +15,9 @@
 //!
 //! # Every hop once
 //!
-//! Lambda delivers an asynchronous event at least once. A hop that failed or ran out of time is retried twice, with the
-//! same request id. A second event for the same hop has another request id. So each hop is an item in a DynamoDB table:
+//! Lambda delivers an asynchronous event at least once, and repeats it up to twice if the hop fails or runs out of time.
+//! The request id of a repeated event is the same. If the hop was invoked twice, there are two request ids. So each hop
+//! is an item in a DynamoDB table:
 //!
 //! | the item | the invocation |
 //! |---|---|
@@ -26,8 +27,8 @@
 //! | has the same request id and a result | only invokes the next hop, because that may not have happened |
 //! | otherwise | does nothing |
 //!
-//! Each claim replaces the claim before it. Only the last one can save its result, which names the piece and the event
-//! of the next hop. So two attempts that run at the same time do no harm.
+//! Each claim replaces the claim before it. Only the last one can save its result, which is the event of the next hop and
+//! names the pieces. So two attempts that run at the same time do no harm.
 //!
 //! # Setting it up
 //!
