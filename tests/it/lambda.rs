@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep};
 use crate::programs::program_path;
 use crate::support::conversation::{AudioFragment, START, audio_document, steady};
 use crate::support::dynamo::Dynamo;
-use crate::support::endpoint::unlimited;
+use crate::support::endpoint::{now_millis, unlimited};
 use crate::support::files::file_names;
 
 const CONTACT: &str = "4a573372-1f28-4e26-b97b-3f8b5d2a9e11";
@@ -327,13 +327,12 @@ async fn three_hops_make_one_file_of_a_call_though_events_are_repeated() {
     assert_eq!(invoked, [0, 1, 2, 3]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hop_that_is_killed_while_it_reads_is_retried() {
-    let cloud = Cloud::start(Duration::from_secs(9), Duration::from_secs(6)).await;
+/// Starts a call, kills its second hop while that reads, and returns the invocation of that hop.
+async fn kill_second_hop(cloud: &Arc<Cloud>) -> Invocation {
     cloud.deliver(0, cloud.connect()).await;
     // The second piece is being written.
     wait(async || {
-        let pieces = piece_names(&cloud);
+        let pieces = piece_names(cloud);
         (pieces.len() == 2 && pieces.iter().any(|name| name.ends_with(".part"))).then_some(())
     })
     .await;
@@ -342,6 +341,13 @@ async fn a_hop_that_is_killed_while_it_reads_is_retried() {
     let running = states.into_iter().filter(|state| state.status == InvocationStatus::InProgress);
     let killed = running.map(|state| state.invocation).next().expect("the hop was running");
     assert_eq!(killed.payload["hop"], 1);
+    killed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hop_that_is_killed_while_it_reads_is_retried() {
+    let cloud = Cloud::start(Duration::from_secs(9), Duration::from_secs(6)).await;
+    let killed = kill_second_hop(&cloud).await;
     // The same event with another request id is not a retry.
     let duplicate = Invocation::new(killed.payload.clone(), 9000);
     let request = duplicate.request_id.clone();
@@ -352,6 +358,18 @@ async fn a_hop_that_is_killed_while_it_reads_is_retried() {
     cloud.sandboxes[0].enqueue(cloud.again(&killed)).await;
     cloud.check_file().await;
     assert_eq!(*cloud.invoked.lock().unwrap(), [0, 1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hop_whose_repeats_have_failed_continues_with_another_request_id() {
+    let cloud = Cloud::start(Duration::from_secs(4), Duration::from_secs(2)).await;
+    let killed = kill_second_hop(&cloud).await;
+    cloud.spawn(0);
+    // As somebody does with the event from the on-failure destination, long after the deadline.
+    let left = killed.deadline_ms() - now_millis();
+    sleep(Duration::from_millis(u64::try_from(left).unwrap_or_default() + 100)).await;
+    cloud.deliver(1, Invocation::new(killed.payload, 4000)).await;
+    cloud.check_file().await;
 }
 
 /// The names in the folder of pieces.
