@@ -200,7 +200,7 @@ pub use service::{
     Archive, ArchiveFragments, ArchiveProgress, ArchivedImage, ArchivedStream, Clip, ClipStream, Clips, DashSession,
     FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, KinesisVideo, Live, LiveFragments,
     LivePackets, LiveStatus, LiveStream, NoImage, OnAgedOut, OnDamage, OnUnavailable, Order, PlaybackUrl, PresignExt,
-    PresignedRequest, PutAck, PutAckKind, PutAcks, PutMedia, PutSink, PutStatus, RetryConfig, Start, StopHandle,
+    PresignedRequest, PutAck, PutAckKind, PutAcks, PutMedia, PutSink, PutStatus, RetryConfig, Shard, Start, StopHandle,
     StreamEntries, StreamId, StreamInfo, StreamList, StreamStatus,
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
