@@ -47,6 +47,7 @@
 //! | the same, packet by packet as the bytes arrive | [`Live::packets`] |
 //! | the same, from where the last process stopped | [`Live::checkpointed`] |
 //! | a stored range, in order | [`KinesisVideo::archive`] |
+//! | a part of a stored range, on each of several machines | [`Shard`] |
 //! | the stored fragment, or the picture, at a time | [`Archive::fragment_at`], `Archive::frame_at` |
 //! | a list of stored fragments, or the newest one | [`KinesisVideo::list_fragments`], then [`FragmentList::newest`] |
 //! | the streams of the account; one stream's settings | [`KinesisVideo::list_streams`], [`KinesisVideo::describe`] |
