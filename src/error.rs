@@ -68,6 +68,10 @@ pub enum ErrorKind {
     ///
     /// [`Error::source`](StdError::source) has the cause. Retry if [`Error::is_retryable`] returns true.
     Io,
+    /// Another worker of the fleet has claimed the stream.
+    ///
+    /// Stop working on it. The other worker continues at the last position that was saved.
+    LeaseLost,
     /// The input exceeds a limit of this crate, such as those in [`Limits`](crate::Limits).
     ///
     /// The text names an exceeded limit of `Limits`. Raise that limit if the input can be trusted.
@@ -107,6 +111,7 @@ impl ErrorKind {
             Self::ConnectionLimit => "too many connections",
             Self::InvalidArgument => "invalid argument",
             Self::Io => "I/O failed",
+            Self::LeaseLost => "lease lost",
             Self::Limit => "limit exceeded",
             Self::Malformed => "malformed media",
             Self::NotFound => "not found",

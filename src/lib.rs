@@ -202,7 +202,7 @@ pub use service::{
     FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, KinesisVideo, Live, LiveFragments,
     LivePackets, LiveStatus, LiveStream, NoImage, OnAgedOut, OnDamage, OnUnavailable, Order, PlaybackUrl, PresignExt,
     PresignedRequest, PutAck, PutAckKind, PutAcks, PutMedia, PutSink, PutStatus, RetryConfig, Shard, Start, StopHandle,
-    StreamEntries, StreamId, StreamInfo, StreamList, StreamStatus,
+    StreamEntries, StreamId, StreamInfo, StreamList, StreamStatus, fleet,
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]
 pub use sink::ImageSink;

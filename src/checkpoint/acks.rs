@@ -23,13 +23,15 @@ use crate::fragment::Position;
 /// [yielded again](crate::checkpoint#repeats).
 ///
 /// # Saving
-/// A background task saves the mark whenever the mark has moved. The task runs on the tokio runtime that polls the
+/// A background task saves the mark when the mark has moved, at most once in the store's
+/// [interval](CheckpointStore::save_interval). The task runs on the tokio runtime that polls the
 /// stream. Outside a tokio runtime, only [`close`](Acks::close) saves.
 ///
 /// - One save runs at a time, always with the newest mark. The mark never moves back.
 /// - A failed save is logged with `tracing` and retried after 100 ms. The pause doubles up to 30 s.
 /// - The task ends after a last save, when the stream and all `Acks` have been dropped. A failure of the last save is
 ///   logged and not retried.
+/// - The task ends if a save fails with [`ErrorKind::LeaseLost`].
 ///
 /// # Memory
 /// About 300 bytes for the first fragment that is not acknowledged, and for each fragment after it, acknowledged or

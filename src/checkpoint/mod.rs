@@ -27,11 +27,13 @@ mod stream;
 mod window;
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 
 use crate::error::Result;
-use crate::fragment::Position;
+use crate::fragment::{Position, StreamEnd};
 
 pub use acks::Acks;
 pub use file::FileCheckpoint;
@@ -83,8 +85,32 @@ pub trait CheckpointStore: Send + Sync + 'static {
     /// Replaces the saved position atomically: after an interruption, either the old or the new position is there.
     ///
     /// # Errors
-    /// If it is not certain that the position was saved.
+    /// If it is not certain that the position was saved. After [`ErrorKind::LeaseLost`](crate::ErrorKind::LeaseLost)
+    /// nothing more is saved.
     fn save<'a>(&'a self, position: &'a Position) -> BoxFuture<'a, Result<()>>;
+
+    /// Returns the minimum time between two saves. Default: zero.
+    ///
+    /// [`Acks::close`] saves at once. So does the background task when the stream and all [`Acks`] have been dropped.
+    fn save_interval(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Polls for the permission to yield the next fragment. Default: always permitted.
+    ///
+    /// A live stream polls it whenever the stream itself is polled:
+    ///
+    /// | answer | the stream |
+    /// |---|---|
+    /// | `Ready(Ok(()))` | goes on |
+    /// | `Pending` | yields nothing |
+    /// | `Ready(Err(reason))` | ends for that reason, and drops what it has not yielded |
+    ///
+    /// Whatever the answer is, `cx` is to be woken when it changes.
+    fn poll_permit(&self, cx: &mut Context<'_>) -> Poll<Result<(), StreamEnd>> {
+        let _ = cx;
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl<S: CheckpointStore + ?Sized> CheckpointStore for Arc<S> {
@@ -94,5 +120,13 @@ impl<S: CheckpointStore + ?Sized> CheckpointStore for Arc<S> {
 
     fn save<'a>(&'a self, position: &'a Position) -> BoxFuture<'a, Result<()>> {
         (**self).save(position)
+    }
+
+    fn save_interval(&self) -> Duration {
+        (**self).save_interval()
+    }
+
+    fn poll_permit(&self, cx: &mut Context<'_>) -> Poll<Result<(), StreamEnd>> {
+        (**self).poll_permit(cx)
     }
 }

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::CheckpointStore;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::fragment::Position;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -44,14 +44,25 @@ impl Saver {
         Ok(mark)
     }
 
-    /// Saves marks until nobody is left who could move the mark. A newer mark replaces one that is not saved yet.
+    /// Saves marks until nobody is left who could move the mark, or until the store's lease is lost.
+    ///
+    /// A newer mark replaces one that is not saved yet. Two saves are at least the store's interval apart.
     pub(super) async fn run(self: Arc<Self>) {
+        let interval = self.store.save_interval();
         let mut marks = self.mark.clone();
         let mut pause = FIRST_PAUSE;
+        let mut earliest = Instant::now();
         let mut is_open = true;
         while is_open {
             is_open = marks.changed().await.is_ok();
+            if is_open && !interval.is_zero() {
+                is_open = timeout_at(earliest, all_dropped(&mut marks)).await.is_err();
+            }
             while let Err(error) = self.save().await {
+                if error.kind() == ErrorKind::LeaseLost {
+                    tracing::warn!(%error, "no more checkpoints are saved");
+                    return;
+                }
                 if !is_open {
                     tracing::warn!(%error, "could not save the last checkpoint");
                     break;
@@ -64,6 +75,7 @@ impl Saver {
                 pause = LONGEST_PAUSE.min(pause * 2);
             }
             pause = FIRST_PAUSE;
+            earliest = Instant::now() + interval;
         }
     }
 }

@@ -100,6 +100,10 @@ pub enum StreamEnd {
     Fragment,
     /// No fragment arrived within the time set with `Live::idle_timeout`.
     IdleTimeout,
+    /// The stream's lease was lost to another worker of the fleet.
+    LeaseLost,
+    /// The stream's lease is to be given up: another worker has room, the stream was removed, or the worker leaves.
+    LeaseReleased,
     /// The program stopped the stream with a `StopHandle`.
     Stopped,
     /// The requested time was reached ([`Bound::ProducerTime`], [`Bound::ServerTime`]).
@@ -115,6 +119,8 @@ impl fmt::Display for StreamEnd {
             Self::Failed => "failed",
             Self::Fragment => "fragment reached",
             Self::IdleTimeout => "idle for too long",
+            Self::LeaseLost => "lease lost",
+            Self::LeaseReleased => "lease released",
             Self::Stopped => "stopped",
             Self::Time => "time reached",
         })

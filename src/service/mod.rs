@@ -4,6 +4,7 @@ mod archived;
 mod call;
 mod client;
 mod control;
+pub mod fleet;
 mod live;
 mod presign;
 mod put;
@@ -30,6 +31,7 @@ pub use stream_id::StreamId;
 
 use call::EndpointCache;
 use client::Client;
+use fleet::{Fleet, LeaseStore};
 
 use crate::error::Result;
 
@@ -225,6 +227,14 @@ impl KinesisVideo {
     /// [`FragmentStream::per_cluster`](crate::FragmentStream::per_cluster). Nothing is sent before the first fragment.
     pub fn put_media(&self, stream: impl Into<StreamId>) -> PutMedia {
         PutMedia::new(self.client.clone(), stream.into())
+    }
+
+    /// Returns a builder for one worker of a fleet, which shares the streams of a table with other workers.
+    ///
+    /// Each stream is read by one worker at a time. If a worker dies, others continue at its checkpoints. Nothing is
+    /// sent before the first poll.
+    pub fn fleet(&self, leases: impl LeaseStore) -> Fleet {
+        Fleet::new(leases)
     }
 }
 

@@ -15,6 +15,7 @@ mod control;
 mod demux;
 mod endpoint;
 mod errors;
+mod fleet;
 mod judges;
 mod kvs;
 mod layering;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use async_stream::try_stream;
 use futures::Stream;
@@ -47,6 +47,8 @@ pub struct LiveStream<T> {
     status: watch::Receiver<LiveStatus>,
     reason: Arc<OnceLock<StreamEnd>>,
     span: Span,
+    /// The checkpoint, which may end the stream.
+    checkpoint: Option<Arc<dyn CheckpointStore>>,
     ended: bool,
 }
 
@@ -106,7 +108,15 @@ impl<T: Send + 'static> LiveStream<T> {
         let (observer, stop, reason) = (Observer::new(stream), CancellationToken::new(), Arc::default());
         let (span, status) = (tracing::info_span!("live", %stream), observer.subscribe());
         let stopping = Stopping { stop: stop.clone(), reason: Arc::clone(&reason) };
-        Self { items: items(live, observer, stopping), stop, status, reason, span, ended: false }
+        Self { items: items(live, observer, stopping), stop, status, reason, span, checkpoint: None, ended: false }
+    }
+
+    /// Ends the stream, and drops its connection and its checkpoint. An earlier reason stays.
+    fn end(&mut self, reason: StreamEnd) {
+        self.ended = true;
+        self.items = futures::stream::iter(std::iter::empty()).boxed();
+        self.checkpoint = None;
+        let _ = self.reason.set(reason);
     }
 
     /// Returns why the stream has ended, or `None` while it continues.
@@ -159,7 +169,8 @@ impl LiveFragments {
     }
 
     fn with_checkpoint(live: Live, checkpoint: Option<(Arc<dyn CheckpointStore>, Ledger)>) -> Self {
-        Self::read(live, |mut live, observer, Stopping { stop, reason }| {
+        let store = checkpoint.as_ref().map(|(store, _)| Arc::clone(store));
+        let stream = Self::read(live, |mut live, observer, Stopping { stop, reason }| {
             let fragments = try_stream! {
                 let ledger = match checkpoint {
                     Some((store, ledger)) => {
@@ -188,7 +199,8 @@ impl LiveFragments {
                 }
             };
             fragments.boxed()
-        })
+        });
+        Self { checkpoint: store, ..stream }
     }
 }
 
@@ -216,16 +228,19 @@ impl<T: Send + 'static> Stream for LiveStream<T> {
     type Item = Result<T>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { items, span, reason, ended, .. } = &mut *self;
-        if *ended {
+        if self.ended {
             return Poll::Ready(None);
         }
+        // At each poll, so that no fragment is yielded after the end of a lease.
+        let permit = self.checkpoint.as_ref().map_or(Poll::Ready(Ok(())), |store| store.poll_permit(cx));
+        if let Err(reason) = ready!(permit) {
+            self.end(reason);
+            return Poll::Ready(None);
+        }
+        let Self { items, span, .. } = &mut *self;
         let item = span.in_scope(|| items.poll_next_unpin(cx));
         if matches!(item, Poll::Ready(None | Some(Err(_)))) {
-            *ended = true;
-            // Drops the connection.
-            *items = futures::stream::iter(std::iter::empty()).boxed();
-            let _ = reason.set(StreamEnd::Failed);
+            self.end(StreamEnd::Failed);
         }
         item
     }

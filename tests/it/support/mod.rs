@@ -3,6 +3,7 @@
 pub mod bodies;
 pub mod containers;
 pub mod conversation;
+pub mod dynamo;
 pub mod endpoint;
 pub mod ffmpeg;
 pub mod files;
