@@ -1,6 +1,7 @@
 //! `kvs`: reads Kinesis Video Streams from the command line.
 
 mod aws;
+mod begin;
 mod bitmap_text;
 mod commands;
 mod context;
@@ -17,6 +18,7 @@ mod report;
 mod saved_file;
 mod screen;
 mod sending;
+mod shards;
 #[cfg(feature = "ffmpeg")]
 mod sheet;
 mod signals;

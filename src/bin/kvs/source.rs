@@ -11,22 +11,24 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_stream::try_stream;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use indicatif::{HumanBytes, ProgressBar};
 use kinesis_video::{
     Acks, ArchiveProgress, BodyItem, BodyStream, Bound, CheckpointStore, Clock, Error, ErrorKind, FileCheckpoint,
     Fragment, FragmentEnd, FragmentNumber, FragmentStream, FragmentStreamExt, Limits, LiveFragments, LiveStatus, Order,
-    Position, Start, StreamEnd, StreamId, Timestamp,
+    Position, Shard, Start, StreamEnd, StreamId, Timestamp,
 };
 use tokio::io::AsyncRead;
 use tokio_util::io::{ReaderStream, StreamReader};
 
+use crate::begin::{Begin, ClockName, fragment_number};
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::screen::Screen;
-use crate::time;
+use crate::shards;
+use crate::time::{self, GivenTime};
 
 /// A stream by name or ARN, a file, a folder of files, or `-` for standard input.
 #[derive(Clone, Debug)]
@@ -146,8 +148,8 @@ pub(crate) struct Selection {
     #[arg(long, value_name = "WHERE", help_heading = "What to read")]
     start: Option<Begin>,
     /// Read what is stored up to this time, instead of following the stream. Needs --start.
-    #[arg(long, value_name = "TIME", value_parser = time::parse, help_heading = "What to read", conflicts_with = "until")]
-    end: Option<Timestamp>,
+    #[arg(long, value_name = "TIME", value_parser = GivenTime::parse, help_heading = "What to read", conflicts_with = "until")]
+    end: Option<GivenTime>,
     /// Follow the stream until then: a time, a duration ("90s"), a count ("20 fragments") or a fragment number.
     ///
     /// A duration of a file is one of its own time.
@@ -162,90 +164,8 @@ pub(crate) struct Selection {
     /// The clock of --start, --end and --until.
     #[arg(long, value_enum, default_value_t, help_heading = "What to read")]
     clock: ClockName,
-}
-
-/// A clock, as an option names it.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum ClockName {
-    /// The clock of the producer, such as a camera.
-    Producer,
-    /// The clock of the service.
-    #[default]
-    Server,
-}
-
-impl ClockName {
-    /// Returns the time on this clock, or else on the other one.
-    pub(crate) fn first_of(self, server: Option<Timestamp>, producer: Option<Timestamp>) -> Option<Timestamp> {
-        match self {
-            Self::Producer => producer.or(server),
-            Self::Server => server.or(producer),
-        }
-    }
-}
-
-impl From<ClockName> for Clock {
-    fn from(name: ClockName) -> Self {
-        match name {
-            ClockName::Producer => Self::Producer,
-            ClockName::Server => Self::Server,
-        }
-    }
-}
-
-/// A place to start, as an option names it.
-#[derive(Clone, Debug)]
-pub(crate) enum Begin {
-    Earliest,
-    Now,
-    Position(Position),
-    Time(Timestamp),
-}
-
-impl Begin {
-    /// Returns the start of a live stream.
-    pub(crate) fn of_live(&self, clock: ClockName) -> Start {
-        match (self, clock) {
-            (Self::Now, _) => Start::Now,
-            (Self::Earliest, _) => Start::Earliest,
-            (Self::Position(position), _) => Start::AfterPosition(position.clone()),
-            (Self::Time(time), ClockName::Producer) => Start::ProducerTime(*time),
-            (Self::Time(time), ClockName::Server) => Start::ServerTime(*time),
-        }
-    }
-}
-
-/// Fewer digits are seconds since 1970.
-const FRAGMENT_NUMBER_DIGITS: usize = 20;
-
-fn fragment_number(text: &str) -> Option<FragmentNumber> {
-    (text.len() >= FRAGMENT_NUMBER_DIGITS).then(|| text.parse().ok()).flatten()
-}
-
-impl FromStr for Begin {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Ok(match text {
-            "now" => Self::Now,
-            "earliest" => Self::Earliest,
-            _ if text.starts_with("kvs1:") => {
-                Self::Position(text.parse().map_err(|error: Error| error.message().to_owned())?)
-            }
-            _ => match fragment_number(text) {
-                Some(number) => {
-                    let position = format!("kvs1:{number}:::").parse();
-                    Self::Position(position.map_err(|error: Error| error.message().to_owned())?)
-                }
-                None => Self::Time(time::parse(text).map_err(|_| {
-                    format!(
-                        "\"{text}\" is not a place to start; write now, earliest, a time (\"10m ago\", \"yesterday 14:00\", \
-                         \"2026-11-21 10:00\"), a fragment number or a saved position"
-                    )
-                })?),
-            },
-        })
-    }
+    #[arg(skip)]
+    shard: Option<Shard>,
 }
 
 #[derive(Clone, Debug)]
@@ -285,6 +205,10 @@ impl FromStr for Until {
             }),
         }
     }
+}
+
+fn begin_at(time: Timestamp) -> Begin {
+    Begin::Time(time.into())
 }
 
 /// An opened SOURCE: its fragments, and what is known of how they are read.
@@ -343,15 +267,41 @@ impl Selection {
         self.checkpoint.is_some()
     }
 
+    /// Selects one part of the range. The checkpoint gets a file for this part.
+    pub(crate) fn of_shard(mut self, source: &Source, shard: Shard) -> Result<Self> {
+        if !matches!(source, Source::Stream(_)) {
+            return Err(Failure::usage(format!("{source} is not a stream: --shard is for what is stored of a stream")));
+        }
+        let start = match &self.start {
+            Some(Begin::Time(start)) => Some(*start),
+            _ => None,
+        };
+        shards::check_range(start, self.end)?;
+        self.checkpoint = self.checkpoint.map(|file| shards::path_of(&file, shard));
+        self.shard = Some(shard);
+        Ok(self)
+    }
+
+    /// Ends a command that found no fragment. A shard may well have none.
+    pub(crate) fn nothing(&self, source: &Source, noun: &str, cx: &Context) -> Result<()> {
+        match self.shard {
+            Some(shard) => {
+                cx.screen.note(&format!("no {noun} in shard {shard} of {source}"));
+                Ok(())
+            }
+            None => Err(source.nothing(noun)),
+        }
+    }
+
     /// Selects the fragments that begin in a range.
     pub(crate) fn of_range(start: Option<Timestamp>, end: Option<Timestamp>, clock: ClockName) -> Self {
-        Self { start: start.map(Begin::Time), end, clock, ..Self::default() }
+        Self { start: start.map(begin_at), end: end.map(Into::into), clock, ..Self::default() }
     }
 
     /// Follows a stream from a time, until no fragment arrives for a while.
     #[cfg(feature = "ffmpeg")]
     pub(crate) fn live_from(start: Timestamp, idle: Duration, clock: ClockName) -> Self {
-        Self { start: Some(Begin::Time(start)), idle: Some(idle), clock, ..Self::default() }
+        Self { start: Some(begin_at(start)), idle: Some(idle), clock, ..Self::default() }
     }
 
     /// Opens a SOURCE for its fragments.
@@ -440,8 +390,19 @@ impl Selection {
 
     async fn open_archive(&self, stream: &StreamId, cx: &Context) -> Result<Input> {
         let range = self.archive_range()?;
-        let mut archive = cx.aws.kvs().await?.archive(stream).range(range).clock(self.clock.into()).order(Order::Time);
+        let Some(range) = self.shard.map_or(Some(range.clone()), |shard| shard.range(&range)) else {
+            let (items, acks) = self.acknowledged(stream::empty().boxed());
+            return Ok(Input { items, acks, bar: cx.screen.bar(0), end_reason: Arc::default() });
+        };
+        let mut archive = cx.aws.kvs().await?.archive(stream).range(range.clone()).clock(self.clock.into());
+        archive = archive.order(Order::Time);
+        if let Some(shard) = self.shard {
+            archive = shards::with_share_of_quota(archive, shard);
+        }
         let saved = self.saved().await?;
+        if let (Some(_), Some(file), Some(position)) = (self.shard, &self.checkpoint, &saved) {
+            shards::check_position(position, &range, self.clock.into(), file)?;
+        }
         let start = match &self.start {
             Some(Begin::Position(position)) => Some(position.clone()),
             _ => None,
@@ -466,14 +427,14 @@ impl Selection {
 
     /// Returns the range of --start and --end.
     fn archive_range(&self) -> Result<RangeInclusive<Timestamp>> {
-        let end = self.end.unwrap_or_default();
+        let end = self.end.map(|end| end.time).unwrap_or_default();
         let start = match &self.start {
             None | Some(Begin::Now) => {
                 return Err(Failure::usage("--end needs --start").hint("--start \"1h ago\""));
             }
             Some(Begin::Earliest) => Timestamp::default(),
             Some(Begin::Position(position)) => position.server_time().unwrap_or_default().min(end),
-            Some(Begin::Time(time)) => *time,
+            Some(Begin::Time(start)) => start.time,
         };
         range(start, end)
     }
@@ -668,7 +629,7 @@ impl Choice {
         }
         match start {
             Some(Begin::Position(position)) if is_through(position) => return Ok(Verdict::Skip),
-            Some(Begin::Time(start)) => {
+            Some(Begin::Time(GivenTime { time: start, .. })) => {
                 let begins = self.time(fragment)?;
                 // A stream that is followed begins with the fragment that contains the time; a range, with the first
                 // that begins in it.
@@ -680,7 +641,7 @@ impl Choice {
             _ => {}
         }
         if let Some(end) = end
-            && self.time(fragment)? > *end
+            && self.time(fragment)? > end.time
         {
             return Ok(Verdict::End);
         }

@@ -11,6 +11,8 @@ mod driver;
 mod lease;
 mod member;
 mod memory;
+#[cfg(test)]
+mod model;
 mod shares;
 mod status;
 mod store;

@@ -16,6 +16,7 @@ mod put;
 mod record;
 mod save;
 mod serve;
+mod shards;
 mod tail;
 mod url;
 mod wav;

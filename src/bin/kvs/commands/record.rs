@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::recording::record;
 use crate::recording_options::{self, RecordingOptions};
+use crate::shards::{self, ShardOption};
 use crate::source::{Selection, Source};
 use crate::words;
 
@@ -31,6 +32,7 @@ Examples:
   kvs record front-door --start \"1h ago\" --end now -o front-door.mp4
   kvs record front-door --every 1h --aligned --name \"door-{time}.mp4\" -o recordings/door.mp4
   kvs record front-door --checkpoint door.checkpoint --every 1h -o door.mp4
+  kvs record front-door --start 2026-11-20T00:00:00Z --end 2026-11-21T00:00:00Z --shard env -o door.mp4
   kvs record recordings/ -o all.mkv --tags
   kvs record front-door --until 1h --pipe \"ffmpeg -i - -vf scale=640:-2 small.mp4\"")]
 pub(crate) struct Record {
@@ -49,10 +51,17 @@ pub(crate) struct Record {
     options: RecordingOptions,
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    part: ShardOption,
 }
 
 impl Record {
-    pub(crate) async fn run(self, cx: &Context) -> Result<()> {
+    pub(crate) async fn run(mut self, cx: &Context) -> Result<()> {
+        if let Some(shard) = self.part.shard {
+            self.selection = self.selection.of_shard(&self.source, shard)?;
+            self.output = self.output.map(|file| shards::path_of(&file, shard));
+            self.name = self.name.map(|pattern| shards::name_of(&pattern, shard));
+        }
         if let Some(command) = &self.pipe {
             return self.send(command, cx).await;
         }
@@ -86,7 +95,7 @@ impl Record {
         let is_empty = recorded.is_empty;
         recorded.result()?;
         if is_empty && !cx.signals.is_interrupted() {
-            return Err(self.source.nothing("fragment"));
+            return self.selection.nothing(&self.source, "fragment", cx);
         }
         cx.screen.note(&format!("{fragments} sent, {bytes}"));
         Ok(())
@@ -121,7 +130,7 @@ impl Record {
         recorded.result()?;
         printed?;
         if is_empty && !cx.signals.is_interrupted() {
-            return Err(self.source.nothing("fragment"));
+            return self.selection.nothing(&self.source, "fragment", cx);
         }
         Ok(())
     }

@@ -12,12 +12,13 @@ use kinesis_video::{
 
 use super::outcome::Outcome;
 use super::settings::Settings;
+use crate::begin::{Begin, ClockName};
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::recording::record;
 use crate::recording_options::{self, RecordingOptions};
 use crate::screen::{BOLD, WARNING};
-use crate::source::{Begin, ClockName, Input, Source};
+use crate::source::{Input, Source};
 use crate::{fragment_line, saved_file, words};
 
 /// Where to begin with a stream whose position was never saved.

@@ -9,6 +9,7 @@ use clap::{ArgGroup, Args};
 use kinesis_video::ImageFormat;
 
 use crate::picture_options::{self, PictureOptions};
+use crate::shards::ShardOption;
 use crate::source::{Selection, Source};
 
 /// Save pictures of a SOURCE.
@@ -49,6 +50,8 @@ pub(crate) struct Frames {
     options: PictureOptions,
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    part: ShardOption,
 }
 
 #[cfg(not(feature = "ffmpeg"))]
