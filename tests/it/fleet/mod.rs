@@ -1,4 +1,9 @@
 //! Fleets of workers that share the streams of a table.
 
+mod contract;
+mod dynamo;
+mod faults;
 mod one_process;
+#[cfg(unix)]
+mod postgres;
 mod processes;

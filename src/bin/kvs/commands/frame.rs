@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use kinesis_video::{ImageFormat, Timestamp};
 
+use crate::begin::ClockName;
 use crate::source::Source;
 use crate::{picture_options, time};
 
