@@ -144,7 +144,7 @@ pub trait LeaseStore: Send + Sync + 'static {
 }
 
 /// Sets whether a stream is removed. Returns false if it is so already.
-async fn set_removed<S: LeaseStore + ?Sized>(store: &S, stream: &StreamId, removed: bool) -> Result<bool> {
+pub(super) async fn set_removed<S: LeaseStore + ?Sized>(store: &S, stream: &StreamId, removed: bool) -> Result<bool> {
     let mut current = store.lease(stream).await?;
     for _ in 0..MAX_CONFLICTS {
         let is_removed = current.as_ref().is_none_or(|row| row.removed);
@@ -189,5 +189,13 @@ impl<S: LeaseStore + ?Sized> LeaseStore for Arc<S> {
 
     fn delete_worker<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>> {
         (**self).delete_worker(id)
+    }
+
+    fn add<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<bool>> {
+        (**self).add(stream)
+    }
+
+    fn remove<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<bool>> {
+        (**self).remove(stream)
     }
 }

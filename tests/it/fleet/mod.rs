@@ -1,3 +1,8 @@
 //! Fleets of workers that share the streams of a table.
 
+mod contract;
+mod dynamo;
+mod faults;
 mod one_process;
+#[cfg(unix)]
+mod postgres;
