@@ -117,8 +117,9 @@ pub async fn streams_move(table: Arc<dyn LeaseStore>) {
     let mut third = Worker::start(&kvs, &table, "third", &log);
     third.wait_for(2).await;
     assert!(first.leave().await.iter().all(|reason| *reason == Some(StreamEnd::LeaseReleased)));
-    third.wait_for(3).await;
-    second.wait_for(4).await;
+    // Either may have the larger share.
+    third.wait_for_at_least(3).await;
+    second.wait_for_at_least(3).await;
     // A stream that is removed ends; one that is added again continues at its checkpoint.
     assert!(table.remove(&"s0".into()).await.unwrap());
     for worker in [&mut second, &mut third] {
