@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use kinesis_video::Timestamp;
 use kinesis_video::fleet::{LeaseRow, LeaseStore, WorkerRow};
+use kinesis_video::{Position, Timestamp};
 use serde_json::json;
 
 use crate::context::Context;
@@ -143,7 +143,7 @@ fn lease_object(row: &LeaseRow, now: Timestamp) -> serde_json::Value {
         "worker": row.owner,
         "epoch": row.epoch,
         "checkpoint": row.checkpoint.as_ref().map(ToString::to_string),
-        "checkpoint_time": row.checkpoint.as_ref().and_then(|position| position.server_time()).map(|time| time.to_string()),
+        "checkpoint_time": row.checkpoint.as_ref().and_then(Position::server_time).map(|time| time.to_string()),
         "lag_ms": lag(row, now).map(|lag| lag.as_millis() as u64),
         "removed": row.removed,
     })
