@@ -14,6 +14,8 @@ mod memory;
 mod shares;
 mod status;
 mod store;
+#[cfg(test)]
+mod table_load;
 
 use std::fmt;
 use std::pin::Pin;
