@@ -107,9 +107,10 @@
 //! | `turbojpeg` | no | JPEG by libjpeg-turbo, three times as fast; needs cmake and nasm |
 //! | `ndarray` | no | [`Frame::to_ndarray`] |
 //! | `local` | no | [`local::LocalEndpoint`]: the service on loopback |
+//! | `dynamodb` | no | [`fleet::DynamoLeases`], [`fleet::DynamoCheckpoint`]: leases and checkpoints in DynamoDB |
 //! | `metrics` | no | metrics of live streams for the `metrics` facade: see [`Live`](Live#numbers) |
 //! | `serde` | with `aws` | [`Position`] serialises, as its text |
-//! | `cli` | no | the command `kvs`; includes `aws` and `local` |
+//! | `cli` | no | the command `kvs`; includes `aws`, `dynamodb` and `local` |
 //!
 //! # Errors
 //!

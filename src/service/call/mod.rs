@@ -21,6 +21,8 @@ pub(crate) use endpoint::EndpointCache;
 pub(crate) use overrides::overrides;
 pub(crate) use rate_limit::{Rate, Rates};
 pub(crate) use retry::{Backoff, at, log_retry};
+#[cfg(feature = "dynamodb")]
+pub(crate) use sdk_error::timed_out;
 pub(crate) use sdk_error::{from_sdk as sdk_failure, is_about_credentials};
 pub(crate) use sdk_time::timestamp;
 pub(crate) use timeout_body::TimeoutBody;

@@ -142,7 +142,11 @@ fn classify(name: Option<&str>, said: &str, status: u16) -> (ErrorKind, bool) {
             | "StreamLimitExceededException"
             | "ThrottlingException"
             | "Throttling"
-            | "TooManyRequestsException",
+            | "TooManyRequestsException"
+            // DynamoDB's.
+            | "LimitExceededException"
+            | "ProvisionedThroughputExceededException"
+            | "RequestLimitExceeded",
             _,
         ) => (ErrorKind::Throttled, true),
         ("ConnectionLimitExceededException", _) => (ErrorKind::ConnectionLimit, true),
@@ -160,6 +164,10 @@ fn classify(name: Option<&str>, said: &str, status: u16) -> (ErrorKind, bool) {
         }
         ("InvalidArgumentException" | "ValidationError" | "ValidationException", _) => {
             (ErrorKind::InvalidArgument, false)
+        }
+        // DynamoDB's: another write of the item is on its way, or the table is being created.
+        ("ReplicatedWriteConflictException" | "ResourceInUseException" | "TransactionConflictException", _) => {
+            (ErrorKind::Service, true)
         }
         ("InternalFailure" | "InternalServerError" | "ServiceUnavailable" | "ServiceUnavailableException", _) => {
             (ErrorKind::Service, true)
@@ -265,6 +273,11 @@ mod tests {
             (Some("NotAuthorizedException"), 401, ErrorKind::AccessDenied, false),
             (Some("NotAuthorizedException"), 403, ErrorKind::AccessDenied, false),
             (Some("AccessDeniedException"), 400, ErrorKind::AccessDenied, false),
+            (Some("ProvisionedThroughputExceededException"), 400, ErrorKind::Throttled, true),
+            (Some("RequestLimitExceeded"), 400, ErrorKind::Throttled, true),
+            (Some("TransactionConflictException"), 400, ErrorKind::Service, true),
+            (Some("ValidationException"), 400, ErrorKind::InvalidArgument, false),
+            (Some("InternalServerError"), 500, ErrorKind::Service, true),
             (Some("SomethingNew"), 403, ErrorKind::AccessDenied, false),
             (Some("SomethingNew"), 400, ErrorKind::Service, false),
             (None, 429, ErrorKind::Throttled, true),

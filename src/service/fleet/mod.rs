@@ -8,6 +8,8 @@
 
 mod clock;
 mod driver;
+#[cfg(feature = "dynamodb")]
+mod dynamo;
 mod lease;
 mod member;
 mod memory;
@@ -35,6 +37,8 @@ use member::{PATIENCE, Rules};
 
 use crate::error::{Error, ErrorKind, Result};
 
+#[cfg(feature = "dynamodb")]
+pub use dynamo::{DynamoCheckpoint, DynamoLeases};
 pub use lease::Lease;
 pub use memory::MemoryLeases;
 pub use status::FleetStatus;

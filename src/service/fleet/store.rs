@@ -144,7 +144,7 @@ pub trait LeaseStore: Send + Sync + 'static {
 }
 
 /// Sets whether a stream is removed. Returns false if it is so already.
-async fn set_removed<S: LeaseStore + ?Sized>(store: &S, stream: &StreamId, removed: bool) -> Result<bool> {
+pub(super) async fn set_removed<S: LeaseStore + ?Sized>(store: &S, stream: &StreamId, removed: bool) -> Result<bool> {
     let mut current = store.lease(stream).await?;
     for _ in 0..MAX_CONFLICTS {
         let is_removed = current.as_ref().is_none_or(|row| row.removed);
