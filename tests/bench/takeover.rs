@@ -228,8 +228,6 @@ struct Bar {
     last: f64,
     /// The time from which on the fragments were yielded again by the next worker.
     repeated: Option<f64>,
-    /// The time at which the fragments of the gap before this bar had been yielded.
-    caught_up: f64,
 }
 
 impl Run {
@@ -270,22 +268,12 @@ impl Run {
         let mut bars: Vec<Bar> = Vec::new();
         for (index, yielded) in own.iter().enumerate().filter(|(_, yielded)| yielded.at >= self.start) {
             let is_repeated = own[index + 1..].iter().any(|later| later.number == yielded.number);
-            // Late ones come at once.
-            let is_late = own.get(index + 1).is_some_and(|next| next.at - yielded.at < FRAGMENT.as_secs_f64() / 3.0);
             match bars.last_mut() {
-                Some(bar) if bar.worker == yielded.worker && yielded.at - bar.last < 1.0 => {
-                    bar.last = yielded.at;
-                    if is_late && bar.caught_up + 0.1 > yielded.at {
-                        bar.caught_up = yielded.at;
-                    }
+                Some(bar) if bar.worker == yielded.worker && yielded.at - bar.last < 1.0 => bar.last = yielded.at,
+                _ => {
+                    let (first, last) = (yielded.at, yielded.at);
+                    bars.push(Bar { worker: yielded.worker, first, last, repeated: None });
                 }
-                _ => bars.push(Bar {
-                    worker: yielded.worker,
-                    first: yielded.at,
-                    last: yielded.at,
-                    repeated: None,
-                    caught_up: yielded.at,
-                }),
             }
             if let Some(bar) = bars.last_mut()
                 && is_repeated
@@ -346,7 +334,10 @@ impl Run {
             let top = TOP + row as f64 * ROW + 2.0;
             for bar in bars {
                 let (worker, thick) = (bar.worker, ROW - 4.0);
-                let (left, right) = (x(bar.first), x(bar.last + FRAGMENT.as_secs_f64() / 2.0));
+                // Bars that go on at the edges reach them.
+                let is_cut = |gap: f64| gap < 3.0 * FRAGMENT.as_secs_f64();
+                let left = x(if is_cut(bar.first - self.start) { self.start } else { bar.first });
+                let right = x(if is_cut(end - bar.last) { end } else { bar.last });
                 let mut rect = |class: &str, left: f64, right: f64| {
                     let wide = right - left;
                     writeln!(
@@ -386,16 +377,16 @@ impl Run {
             let text = left + 22.0;
             writeln!(svg, r#"<rect class="w{worker}" x="{left}" y="{top}" width="16" height="11"/>"#).unwrap();
             writeln!(svg, r#"<text x="{text}" y="{base}">worker {}</text>"#, worker + 1).unwrap();
-            left += 90.0;
+            left += 84.0;
         }
         writeln!(svg, r#"<rect class="w{KILLED}" x="{left}" y="{top}" width="16" height="11"/>"#).unwrap();
         writeln!(svg, r#"<rect class="again" x="{left}" y="{top}" width="16" height="11"/>"#).unwrap();
         let text = left + 22.0;
-        writeln!(svg, r#"<text x="{text}" y="{base}">not saved: the next worker repeats it</text>"#).unwrap();
-        left += 236.0;
+        writeln!(svg, r#"<text x="{text}" y="{base}">not saved, repeated by the next worker</text>"#).unwrap();
+        left += 272.0;
         let text = left + 14.0;
         writeln!(svg, r#"<path class="late" d="M{left} {top}v11"/>"#).unwrap();
-        writeln!(svg, r#"<text x="{text}" y="{base}">the fragments of the gap arrive at once</text>"#).unwrap();
+        writeln!(svg, r#"<text x="{text}" y="{base}">the fragments of the gap, at once</text>"#).unwrap();
         svg += "</svg>\n";
         svg
     }
