@@ -47,6 +47,7 @@
 //! | the same, packet by packet as the bytes arrive | [`Live::packets`] |
 //! | the same, from where the last process stopped | [`Live::checkpointed`] |
 //! | a stored range, in order | [`KinesisVideo::archive`] |
+//! | a part of a stored range, on each of several machines | [`Shard`] |
 //! | the stored fragment, or the picture, at a time | [`Archive::fragment_at`], `Archive::frame_at` |
 //! | a list of stored fragments, or the newest one | [`KinesisVideo::list_fragments`], then [`FragmentList::newest`] |
 //! | the streams of the account; one stream's settings | [`KinesisVideo::list_streams`], [`KinesisVideo::describe`] |
@@ -201,7 +202,7 @@ pub use service::{
     Archive, ArchiveFragments, ArchiveProgress, ArchivedImage, ArchivedStream, Clip, ClipStream, Clips, DashSession,
     FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, KinesisVideo, Live, LiveFragments,
     LivePackets, LiveStatus, LiveStream, NoImage, OnAgedOut, OnDamage, OnUnavailable, Order, PlaybackUrl, PresignExt,
-    PresignedRequest, PutAck, PutAckKind, PutAcks, PutMedia, PutSink, PutStatus, RetryConfig, Start, StopHandle,
+    PresignedRequest, PutAck, PutAckKind, PutAcks, PutMedia, PutSink, PutStatus, RetryConfig, Shard, Start, StopHandle,
     StreamEntries, StreamId, StreamInfo, StreamList, StreamStatus, fleet,
 };
 #[cfg(any(feature = "aws", feature = "ffmpeg"))]

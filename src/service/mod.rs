@@ -20,7 +20,7 @@ use aws_sdk_kinesisvideo::types::ApiName;
 pub use archived::{
     Archive, ArchiveFragments, ArchiveProgress, ArchivedImage, ArchivedStream, Clip, ClipStream, Clips, Clock,
     DashSession, FragmentEntries, FragmentInfo, FragmentList, HlsSession, ImageStream, Images, NoImage, OnUnavailable,
-    Order, PlaybackUrl, playback,
+    Order, PlaybackUrl, Shard, playback,
 };
 pub use call::{RetryConfig, SdkBody};
 pub use control::{StreamEntries, StreamInfo, StreamList, StreamStatus};

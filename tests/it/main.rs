@@ -18,6 +18,7 @@ mod errors;
 mod fleet;
 mod judges;
 mod kvs;
+mod lambda;
 mod layering;
 mod live;
 mod media;

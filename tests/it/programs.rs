@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The command of an example. `cargo test` has built it beside this binary.
-fn program(name: &str) -> Command {
+/// The path of an example. `cargo test` has built it beside this binary.
+pub fn program_path(name: &str) -> PathBuf {
     let mut path: PathBuf = std::env::current_exe().unwrap();
     path.pop();
     path.pop();
-    Command::new(path.join("examples").join(name))
+    path.join("examples").join(name)
 }
 
 /// Runs an example, which must end by itself, and returns what it printed.
 fn output(name: &str, arguments: &[&Path]) -> String {
-    let output = program(name).args(arguments).stdin(Stdio::null()).output().unwrap();
+    let output = Command::new(program_path(name)).args(arguments).stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

@@ -12,6 +12,7 @@ mod recording;
 mod report;
 mod screen;
 mod sending;
+mod shards;
 #[cfg(feature = "ffmpeg")]
 mod sheet;
 mod signals;

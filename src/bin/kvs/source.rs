@@ -18,7 +18,7 @@ use indicatif::{HumanBytes, ProgressBar};
 use kinesis_video::{
     Acks, ArchiveProgress, BodyItem, BodyStream, Bound, CheckpointStore, Clock, Error, ErrorKind, FileCheckpoint,
     Fragment, FragmentEnd, FragmentNumber, FragmentStream, FragmentStreamExt, Limits, LiveStatus, Order, Position,
-    Start, StreamEnd, StreamId, Timestamp,
+    Shard, Start, StreamEnd, StreamId, Timestamp,
 };
 use tokio::io::AsyncRead;
 use tokio_util::io::{ReaderStream, StreamReader};
@@ -26,7 +26,8 @@ use tokio_util::io::{ReaderStream, StreamReader};
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::screen::Screen;
-use crate::time;
+use crate::shards;
+use crate::time::{self, GivenTime};
 
 /// A stream by name or ARN, a file, a folder of files, or `-` for standard input.
 #[derive(Clone, Debug)]
@@ -146,8 +147,8 @@ pub(crate) struct Selection {
     #[arg(long, value_name = "WHERE", help_heading = "What to read")]
     start: Option<Begin>,
     /// Read what is stored up to this time, instead of following the stream. Needs --start.
-    #[arg(long, value_name = "TIME", value_parser = time::parse, help_heading = "What to read", conflicts_with = "until")]
-    end: Option<Timestamp>,
+    #[arg(long, value_name = "TIME", value_parser = GivenTime::parse, help_heading = "What to read", conflicts_with = "until")]
+    end: Option<GivenTime>,
     /// Follow the stream until then: a time, a duration ("90s"), a count ("20 fragments") or a fragment number.
     ///
     /// A duration of a file is one of its own time.
@@ -162,6 +163,8 @@ pub(crate) struct Selection {
     /// The clock of --start, --end and --until.
     #[arg(long, value_enum, default_value_t, help_heading = "What to read")]
     clock: ClockName,
+    #[arg(skip)]
+    shard: Option<Shard>,
 }
 
 /// A clock, as an option names it.
@@ -198,7 +201,7 @@ enum Begin {
     Earliest,
     Now,
     Position(Position),
-    Time(Timestamp),
+    Time(GivenTime),
 }
 
 /// Fewer digits are seconds since 1970.
@@ -223,7 +226,7 @@ impl FromStr for Begin {
                     let position = format!("kvs1:{number}:::").parse();
                     Self::Position(position.map_err(|error: Error| error.message().to_owned())?)
                 }
-                None => Self::Time(time::parse(text).map_err(|_| {
+                None => Self::Time(GivenTime::parse(text).map_err(|_| {
                     format!(
                         "\"{text}\" is not a place to start; write now, earliest, a time (\"10m ago\", \"yesterday 14:00\", \
                          \"2026-11-21 10:00\"), a fragment number or a saved position"
@@ -273,6 +276,10 @@ impl FromStr for Until {
     }
 }
 
+fn begin_at(time: Timestamp) -> Begin {
+    Begin::Time(time.into())
+}
+
 /// An opened SOURCE: its fragments, and what is known of how they are read.
 pub(crate) struct Input<T = Fragment> {
     pub(crate) items: BoxStream<'static, kinesis_video::Result<T>>,
@@ -314,15 +321,41 @@ impl Selection {
         self.checkpoint.is_some()
     }
 
+    /// Selects one part of the range. The checkpoint gets a file for this part.
+    pub(crate) fn of_shard(mut self, source: &Source, shard: Shard) -> Result<Self> {
+        if !matches!(source, Source::Stream(_)) {
+            return Err(Failure::usage(format!("{source} is not a stream: --shard is for what is stored of a stream")));
+        }
+        let start = match &self.start {
+            Some(Begin::Time(start)) => Some(*start),
+            _ => None,
+        };
+        shards::check_range(start, self.end)?;
+        self.checkpoint = self.checkpoint.map(|file| shards::path_of(&file, shard));
+        self.shard = Some(shard);
+        Ok(self)
+    }
+
+    /// Ends a command that found no fragment. A shard may well have none.
+    pub(crate) fn nothing(&self, source: &Source, noun: &str, cx: &Context) -> Result<()> {
+        match self.shard {
+            Some(shard) => {
+                cx.screen.note(&format!("no {noun} in shard {shard} of {source}"));
+                Ok(())
+            }
+            None => Err(source.nothing(noun)),
+        }
+    }
+
     /// Selects the fragments that begin in a range.
     pub(crate) fn of_range(start: Option<Timestamp>, end: Option<Timestamp>, clock: ClockName) -> Self {
-        Self { start: start.map(Begin::Time), end, clock, ..Self::default() }
+        Self { start: start.map(begin_at), end: end.map(Into::into), clock, ..Self::default() }
     }
 
     /// Follows a stream from a time, until no fragment arrives for a while.
     #[cfg(feature = "ffmpeg")]
     pub(crate) fn live_from(start: Timestamp, idle: Duration, clock: ClockName) -> Self {
-        Self { start: Some(Begin::Time(start)), idle: Some(idle), clock, ..Self::default() }
+        Self { start: Some(begin_at(start)), idle: Some(idle), clock, ..Self::default() }
     }
 
     /// Opens a SOURCE for its fragments.
@@ -372,7 +405,7 @@ impl Selection {
             None | Some(Begin::Now) => Start::Now,
             Some(Begin::Earliest) => Start::Earliest,
             Some(Begin::Position(position)) => Start::AfterPosition(position.clone()),
-            Some(Begin::Time(time)) => match self.clock {
+            Some(Begin::Time(GivenTime { time, .. })) => match self.clock {
                 ClockName::Producer => Start::ProducerTime(*time),
                 ClockName::Server => Start::ServerTime(*time),
             },
@@ -419,8 +452,19 @@ impl Selection {
 
     async fn open_archive(&self, stream: &StreamId, cx: &Context) -> Result<Input> {
         let range = self.archive_range()?;
-        let mut archive = cx.aws.kvs().await?.archive(stream).range(range).clock(self.clock.into()).order(Order::Time);
+        let Some(range) = self.shard.map_or(Some(range.clone()), |shard| shard.range(&range)) else {
+            let (items, acks) = self.acknowledged(stream::empty().boxed());
+            return Ok(Input { items, acks, bar: cx.screen.bar(0), end_reason: Arc::default() });
+        };
+        let mut archive = cx.aws.kvs().await?.archive(stream).range(range.clone()).clock(self.clock.into());
+        archive = archive.order(Order::Time);
+        if let Some(shard) = self.shard {
+            archive = shards::with_share_of_quota(archive, shard);
+        }
         let saved = self.saved().await?;
+        if let (Some(_), Some(file), Some(position)) = (self.shard, &self.checkpoint, &saved) {
+            shards::check_position(position, &range, self.clock.into(), file)?;
+        }
         let start = match &self.start {
             Some(Begin::Position(position)) => Some(position.clone()),
             _ => None,
@@ -445,14 +489,14 @@ impl Selection {
 
     /// Returns the range of --start and --end.
     fn archive_range(&self) -> Result<RangeInclusive<Timestamp>> {
-        let end = self.end.unwrap_or_default();
+        let end = self.end.map(|end| end.time).unwrap_or_default();
         let start = match &self.start {
             None | Some(Begin::Now) => {
                 return Err(Failure::usage("--end needs --start").hint("--start \"1h ago\""));
             }
             Some(Begin::Earliest) => Timestamp::default(),
             Some(Begin::Position(position)) => position.server_time().unwrap_or_default().min(end),
-            Some(Begin::Time(time)) => *time,
+            Some(Begin::Time(start)) => start.time,
         };
         range(start, end)
     }
@@ -647,7 +691,7 @@ impl Choice {
         }
         match start {
             Some(Begin::Position(position)) if is_through(position) => return Ok(Verdict::Skip),
-            Some(Begin::Time(start)) => {
+            Some(Begin::Time(GivenTime { time: start, .. })) => {
                 let begins = self.time(fragment)?;
                 // A stream that is followed begins with the fragment that contains the time; a range, with the first
                 // that begins in it.
@@ -659,7 +703,7 @@ impl Choice {
             _ => {}
         }
         if let Some(end) = end
-            && self.time(fragment)? > *end
+            && self.time(fragment)? > end.time
         {
             return Ok(Verdict::End);
         }

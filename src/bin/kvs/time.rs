@@ -14,6 +14,30 @@ pub(crate) fn parse(text: &str) -> Result<Timestamp, String> {
     parse_at(text, &Zoned::now())
 }
 
+/// A time that was given as an option.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GivenTime {
+    pub(crate) time: Timestamp,
+    /// True if the text means this time at any moment and in any time zone.
+    pub(crate) is_absolute: bool,
+}
+
+impl GivenTime {
+    /// Parses a time as [`parse`] does.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let time = parse(text)?;
+        let text = text.trim();
+        let is_absolute = Timestamp::parse(text).is_some() || text.parse::<jiff::Timestamp>().is_ok();
+        Ok(Self { time, is_absolute })
+    }
+}
+
+impl From<Timestamp> for GivenTime {
+    fn from(time: Timestamp) -> Self {
+        Self { time, is_absolute: true }
+    }
+}
+
 fn parse_at(text: &str, now: &Zoned) -> Result<Timestamp, String> {
     let text = text.trim();
     if let Some(time) = Timestamp::parse(text) {
@@ -145,6 +169,16 @@ mod tests {
         }
         for text in ["", "someday", "25:00", "2026-13-01", "yesterday noon", "ago"] {
             assert!(parse_at(text, &now).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_with_its_zone_is_absolute() {
+        for text in ["2026-11-21T10:00:00Z", "2026-11-21 10:00+02:00", "1511852109.126", "0"] {
+            assert!(GivenTime::parse(text).unwrap().is_absolute, "{text}");
+        }
+        for text in ["now", "10m ago", "yesterday", "14:00", "2026-07-01", "2026-07-01 10:00", "2026-07-01T10:00:00"] {
+            assert!(!GivenTime::parse(text).unwrap().is_absolute, "{text}");
         }
     }
 

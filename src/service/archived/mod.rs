@@ -9,6 +9,7 @@ mod list;
 mod millis_range;
 mod newest;
 pub mod playback;
+mod shard;
 
 pub use crate::fragment::Clock;
 pub use archived_stream::ArchivedStream;
@@ -18,3 +19,4 @@ pub use fragment_info::FragmentInfo;
 pub use images::{ArchivedImage, ImageStream, Images, NoImage};
 pub use list::{FragmentEntries, FragmentList, Order};
 pub use playback::{DashSession, HlsSession, PlaybackUrl};
+pub use shard::Shard;

@@ -45,6 +45,11 @@ const MISTAKES: &[Mistake] = &[
     of("wrong time", "tail front-door --start noonish"),
     of("range the wrong way round", "save door.mkv --start \"2026-11-20 12:00\" --end \"2026-11-20 11:00\" -o out"),
     of("range without a start", "save front-door --end now -o out"),
+    of("shards of a relative time", "save front-door --start 2026-11-20 --end 2026-11-21T00:00:00Z --shard 0/8 -o out"),
+    of(
+        "no job scheduler",
+        "save front-door --start 2026-11-20T00:00:00Z --end 2026-11-21T00:00:00Z --shard env -o out",
+    ),
     of("missing file", "tail dor.mkv"),
     of("folder without MKV", "tail folder/"),
     of("not MKV", "save notes.mkv -o out"),

@@ -15,6 +15,7 @@ mod put;
 mod record;
 mod save;
 mod serve;
+mod shards;
 mod tail;
 mod url;
 mod wav;

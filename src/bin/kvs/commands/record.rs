@@ -14,6 +14,7 @@ use tokio::process::Command;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::recording::record;
+use crate::shards::{self, ShardOption};
 use crate::source::{Selection, Source};
 use crate::{time, words};
 
@@ -32,6 +33,7 @@ Examples:
   kvs record front-door --start \"1h ago\" --end now -o front-door.mp4
   kvs record front-door --every 1h --aligned --name \"door-{time}.mp4\" -o recordings/door.mp4
   kvs record front-door --checkpoint door.checkpoint --every 1h -o door.mp4
+  kvs record front-door --start 2026-11-20T00:00:00Z --end 2026-11-21T00:00:00Z --shard env -o door.mp4
   kvs record recordings/ -o all.mkv --tags
   kvs record front-door --until 1h --pipe \"ffmpeg -i - -vf scale=640:-2 small.mp4\"")]
 pub(crate) struct Record {
@@ -66,6 +68,8 @@ pub(crate) struct Record {
     tags: bool,
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    part: ShardOption,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -78,7 +82,12 @@ enum GapsName {
 }
 
 impl Record {
-    pub(crate) async fn run(self, cx: &Context) -> Result<()> {
+    pub(crate) async fn run(mut self, cx: &Context) -> Result<()> {
+        if let Some(shard) = self.part.shard {
+            self.selection = self.selection.of_shard(&self.source, shard)?;
+            self.output = self.output.map(|file| shards::path_of(&file, shard));
+            self.name = self.name.map(|pattern| shards::name_of(&pattern, shard));
+        }
         if let Some(command) = &self.pipe {
             return self.send(command, cx).await;
         }
@@ -124,7 +133,7 @@ impl Record {
         let is_empty = recorded.is_empty;
         recorded.result()?;
         if is_empty && !cx.signals.is_interrupted() {
-            return Err(self.source.nothing("fragment"));
+            return self.selection.nothing(&self.source, "fragment", cx);
         }
         cx.screen.note(&format!("{fragments} sent, {bytes}"));
         Ok(())
@@ -165,7 +174,7 @@ impl Record {
         recorded.result()?;
         printed?;
         if is_empty && !cx.signals.is_interrupted() {
-            return Err(self.source.nothing("fragment"));
+            return self.selection.nothing(&self.source, "fragment", cx);
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::recording::record;
+use crate::shards::{self, ShardOption};
 use crate::source::{Selection, Source, save_position};
 use crate::{time, words};
 
@@ -35,6 +36,7 @@ Examples:
   kvs save front-door -o recordings
   kvs save front-door --start \"2h ago\" --end \"1h ago\" -o recordings
   kvs save front-door --until 10m -o front-door.mkv
+  kvs save front-door --start 2026-11-20T00:00:00Z --end 2026-11-21T00:00:00Z --shard 0/8 -o recordings
   kvs save front-door --checkpoint door.checkpoint -o recordings --name \"{producer_ms}-{number}.mkv\"")]
 pub(crate) struct Save {
     /// The stream or file to read.
@@ -47,14 +49,13 @@ pub(crate) struct Save {
     name: Option<String>,
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    part: ShardOption,
 }
 
 impl Save {
-    pub(crate) async fn run(self, cx: &Context) -> Result<()> {
+    pub(crate) async fn run(mut self, cx: &Context) -> Result<()> {
         let is_file = self.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("mkv"));
-        if self.output.as_os_str() == "-" {
-            return self.print(cx).await;
-        }
         if let Some(extension) = self.output.extension().and_then(OsStr::to_str)
             && OTHER_FORMATS.contains(&&extension.to_ascii_lowercase()[..])
             && !self.output.is_dir()
@@ -74,6 +75,16 @@ impl Save {
         if is_file && self.selection.has_checkpoint() {
             let what = "--checkpoint needs a folder, since each run replaces the file of -o";
             return Err(Failure::usage(what).hint("-o DIR"));
+        }
+        if let Some(shard) = self.part.shard {
+            shards::check_names(self.name.as_deref(), "{number}", "{number}.mkv")?;
+            self.selection = self.selection.of_shard(&self.source, shard)?;
+            if is_file {
+                self.output = shards::path_of(&self.output, shard);
+            }
+        }
+        if self.output.as_os_str() == "-" {
+            return self.print(cx).await;
         }
         if is_file {
             self.save(PayloadSink::create(&self.output), |_, _| None, cx).await
@@ -121,7 +132,7 @@ impl Save {
         result?;
         saved?;
         if fragments == 0 && !cx.signals.is_interrupted() {
-            return Err(self.source.nothing("fragment"));
+            return self.selection.nothing(&self.source, "fragment", cx);
         }
         cx.screen.note(&format!("{}, {}", words::count(fragments, "fragment"), HumanBytes(bytes)));
         Ok(())
@@ -172,7 +183,7 @@ impl Save {
         }
         recorded.result()?;
         if summary.items() == 0 && !cx.signals.is_interrupted() {
-            return Err(self.source.nothing("fragment"));
+            return self.selection.nothing(&self.source, "fragment", cx);
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use kinesis_video::ImageFormat;
 
+use crate::shards::ShardOption;
 use crate::source::{Selection, Source};
 use crate::{picture_options, time};
 
@@ -69,6 +70,8 @@ pub(crate) struct Frames {
     concurrency: Option<u32>,
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    part: ShardOption,
 }
 
 #[cfg(not(feature = "ffmpeg"))]

@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::sheet::{Sheet, Tile};
 use crate::source::save_position;
-use crate::{files, time, words};
+use crate::{files, shards, time, words};
 
 const DEFAULT_QUALITY: u8 = 80;
 
@@ -34,7 +34,12 @@ type Pictures = BoxStream<'static, kinesis_video::Result<Option<EncodedFrame>>>;
 type Report = (u64, FragmentReport);
 
 impl Frames {
-    pub(crate) async fn run(self, cx: &Context) -> Result<()> {
+    pub(crate) async fn run(mut self, cx: &Context) -> Result<()> {
+        if let Some(shard) = self.part.shard {
+            shards::check_names(self.name.as_deref(), "{fragment}", "{fragment}-{i}.{ext}")?;
+            self.selection = self.selection.of_shard(&self.source, shard)?;
+            self.sheet = self.sheet.map(|(file, format)| (shards::path_of(&file, shard), format));
+        }
         if self.output.is_none() && self.selection.has_checkpoint() {
             let what = "--checkpoint needs a folder for pictures, since each run replaces the sheet";
             return Err(Failure::usage(what).hint("-o DIR"));
@@ -79,11 +84,11 @@ impl Frames {
         sheet?;
         if tally.pictures == 0 && !cx.signals.is_interrupted() {
             let seen = lock(&seen);
-            return Err(match (seen.fragments, self.selection.has_checkpoint()) {
-                (0, true) => self.source.nothing("new fragment"),
-                (0, false) => self.source.nothing("fragment"),
-                _ => seen.failure(&name, &tally),
-            });
+            return match (seen.fragments, self.selection.has_checkpoint()) {
+                (0, true) => self.selection.nothing(&self.source, "new fragment", cx),
+                (0, false) => self.selection.nothing(&self.source, "fragment", cx),
+                _ => Err(seen.failure(&name, &tally)),
+            };
         }
         Ok(())
     }
