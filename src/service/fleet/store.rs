@@ -190,4 +190,12 @@ impl<S: LeaseStore + ?Sized> LeaseStore for Arc<S> {
     fn delete_worker<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>> {
         (**self).delete_worker(id)
     }
+
+    fn add<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<bool>> {
+        (**self).add(stream)
+    }
+
+    fn remove<'a>(&'a self, stream: &'a StreamId) -> BoxFuture<'a, Result<bool>> {
+        (**self).remove(stream)
+    }
 }

@@ -1,3 +1,7 @@
 //! Fleets of workers that share the streams of a table.
 
+mod contract;
+mod dynamo;
 mod one_process;
+#[cfg(unix)]
+mod postgres;

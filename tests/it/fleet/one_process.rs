@@ -1,4 +1,4 @@
-//! Several workers in one process, on a table in memory.
+//! Several workers in one process, on any table.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -46,8 +46,8 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(kvs: &KinesisVideo, table: &MemoryLeases, name: &'static str, log: &Log) -> Self {
-        let mut leases: FleetLeases = kvs.fleet(table.clone()).lease_duration(LEASE).name(name).leases();
+    fn start(kvs: &KinesisVideo, table: &Arc<dyn LeaseStore>, name: &'static str, log: &Log) -> Self {
+        let mut leases: FleetLeases = kvs.fleet(Arc::clone(table)).lease_duration(LEASE).name(name).leases();
         let (status, kvs, log) = (leases.status(), kvs.clone(), Arc::clone(log));
         let (leave, mut left) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(async move {
@@ -80,9 +80,14 @@ impl Worker {
 
 #[tokio::test]
 async fn streams_move_between_workers_without_loss_or_repeat() {
+    streams_move(Arc::new(MemoryLeases::default())).await;
+}
+
+/// Workers join and leave, streams are removed and added: each fragment is yielded once, by one worker at a time.
+pub async fn streams_move(table: Arc<dyn LeaseStore>) {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
-    let (table, log) = (MemoryLeases::default(), Log::default());
+    let log = Log::default();
     let names: Vec<String> = (0..7).map(|n| format!("s{n}")).collect();
     let streams: Vec<LocalStream> = names.iter().map(|name| endpoint.create_stream(name)).collect();
     for name in &names {
@@ -149,15 +154,18 @@ async fn streams_move_between_workers_without_loss_or_repeat() {
     }
 }
 
-/// A worker whose lease was taken moves the checkpoint in no direction, however often it tries.
 #[tokio::test]
 async fn a_zombie_saves_nothing() {
+    zombie_saves_nothing(Arc::new(MemoryLeases::default())).await;
+}
+
+/// A worker whose lease was taken moves the checkpoint in no direction, however often it tries.
+pub async fn zombie_saves_nothing(table: Arc<dyn LeaseStore>) {
     let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
     let kvs = KinesisVideo::new(&endpoint.sdk_config());
-    let table = MemoryLeases::default();
     let stream = "door".into();
     table.add(&stream).await.unwrap();
-    let mut leases = kvs.fleet(table.clone()).leases();
+    let mut leases = kvs.fleet(Arc::clone(&table)).leases();
     let zombie = leases.try_next().await.unwrap().unwrap();
     let position = |n: u32| format!("kvs1:{n}:::=").parse().unwrap();
     zombie.save(&position(5)).await.unwrap();

@@ -5,10 +5,13 @@ pub mod containers;
 pub mod conversation;
 pub mod dynamo;
 pub mod endpoint;
+pub mod faulty_leases;
 pub mod ffmpeg;
 pub mod files;
 pub mod footage;
 pub mod imports;
+#[cfg(unix)]
+pub mod postgres;
 pub mod proxy;
 pub mod put_server;
 pub mod random_media;
