@@ -542,6 +542,18 @@ impl Member {
         } else if kept < share && self.is_valid(now) {
             self.claim(now, share - kept, actions);
         }
+        if kept >= share {
+            self.release_orphans(actions);
+        }
+    }
+
+    /// Gives up leases that this worker does not know it has: the replies to their claims were lost.
+    fn release_orphans(&mut self, actions: &mut Vec<Action>) {
+        let rows = self.leases.values().filter(|row| row.is_owned_by(&self.row.id));
+        let orphans: Vec<LeaseRow> = rows.filter(|row| !self.holds.contains_key(&row.stream)).cloned().collect();
+        for row in orphans {
+            self.release(row, actions);
+        }
     }
 
     fn claim(&mut self, now: Duration, missing: usize, actions: &mut Vec<Action>) {

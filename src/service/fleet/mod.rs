@@ -13,6 +13,8 @@ mod dynamo;
 mod lease;
 mod member;
 mod memory;
+#[cfg(test)]
+mod model;
 mod shares;
 mod status;
 mod store;
