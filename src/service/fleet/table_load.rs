@@ -1,6 +1,7 @@
 //! The load that a fleet puts on its table, counted in simulated time with real [`Member`]s and the real saver.
 //!
 //! The figures of `docs/fleet.md` come from here. `KVS_ROUNDS` runs it at the full size.
+#![allow(clippy::print_stdout, reason = "its figures are to be seen")]
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -105,7 +106,7 @@ fn worker_bytes(row: &WorkerRow) -> u64 {
 #[derive(Debug)]
 enum Due {
     Wake { generation: u64 },
-    Event(Event),
+    Event(Box<Event>),
 }
 
 /// Workers, their table, and the time.
@@ -149,7 +150,7 @@ impl Simulation {
         let id = format!("ip-10-0-12-{worker}.ec2.internal-12345-{:016x}", worker * 7919);
         self.members.push(Some(Member::new(id, rules, self.now)));
         self.generations.push(0);
-        self.schedule(self.now, worker, Due::Event(Event::Tick));
+        self.schedule(self.now, worker, Due::Event(Box::new(Event::Tick)));
     }
 
     fn schedule(&mut self, at: Duration, worker: usize, due: Due) {
@@ -170,7 +171,7 @@ impl Simulation {
             match due {
                 Due::Wake { generation } if self.generations[worker] != generation => {}
                 Due::Wake { .. } => self.handle(worker, Event::Tick),
-                Due::Event(event) => self.handle(worker, event),
+                Due::Event(event) => self.handle(worker, *event),
             }
         }
         self.now = end;
@@ -186,19 +187,19 @@ impl Simulation {
                 Action::Send(request) => {
                     let answer = self.ask(worker, &request);
                     let event = Event::Answered { request, sent: self.now, answer };
-                    self.schedule(self.now + LATENCY, worker, Due::Event(event));
+                    self.schedule(self.now + LATENCY, worker, Due::Event(Box::new(event)));
                 }
                 Action::Grant { row, is_takeover } => {
                     if is_takeover {
                         self.takeovers += 1;
                         self.last_takeover = self.now;
                     }
-                    self.schedule(self.now, worker, Due::Event(Event::Taken));
+                    self.schedule(self.now, worker, Due::Event(Box::new(Event::Taken)));
                     assert!(row.owner.is_some());
                 }
                 Action::Revoke { stream, .. } => {
                     let row = self.table.lease(&stream).now_or_never().unwrap().unwrap().unwrap();
-                    self.schedule(self.now + CLOSING, worker, Due::Event(Event::Closed { row }));
+                    self.schedule(self.now + CLOSING, worker, Due::Event(Box::new(Event::Closed { row })));
                 }
                 Action::Extend { .. } => {}
                 Action::Died | Action::Left => panic!("nobody is suspended or leaves here"),
