@@ -9,7 +9,7 @@ use kinesis_video::fleet::{DynamoCheckpoint, DynamoLeases, LeaseRow, LeaseStore,
 use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Shape};
 use kinesis_video::{CheckpointStore, ErrorKind, FragmentStreamExt, KinesisVideo, Position, Start, StreamEnd};
 
-use super::{contract, one_process};
+use super::{contract, faults, one_process};
 use crate::support::dynamo::Dynamo;
 use crate::support::endpoint::unlimited;
 
@@ -36,6 +36,12 @@ async fn dynamo_leases_hold_the_contract() {
 async fn streams_move_between_workers_on_dynamo() {
     let (_dynamo, table) = started().await;
     one_process::streams_move(Arc::new(table)).await;
+}
+
+#[tokio::test]
+async fn no_fragment_is_lost_while_dynamo_fails() {
+    let (_dynamo, table) = started().await;
+    faults::no_fragment_is_lost(Arc::new(table)).await;
 }
 
 #[tokio::test]

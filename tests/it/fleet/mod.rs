@@ -2,6 +2,7 @@
 
 mod contract;
 mod dynamo;
+mod faults;
 mod one_process;
 #[cfg(unix)]
 mod postgres;

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls, Row};
 
-use super::{contract, one_process};
+use super::{contract, faults, one_process};
 use crate::support::postgres::Postgres;
 
 /// PostgreSQL has no unsigned integers. The largest maximum of streams does not fit into a signed one.
@@ -220,6 +220,12 @@ async fn postgres_reads_leases_of_5000_streams() {
 async fn streams_move_between_workers_on_postgres() {
     let Some((_postgres, store)) = started().await else { return };
     one_process::streams_move(store).await;
+}
+
+#[tokio::test]
+async fn no_fragment_is_lost_while_postgres_fails() {
+    let Some((_postgres, store)) = started().await else { return };
+    faults::no_fragment_is_lost(store).await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
+use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TableDescription, TableStatus,
     TimeToLiveSpecification, TimeToLiveStatus,
@@ -53,7 +54,9 @@ async fn describe(table: &Table) -> Result<Option<TableDescription>> {
     let call = table.client.describe_table().table_name(&*table.name).send();
     match table.sent("DescribeTable", call).await? {
         Ok(output) => Ok(output.table),
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => Ok(None),
+        Err(error) if error.as_service_error().is_some_and(DescribeTableError::is_resource_not_found_exception) => {
+            Ok(None)
+        }
         Err(error) => Err(table.failed(error, "DescribeTable")),
     }
 }

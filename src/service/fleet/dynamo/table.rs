@@ -100,10 +100,7 @@ impl Table {
             condition = format!("attribute_not_exists({PARTITION})");
         }
         let call = call.condition_expression(condition).customize().config_override(self.overrides());
-        let error = match self.sent("PutItem", call.send()).await? {
-            Ok(_) => return Ok(Swap::Done),
-            Err(error) => error,
-        };
+        let Err(error) = self.sent("PutItem", call.send()).await? else { return Ok(Swap::Done) };
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(failed)) => Ok(Swap::Conflict(match &failed.item {
                 Some(item) => Some(item.clone()),
