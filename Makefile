@@ -28,7 +28,7 @@ judges-installed: setup
 	.ci/setup chromium curl mkvtoolnix python3-venv
 	python3 -m venv $(JUDGES)
 	$(JUDGES)/bin/pip install -q boto3 ebmlite av imageio kubernetes-validate 'moto[server]' \
-		parliament pillow pymp4
+		parliament pillow pymp4 'setuptools<81'
 
 ## Installs a browser and the players of HLS and DASH that are judges too.
 players:
