@@ -7,3 +7,4 @@ mod faults;
 mod one_process;
 #[cfg(unix)]
 mod postgres;
+mod processes;
