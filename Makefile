@@ -18,8 +18,8 @@ demo: setup
 test: setup
 	$(CARGO) test $(FEATURES)
 
-## Checks the local endpoint with boto3, ebmlite, Pillow, hls.js and dash.js, our client with moto, and recordings with
-## mkvmerge and pymp4: independent judges.
+## Checks the local endpoint with boto3, ebmlite, Pillow, hls.js and dash.js, our client with moto, recordings with
+## mkvmerge and pymp4, and examples/deploy with kubernetes-validate, botocore and parliament: independent judges.
 judges: judges-installed players
 	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) test $(FEATURES) --test it -- \
 		judges:: recordings:: viewer:: playback::browser:: --nocapture
@@ -27,7 +27,8 @@ judges: judges-installed players
 judges-installed: setup
 	.ci/setup chromium curl mkvtoolnix python3-venv
 	python3 -m venv $(JUDGES)
-	$(JUDGES)/bin/pip install -q boto3 ebmlite av imageio 'moto[server]' pillow pymp4
+	$(JUDGES)/bin/pip install -q boto3 ebmlite av imageio kubernetes-validate 'moto[server]' \
+		parliament pillow pymp4 'setuptools<81'
 
 ## Installs a browser and the players of HLS and DASH that are judges too.
 players:

@@ -11,6 +11,8 @@ use super::CheckpointStore;
 use super::saver::Saver;
 use super::window::Window;
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "aws")]
+use crate::fragment::FragmentHeader;
 use crate::fragment::Position;
 
 /// A handle with which a consumer acknowledges fragments. Clones acknowledge for the same consumer.
@@ -95,7 +97,8 @@ impl Acks {
 
     /// Returns the low-water mark: the position of the last fragment before the first unacknowledged one.
     ///
-    /// `None` until the fragment that was yielded first is acknowledged.
+    /// `None` until the fragment that was yielded first is acknowledged. A live stream without a saved position begins with
+    /// the time just before its first fragment.
     pub fn position(&self) -> Option<Position> {
         self.shared.window().mark().cloned()
     }
@@ -133,6 +136,14 @@ impl Acks {
 }
 
 impl Ledger {
+    /// Has the mark begin just before the first fragment, so that a crash before it is acknowledged loses nothing.
+    #[cfg(feature = "aws")]
+    pub(crate) fn starts_with(&self, header: &FragmentHeader) {
+        if let Some(position) = Position::before(header) {
+            self.shared.change(|window| window.starts_after(position));
+        }
+    }
+
     /// Records a fragment that is about to be yielded.
     ///
     /// # Errors

@@ -16,7 +16,8 @@
 //! - fragments that were acknowledged while one before them was not,
 //! - fragments that were acknowledged but whose mark was not saved yet.
 //!
-//! No fragment is left out, in whatever order fragments were acknowledged. A consumer can recognise repeats by their
+//! A live stream that finds no saved position saves the time just before its first fragment, when it yields that. So
+//! no fragment is left out, in whatever order fragments were acknowledged. A consumer can recognise repeats by their
 //! fragment number.
 
 mod acks;

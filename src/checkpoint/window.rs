@@ -48,6 +48,14 @@ impl Window {
         self.mark.as_ref()
     }
 
+    /// Sets the mark from which on nothing is done. An earlier mark stays. Returns whether there was none.
+    #[cfg(feature = "aws")]
+    pub(super) fn starts_after(&mut self, position: Position) -> bool {
+        let is_first = self.mark.is_none();
+        self.mark.get_or_insert(position);
+        is_first
+    }
+
     /// Records a fragment that is about to be yielded. A repeat has to be acknowledged again.
     pub(super) fn record(&mut self, position: Position) -> Result<()> {
         // No consumer could resume after an empty position.

@@ -85,6 +85,13 @@ impl Position {
         Self { number: Some(number), token: None, server_time, producer_time }
     }
 
+    /// Returns the position just before a fragment, by its server time, or `None` if it has none.
+    #[cfg(feature = "aws")]
+    pub(crate) fn before(header: &FragmentHeader) -> Option<Self> {
+        let before = Timestamp::from_millis(header.server_time?.as_millis() - 1);
+        Some(Self { server_time: Some(before), ..Self::default() })
+    }
+
     pub(crate) fn of(header: &FragmentHeader, token: Option<&Arc<str>>) -> Self {
         Self {
             number: header.number.clone(),

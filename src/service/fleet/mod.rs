@@ -18,6 +18,8 @@ mod model;
 mod shares;
 mod status;
 mod store;
+#[cfg(test)]
+mod table_load;
 
 use std::fmt;
 use std::pin::Pin;

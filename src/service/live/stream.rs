@@ -172,11 +172,15 @@ impl LiveFragments {
         let store = checkpoint.as_ref().map(|(store, _)| Arc::clone(store));
         let stream = Self::read(live, |mut live, observer, Stopping { stop, reason }| {
             let fragments = try_stream! {
+                let mut is_first = false;
                 let ledger = match checkpoint {
                     Some((store, ledger)) => {
-                        if let Some(position) = store.load().await? {
-                            tracing::info!(%position, "resuming after the checkpoint");
-                            live.options.start = Start::AfterPosition(position);
+                        match store.load().await? {
+                            Some(position) => {
+                                tracing::info!(%position, "resuming after the checkpoint");
+                                live.options.start = Start::AfterPosition(position);
+                            }
+                            None => is_first = true,
                         }
                         Some(ledger)
                     }
@@ -187,6 +191,9 @@ impl LiveFragments {
                     match source.next().await? {
                         Ok((fragment, counts)) => {
                             if let Some(ledger) = ledger.as_ref().filter(|_| counts) {
+                                if std::mem::take(&mut is_first) {
+                                    ledger.starts_with(fragment.header());
+                                }
                                 ledger.record(fragment.position())?;
                             }
                             yield fragment;

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Operation, Shape};
 use kinesis_video::{
-    CheckpointStore, Error, ErrorKind, FileCheckpoint, FragmentStreamExt, MemoryCheckpoint, Position, Result,
+    Bound, CheckpointStore, Error, ErrorKind, FileCheckpoint, FragmentNumber, FragmentStreamExt, KinesisVideo,
+    MemoryCheckpoint, Position, Result,
 };
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
@@ -402,4 +404,104 @@ async fn a_restart_resumes_after_the_last_acknowledged_fragment() {
     work.await.unwrap();
     assert_eq!(acks.close().await.unwrap(), Some(position(149)));
     assert_eq!(file.load().await.unwrap(), Some(position(149)));
+}
+
+/// A store with an interval between two saves.
+#[derive(Clone, Default)]
+struct Spaced(Slow);
+
+impl CheckpointStore for Spaced {
+    fn load(&self) -> BoxFuture<'_, Result<Option<Position>>> {
+        self.0.load()
+    }
+
+    fn save<'a>(&'a self, position: &'a Position) -> BoxFuture<'a, Result<()>> {
+        self.0.save(position)
+    }
+
+    fn save_interval(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn saves_are_spaced_and_the_last_one_is_not() {
+    let store = Spaced::default();
+    let second = |n: u32| async move {
+        sleep(Duration::from_secs(1)).await;
+        n
+    };
+    let paced =
+        stream::iter(first_fragments(24)).zip(stream::iter(0..24).then(second)).map(|(fragment, _)| Ok(fragment));
+    let (mut fragments, acks) = Box::pin(paced).acknowledged(store.clone());
+    while let Some(fragment) = fragments.try_next().await.unwrap() {
+        acks.done(&fragment.position());
+    }
+    let times: Vec<Instant> = store.0.saves.lock().unwrap().iter().map(|(time, _)| *time).collect();
+    assert_eq!(times.len(), 3, "{times:?}");
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_secs(10)), "{times:?}");
+    let last = acks.close().await.unwrap();
+    assert_eq!(last, Some(position(24)));
+    assert_eq!(store.0.saved().last().cloned(), last);
+}
+
+/// A store that takes no more positions.
+struct Lost(Arc<AtomicUsize>);
+
+impl CheckpointStore for Lost {
+    fn load(&self) -> BoxFuture<'_, Result<Option<Position>>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn save<'a>(&'a self, _: &'a Position) -> BoxFuture<'a, Result<()>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        async { Err(Error::new(ErrorKind::LeaseLost, "another worker has it")) }.boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_lease_is_not_saved_again() {
+    let saves = Arc::new(AtomicUsize::new(0));
+    let (mut fragments, acks) = stream::iter(first_fragments(24)).map(Ok).acknowledged(Lost(Arc::clone(&saves)));
+    while let Some(fragment) = fragments.try_next().await.unwrap() {
+        acks.done(&fragment.position());
+        sleep(Duration::from_secs(60)).await;
+    }
+    assert_eq!(saves.load(Ordering::SeqCst), 1);
+    assert_eq!(acks.close().await.unwrap_err().kind(), ErrorKind::LeaseLost);
+}
+
+#[tokio::test]
+async fn a_crash_before_the_first_acknowledgement_loses_nothing() {
+    let endpoint = LocalEndpoint::start().await.unwrap();
+    let kvs = KinesisVideo::new(&endpoint.sdk_config());
+    let door = endpoint.create_stream("door");
+    let store = MemoryCheckpoint::default();
+    // Without a start: with the newest fragment.
+    let (mut fragments, acks) = kvs.live("door").checkpointed(store.clone());
+    let pushed = async {
+        while endpoint.calls(Operation::GetMedia, "door").is_empty() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        (1..=3).map(|n| push(&door, n)).collect::<Vec<FragmentNumber>>()
+    };
+    let (first, pushed) = tokio::join!(fragments.try_next(), pushed);
+    assert_eq!(first.unwrap().unwrap().number(), Some(&pushed[0]));
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while store.get().is_none() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("a position is saved");
+    drop((fragments, acks));
+    let (fragments, _acks) = kvs.live("door").until(Bound::Count(3)).checkpointed(store);
+    let numbers: Vec<FragmentNumber> =
+        fragments.map_ok(|fragment| fragment.number().unwrap().clone()).try_collect().await.unwrap();
+    assert_eq!(numbers, pushed);
+}
+
+fn push(stream: &LocalStream, n: i16) -> FragmentNumber {
+    let document = Document::new(Shape::Producer).video_track(1).block(1, n, true, b"coded");
+    stream.push(&document).number.to_string().parse().unwrap()
 }
