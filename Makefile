@@ -6,7 +6,7 @@ FEATURES = --all-features
 JUDGES = $(CURDIR)/target/judges
 FUZZ_SECONDS = 60
 
-.PHONY: all demo test judges judges-installed players proof bench fmt lint doc api clean setup
+.PHONY: all demo test judges judges-installed players dynalite proof bench fmt lint doc api clean setup
 
 all: test
 
@@ -36,11 +36,17 @@ players:
 	command -v npm >/dev/null || .ci/setup npm
 	npm install --silent --no-audit --no-fund --prefix target/players hls.js@1 dashjs@5
 
-## Runs what takes too long for the suite: more random rounds, a fleet on PostgreSQL, players in a browser, a range in
-## shards that Slurm starts, a thousand live streams, ten minutes of faults over a hundred streams, fifty cameras put and
-## watched, a day of media in one file, each fuzz target for a minute, cargo-deny, and a build of the packaged crate.
-proof: setup players
-	.ci/setup postgresql
+## Installs an implementation of DynamoDB whose process can be killed.
+dynalite:
+	command -v npm >/dev/null || .ci/setup npm
+	npm install --silent --no-audit --no-fund --prefix target/dynalite dynalite@4
+
+## Runs what takes too long for the suite: more random rounds, players in a browser, a range in shards that Slurm starts, a
+## thousand live streams, ten minutes of faults over a hundred streams, fleets of eight workers that are killed and paused, a
+## fleet on PostgreSQL, fifty cameras put and watched, a day of media in one file, each fuzz target for a minute, cargo-deny,
+## and a build of the packaged crate.
+proof: setup players dynalite
+	.ci/setup faketime postgresql
 	$(CARGO) build --release $(FEATURES) --examples --bin kvs
 	ulimit -n "$$(ulimit -H -n)" && KVS_POSTGRES=1 KVS_ROUNDS=10 PROPTEST_CASES=2000 KVS_CORPUS="$$PWD/target/corpus" \
 		$(CARGO) test --release $(FEATURES) --lib --test hostile --test it
