@@ -6,7 +6,7 @@ FEATURES = --all-features
 JUDGES = $(CURDIR)/target/judges
 FUZZ_SECONDS = 60
 
-.PHONY: all demo test judges judges-installed players proof bench fmt lint doc api clean setup
+.PHONY: all demo test judges judges-installed players dynalite proof bench fmt lint doc api clean setup
 
 all: test
 
@@ -18,8 +18,8 @@ demo: setup
 test: setup
 	$(CARGO) test $(FEATURES)
 
-## Checks the local endpoint with boto3, ebmlite, Pillow, hls.js and dash.js, our client with moto, and recordings with
-## mkvmerge and pymp4: independent judges.
+## Checks the local endpoint with boto3, ebmlite, Pillow, hls.js and dash.js, our client with moto, recordings with
+## mkvmerge and pymp4, and examples/deploy with kubernetes-validate, botocore and parliament: independent judges.
 judges: judges-installed players
 	KVS_JUDGES="$(JUDGES)/bin/python" $(CARGO) test $(FEATURES) --test it -- \
 		judges:: recordings:: viewer:: playback::browser:: --nocapture
@@ -27,7 +27,8 @@ judges: judges-installed players
 judges-installed: setup
 	.ci/setup chromium curl mkvtoolnix python3-venv
 	python3 -m venv $(JUDGES)
-	$(JUDGES)/bin/pip install -q boto3 ebmlite av imageio 'moto[server]' pillow pymp4
+	$(JUDGES)/bin/pip install -q boto3 ebmlite av imageio kubernetes-validate 'moto[server]' \
+		parliament pillow pymp4 'setuptools<81'
 
 ## Installs a browser and the players of HLS and DASH that are judges too.
 players:
@@ -35,12 +36,19 @@ players:
 	command -v npm >/dev/null || .ci/setup npm
 	npm install --silent --no-audit --no-fund --prefix target/players hls.js@1 dashjs@5
 
+## Installs an implementation of DynamoDB whose process can be killed.
+dynalite:
+	command -v npm >/dev/null || .ci/setup npm
+	npm install --silent --no-audit --no-fund --prefix target/dynalite dynalite@4
+
 ## Runs what takes too long for the suite: more random rounds, players in a browser, a range in shards that Slurm starts, a
-## thousand live streams, ten minutes of faults over a hundred streams, fifty cameras put and watched, a day of media in one
-## file, each fuzz target for a minute, cargo-deny, and a build of the packaged crate.
-proof: setup players
+## thousand live streams, ten minutes of faults over a hundred streams, fleets of eight workers that are killed and paused, a
+## fleet on PostgreSQL, fifty cameras put and watched, a day of media in one file, each fuzz target for a minute, cargo-deny,
+## and a build of the packaged crate.
+proof: setup players dynalite
+	.ci/setup faketime postgresql
 	$(CARGO) build --release $(FEATURES) --examples --bin kvs
-	ulimit -n "$$(ulimit -H -n)" && KVS_ROUNDS=10 PROPTEST_CASES=2000 KVS_CORPUS="$$PWD/target/corpus" \
+	ulimit -n "$$(ulimit -H -n)" && KVS_POSTGRES=1 KVS_ROUNDS=10 PROPTEST_CASES=2000 KVS_CORPUS="$$PWD/target/corpus" \
 		$(CARGO) test --release $(FEATURES) --lib --test hostile --test it
 	.ci/setup munge slurm-wlm
 	tests/slurm target/release/kvs

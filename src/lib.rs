@@ -214,7 +214,7 @@ pub use sink::{
 pub use summary::Summary;
 
 /// Compiles and runs the examples of the README and of the guides with the tests.
-#[cfg(all(doctest, feature = "ffmpeg", feature = "viewer"))]
+#[cfg(all(doctest, feature = "dynamodb", feature = "ffmpeg", feature = "viewer"))]
 mod guides {
     macro_rules! guide {
         ($($name:ident: $path:literal)*) => {
@@ -227,6 +227,7 @@ mod guides {
         Archive: "docs/archive.md"
         Calls: "docs/calls.md"
         Errors: "docs/errors.md"
+        Fleet: "docs/fleet.md"
         FromJava: "docs/from-java.md"
         FromPython: "docs/from-python.md"
         Live: "docs/live.md"

@@ -97,6 +97,14 @@ async fn boto3_reads_live_media_from_the_endpoint() {
     }
 }
 
+#[test]
+fn manifests_are_valid() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/deploy");
+    if let Some(said) = judge("manifests.py", &[folder], "") {
+        eprintln!("{said}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn boto3_reads_archived_media_from_the_endpoint() {
     const H264: &str = "V_MPEG4/ISO/AVC";

@@ -60,6 +60,23 @@ impl AwsOptions {
         Ok(config)
     }
 
+    /// Returns the configuration for DynamoDB, which an endpoint of streams does not have.
+    ///
+    /// `--endpoint-url` is not for it, but AWS_ENDPOINT_URL_DYNAMODB and AWS_ENDPOINT_URL are.
+    pub(crate) async fn table_config(&self) -> Result<SdkConfig> {
+        // With a region, as for the streams.
+        let region = self.config().await?.region().map(ToString::to_string);
+        let own = std::env::var("AWS_ENDPOINT_URL_DYNAMODB").ok().filter(|url| !url.is_empty());
+        Ok(Self { region, endpoint_url: own, ..self.clone() }.load().await)
+    }
+
+    /// Returns the environment in which another program makes the same calls.
+    pub(crate) fn environment(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let options =
+            [("AWS_REGION", &self.region), ("AWS_PROFILE", &self.profile), ("AWS_ENDPOINT_URL", &self.endpoint_url)];
+        options.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    }
+
     /// Loads the configuration of the SDK, which may lack a region.
     ///
     /// An endpoint on this machine needs neither region nor credentials, so that `kvs serve` needs no configuration.

@@ -1,15 +1,21 @@
 //! `kvs`: reads Kinesis Video Streams from the command line.
 
 mod aws;
+mod begin;
 mod bitmap_text;
 mod commands;
 mod context;
 mod failure;
 mod files;
+mod fragment_line;
 mod picture_options;
+#[cfg(feature = "ffmpeg")]
+mod pictures;
 mod plot;
 mod recording;
+mod recording_options;
 mod report;
+mod saved_file;
 mod screen;
 mod sending;
 mod shards;
@@ -17,6 +23,7 @@ mod shards;
 mod sheet;
 mod signals;
 mod source;
+mod tethered;
 mod time;
 mod version;
 mod warnings;
@@ -31,8 +38,8 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use aws::AwsOptions;
 use commands::{
-    clip, completions, copy, doctor, frame, frames, images, inspect, list, ls, man, put, record, save, serve, tail,
-    url, watch, wav,
+    clip, completions, copy, doctor, fleet, frame, frames, images, inspect, list, ls, man, put, record, save, serve,
+    tail, url, watch, wav,
 };
 use context::Context;
 use failure::{Failure, INTERRUPTED, Result};
@@ -89,6 +96,7 @@ enum Command {
     Url(url::Url),
     Put(put::Put),
     Copy(copy::Copy),
+    Fleet(fleet::Fleet),
     Inspect(inspect::Inspect),
     Serve(serve::Serve),
     Watch(watch::Watch),
@@ -114,6 +122,7 @@ Exit codes:
   130  interrupted by Ctrl-C or SIGTERM, after the file at hand was finished";
 
 fn main() -> ExitCode {
+    tethered::become_program();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Without any argument, clap prints the help.
@@ -188,6 +197,7 @@ async fn run(command: Command, cx: &Context) -> Result<()> {
         Command::Url(url) => url.run(cx).await,
         Command::Put(put) => put.run(cx).await,
         Command::Copy(copy) => copy.run(cx).await,
+        Command::Fleet(fleet) => fleet.run(cx).await,
         Command::Inspect(inspect) => inspect.run(cx).await,
         Command::Serve(serve) => serve.run(cx).await,
         Command::Watch(watch) => watch.run(cx).await,

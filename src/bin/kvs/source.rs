@@ -11,18 +11,19 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_stream::try_stream;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use indicatif::{HumanBytes, ProgressBar};
 use kinesis_video::{
     Acks, ArchiveProgress, BodyItem, BodyStream, Bound, CheckpointStore, Clock, Error, ErrorKind, FileCheckpoint,
-    Fragment, FragmentEnd, FragmentNumber, FragmentStream, FragmentStreamExt, Limits, LiveStatus, Order, Position,
-    Shard, Start, StreamEnd, StreamId, Timestamp,
+    Fragment, FragmentEnd, FragmentNumber, FragmentStream, FragmentStreamExt, Limits, LiveFragments, LiveStatus, Order,
+    Position, Shard, Start, StreamEnd, StreamId, Timestamp,
 };
 use tokio::io::AsyncRead;
 use tokio_util::io::{ReaderStream, StreamReader};
 
+use crate::begin::{Begin, ClockName, fragment_number};
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::screen::Screen;
@@ -167,76 +168,6 @@ pub(crate) struct Selection {
     shard: Option<Shard>,
 }
 
-/// A clock, as an option names it.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum ClockName {
-    /// The clock of the producer, such as a camera.
-    Producer,
-    /// The clock of the service.
-    #[default]
-    Server,
-}
-
-impl ClockName {
-    /// Returns the time on this clock, or else on the other one.
-    pub(crate) fn first_of(self, server: Option<Timestamp>, producer: Option<Timestamp>) -> Option<Timestamp> {
-        match self {
-            Self::Producer => producer.or(server),
-            Self::Server => server.or(producer),
-        }
-    }
-}
-
-impl From<ClockName> for Clock {
-    fn from(name: ClockName) -> Self {
-        match name {
-            ClockName::Producer => Self::Producer,
-            ClockName::Server => Self::Server,
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Begin {
-    Earliest,
-    Now,
-    Position(Position),
-    Time(GivenTime),
-}
-
-/// Fewer digits are seconds since 1970.
-const FRAGMENT_NUMBER_DIGITS: usize = 20;
-
-fn fragment_number(text: &str) -> Option<FragmentNumber> {
-    (text.len() >= FRAGMENT_NUMBER_DIGITS).then(|| text.parse().ok()).flatten()
-}
-
-impl FromStr for Begin {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Ok(match text {
-            "now" => Self::Now,
-            "earliest" => Self::Earliest,
-            _ if text.starts_with("kvs1:") => {
-                Self::Position(text.parse().map_err(|error: Error| error.message().to_owned())?)
-            }
-            _ => match fragment_number(text) {
-                Some(number) => {
-                    let position = format!("kvs1:{number}:::").parse();
-                    Self::Position(position.map_err(|error: Error| error.message().to_owned())?)
-                }
-                None => Self::Time(GivenTime::parse(text).map_err(|_| {
-                    format!(
-                        "\"{text}\" is not a place to start; write now, earliest, a time (\"10m ago\", \"yesterday 14:00\", \
-                         \"2026-11-21 10:00\"), a fragment number or a saved position"
-                    )
-                })?),
-            },
-        })
-    }
-}
-
 #[derive(Clone, Debug)]
 enum Until {
     After(Duration),
@@ -291,6 +222,21 @@ pub(crate) struct Input<T = Fragment> {
 }
 
 impl Input {
+    /// Wraps a live stream, without a bar. Its fragments are acknowledged elsewhere.
+    pub(crate) fn of_live(mut fragments: LiveFragments) -> Self {
+        let end_reason = Arc::<OnceLock<_>>::default();
+        let end = Arc::clone(&end_reason);
+        let items = try_stream! {
+            while let Some(fragment) = fragments.try_next().await? {
+                yield fragment;
+            }
+            if let Some(reason) = fragments.end_reason() {
+                let _ = end.set(reason);
+            }
+        };
+        Self { items: items.boxed(), acks: None, bar: ProgressBar::hidden(), end_reason }
+    }
+
     fn map<T: 'static>(self, convert: fn(Fragment) -> T) -> Input<T> {
         let Self { items, acks, bar, end_reason } = self;
         Input { items: items.map_ok(convert).boxed(), acks, bar, end_reason }
@@ -400,16 +346,8 @@ impl Selection {
     }
 
     async fn open_live(&self, stream: &StreamId, cx: &Context) -> Result<Input> {
-        let mut live = cx.aws.kvs().await?.live(stream);
-        live = live.start(match &self.start {
-            None | Some(Begin::Now) => Start::Now,
-            Some(Begin::Earliest) => Start::Earliest,
-            Some(Begin::Position(position)) => Start::AfterPosition(position.clone()),
-            Some(Begin::Time(GivenTime { time, .. })) => match self.clock {
-                ClockName::Producer => Start::ProducerTime(*time),
-                ClockName::Server => Start::ServerTime(*time),
-            },
-        });
+        let start = self.start.as_ref().map_or(Start::Now, |start| start.of_live(self.clock));
+        let mut live = cx.aws.kvs().await?.live(stream).start(start);
         if let Some(until) = &self.until {
             live = live.until(self.bound(until));
         }

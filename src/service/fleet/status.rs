@@ -39,7 +39,10 @@ pub struct FleetStatus {
 #[cfg(feature = "metrics")]
 pub(super) fn record(status: &FleetStatus) {
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-    metrics::gauge!("kinesis_video_fleet_leases").set(status.held as f64);
+    for (name, value) in [("kinesis_video_fleet_leases", status.held), ("kinesis_video_fleet_free", status.free)] {
+        metrics::gauge!(name).set(value as f64);
+    }
+    metrics::gauge!("kinesis_video_fleet_valid").set(f64::from(u8::from(status.is_valid)));
     metrics::gauge!("kinesis_video_fleet_oldest_save_seconds")
         .set(status.oldest_save.unwrap_or_default().as_secs_f64());
     metrics::counter!("kinesis_video_fleet_takeovers_total").absolute(status.takeovers);

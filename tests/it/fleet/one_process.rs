@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::support::endpoint::unlimited;
 
 /// A lease is given up or taken over within a few of these.
-const LEASE: Duration = Duration::from_millis(600);
+const LEASE: Duration = Duration::from_secs(1);
 
 /// What was yielded: for each stream, the worker's name, the epoch and the fragment's number.
 pub type Log = Arc<Mutex<BTreeMap<String, Vec<(&'static str, u64, FragmentNumber)>>>>;
@@ -201,4 +201,41 @@ async fn a_fleet_that_cannot_work_says_why() {
     let error = leases.next().await.unwrap().unwrap_err();
     assert_eq!(error.to_string(), "invalid argument: the lease duration is not between 100 ms and 1 h");
     assert!(leases.next().await.is_none());
+}
+
+#[test]
+fn metrics_are_recorded() {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+    let recorder = DebuggingRecorder::new();
+    let numbers = recorder.snapshotter();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let endpoint = LocalEndpoint::start_with(0, unlimited()).await.unwrap();
+            let kvs = KinesisVideo::new(&endpoint.sdk_config());
+            let table = MemoryLeases::default();
+            for name in ["a", "b", "c"] {
+                table.add(&name.into()).await.unwrap();
+            }
+            let mut leases = kvs.fleet(table).lease_duration(LEASE).max_streams(2).leases();
+            let mut status = leases.status();
+            let held = [leases.try_next().await.unwrap(), leases.try_next().await.unwrap()];
+            // The heartbeat after the claims records them.
+            let seen = status.wait_for(|status| (status.held, status.free) == (2, 1));
+            timeout(Duration::from_secs(60), seen).await.expect("the status is renewed").unwrap();
+            drop(held);
+        });
+    });
+    let values: BTreeMap<String, f64> = numbers
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .filter_map(|(key, .., value)| match value {
+            DebugValue::Gauge(value) => Some((key.key().name().to_owned(), value.into_inner())),
+            _ => None,
+        })
+        .collect();
+    let gauges = ["leases", "free", "valid"].map(|name| values.get(&format!("kinesis_video_fleet_{name}")).copied());
+    assert_eq!(gauges, [Some(2.0), Some(1.0), Some(1.0)]);
 }

@@ -4,6 +4,7 @@ mod clip;
 mod completions;
 mod doctor;
 mod errors;
+mod fleet;
 mod frame;
 mod frames;
 mod images;
@@ -55,6 +56,8 @@ pub struct Lab {
     pub endpoint: LocalEndpoint,
     pub door: LocalStream,
     dir: tempfile::TempDir,
+    /// Where DynamoDB is, if there is one.
+    table_url: Option<String>,
 }
 
 impl Lab {
@@ -89,7 +92,12 @@ impl Lab {
         for (name, bytes) in files {
             std::fs::write(dir.path().join(name), bytes).unwrap();
         }
-        Self { endpoint, door, dir }
+        Self { endpoint, door, dir, table_url: None }
+    }
+
+    /// Has `kvs` use DynamoDB at a URL.
+    pub fn set_table_url(&mut self, url: &str) {
+        self.table_url = Some(url.into());
     }
 
     /// The folder in which `kvs` runs.
@@ -110,6 +118,7 @@ impl Lab {
         kvs.env("AWS_ENDPOINT_URL", self.endpoint.url()).env("AWS_REGION", "us-west-2").env("TZ", "UTC");
         kvs.env("AWS_ACCESS_KEY_ID", "local").env("AWS_SECRET_ACCESS_KEY", "local").env("HOME", self.dir());
         kvs.env("AWS_EC2_METADATA_DISABLED", "true");
+        kvs.envs(self.table_url.iter().map(|url| ("AWS_ENDPOINT_URL_DYNAMODB", url)));
         kvs
     }
 
@@ -149,6 +158,7 @@ impl Lab {
     /// Replaces what differs from run to run.
     pub fn mask(&self, text: &str) -> String {
         let text = text.replace(self.endpoint.url(), "[URL]");
+        let text = self.table_url.iter().fold(text, |text, url| text.replace(url, "[TABLE URL]"));
         text.replace(&self.dir().display().to_string(), "[DIR]")
     }
 }
@@ -227,6 +237,7 @@ pub fn assert_shown(name: &str, shown: &str) {
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.add_filter(r"request [0-9a-f-]{36}", "request [ID]");
+    settings.add_filter(r"request [0-9A-F]{52}", "request [ID]");
     settings.add_filter(r"[\d.]+ (ms|s|min \d+ s|h \d+ min|d \d+ h) behind", "[AGE] behind");
     settings.add_filter(r#""behind_now_ms":\d+"#, r#""behind_now_ms":[AGE]"#);
     settings.add_filter(r"[\d.]+ [KMG]?i?B/s", "[RATE]");

@@ -18,3 +18,4 @@ pub mod random_media;
 pub mod rounds;
 pub mod stand_in;
 pub mod stills;
+pub mod store_proxy;

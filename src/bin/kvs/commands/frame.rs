@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use kinesis_video::{ImageFormat, Timestamp};
 
-use crate::source::{ClockName, Source};
+use crate::begin::ClockName;
+use crate::source::Source;
 use crate::{picture_options, time};
 
 /// Save the picture that a SOURCE shows at a time.
@@ -70,9 +71,10 @@ mod run {
     use serde_json::{Value, json};
 
     use super::Frame;
+    use crate::begin::ClockName;
     use crate::context::Context;
     use crate::failure::{Failure, Result};
-    use crate::source::{ClockName, Selection, Source};
+    use crate::source::{Selection, Source};
     use crate::{files, time, words};
 
     const DEFAULT_QUALITY: u8 = 80;

@@ -11,11 +11,12 @@ use jiff::tz::TimeZone;
 use kinesis_video::{Fragment, FragmentInfo, Order, StreamId, Timestamp};
 use serde_json::{Value, json};
 
+use crate::begin::ClockName;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::plot::{Coverage, Extent, PictureFile, Stored};
 use crate::screen::{DIM, WARNING};
-use crate::source::{self, ClockName, GAP_TOLERANCE, Selection, Source};
+use crate::source::{self, GAP_TOLERANCE, Selection, Source};
 use crate::{time, words};
 
 /// The length of the listed range of a stream without --start.

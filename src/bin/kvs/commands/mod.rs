@@ -4,6 +4,7 @@ pub(crate) mod clip;
 pub(crate) mod completions;
 pub(crate) mod copy;
 pub(crate) mod doctor;
+pub(crate) mod fleet;
 pub(crate) mod frame;
 pub(crate) mod frames;
 pub(crate) mod images;

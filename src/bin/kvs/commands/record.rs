@@ -2,21 +2,20 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::HumanBytes;
 use kinesis_video::sink::Format;
-use kinesis_video::{AudioSink, Gaps, MediaSink, MkvFileSink, Mp4Sink, PipeSink, RecordedFile, RecordingSink};
-use serde_json::json;
+use kinesis_video::{AudioSink, MediaSink, MkvFileSink, Mp4Sink, PipeSink, RecordingSink};
 use tokio::process::Command;
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::recording::record;
+use crate::recording_options::{self, RecordingOptions};
 use crate::shards::{self, ShardOption};
 use crate::source::{Selection, Source};
-use crate::{time, words};
+use crate::words;
 
 /// Record one file that players open, live or a stored range, without re-encoding.
 ///
@@ -45,40 +44,15 @@ pub(crate) struct Record {
     /// Send an MKV file to the standard input of this shell command, instead of writing a file.
     #[arg(long, value_name = "COMMAND", conflicts_with_all = ["output", "every", "max_size", "name", "fragmented"])]
     pipe: Option<String>,
-    /// Begin a new file when the current one is this long, such as "1h".
-    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration)]
-    every: Option<Duration>,
-    /// Begin new files when the clock says so: with --every 1h, at every full hour in UTC.
-    #[arg(long, requires = "every")]
-    aligned: bool,
-    /// Begin a new file before the current one is larger than this many megabytes.
-    #[arg(long, value_name = "MB")]
-    max_size: Option<u64>,
     /// The names of the files: text with {time}, {index}, {number}, {producer_ms} or {server_ms}.
     #[arg(long, value_name = "PATTERN")]
     name: Option<String>,
-    /// Keep or close the time without media.
-    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
-    gaps: GapsName,
-    /// Leave MP4 and MOV fragmented, as they are while they grow.
-    #[arg(long)]
-    fragmented: bool,
-    /// Keep the tags of the producer, in MKV.
-    #[arg(long)]
-    tags: bool,
+    #[command(flatten)]
+    options: RecordingOptions,
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
     part: ShardOption,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum GapsName {
-    /// Keep real time: the last picture stays.
-    #[default]
-    Keep,
-    /// Leave the time out.
-    Close,
 }
 
 impl Record {
@@ -94,27 +68,15 @@ impl Record {
         let output = self.output.clone().unwrap_or_default();
         let extension = output.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
         let extension = extension.as_deref().unwrap_or_default();
-        if self.tags && extension != "mkv" {
-            return Err(Failure::usage("--tags is for MKV").hint("-o FILE.mkv"));
-        }
-        if self.fragmented && !matches!(extension, "m4v" | "mov" | "mp4") {
-            return Err(Failure::usage("--fragmented is for MP4 and MOV").hint("-o FILE.mp4"));
-        }
+        self.options.check(extension)?;
         match extension {
-            "mkv" => self.record(MkvFileSink::create(output).keep_tags(self.tags), cx).await,
-            "m4v" | "mov" | "mp4" => self.record(Mp4Sink::create(output).fragmented(self.fragmented), cx).await,
+            "mkv" => self.record(MkvFileSink::create(output).keep_tags(self.options.tags), cx).await,
+            "m4v" | "mov" | "mp4" => self.record(Mp4Sink::create(output).fragmented(self.options.fragmented), cx).await,
             "aac" | "wav" => self.record(AudioSink::create(output), cx).await,
             _ => {
                 let what = format!("{} has no ending that says how to record it", output.display());
                 Err(Failure::usage(what).hint(format!("-o {}", output.with_extension("mp4").display())))
             }
-        }
-    }
-
-    fn gaps(&self) -> Gaps {
-        match self.gaps {
-            GapsName::Keep => Gaps::Keep,
-            GapsName::Close => Gaps::Close,
         }
     }
 
@@ -126,7 +88,7 @@ impl Record {
         // Ctrl-C is for kvs, which then ends the input of the program.
         #[cfg(unix)]
         shell.process_group(0);
-        let mut sink = PipeSink::spawn(shell)?.keep_tags(self.tags).gaps(self.gaps());
+        let mut sink = PipeSink::spawn(shell)?.keep_tags(self.options.tags).gaps(self.options.gaps());
         let recorded = record(input, &mut sink, &self.source, |_, _| (), |_, _, ()| Ok(()), cx).await;
         let summary = sink.summary();
         let (fragments, bytes) = (words::count(summary.items(), "fragment"), HumanBytes(summary.bytes()));
@@ -140,13 +102,7 @@ impl Record {
     }
 
     async fn record<F: Format>(&self, sink: RecordingSink<F>, cx: &Context) -> Result<()> {
-        let mut sink = sink.aligned(self.aligned).gaps(self.gaps());
-        if let Some(every) = self.every {
-            sink = sink.every(every);
-        }
-        if let Some(megabytes) = self.max_size {
-            sink = sink.max_bytes(megabytes.saturating_mul(1_000_000));
-        }
+        let mut sink = self.options.apply(sink);
         if let Some(name) = &self.name {
             sink = sink.pattern(name).map_err(|error| Failure::of_argument(&error))?;
         }
@@ -155,7 +111,7 @@ impl Record {
         let shows = |sink: &RecordingSink<F>, shown: &mut usize| {
             let new = sink.files().iter().skip(*shown);
             *shown = sink.files().len();
-            new.into_iter().try_for_each(|file| show(file, cx))
+            new.into_iter().try_for_each(|file| recording_options::show(file, cx))
         };
         let recorded =
             record(input, &mut sink, &self.source, |_, _| (), |sink, _, ()| shows(sink, &mut shown), cx).await;
@@ -178,21 +134,4 @@ impl Record {
         }
         Ok(())
     }
-}
-
-/// Prints a file that is complete.
-fn show(file: &RecordedFile, cx: &Context) -> Result<()> {
-    if cx.screen.is_json() {
-        return cx.screen.object(&json!({
-            "path": file.path().display().to_string(),
-            "start_time": file.start().map(|time| time.to_string()),
-            "duration_ms": u64::try_from(file.duration().as_millis()).unwrap_or(u64::MAX),
-            "fragments": file.fragments(),
-            "bytes": file.bytes(),
-            "gaps": file.gaps(),
-        }));
-    }
-    let begins = time::local_or_dash(file.start());
-    let (duration, bytes) = (time::duration(file.duration()), HumanBytes(file.bytes()));
-    cx.screen.line(&format!("{}  {begins}  {duration}  {bytes}", file.path().display()))
 }

@@ -1,21 +1,22 @@
 //! `kvs save`.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
 use futures::TryStreamExt;
 use indicatif::HumanBytes;
-use kinesis_video::{Discontinuity, Fragment, MediaSink, MkvSink, PayloadSink};
-use serde_json::{Value, json};
+use kinesis_video::{Fragment, MediaSink, MkvSink, PayloadSink};
+use serde_json::json;
 
 use crate::context::Context;
 use crate::failure::{Failure, Result};
 use crate::recording::record;
+use crate::saved_file::{object, text};
 use crate::shards::{self, ShardOption};
 use crate::source::{Selection, Source, save_position};
-use crate::{time, words};
+use crate::words;
 
 /// Endings of names that are meant for files of another kind.
 const OTHER_FORMATS: [&str; 8] = ["avi", "m4v", "mov", "mp4", "ts", "wav", "webm", "mpg"];
@@ -187,21 +188,4 @@ impl Save {
         }
         Ok(())
     }
-}
-
-/// Returns the line of a saved fragment.
-fn text(path: &Path, fragment: &Fragment) -> String {
-    let begins = time::local_or_dash(fragment.producer_time().or(fragment.server_time()));
-    format!("{}  {begins}  {}", path.display(), HumanBytes(fragment.raw().len() as u64))
-}
-
-fn object(path: &Path, fragment: &Fragment) -> Value {
-    json!({
-        "path": path.display().to_string(),
-        "fragment_number": fragment.number().map(ToString::to_string),
-        "producer_time": fragment.producer_time().map(|time| time.to_string()),
-        "server_time": fragment.server_time().map(|time| time.to_string()),
-        "bytes": fragment.raw().len(),
-        "is_loss": fragment.discontinuities().iter().any(Discontinuity::is_loss),
-    })
 }

@@ -7,9 +7,10 @@ use kinesis_video::service::playback::{Container, Discontinuities, Session};
 use kinesis_video::{DashSession, HlsSession, KinesisVideo, PlaybackUrl, StreamId, Timestamp};
 use serde_json::json;
 
+use crate::begin::ClockName;
 use crate::context::Context;
 use crate::failure::{Failure, Result};
-use crate::source::{self, ClockName, Source};
+use crate::source::{self, Source};
 use crate::time;
 
 /// Print a URL at which a player plays a stream.
