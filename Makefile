@@ -42,13 +42,13 @@ dynalite:
 	npm install --silent --no-audit --no-fund --prefix target/dynalite dynalite@4
 
 ## Runs what takes too long for the suite: more random rounds, players in a browser, a range in shards that Slurm starts, a
-## thousand live streams, ten minutes of faults over a hundred streams, fleets of eight workers that are killed and paused,
-## fifty cameras put and watched, a day of media in one file, each fuzz target for a minute, cargo-deny, and a build of the
-## packaged crate.
+## thousand live streams, ten minutes of faults over a hundred streams, fleets of eight workers that are killed and paused, a
+## fleet on PostgreSQL, fifty cameras put and watched, a day of media in one file, each fuzz target for a minute, cargo-deny,
+## and a build of the packaged crate.
 proof: setup players dynalite
-	.ci/setup faketime
+	.ci/setup faketime postgresql
 	$(CARGO) build --release $(FEATURES) --examples --bin kvs
-	ulimit -n "$$(ulimit -H -n)" && KVS_ROUNDS=10 PROPTEST_CASES=2000 KVS_CORPUS="$$PWD/target/corpus" \
+	ulimit -n "$$(ulimit -H -n)" && KVS_POSTGRES=1 KVS_ROUNDS=10 PROPTEST_CASES=2000 KVS_CORPUS="$$PWD/target/corpus" \
 		$(CARGO) test --release $(FEATURES) --lib --test hostile --test it
 	.ci/setup munge slurm-wlm
 	tests/slurm target/release/kvs

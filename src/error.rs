@@ -68,7 +68,7 @@ pub enum ErrorKind {
     ///
     /// [`Error::source`](StdError::source) has the cause. Retry if [`Error::is_retryable`] returns true.
     Io,
-    /// Another worker of the fleet has claimed the stream.
+    /// Another worker of the fleet has claimed the stream, or another process has loaded its checkpoint.
     ///
     /// Stop working on it. The other worker continues at the last position that was saved.
     LeaseLost,

@@ -38,6 +38,9 @@ fn values_are_send_sync_and_clone() {
     value::<FrameInfo>();
     value::<FrameItem>();
     value::<FrameOptions>();
+    value::<kinesis_video::fleet::DynamoCheckpoint>();
+    value::<kinesis_video::fleet::DynamoLeases>();
+    value::<kinesis_video::fleet::MemoryLeases>();
     value::<KinesisVideo>();
     value::<Limits>();
     value::<Live>();

@@ -198,6 +198,15 @@ fn unsupported(operation: &str) -> Option<&'static str> {
     })
 }
 
+/// Returns whether an operation is one of DynamoDB, which keeps leases and checkpoints.
+fn is_dynamo(operation: &str) -> bool {
+    operation.ends_with("Item")
+        || operation.ends_with("Items")
+        || operation.ends_with("Table")
+        || operation.ends_with("TimeToLive")
+        || matches!(operation, "Query" | "Scan")
+}
+
 /// Returns advice to the user.
 fn advice(kind: ErrorKind, code: Option<&str>, said: &str, operation: &str) -> Option<Cow<'static, str>> {
     let code = code.unwrap_or_default();
@@ -212,6 +221,11 @@ fn advice(kind: ErrorKind, code: Option<&str>, said: &str, operation: &str) -> O
             "check that credentials are configured; the request was not signed".into()
         }
         ErrorKind::AccessDenied if code == "OptInRequired" => "enable the region for the account".into(),
+        ErrorKind::AccessDenied if is_dynamo(operation) => {
+            format!("allow the caller dynamodb:{operation} on the table").into()
+        }
+        ErrorKind::NotFound if is_dynamo(operation) => "check the table's name and the region".into(),
+        ErrorKind::Throttled if is_dynamo(operation) => "call less often, or raise the table's capacity".into(),
         ErrorKind::AccessDenied if operation == "ListStreams" => "allow the caller kinesisvideo:ListStreams".into(),
         ErrorKind::AccessDenied => format!("allow the caller kinesisvideo:{operation} on the stream").into(),
         ErrorKind::NotFound if operation.ends_with("StreamingSessionURL") => {

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, KeyType, ScalarAttributeType, TimeToLiveStatus};
 use futures::{StreamExt, TryStreamExt};
-use kinesis_video::fleet::{DynamoCheckpoint, DynamoLeases, LeaseRow, LeaseStore, Swap, WorkerRow};
+use kinesis_video::fleet::{DynamoCheckpoint, DynamoLeases, LeaseRow, LeaseStore, LeaseVersion, Swap, WorkerRow};
 use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Shape};
 use kinesis_video::{CheckpointStore, ErrorKind, FragmentStreamExt, KinesisVideo, Position, Start, StreamEnd};
+use serde_json::json;
 
 use super::{contract, faults, one_process};
 use crate::support::dynamo::Dynamo;
 use crate::support::endpoint::unlimited;
+use crate::support::stand_in::{Answer, stand_in_config};
 
 const TABLE: &str = "kvs-leases";
 
@@ -315,4 +317,98 @@ async fn an_empty_or_malformed_checkpoint_is_an_error() {
     let error = checkpoint.load().await.unwrap_err();
     assert_eq!(error.message(), "the attribute checkpoint of the row checkpoint / door is not a position");
     assert!(std::error::Error::source(&error).is_some());
+}
+
+fn refusal(status: u16, code: &str, message: &str) -> Answer {
+    let code = format!("com.amazonaws.dynamodb.v20120810#{code}");
+    Answer { status, ..Answer::json(json!({ "__type": code, "message": message })) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn dynamos_errors_have_kinds_and_advice() {
+    let throttled = Some("raise the capacity of the table kvs-leases, or call less often");
+    let allow = Some("allow the caller dynamodb:Query on the table kvs-leases");
+    let key = Some("check the access key, which is unknown in this region");
+    let keys = Some("check that the table kvs-leases has the keys pk and sk, both strings");
+    let create = Some("create the table kvs-leases with create_table, or check its name and the region");
+    for (status, code, message, kind, is_retryable, hint) in [
+        (400, "ProvisionedThroughputExceededException", "slow down", ErrorKind::Throttled, true, throttled),
+        (400, "ThrottlingException", "slow down", ErrorKind::Throttled, true, throttled),
+        (400, "RequestLimitExceeded", "slow down", ErrorKind::Throttled, true, throttled),
+        (400, "TransactionConflictException", "a transaction", ErrorKind::Service, true, None),
+        (400, "ReplicatedWriteConflictException", "a write", ErrorKind::Service, true, None),
+        (500, "InternalServerError", "sorry", ErrorKind::Service, true, None),
+        (503, "ServiceUnavailable", "sorry", ErrorKind::Service, true, None),
+        (400, "ResourceNotFoundException", "Requested resource not found", ErrorKind::NotFound, false, create),
+        (400, "AccessDeniedException", "not authorized to perform", ErrorKind::AccessDenied, false, allow),
+        (400, "UnrecognizedClientException", "invalid token", ErrorKind::AccessDenied, false, key),
+        (
+            400,
+            "ValidationException",
+            "Query condition missed key schema element",
+            ErrorKind::InvalidArgument,
+            false,
+            keys,
+        ),
+        (400, "ValidationException", "Item size has exceeded", ErrorKind::InvalidArgument, false, None),
+    ] {
+        let (config, asked) = stand_in_config(move |_, _| refusal(status, code, message)).await;
+        let table = DynamoLeases::new(&config, TABLE);
+        let error = table.workers().await.unwrap_err();
+        assert_eq!((error.kind(), error.is_retryable(), error.hint()), (kind, is_retryable, hint), "{code}");
+        assert_eq!((error.message(), error.code()), (&*format!("Query: {message}"), Some(code)));
+        // The fleet makes calls again by itself. Nobody else does that for `add`.
+        assert_eq!(asked.take().len(), 1, "{code}");
+        assert_eq!(table.add(&"door".into()).await.unwrap_err().kind(), kind);
+        let is_retried = !matches!(code, "TransactionConflictException" | "ReplicatedWriteConflictException");
+        assert_eq!(asked.take().len(), if is_retryable && is_retried { 3 } else { 1 }, "{code}");
+    }
+}
+
+/// Some emulators do not return the current item of a conflict. It is then read.
+#[tokio::test]
+async fn a_conflict_without_the_current_item_reads_it() {
+    let (config, asked) = stand_in_config(|_, body| {
+        if body["ConditionExpression"].is_string() {
+            return refusal(400, "ConditionalCheckFailedException", "The conditional request failed");
+        }
+        let (n, s) = (|n: &str| json!({ "N": n }), |s: &str| json!({ "S": s }));
+        Answer::json(json!({ "Item": { "pk": s("fleet#s14"), "sk": s("front-door"), "epoch": n("3"), "seq": n("4") } }))
+    })
+    .await;
+    let table = DynamoLeases::new(&config, TABLE);
+    let row = LeaseRow::new("front-door");
+    let Swap::Conflict(Some(current)) = table.swap_lease(&row, Some(row.version())).await.unwrap() else {
+        panic!("the condition failed");
+    };
+    assert_eq!(current.version(), LeaseVersion { epoch: 3, seq: 4 });
+    let asked = asked.bodies();
+    assert_eq!(asked[0]["ConditionExpression"], "#n0 = :v0 AND #n1 = :v1");
+    assert_eq!(asked[0]["ReturnValuesOnConditionCheckFailure"], "ALL_OLD");
+    assert_eq!(asked[1]["ConsistentRead"], true);
+    assert_eq!(asked.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_an_answer_ends() {
+    use aws_smithy_runtime_api::client::http::{HttpConnectorFuture, SharedHttpConnector, http_client_fn};
+    use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+
+    #[derive(Debug)]
+    struct Silent;
+
+    impl aws_smithy_runtime_api::client::http::HttpConnector for Silent {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            HttpConnectorFuture::new(std::future::pending())
+        }
+    }
+
+    let (config, _) = stand_in_config(|_, _| Answer::json(json!({}))).await;
+    let client = http_client_fn(|_, _| SharedHttpConnector::new(Silent));
+    let config = config.into_builder().http_client(client).build();
+    let error = DynamoLeases::new(&config, TABLE).workers().await.unwrap_err();
+    assert_eq!(error.to_string(), "I/O failed: Query: no response within 5s");
+    assert!(error.is_retryable());
+    let checkpoint = DynamoCheckpoint::new(&config, TABLE, "door");
+    assert_eq!(checkpoint.load().await.unwrap_err().kind(), ErrorKind::Io);
 }

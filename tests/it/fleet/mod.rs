@@ -1,5 +1,6 @@
 //! Fleets of workers that share the streams of a table.
 
+mod capacity;
 mod contract;
 mod dynamo;
 mod faults;

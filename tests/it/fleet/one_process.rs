@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::support::endpoint::unlimited;
 
 /// A lease is given up or taken over within a few of these.
-const LEASE: Duration = Duration::from_millis(600);
+const LEASE: Duration = Duration::from_secs(1);
 
 /// What was yielded: for each stream, the worker's name, the epoch and the fragment's number.
 pub type Log = Arc<Mutex<BTreeMap<String, Vec<(&'static str, u64, FragmentNumber)>>>>;

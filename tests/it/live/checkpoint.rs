@@ -78,6 +78,7 @@ type Save = (Instant, Option<Position>);
 /// A store whose saves are slow or fail.
 #[derive(Clone, Default)]
 struct Slow {
+    interval: Duration,
     pause: Duration,
     failures: Arc<AtomicUsize>,
     busy: Arc<AtomicBool>,
@@ -95,6 +96,10 @@ impl Slow {
 }
 
 impl CheckpointStore for Slow {
+    fn save_interval(&self) -> Duration {
+        self.interval
+    }
+
     fn load(&self) -> BoxFuture<'_, Result<Option<Position>>> {
         async { Ok(self.saved().last().cloned()) }.boxed()
     }
@@ -142,6 +147,31 @@ async fn a_slow_store_receives_the_newest_and_the_last_position() {
     sleep(Duration::from_secs(60)).await;
     assert_eq!(store.saved(), saved);
     assert_eq!(Arc::strong_count(&store.saves), 1, "the task has ended");
+}
+
+/// A store with an interval is written once in it, with the newest position, and at once when all is closed.
+#[tokio::test(start_paused = true)]
+async fn saves_are_spaced_and_the_last_is_not_delayed() {
+    let store = Slow { interval: Duration::from_secs(10), ..Slow::taking(100, 0) };
+    let (mut fragments, acks) = stream::iter(first_fragments(60)).map(Ok).acknowledged(store.clone());
+    let began = Instant::now();
+    for ordinal in 1..=60 {
+        fragments.next().await.unwrap().unwrap();
+        acks.done(&position(ordinal));
+        sleep(Duration::from_secs(1)).await;
+    }
+    let saves = || -> Vec<(u64, Option<Position>)> {
+        let saves = store.saves.lock().unwrap();
+        saves.iter().map(|(at, position)| ((*at - began).as_secs(), position.clone())).collect()
+    };
+    // Each save takes a tenth of a second, and the interval begins at its end.
+    let expected = [(0, 1), (10, 11), (20, 21), (30, 31), (40, 41), (50, 51)];
+    assert_eq!(saves(), expected.map(|(at, ordinal)| (at, Some(position(ordinal)))));
+    assert_eq!(acks.clone().close().await.unwrap(), Some(position(60)));
+    drop((fragments, acks));
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(saves().len(), 7);
+    assert_eq!(saves()[6], (60, Some(position(60))));
 }
 
 #[tokio::test(start_paused = true)]

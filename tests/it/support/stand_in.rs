@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use aws_config::SdkConfig;
 use aws_smithy_async::time::{SharedTimeSource, StaticTimeSource};
 use aws_smithy_runtime_api::client::http::{HttpConnectorFuture, SharedHttpConnector, http_client_fn};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
@@ -67,6 +68,12 @@ pub const NOW: Duration = Duration::from_millis(1_700_000_000_500);
 
 /// A client of a service with these answers. It has no sockets, so that tokio's clock can be paused.
 pub async fn stand_in(answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 'static) -> (KinesisVideo, Asked) {
+    let (config, asked) = stand_in_config(answer).await;
+    (KinesisVideo::new(&config), asked)
+}
+
+/// The configuration for clients of a service with these answers.
+pub async fn stand_in_config(answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 'static) -> (SdkConfig, Asked) {
     let asked = Asked::default();
     let (kept, answer) = (asked.clone(), Arc::new(answer));
     let client = http_client_fn(move |_, _| {
@@ -85,7 +92,7 @@ pub async fn stand_in(answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 's
     // The local endpoint supplies credentials and region.
     let config = LocalEndpoint::start().await.unwrap().sdk_config();
     let config = config.into_builder().endpoint_url("https://control.example.com").http_client(client);
-    (KinesisVideo::new(&config.time_source(time).build()), asked)
+    (config.time_source(time).build(), asked)
 }
 
 type Answering = Arc<dyn Fn(HttpRequest) -> Answer + Send + Sync>;
