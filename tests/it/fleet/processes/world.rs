@@ -263,7 +263,7 @@ impl World {
         let epochs: BTreeMap<&str, u64> = victims.iter().map(|taken| (&taken.stream[..], taken.epoch)).collect();
         self.wait("others take over", |_, rows| {
             let is_taken = |row: &LeaseRow| epochs.get(row.stream.as_str()).is_none_or(|epoch| row.epoch > *epoch);
-            rows.iter().all(|row| row.owner.is_some() && is_taken(row))
+            rows.iter().all(is_taken)
         })
         .await;
         drop(epochs);
