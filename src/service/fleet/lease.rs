@@ -33,11 +33,12 @@ const MAX_CONFLICTS: u32 = 8;
 /// | is given up: another worker has room, the stream is removed, the worker leaves | ends at once | [`StreamEnd::LeaseReleased`] |
 /// | was lost to another worker | ends at once | [`StreamEnd::LeaseLost`] |
 ///
-/// The worker keeps the lease until the `Lease` is dropped, with the stream and the [`Acks`](crate::Acks) that own it.
-/// Save the last position with [`Acks::close`](crate::Acks::close) first. Then the next worker repeats nothing.
+/// The live stream and its [`Acks`](crate::Acks) own the lease. When both are dropped, the worker gives the lease up. Save
+/// the last position with [`Acks::close`](crate::Acks::close) first. Then the next worker repeats nothing. To ask
+/// [`is_valid`](Self::is_valid) before own writes, pass an `Arc<Lease>`, and drop it too.
 ///
-/// A consumer that ends by itself while its lease is valid gets the stream again after a lease duration. The time doubles
-/// up to 5 minutes. To end for good, [remove](LeaseStore::remove) the stream.
+/// If a consumer ends by itself while its lease is valid, its worker claims the stream again after one lease duration.
+/// Each further time, the pause doubles, up to 5 minutes. To end for good, [remove](LeaseStore::remove) the stream.
 ///
 /// # Errors
 /// [`save`](CheckpointStore::save) fails with [`ErrorKind::LeaseLost`] if another worker has claimed the stream. The

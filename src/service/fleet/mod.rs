@@ -2,7 +2,8 @@
 //!
 //! The workers share a table, a [`LeaseStore`], with a row for each stream. A worker [claims](Lease) streams, renews one
 //! heartbeat for all of them, and saves their checkpoints in their rows. If a worker dies, others claim its streams
-//! and continue at the checkpoints. [`Fleet`] has the settings.
+//! and continue at the checkpoints. [`Fleet`] has the settings. The guide `docs/fleet.md` has the costs, the permissions
+//! and what to watch.
 //!
 //! `DynamoLeases` (feature `dynamodb`) keeps the table in DynamoDB. [`MemoryLeases`] keeps it in memory.
 
@@ -98,15 +99,15 @@ const MAX_LEASE: Duration = Duration::from_secs(3600);
 ///
 /// | event | effect | time |
 /// |---|---|---|
-/// | a worker joins | the others give up what exceeds their share, at a fragment's edge; it claims that | 1 lease duration |
+/// | a worker joins | the others give up what exceeds their share, between two fragments; the new worker claims it | 1 lease duration |
 /// | a worker [leaves](FleetLeases::leave) | its streams end, their last positions are saved, others claim them | 0.5 lease durations |
 /// | a worker dies | others claim its streams, and repeat what it had not saved | 1.25 to 1.5 lease durations |
 /// | a worker is paused for long, or cut off from the table | it yields nothing after its lease duration; then as if it had died | 1.25 to 1.5 lease durations |
 /// | the table fails for longer than a lease duration | all workers pause, and continue when it is back | |
 /// | a stream is added or removed | it is claimed or given up | 3 lease durations |
 ///
-/// Shares differ by at most one stream. A lease that is in use is never taken, so a change of the shares repeats
-/// nothing. A worker claims at most 20 leases per second.
+/// Shares differ by at most one stream, unless a worker's maximum is smaller. The lease of a live worker is never taken,
+/// so a change of the shares repeats nothing. A worker claims at most 20 leases per second, after the first ten.
 ///
 /// All workers may have different settings. Their clocks need not agree.
 #[derive(Clone)]

@@ -37,7 +37,7 @@ pub struct LeaseRow {
     pub owner: Option<String>,
     /// The number of times the lease was claimed. It never decreases, so it is a fencing token.
     pub epoch: u64,
-    /// The number of writes in this epoch. Each write that is no claim increases it.
+    /// The number of writes since the claim. A claim sets it to 0.
     pub seq: u64,
     /// The position after which the stream is to be read, or `None` if nothing was saved yet.
     pub checkpoint: Option<Position>,
