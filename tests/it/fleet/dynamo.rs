@@ -10,6 +10,7 @@ use kinesis_video::local::{Document, LocalEndpoint, LocalStream, Shape};
 use kinesis_video::{CheckpointStore, ErrorKind, FragmentStreamExt, KinesisVideo, Position, Start, StreamEnd};
 use serde_json::json;
 
+use super::processes::store::Store;
 use super::{contract, faults, one_process};
 use crate::support::dynamo::Dynamo;
 use crate::support::endpoint::unlimited;
@@ -32,6 +33,20 @@ fn position(n: u64) -> Position {
 async fn dynamo_leases_hold_the_contract() {
     let (_dynamo, table) = started().await;
     contract::holds(Arc::new(table)).await;
+}
+
+/// An implementation by others, which does not return the current item of a conflict and does not expire rows.
+#[tokio::test]
+async fn dynalite_leases_hold_the_contract() {
+    let Some(dynalite) = Store::dynalite().await else {
+        eprintln!("skipped: dynalite is not installed; make dynalite installs it");
+        return;
+    };
+    let table = dynalite.table();
+    table.create_table().await.unwrap();
+    contract::holds(Arc::new(table.clone().fleet("contract"))).await;
+    one_process::zombie_saves_nothing(Arc::new(table.clone().fleet("zombie"))).await;
+    faults::no_fragment_is_lost(Arc::new(table.fleet("faults"))).await;
 }
 
 #[tokio::test]

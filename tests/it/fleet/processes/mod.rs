@@ -3,7 +3,7 @@
 //! A run is small, unless `KVS_ROUNDS` is set, as by `make proof`. Then it also writes `target/fleet/`.
 
 mod judge;
-mod store;
+pub mod store;
 mod world;
 
 use std::time::Duration;
