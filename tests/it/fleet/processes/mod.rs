@@ -18,7 +18,7 @@ use crate::support::store_proxy::StoreFault;
 fn size() -> Size {
     let (second, millis) = (Duration::from_secs(1), Duration::from_millis);
     if is_proof() {
-        Size { workers: 8, streams: 200, lease: 2 * second, save: second, period: second }
+        Size { workers: 8, streams: 200, lease: 3 * second, save: second, period: second }
     } else {
         Size { workers: 3, streams: 12, lease: second, save: millis(300), period: millis(200) }
     }

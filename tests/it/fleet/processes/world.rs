@@ -226,8 +226,10 @@ impl World {
             }
         });
         if waited.await.is_err() {
+            let mut counts: BTreeMap<Option<String>, usize> = BTreeMap::new();
+            self.rows().await.into_iter().for_each(|row| *counts.entry(row.owner).or_default() += 1);
             let workers = self.table.workers().await.unwrap();
-            panic!("{what}: not within {PATIENCE:?}; {:#?} {workers:#?}", self.rows().await);
+            panic!("{what}: not within {PATIENCE:?}; streams by owner: {counts:#?}; workers: {workers:#?}");
         }
     }
 
