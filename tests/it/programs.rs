@@ -70,6 +70,22 @@ fn call_saves_both_parties() {
     assert_eq!(crate::support::conversation::probe_wav(&file), [(2, 3 * 8000); 2]);
 }
 
+/// The second worker of the example continues what the first one has left.
+#[test]
+fn fleet_hands_streams_over() {
+    let text = output("fleet", &[]);
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(' ').collect()).collect();
+    let streams = |worker: &str, event: &str| {
+        let found = lines.iter().filter(|words| words[1].starts_with(worker) && words[4] == event);
+        found.map(|words| words[3]).collect::<BTreeSet<_>>()
+    };
+    let all = BTreeSet::from(["attic", "door", "hall", "yard"]);
+    assert_eq!(streams("second", "fragment"), all, "{text}");
+    assert!(!streams("first", "fragment").is_empty(), "{text}");
+    assert_eq!(streams("first", "claimed"), streams("first", "ended"), "{text}");
+    assert!(lines.iter().all(|words| words[4] != "unsaved"), "{text}");
+}
+
 #[test]
 fn own_sink_writes_a_line_per_coded_frame() {
     let text = output("own_sink", &[]);

@@ -86,8 +86,14 @@ pub struct World {
     pushed: Arc<Mutex<Pushed>>,
     producer: JoinHandle<()>,
     dir: tempfile::TempDir,
-    /// The file that libfaketime reads, if it is installed.
-    pub clock: Option<PathBuf>,
+    clock: Option<OwnClock>,
+}
+
+/// A wall clock that one worker has for itself, from libfaketime.
+struct OwnClock {
+    library: PathBuf,
+    /// How far it is turned.
+    file: PathBuf,
 }
 
 /// The time since this machine was started, as the workers print it.
@@ -140,16 +146,36 @@ impl World {
     /// Starts a worker whose wall clock is what a file says. Returns false if that is not possible here.
     pub fn start_with_own_clock(&mut self) -> bool {
         let found = ["x86_64", "aarch64"]
-            .map(|arch| PathBuf::from(format!("/usr/lib/{arch}-linux-gnu/faketime/libfaketime.so.1")));
+            .map(|arch| PathBuf::from(format!("/usr/lib/{arch}-linux-gnu/faketime/libfaketimeMT.so.1")));
         let Some(library) = found.into_iter().find(|path| path.exists()) else { return false };
         let file = self.dir.path().join("clock");
-        std::fs::write(&file, "+0").unwrap();
-        self.clock = Some(file.clone());
-        self.start_with(move |command| {
-            command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", file).env("FAKETIME_NO_CACHE", "1");
-            command.env("DONT_FAKE_MONOTONIC", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        self.clock = Some(OwnClock { library, file });
+        self.turn_clock("+0");
+        let environment = self.clock_environment();
+        self.start_with(|command| {
+            command.envs(environment);
         });
         true
+    }
+
+    fn clock_environment(&self) -> Vec<(&'static str, PathBuf)> {
+        let OwnClock { library, file } = self.clock.as_ref().unwrap();
+        let is_on = |name| (name, PathBuf::from("1"));
+        vec![
+            ("LD_PRELOAD", library.clone()),
+            ("FAKETIME_TIMESTAMP_FILE", file.clone()),
+            is_on("FAKETIME_NO_CACHE"),
+            is_on("FAKETIME_DONT_FAKE_MONOTONIC"),
+        ]
+    }
+
+    /// Turns the wall clock of the worker that has its own, such as by "+1h", and returns by how many seconds another
+    /// program sees it turned.
+    pub fn turn_clock(&self, offset: &str) -> i64 {
+        std::fs::write(&self.clock.as_ref().unwrap().file, offset).unwrap();
+        let output = Command::new("date").arg("+%s").envs(self.clock_environment()).output().unwrap();
+        let seen: i64 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+        seen - std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64
     }
 
     fn start_with(&mut self, more: impl FnOnce(&mut Command)) {
@@ -237,7 +263,7 @@ impl World {
         let epochs: BTreeMap<&str, u64> = victims.iter().map(|taken| (&taken.stream[..], taken.epoch)).collect();
         self.wait("others take over", |_, rows| {
             let is_taken = |row: &LeaseRow| epochs.get(row.stream.as_str()).is_none_or(|epoch| row.epoch > *epoch);
-            rows.iter().all(|row| row.owner.is_some() && is_taken(row))
+            rows.iter().all(is_taken)
         })
         .await;
         drop(epochs);
