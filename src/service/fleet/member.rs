@@ -20,9 +20,9 @@ use crate::fragment::StreamEnd;
 use crate::service::stream_id::StreamId;
 
 /// The claims that are made at once, after a time without claims.
-const CLAIM_BURST: u32 = 10;
-/// The time between two claims after that: 20 a second. Each claim is followed by calls to open the stream.
-const CLAIM_PAUSE: Duration = Duration::from_millis(50);
+const CLAIM_BURST: u32 = 30;
+/// The time between two claims after that: 30 a second. Each claim is followed by calls to open the stream.
+const CLAIM_PAUSE: Duration = Duration::from_nanos(33_333_333);
 /// The leases that wait for the consumer to take them.
 const MAX_UNTAKEN: usize = 64;
 /// The longest time for which a worker does not claim a stream whose consumer keeps ending by itself.
@@ -138,7 +138,7 @@ enum Hold {
 
 /// Another worker, as seen from this one.
 #[derive(Clone, Debug)]
-struct Sight {
+struct Observation {
     row: WorkerRow,
     /// The time at which this heartbeat was first seen.
     since: Duration,
@@ -194,13 +194,16 @@ pub(super) struct Member {
     look: Periodic,
     last_look: Duration,
     scan: Periodic,
-    scanned: bool,
+    /// Set once the leases were read after the last change.
+    is_current: bool,
+    /// The streams to claim, in their order, or `None` if it has to be computed.
+    order: Option<Vec<StreamId>>,
     /// The time of the last change of the workers or of the leases to hold. Leases are looked at more often after it.
     changed: Duration,
-    others: BTreeMap<String, Sight>,
+    others: BTreeMap<String, Observation>,
     /// Owners of leases that have no row, since when.
-    absent: BTreeMap<String, Duration>,
-    burying: BTreeSet<String>,
+    missing: BTreeMap<String, Duration>,
+    declaring_dead: BTreeSet<String>,
     leases: BTreeMap<StreamId, LeaseRow>,
     holds: BTreeMap<StreamId, Hold>,
     cooldowns: HashMap<StreamId, Cooldown>,
@@ -228,11 +231,12 @@ impl Member {
             look: idle,
             last_look: now,
             scan: idle,
-            scanned: false,
+            is_current: false,
+            order: None,
             changed: now,
             others: BTreeMap::new(),
-            absent: BTreeMap::new(),
-            burying: BTreeSet::new(),
+            missing: BTreeMap::new(),
+            declaring_dead: BTreeSet::new(),
             leases: BTreeMap::new(),
             holds: BTreeMap::new(),
             cooldowns: HashMap::new(),
@@ -263,7 +267,11 @@ impl Member {
 
     /// Returns the number of live workers, this one included.
     pub(super) fn workers(&self) -> usize {
-        1 + self.others.values().filter(|sight| !sight.row.dead).count()
+        1 + self.live_others().count()
+    }
+
+    fn live_others(&self) -> impl Iterator<Item = &WorkerRow> {
+        self.others.values().map(|seen| &seen.row).filter(|row| !row.dead)
     }
 
     /// Returns the number of streams to read, and the number of those that nobody reads.
@@ -322,7 +330,7 @@ impl Member {
             (Request::WriteWorker { row, .. }, answer) if row.id == self.row.id => {
                 self.beat_answered(now, row, sent, answer, actions);
             }
-            (Request::WriteWorker { row, .. }, answer) => self.burial_answered(now, row, answer),
+            (Request::WriteWorker { row, .. }, answer) => self.death_answered(now, row, answer),
             (Request::ReadWorkers, Answer::Workers(rows)) => {
                 self.look_answered(now, rows, actions);
                 self.look.answered(self.next_look(now));
@@ -393,31 +401,31 @@ impl Member {
 
     fn look_answered(&mut self, now: Duration, rows: Vec<WorkerRow>, actions: &mut Vec<Action>) {
         // Nobody is blamed for a time in which this worker could not see.
-        let was_blind = now.saturating_sub(self.last_look) > self.rules.lease_duration / 2;
+        let could_not_see = now.saturating_sub(self.last_look) > self.rules.lease_duration / 2;
         self.last_look = now;
         let mut others = BTreeMap::new();
         let mut has_changed = false;
         for row in rows.into_iter().filter(|row| row.id != self.row.id) {
-            let sight = match self.others.remove(&row.id) {
-                Some(sight) if sight.row.beat == row.beat && !was_blind => sight,
+            let seen = match self.others.remove(&row.id) {
+                Some(seen) if seen.row.beat == row.beat && !could_not_see => seen,
                 old => {
                     has_changed |= old.is_none_or(|old| old.row.dead != row.dead);
-                    Sight { row, since: now }
+                    Observation { row, since: now }
                 }
             };
-            let patience = self.rules.patience(sight.row.lease_duration);
-            if !sight.row.dead && now >= sight.since + patience && self.burying.insert(sight.row.id.clone()) {
-                let beat = sight.row.beat;
-                let row = WorkerRow { beat: beat + 1, dead: true, ..sight.row.clone() };
+            let patience = self.rules.patience(seen.row.lease_duration);
+            if !seen.row.dead && now >= seen.since + patience && self.declaring_dead.insert(seen.row.id.clone()) {
+                let beat = seen.row.beat;
+                let row = WorkerRow { beat: beat + 1, dead: true, ..seen.row.clone() };
                 actions.push(Action::Send(Request::WriteWorker { row, replaces: Some(beat) }));
             }
-            others.insert(sight.row.id.clone(), sight);
+            others.insert(seen.row.id.clone(), seen);
         }
         has_changed |= self.others.values().any(|gone| !gone.row.dead);
         self.others = others;
-        let (others, blind) = (&self.others, was_blind);
-        self.absent.retain(|id, since| {
-            if blind {
+        let others = &self.others;
+        self.missing.retain(|id, since| {
+            if could_not_see {
                 *since = now;
             }
             !others.contains_key(id)
@@ -429,14 +437,14 @@ impl Member {
 
     /// Returns the time of the next look: earlier if a worker may be declared dead then.
     fn next_look(&self, now: Duration) -> Duration {
-        let live = self.others.values().filter(|sight| !sight.row.dead && !self.burying.contains(&sight.row.id));
-        let expiries = live.map(|sight| sight.since + self.rules.patience(sight.row.lease_duration));
+        let live = self.others.values().filter(|seen| !seen.row.dead && !self.declaring_dead.contains(&seen.row.id));
+        let expiries = live.map(|seen| seen.since + self.rules.patience(seen.row.lease_duration));
         let regular = now + self.rules.beat_interval();
         expiries.filter(|at| *at > now).fold(regular, Duration::min)
     }
 
-    fn burial_answered(&mut self, now: Duration, row: WorkerRow, answer: Answer) {
-        self.burying.remove(&row.id);
+    fn death_answered(&mut self, now: Duration, row: WorkerRow, answer: Answer) {
+        self.declaring_dead.remove(&row.id);
         let current = match answer {
             Answer::Worker(Swap::Done) => Some(row),
             Answer::Worker(Swap::Conflict(Some(current))) => Some(current),
@@ -448,7 +456,7 @@ impl Member {
             _ => return,
         };
         if let Some(row) = current {
-            self.others.insert(row.id.clone(), Sight { row, since: now });
+            self.others.insert(row.id.clone(), Observation { row, since: now });
         }
         self.look_at_leases(now);
     }
@@ -456,9 +464,9 @@ impl Member {
     /// Returns whether an owner can never again use its leases.
     fn is_gone(&self, owner: &str, now: Duration) -> bool {
         match self.others.get(owner) {
-            Some(sight) => sight.row.dead,
+            Some(seen) => seen.row.dead,
             None => self
-                .absent
+                .missing
                 .get(owner)
                 .is_some_and(|since| now >= *since + self.rules.patience(self.rules.lease_duration)),
         }
@@ -466,15 +474,17 @@ impl Member {
 
     // The leases.
 
-    /// Looks at all leases at once, and more often for a while.
+    /// Looks at all leases at once, and more often for a while. Until then nothing is claimed, since the rows have changed.
     fn look_at_leases(&mut self, now: Duration) {
         self.changed = now;
+        self.is_current = false;
         self.scan.at = self.scan.at.min(now);
     }
 
     fn scan_answered(&mut self, now: Duration, rows: Vec<LeaseRow>, actions: &mut Vec<Action>) {
         self.leases = rows.into_iter().map(|row| (row.stream.clone(), row)).collect();
-        self.scanned = true;
+        self.is_current = true;
+        self.order = None;
         let removed =
             self.holds.iter_mut().filter(|(stream, _)| self.leases.get(stream).is_some_and(|row| row.removed));
         for (stream, hold) in removed {
@@ -483,10 +493,10 @@ impl Member {
         let leases = &self.leases;
         self.cooldowns.retain(|stream, _| leases.contains_key(stream));
         let owners: BTreeSet<&String> = leases.values().filter_map(|row| row.owner.as_ref()).collect();
-        self.absent.retain(|id, _| owners.contains(id));
+        self.missing.retain(|id, _| owners.contains(id));
         for owner in owners {
             if *owner != self.row.id && !self.others.contains_key(owner) {
-                self.absent.entry(owner.clone()).or_insert(now);
+                self.missing.entry(owner.clone()).or_insert(now);
             }
         }
         let is_settling = now.saturating_sub(self.changed) < self.rules.scan_interval();
@@ -501,7 +511,7 @@ impl Member {
             *counts.entry(owner).or_default() += 1;
         }
         let me = Load { id: &self.row.id, count: self.kept().count(), max: self.rules.max_streams };
-        let others = self.others.values().filter(|sight| !sight.row.dead).map(|Sight { row, .. }| Load {
+        let others = self.live_others().map(|row| Load {
             id: &row.id,
             count: counts.get(row.id.as_str()).copied().unwrap_or(0),
             max: usize::try_from(row.max_streams).unwrap_or(usize::MAX),
@@ -519,7 +529,7 @@ impl Member {
 
     /// Gives up what is above the share, and claims what is missing.
     fn balance(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        if !self.scanned || self.phase != Phase::Working {
+        if !self.is_current || self.phase != Phase::Working {
             return;
         }
         let (share, kept) = (self.share(), self.kept().count());
@@ -562,19 +572,21 @@ impl Member {
         if room == 0 || self.next_claim(now) > now {
             return;
         }
+        let order = self.order.take().unwrap_or_else(|| self.claim_order());
         let mut claimed = 0;
-        for stream in self.claimable(now) {
+        for stream in &order {
             if claimed == room || self.next_claim(now) > now {
                 break;
             }
-            let Some(row) = self.leases.get(&stream) else { continue };
+            let Some(row) = self.leases.get(stream).filter(|row| self.is_claimable(row, now)) else { continue };
             let is_takeover = row.owner.as_ref().is_some_and(|owner| *owner != self.row.id);
             let new = LeaseRow { owner: Some(self.row.id.clone()), epoch: row.epoch + 1, seq: 0, ..row.clone() };
             actions.push(Action::Send(Request::WriteLease { row: new, replaces: row.version() }));
-            self.holds.insert(stream, Hold::Claiming { is_takeover });
+            self.holds.insert(stream.clone(), Hold::Claiming { is_takeover });
             self.claim_at = self.next_claim(now) + CLAIM_PAUSE;
             claimed += 1;
         }
+        self.order = Some(order);
     }
 
     /// Returns the time from which on the next claim may be made.
@@ -583,26 +595,39 @@ impl Member {
     }
 
     fn wants_more(&self, now: Duration) -> bool {
-        self.phase == Phase::Working && self.is_valid(now) && self.kept().count() < self.share()
+        self.is_current && self.phase == Phase::Working && self.is_valid(now) && self.kept().count() < self.share()
     }
 
-    /// Returns the streams that nobody reads, in an order of this worker's own, so that workers rarely want the same.
-    fn claimable(&self, now: Duration) -> Vec<StreamId> {
-        let is_free = |row: &LeaseRow| match &row.owner {
+    /// Returns whether a stream may be claimed.
+    fn is_claimable(&self, row: &LeaseRow, now: Duration) -> bool {
+        let is_free = match &row.owner {
             None => true,
             // A claim of this worker whose reply was lost.
             Some(owner) => *owner == self.row.id || self.is_gone(owner, now),
         };
-        let is_cool = |stream: &StreamId| self.cooldowns.get(stream).is_none_or(|cooldown| now >= cooldown.until);
-        let rows = self.leases.values().filter(|row| !row.removed && !self.holds.contains_key(&row.stream));
-        let free = rows.filter(|row| is_free(row) && is_cool(&row.stream)).map(|row| row.stream.clone());
-        let mut free: Vec<StreamId> = free.collect();
-        free.sort_by_cached_key(|stream| {
+        let is_cool = self.cooldowns.get(&row.stream).is_none_or(|cooldown| now >= cooldown.until);
+        is_free && is_cool && !row.removed && !self.holds.contains_key(&row.stream)
+    }
+
+    /// Returns the streams that have no live reader, in an order of this worker's own.
+    ///
+    /// Each stream prefers the live workers in an order that all of them know, so that two rarely want the same.
+    fn claim_order(&self) -> Vec<StreamId> {
+        let hash = |worker: &str, stream: &StreamId| {
             let mut hasher = DefaultHasher::new();
-            (&self.row.id, stream).hash(&mut hasher);
+            (worker, stream).hash(&mut hasher);
             hasher.finish()
+        };
+        let live: Vec<&str> = self.live_others().map(|row| row.id.as_str()).collect();
+        let has_reader = |row: &LeaseRow| row.owner.as_deref().is_some_and(|owner| live.contains(&owner));
+        let free = self.leases.values().filter(|row| !row.removed && !has_reader(row));
+        let mut order: Vec<StreamId> = free.map(|row| row.stream.clone()).collect();
+        order.sort_by_cached_key(|stream| {
+            let mine = hash(&self.row.id, stream);
+            let preferred = live.iter().filter(|worker| hash(worker, stream) > mine).count();
+            (preferred, mine)
         });
-        free
+        order
     }
 
     fn lease_answered(&mut self, now: Duration, row: LeaseRow, answer: Answer, actions: &mut Vec<Action>) {

@@ -107,7 +107,7 @@ const MAX_LEASE: Duration = Duration::from_secs(3600);
 /// | a stream is added or removed | it is claimed or given up | 3 lease durations |
 ///
 /// Shares differ by at most one stream, unless a worker's maximum is smaller. The lease of a live worker is never taken,
-/// so a change of the shares repeats nothing. A worker claims at most 20 leases per second, after the first ten.
+/// so a change of the shares repeats nothing. A worker claims at most 30 leases per second, after the first 30.
 ///
 /// All workers may have different settings. Their clocks need not agree.
 #[derive(Clone)]

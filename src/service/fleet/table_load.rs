@@ -419,7 +419,7 @@ fn a_settled_fleet_asks_no_more_than_it_says() {
     // Each stream is claimed once, give or take what two workers want at once or the late ones get.
     assert!(start.other_writes < 4 * streams as u64, "{start:?}");
     assert!(death.other_writes < 2 * (streams as u64).div_ceil(workers as u64) + 10, "{death:?}");
-    // Until the death is known, and then 20 claims a second, of which some are in vain.
+    // Until the death is known, and then 30 claims a second, of which some are in vain.
     let claims = Duration::from_millis(50) * 2 * (streams / workers / (workers - 1)) as u32;
     assert!(takeover_time < Duration::from_secs(15) + claims, "{takeover_time:?}");
 }
