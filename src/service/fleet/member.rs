@@ -56,9 +56,9 @@ impl Rules {
         self.lease_duration * 3
     }
 
-    /// The time after which a failed request is made again.
-    fn retry_pause(&self) -> Duration {
-        self.lease_duration / 16
+    /// The time after which a failed request is made again: longer while calls keep failing, as on an overloaded table.
+    fn retry_pause(&self, failures: u32) -> Duration {
+        self.lease_duration / 16 * (1 << failures.min(2))
     }
 }
 
@@ -209,6 +209,8 @@ pub(super) struct Member {
     cooldowns: HashMap<StreamId, Cooldown>,
     untaken: usize,
     granted: u64,
+    /// The number of calls that failed one after the other.
+    failures: u32,
     /// When the worker's row is to be deleted, once the last lease is given up.
     leave_at: Duration,
     /// The time from which on claims are counted: at most [`CLAIM_BURST`] pauses in the past.
@@ -242,6 +244,7 @@ impl Member {
             cooldowns: HashMap::new(),
             untaken: 0,
             granted: 0,
+            failures: 0,
             leave_at: now,
             claim_at: now,
         }
@@ -326,6 +329,8 @@ impl Member {
     }
 
     fn answered(&mut self, now: Duration, request: Request, sent: Duration, answer: Answer, actions: &mut Vec<Action>) {
+        let has_failed = matches!(answer, Answer::Failed);
+        self.failures = if has_failed { self.failures.saturating_add(1) } else { 0 };
         match (request, answer) {
             (Request::WriteWorker { row, .. }, answer) if row.id == self.row.id => {
                 self.beat_answered(now, row, sent, answer, actions);
@@ -335,13 +340,13 @@ impl Member {
                 self.look_answered(now, rows, actions);
                 self.look.answered(self.next_look(now));
             }
-            (Request::ReadWorkers, _) => self.look.answered(now + self.rules.retry_pause()),
+            (Request::ReadWorkers, _) => self.look.answered(now + self.rules.retry_pause(self.failures)),
             (Request::ReadLeases, Answer::Leases(rows)) => self.scan_answered(now, rows, actions),
-            (Request::ReadLeases, _) => self.scan.answered(now + self.rules.retry_pause()),
+            (Request::ReadLeases, _) => self.scan.answered(now + self.rules.retry_pause(self.failures)),
             (Request::WriteLease { row, .. }, answer) => self.lease_answered(now, row, answer, actions),
             (Request::DeleteWorker, Answer::Failed) => {
                 self.beat.in_flight = false;
-                self.leave_at = now + self.rules.retry_pause();
+                self.leave_at = now + self.rules.retry_pause(self.failures);
             }
             (Request::DeleteWorker, _) => {
                 self.phase = Phase::Gone;
@@ -369,7 +374,7 @@ impl Member {
                 self.has_beaten(row, first, now, actions);
             }
             Answer::Worker(Swap::Conflict(_)) => self.died(actions),
-            _ => self.beat.answered(now + self.rules.retry_pause()),
+            _ => self.beat.answered(now + self.rules.retry_pause(self.failures)),
         }
     }
 
@@ -645,9 +650,10 @@ impl Member {
                         self.granted(now, current, is_takeover, actions);
                     }
                     Answer::Lease(Swap::Conflict(current)) => self.replace(&stream, current),
-                    // Whether it had its effect shows at the next look.
+                    // Whether it had its effect shows when it is released, or else at the next look.
+                    _ if self.phase == Phase::Leaving => self.release(row, actions),
                     _ => {
-                        let until = now + self.rules.retry_pause();
+                        let until = now + self.rules.retry_pause(self.failures);
                         self.cooldowns.insert(stream, Cooldown { until, length: Duration::ZERO });
                         self.look_at_leases(now);
                     }
@@ -669,7 +675,7 @@ impl Member {
                     }
                 }
                 _ => {
-                    let at = Some(now + self.rules.retry_pause());
+                    let at = Some(now + self.rules.retry_pause(self.failures));
                     if let Some(Hold::Releasing { at: waiting, .. }) = self.holds.get_mut(&stream) {
                         *waiting = at;
                     }
