@@ -144,6 +144,14 @@ struct Observation {
     since: Duration,
 }
 
+/// An owner of leases that has no row: it has left, or its row is not seen yet.
+#[derive(Clone, Copy, Debug)]
+struct Missing {
+    since: Duration,
+    /// Set once it has been missing for so long that it can never again use its leases.
+    is_gone: bool,
+}
+
 /// A call that is made again and again: at most one is on its way.
 #[derive(Clone, Copy, Debug)]
 struct Periodic {
@@ -201,8 +209,8 @@ pub(super) struct Member {
     /// The time of the last change of the workers or of the leases to hold. Leases are looked at more often after it.
     changed: Duration,
     others: BTreeMap<String, Observation>,
-    /// Owners of leases that have no row, since when.
-    missing: BTreeMap<String, Duration>,
+    /// The owners of leases that have no row.
+    missing: BTreeMap<String, Missing>,
     declaring_dead: BTreeSet<String>,
     leases: BTreeMap<StreamId, LeaseRow>,
     holds: BTreeMap<StreamId, Hold>,
@@ -337,7 +345,7 @@ impl Member {
             }
             (Request::WriteWorker { row, .. }, answer) => self.death_answered(now, row, answer),
             (Request::ReadWorkers, Answer::Workers(rows)) => {
-                self.look_answered(now, rows, actions);
+                self.look_answered(now, sent, rows, actions);
                 self.look.answered(self.next_look(now));
             }
             (Request::ReadWorkers, _) => self.look.answered(now + self.rules.retry_pause(self.failures)),
@@ -404,7 +412,7 @@ impl Member {
 
     // The other workers.
 
-    fn look_answered(&mut self, now: Duration, rows: Vec<WorkerRow>, actions: &mut Vec<Action>) {
+    fn look_answered(&mut self, now: Duration, sent: Duration, rows: Vec<WorkerRow>, actions: &mut Vec<Action>) {
         // Nobody is blamed for a time in which this worker could not see.
         let could_not_see = now.saturating_sub(self.last_look) > self.rules.lease_duration / 2;
         self.last_look = now;
@@ -428,13 +436,14 @@ impl Member {
         }
         has_changed |= self.others.values().any(|gone| !gone.row.dead);
         self.others = others;
-        let others = &self.others;
-        self.missing.retain(|id, since| {
+        self.missing.retain(|id, _| !self.others.contains_key(id));
+        // Only a look shows that an owner is still missing: this worker may have been suspended since the last one.
+        for missing in self.missing.values_mut() {
             if could_not_see {
-                *since = now;
+                missing.since = now;
             }
-            !others.contains_key(id)
-        });
+            missing.is_gone |= sent >= missing.since + self.rules.patience(self.rules.lease_duration);
+        }
         if has_changed {
             self.look_at_leases(now);
         }
@@ -467,13 +476,10 @@ impl Member {
     }
 
     /// Returns whether an owner can never again use its leases.
-    fn is_gone(&self, owner: &str, now: Duration) -> bool {
+    fn is_gone(&self, owner: &str) -> bool {
         match self.others.get(owner) {
             Some(seen) => seen.row.dead,
-            None => self
-                .missing
-                .get(owner)
-                .is_some_and(|since| now >= *since + self.rules.patience(self.rules.lease_duration)),
+            None => self.missing.get(owner).is_some_and(|missing| missing.is_gone),
         }
     }
 
@@ -501,7 +507,7 @@ impl Member {
         self.missing.retain(|id, _| owners.contains(id));
         for owner in owners {
             if *owner != self.row.id && !self.others.contains_key(owner) {
-                self.missing.entry(owner.clone()).or_insert(now);
+                self.missing.entry(owner.clone()).or_insert(Missing { since: now, is_gone: false });
             }
         }
         let is_settling = now.saturating_sub(self.changed) < self.rules.scan_interval();
@@ -608,7 +614,7 @@ impl Member {
         let is_free = match &row.owner {
             None => true,
             // A claim of this worker whose reply was lost.
-            Some(owner) => *owner == self.row.id || self.is_gone(owner, now),
+            Some(owner) => *owner == self.row.id || self.is_gone(owner),
         };
         let is_cool = self.cooldowns.get(&row.stream).is_none_or(|cooldown| now >= cooldown.until);
         is_free && is_cool && !row.removed && !self.holds.contains_key(&row.stream)
@@ -650,8 +656,8 @@ impl Member {
                         self.granted(now, current, is_takeover, actions);
                     }
                     Answer::Lease(Swap::Conflict(current)) => self.replace(&stream, current),
-                    // Whether it had its effect shows when it is released, or else at the next look.
-                    _ if self.phase == Phase::Leaving => self.release(row, actions),
+                    // Whether it had its effect shows at the next look. It cannot be released before: the claim of another
+                    // worker has the same version.
                     _ => {
                         let until = now + self.rules.retry_pause(self.failures);
                         self.cooldowns.insert(stream, Cooldown { until, length: Duration::ZERO });

@@ -351,7 +351,9 @@ impl World {
         }
         let is_claim = new.epoch > old.epoch;
         let owner = old.owner.as_ref().filter(|owner| Some(*owner) != new.owner.as_ref());
-        let is_alive = |owner: &String| self.workers.get(owner).is_some_and(|row| !row.dead);
+        // The row of a worker that has left comes back if its first heartbeat arrives a second time, late.
+        let is_running = |owner: &str| self.nodes.iter().any(|node| !node.is_gone && node.member.id() == owner);
+        let is_alive = |owner: &String| is_running(owner) && self.workers.get(owner).is_some_and(|row| !row.dead);
         if is_claim && owner.is_some_and(is_alive) {
             self.violations.push(format!("3: {new:?} takes the lease of a live worker from {old:?}"));
         }
