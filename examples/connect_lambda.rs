@@ -92,7 +92,7 @@ use tokio_util::io::ReaderStream;
 /// The number of hops after which the function stops invoking itself: 28 hours.
 const MAX_HOPS: u32 = 120;
 
-/// How long the items of a call are kept. Lambda delivers an event for at most six hours.
+/// The time after which the items of a call expire. Lambda delivers an event for at most six hours.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The event of a hop, which contains all that the hop has to know.
@@ -143,7 +143,7 @@ impl Hop {
     }
 }
 
-/// What an invocation found when it tried to claim its hop.
+/// The result of claiming a hop.
 enum Claim {
     /// The hop is to be done, by the attempt of this number.
     Mine(u64),

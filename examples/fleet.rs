@@ -77,7 +77,7 @@ async fn read(kvs: KinesisVideo, lease: Lease) {
     }
 }
 
-/// What begins each line.
+/// The members with which each line begins.
 struct Line {
     worker: String,
     epoch: u64,

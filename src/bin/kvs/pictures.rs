@@ -105,7 +105,7 @@ pub(crate) struct Saver<'a> {
     pub(crate) tally: Tally,
 }
 
-/// What was counted.
+/// The numbers of pictures and of coded frames of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) pictures: u64,

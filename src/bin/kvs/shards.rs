@@ -11,8 +11,9 @@ use crate::failure::{Failure, Result};
 use crate::files;
 use crate::time::{self, GivenTime};
 
-/// What the service allows of each stream: connections, and fragments per second.
+/// The archive connections that the service allows for each stream.
 const CONNECTIONS: u32 = 5;
+/// The stored fragments per second that the service allows for each stream.
 const POINTS_PER_SECOND: u32 = 500;
 
 /// The option that divides a range among processes.

@@ -44,7 +44,7 @@ impl Line {
 /// The fragments of each stream, in order.
 pub type Pushed = BTreeMap<String, Vec<String>>;
 
-/// What was counted.
+/// Counts of a run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub fragments: usize,

@@ -67,7 +67,7 @@ pub(crate) struct Fleet {
     /// Read at most so many streams on this machine.
     #[arg(long, value_name = "N")]
     max_streams: Option<usize>,
-    /// How long a worker may be silent before others take over its streams.
+    /// The time after which others take over the streams of a silent worker.
     #[arg(long, value_name = "DURATION", value_parser = time::parse_duration, default_value = "10s")]
     lease: Duration,
     /// The time between two saves of a stream's position. A takeover repeats at most what came in between.

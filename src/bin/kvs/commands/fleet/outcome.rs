@@ -1,8 +1,8 @@
-//! [`Outcome`]: what came of work on a lease.
+//! [`Outcome`]: the result of work on a lease.
 
 use kinesis_video::StreamEnd;
 
-/// Why work on a lease ended, and how much there was.
+/// The number of fragments that were read, and the reason for the end.
 pub(super) struct Outcome {
     pub(super) fragments: Option<u64>,
     pub(super) reason: Option<StreamEnd>,

@@ -106,7 +106,7 @@ impl Drop for Program {
     }
 }
 
-/// What ended first.
+/// The first of two events: the end of the program, or of the lease.
 enum Ended {
     Lease(StreamEnd),
     Program(std::io::Result<ExitStatus>),

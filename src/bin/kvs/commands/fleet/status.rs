@@ -28,7 +28,7 @@ and one per worker:
   worker, state (alive, silent or dead), streams, max_streams (or null), lease_ms, beat")]
 pub(super) struct Status {}
 
-/// What is known of a worker.
+/// The state of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Alive,

@@ -19,7 +19,7 @@ use crate::words;
 /// The time for leaving the fleet. If the table does not answer, the leases end by themselves.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
-/// What is done with each stream.
+/// The action on each stream.
 pub(super) enum Work {
     Frames(Frames),
     Program(Program),
