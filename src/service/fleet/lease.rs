@@ -12,7 +12,7 @@ use futures::task::AtomicWaker;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::clock;
-use super::store::{LeaseRow, LeaseStore, Swap};
+use super::store::{LeaseRow, LeaseStore, Swap, contended};
 use crate::checkpoint::CheckpointStore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Position, StreamEnd};
@@ -198,8 +198,7 @@ impl Lease {
                 Swap::Conflict(current) => return Err(self.lost(current.as_ref())),
             }
         }
-        let message = format!("the lease of {} changes all the time", self.stream);
-        Err(Error::new(ErrorKind::Throttled, message).with_hint("try again"))
+        Err(contended(&format!("the lease of {}", self.stream)))
     }
 }
 

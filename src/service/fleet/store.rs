@@ -158,8 +158,12 @@ pub(super) async fn set_removed<S: LeaseStore + ?Sized>(store: &S, stream: &Stre
             Swap::Conflict(row) => current = row,
         }
     }
-    let message = format!("the lease of {stream} changes all the time");
-    Err(Error::new(ErrorKind::Throttled, message).with_hint("try again"))
+    Err(contended(&format!("the lease of {stream}")))
+}
+
+/// The error of a write that met a conflict at each attempt.
+pub(super) fn contended(row: &str) -> Error {
+    Error::new(ErrorKind::Throttled, format!("{row} changes all the time")).with_hint("try again")
 }
 
 impl<S: LeaseStore + ?Sized> LeaseStore for Arc<S> {

@@ -18,7 +18,7 @@ use super::table::{Item, Key, Table, number, text};
 use crate::checkpoint::CheckpointStore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fragment::{Position, StreamEnd};
-use crate::service::fleet::store::Swap;
+use crate::service::fleet::store::{Swap, contended};
 
 /// The partition of all checkpoints.
 const PARTITION: &str = "checkpoint";
@@ -220,8 +220,7 @@ impl Row {
     }
 
     fn contended(&self) -> Error {
-        let message = format!("the checkpoint {} changes all the time", self.key.sort);
-        Error::new(ErrorKind::Throttled, message).with_hint("try again")
+        contended(&format!("the checkpoint {}", self.key.sort))
     }
 }
 
